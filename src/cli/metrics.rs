@@ -1,0 +1,66 @@
+//! `filo metrics`: the tables of a run in, its metrics table out, on stdout too.
+
+use clap::{Args, ValueEnum};
+
+use super::table;
+use crate::error::Error;
+use crate::metrics::AuproProtocol;
+use crate::pipeline::reduce::reduce;
+use crate::tables::{CategoryMetrics, OutputStore, RunReader};
+
+#[derive(Debug, Clone, Args)]
+pub struct MetricsArgs {
+    /// Output of `filo score`.
+    #[arg(long, value_name = "URI")]
+    run: String,
+
+    /// How AUPRO is computed.
+    #[arg(long, value_enum, default_value_t)]
+    protocol: Protocol,
+
+    /// Print CSV.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Protocol {
+    /// By its definition: every distinct score is a threshold, area up to FPR 0.3.
+    #[default]
+    Exact,
+    /// As the published code does: 200 thresholds, false-positive rates stretched. To compare
+    /// with printed figures only.
+    Published,
+}
+
+impl MetricsArgs {
+    pub fn run(self) -> Result<u8, Error> {
+        let protocol = match self.protocol {
+            Protocol::Exact => AuproProtocol::Exact,
+            Protocol::Published => AuproProtocol::Published,
+        };
+        let rows = write_metrics(&self.run, protocol)?;
+        let shown = match (self.csv, self.json) {
+            (true, _) => table::csv(&rows),
+            (_, true) => table::json(&rows),
+            _ => table::text(&rows),
+        };
+        print!("{shown}");
+        Ok(0)
+    }
+}
+
+/// Computes the metrics of the run at `uri`, writes its table and returns the rows.
+pub fn write_metrics(uri: &str, protocol: AuproProtocol) -> Result<Vec<CategoryMetrics>, Error> {
+    let run = RunReader::open(OutputStore::open(uri)?)?;
+    if run.manifest().totals.is_none() {
+        tracing::warn!("{uri}: the run is not finished, the metrics cover what is committed");
+    }
+    let rows = reduce(&run, protocol)?;
+    run.write_metrics(&rows)?;
+    Ok(rows)
+}

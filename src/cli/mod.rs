@@ -1,0 +1,89 @@
+//! The command line: arguments in, one call into the library, results on stdout. One file per
+//! subcommand; flags of a job are defined once, in [`RawJobSpec`](crate::job::RawJobSpec).
+
+mod bench;
+mod demo;
+mod metrics;
+mod pages;
+mod progress;
+mod schema;
+mod score;
+mod signals;
+mod table;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+use crate::job::LogFormat;
+
+/// Zero-shot anomaly detection over archives of inspection pictures.
+#[derive(Debug, Parser)]
+#[command(name = "filo", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// Also print what led to an error, and more of the log.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Score pictures: maps, masks and scores into Parquet tables.
+    Score(Box<score::ScoreArgs>),
+    /// Merge what a run counted into its metrics table, and print it.
+    Metrics(metrics::MetricsArgs),
+    /// The whole job on pictures that the program makes itself.
+    Demo(demo::DemoArgs),
+    /// Measure one stage at the published size.
+    Bench(bench::BenchArgs),
+    /// Write the schemas of all tables and of the job file.
+    Schema(schema::SchemaArgs),
+    /// What this machine offers, and what `--device auto` chooses.
+    Devices,
+    /// Print a completion script for a shell.
+    Completions(pages::CompletionsArgs),
+    /// Print the manual page.
+    Man,
+}
+
+impl Cli {
+    /// Runs the subcommand; the number is the exit code of a run that ended as planned.
+    ///
+    /// # Errors
+    /// What stopped it.
+    pub fn run(self) -> Result<u8, Error> {
+        let format = match &self.command {
+            Command::Score(args) => args.log_format(),
+            _ => LogFormat::Text,
+        };
+        log_to_stderr(format, self.verbose);
+        match self.command {
+            Command::Score(args) => args.run(),
+            Command::Metrics(args) => args.run(),
+            Command::Demo(args) => args.run(),
+            Command::Bench(args) => args.run(),
+            Command::Schema(args) => args.run(),
+            Command::Devices => pages::devices(),
+            Command::Completions(args) => args.run(),
+            Command::Man => pages::man(),
+        }
+    }
+}
+
+/// Log lines go to stderr: warnings, or with `verbose` more. `FILO_LOG` overrides both.
+fn log_to_stderr(format: LogFormat, verbose: bool) {
+    use tracing_subscriber::EnvFilter;
+    let default = if verbose { "filo=debug" } else { "filo=info" };
+    let filter = EnvFilter::try_from_env("FILO_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // A second call, as tests make, keeps the first subscriber.
+    let _ = match format {
+        LogFormat::Text => log.compact().try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+}

@@ -1,0 +1,87 @@
+//! How far a run is, for a person: a bar on a terminal, plain log lines elsewhere. Reads the
+//! pipeline's counters; never touches the work itself. Everything goes to stderr.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::job;
+use crate::pipeline::Progress;
+
+const REDRAW: Duration = Duration::from_millis(200);
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows `progress` of `total` pictures until `work` returns; gives back what it returned.
+pub fn show<T: Send>(
+    choice: job::Progress,
+    total: u64,
+    progress: &Progress,
+    work: impl FnOnce() -> T + Send,
+) -> T {
+    let bar = match choice {
+        job::Progress::Never => false,
+        job::Progress::Always => true,
+        job::Progress::Auto => std::io::stderr().is_terminal(),
+    };
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| match bar {
+            true => draw(total, progress, &done),
+            false => log(total, progress, &done),
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        watcher.thread().unpark();
+        result
+    })
+}
+
+fn counts(progress: &Progress) -> (u64, u64) {
+    (progress.scored.load(Ordering::Relaxed), progress.failed.load(Ordering::Relaxed))
+}
+
+fn draw(total: u64, progress: &Progress, done: &AtomicBool) {
+    let target = ProgressDrawTarget::stderr();
+    let bar = ProgressBar::with_draw_target(Some(total), target);
+    let style = "{bar:24} {pos}/{len} images · {per_sec} · ETA {eta} · {msg}";
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
+    while !done.load(Ordering::Relaxed) {
+        let (scored, failed) = counts(progress);
+        bar.set_position(scored + failed);
+        bar.set_message(format!("{failed} failed"));
+        thread::park_timeout(REDRAW);
+    }
+    bar.finish_and_clear();
+}
+
+fn log(total: u64, progress: &Progress, done: &AtomicBool) {
+    let started = Instant::now();
+    let mut last = started;
+    while !done.load(Ordering::Relaxed) {
+        thread::park_timeout(REDRAW);
+        if last.elapsed() < LOG_EVERY {
+            continue;
+        }
+        last = Instant::now();
+        let (scored, failed) = counts(progress);
+        let finished = scored + failed;
+        let seconds = started.elapsed().as_secs_f64();
+        let per_second = finished as f64 / seconds;
+        let eta_s = if finished == 0 {
+            f64::NAN
+        } else {
+            (total.saturating_sub(finished)) as f64 / per_second
+        };
+        tracing::info!(
+            scored,
+            failed,
+            total,
+            images_per_s = format!("{per_second:.2}"),
+            eta_s = format!("{eta_s:.0}"),
+            "scoring"
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! `filo schema`: one JSON file per table and one JSON Schema for job files.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::job::RawJobSpec;
+use crate::tables::{Stored, Table};
+
+#[derive(Debug, Clone, Args)]
+pub struct SchemaArgs {
+    /// Folder to write to.
+    #[arg(long, default_value = "schemas", value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl SchemaArgs {
+    pub fn run(self) -> Result<u8, Error> {
+        for (name, document) in documents() {
+            let path = self.out.join(name);
+            let failed = |error: std::io::Error| Error::Unwritable {
+                path: path.clone(),
+                why: error.to_string(),
+            };
+            std::fs::create_dir_all(&self.out).map_err(failed)?;
+            std::fs::write(&path, format!("{document:#}\n")).map_err(failed)?;
+            println!("{}", path.display());
+        }
+        Ok(0)
+    }
+}
+
+/// File name and content of every schema.
+fn documents() -> Vec<(String, Value)> {
+    let mut documents =
+        Table::ALL.map(|table| (format!("{}.json", table.as_str()), table_schema(table))).to_vec();
+    let job = schemars::schema_for!(RawJobSpec);
+    documents.push(("job.schema.json".to_string(), job.to_value()));
+    documents
+}
+
+fn table_schema(table: Table) -> Value {
+    let columns = table.columns().into_iter().map(|column| {
+        json!({
+            "name": column.name,
+            "type": column.column_type.as_str(),
+            "nullable": column.nullable,
+            "partition": column.stored == Stored::InFolderName,
+            "about": column.about,
+        })
+    });
+    json!({ "table": table.as_str(), "columns": columns.collect::<Vec<_>>() })
+}

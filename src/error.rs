@@ -1,0 +1,443 @@
+//! One error enum per boundary. A variant says where it happened and what to do next.
+//!
+//! Errors of a single picture never travel as errors through the pipeline: they become a
+//! [`Failure`] with a stable [`FailureCode`] and end as a row of the `failures` table.
+
+use std::path::PathBuf;
+
+/// Why one picture has no score. The text form is a promise: dashboards filter on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailureCode {
+    /// The file could not be read (permissions, vanished, I/O error).
+    Unreadable,
+    /// The file has no bytes.
+    EmptyFile,
+    /// The bytes are no picture format we know, whatever the name says.
+    UnknownFormat,
+    /// The format is known, the content is broken or cut off.
+    CorruptImage,
+    /// More pixels than the limit (decompression bomb).
+    TooLarge,
+    /// The file name is not UTF-8, so no table could name it.
+    NonUtf8Name,
+    /// The layout promises a mask for this picture and there is none.
+    MaskMissing,
+    /// The mask file cannot be decoded.
+    MaskCorrupt,
+    /// The mask has another size than its picture.
+    MaskSizeMismatch,
+    /// Several pictures claim the same name where names pair pictures with masks or rows.
+    DuplicateName,
+    /// The network returned NaN or infinity.
+    NonFinite,
+    /// The pipeline broke while it held this picture.
+    Internal,
+}
+
+impl FailureCode {
+    /// All codes, in the order of their declaration.
+    pub const ALL: [FailureCode; 12] = [
+        FailureCode::Unreadable,
+        FailureCode::EmptyFile,
+        FailureCode::UnknownFormat,
+        FailureCode::CorruptImage,
+        FailureCode::TooLarge,
+        FailureCode::NonUtf8Name,
+        FailureCode::MaskMissing,
+        FailureCode::MaskCorrupt,
+        FailureCode::MaskSizeMismatch,
+        FailureCode::DuplicateName,
+        FailureCode::NonFinite,
+        FailureCode::Internal,
+    ];
+
+    /// The stable text form, as written to the `failures` table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FailureCode::Unreadable => "unreadable",
+            FailureCode::EmptyFile => "empty_file",
+            FailureCode::UnknownFormat => "unknown_format",
+            FailureCode::CorruptImage => "corrupt_image",
+            FailureCode::TooLarge => "too_large",
+            FailureCode::NonUtf8Name => "non_utf8_name",
+            FailureCode::MaskMissing => "mask_missing",
+            FailureCode::MaskCorrupt => "mask_corrupt",
+            FailureCode::MaskSizeMismatch => "mask_size_mismatch",
+            FailureCode::DuplicateName => "duplicate_name",
+            FailureCode::NonFinite => "non_finite",
+            FailureCode::Internal => "internal",
+        }
+    }
+}
+
+/// Where in the pipeline a picture was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    List,
+    Fetch,
+    Decode,
+    Mask,
+    Infer,
+    Finish,
+}
+
+impl Stage {
+    /// The text form, as written to the `failures` table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::List => "list",
+            Stage::Fetch => "fetch",
+            Stage::Decode => "decode",
+            Stage::Mask => "mask",
+            Stage::Infer => "infer",
+            Stage::Finish => "finish",
+        }
+    }
+}
+
+/// One picture that could not be scored: the future row of `failures`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub stage: Stage,
+    pub code: FailureCode,
+    /// One line for a person: what was wrong and what to do.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure at `stage` with `code`; `message` is one line for a person.
+    pub fn new(stage: Stage, code: FailureCode, message: impl Into<String>) -> Self {
+        Failure { stage, code, message: message.into() }
+    }
+}
+
+/// Listing the input: nothing has been scored yet, the run stops with exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("{uri}: no such file or folder: check --input")]
+    NotFound { uri: String },
+    #[error("{path}: cannot be listed ({source}): fix its permissions or exclude it, a partial listing would lose pictures", path = path.display())]
+    Unlistable { path: PathBuf, source: std::io::Error },
+    #[error("{uri}: {scheme}:// is not built into this version: copy the data to a local folder")]
+    NotBuiltIn { uri: String, scheme: String },
+    #[error("{uri}: {why}: give a local path or file:///path")]
+    BadUri { uri: String, why: &'static str },
+    #[error("{uri}: a file, but no picture: give a folder, or one file that ends in {extensions}")]
+    NotAPicture { uri: String, extensions: String },
+    #[error(
+        "{uri}: no picture found: looked for {looked_for}; ignored {ignored}: check --input and --layout"
+    )]
+    NoPictures { uri: String, looked_for: &'static str, ignored: String },
+    #[error(
+        "{name:?} is no category name ({rule}): rename the folder, or name it with --category if pictures lie directly in --input"
+    )]
+    BadCategory { name: String, rule: String },
+    #[error("{path}:{line}: {why}: correct this row, nothing was scored", path = path.display())]
+    BadCsv { path: PathBuf, line: u64, why: String },
+}
+
+/// A text that is no value of its type. The text itself is known to whoever parsed it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be {allowed}")]
+pub struct ValueError {
+    /// What would be accepted, to be read after "must be".
+    pub allowed: String,
+}
+
+impl ValueError {
+    /// `allowed` is read after "must be": "a whole number from 1".
+    pub fn new(allowed: impl Into<String>) -> Self {
+        ValueError { allowed: allowed.into() }
+    }
+}
+
+/// Reading and checking the job spec and the flags: the run stops with exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    #[error("{path}: cannot be read ({source}): check the path", path = path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path}:{line}: not valid TOML ({why}): correct this line", path = path.display())]
+    Syntax { path: PathBuf, line: usize, why: String },
+    #[error("{path}:{line}: unknown key `{key}`: the nearest known key is `{nearest}`", path = path.display())]
+    UnknownKey { path: PathBuf, line: usize, key: String, nearest: String },
+    #[error("{path}:{line}: `{key} = {value}` is not allowed: {why}", path = path.display())]
+    BadValue { path: PathBuf, line: usize, key: String, value: String, why: String },
+    #[error("`{key}` is missing: pass --{key} URI, or set it in the job file")]
+    Missing { key: &'static str },
+    #[error("no weights are embedded in this version: pass --weights PATH")]
+    NoWeights,
+    #[error("`{key}` has {variable}, which {why}")]
+    Variable { key: &'static str, variable: String, why: &'static str },
+    #[error("`{key}`: {source}")]
+    Location { key: &'static str, source: SourceError },
+    #[error(
+        "{variable} = {value:?} in the environment does not say which part of the work is ours ({why}): pass --partition I/N"
+    )]
+    Engine { variable: &'static str, value: String, why: String },
+}
+
+/// Reducing scores to metrics. Inputs of a merge are named by their place; the caller knows the part.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    #[error(
+        "score number {index} is {value}: only finite scores can be ranked, score its picture again"
+    )]
+    NonFinite { index: usize, value: f64 },
+    #[error("input {input} holds the score {value}: the part is damaged, score its shard again")]
+    NonFiniteInRun { input: usize, value: f32 },
+    #[error(
+        "input {input}: score {after} follows {before}, or its regions are out of order: the part is damaged, score its shard again"
+    )]
+    Unsorted { input: usize, before: f32, after: f32 },
+    #[error(
+        "the {what} has {found} values for {width}x{height} pixels: pass map and mask at the same size"
+    )]
+    SizeMismatch { what: &'static str, found: usize, width: usize, height: usize },
+    #[error(
+        "the {what} is said to be {width}x{height} pixels, more than 4294967295: pass it in smaller tiles"
+    )]
+    TooManyPixels { what: &'static str, width: usize, height: usize },
+    #[error(
+        "{n} pixels lie in regions of {region_px} pixels, which is no whole number of regions: a part is missing or damaged, score its shard again"
+    )]
+    BrokenRegion { region_px: u32, n: u64 },
+    #[error("pixel counts add up to more than 2^64: a part is damaged, score its shard again")]
+    CountOverflow,
+    #[error(
+        "pixel counts and their totals disagree on the {what}: gather the totals from the same parts"
+    )]
+    TotalsMismatch { what: &'static str },
+    #[error("FPR limit {value}: must be above 0 and at most 1, 0.3 is usual")]
+    FprLimit { value: f64 },
+}
+
+/// Words for the network: tokenizers and descriptions. The run stops with exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error(
+        "the built-in {what} cannot be read ({reason}): this program is damaged, install it again"
+    )]
+    Embedded { what: &'static str, reason: String },
+    #[error("{path}: no known ending: name a file of descriptions .json or .toml, by what it holds", path = path.display())]
+    DescriptionsExtension { path: PathBuf },
+    #[error("{path}: no list of descriptions ({reason}): write one key per category, with a list of texts", path = path.display())]
+    DescriptionsSyntax { path: PathBuf, reason: String },
+    #[error("{path}: category {category:?} {what}", path = path.display())]
+    DescriptionsCategory { path: PathBuf, category: String, what: String },
+    /// `entry` counts from 1.
+    #[error("{path}: category {category:?}, detail {entry}: {what}: correct or remove it", path = path.display())]
+    DescriptionsEntry { path: PathBuf, category: String, entry: usize, what: String },
+}
+
+/// Opening weights: the run stops with exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    #[error("{path}: no such weights file: check --weights", path = path.display())]
+    NotFound { path: PathBuf },
+    #[error("{path}: holds {found} weights files (*.safetensors, *.pth, *.pt), expected one: name the file itself in --weights", path = path.display())]
+    NotOneFile { path: PathBuf, found: usize },
+    #[error("{path}: cannot be read ({source}): check the file and its permissions", path = path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path}: is neither safetensors nor a PyTorch archive: pass a FiLo checkpoint", path = path.display())]
+    UnknownFormat { path: PathBuf },
+    #[error("{path}: broken archive ({what}): copy or download it again", path = path.display())]
+    Broken { path: PathBuf, what: String },
+    #[error("{path}: its shapes are not the published ones and there is no config.json beside it: add one", path = path.display())]
+    NoConfig { path: PathBuf },
+    #[error("{path}: {what}: correct it, or remove it if the weights are of the published size", path = path.display())]
+    BadConfig { path: PathBuf, what: String },
+    #[error("{path}: does not fit its configuration: missing [{missing}]; wrong [{wrong}]: pass the config.json that belongs to it", path = path.display(), missing = missing.join(", "), wrong = wrong.join("; "))]
+    Mismatch { path: PathBuf, missing: Vec<String>, wrong: Vec<String> },
+}
+
+/// What was being done to the output when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreAction {
+    Open,
+    Read,
+    Write,
+    List,
+    Delete,
+}
+
+impl StoreAction {
+    /// The participle for a message: "cannot be …".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StoreAction::Open => "opened",
+            StoreAction::Read => "read",
+            StoreAction::Write => "written",
+            StoreAction::List => "listed",
+            StoreAction::Delete => "deleted",
+        }
+    }
+}
+
+/// One key of the job spec that differs between the run in an output and the one at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecDifference {
+    /// Dotted path of the key, for example `score.mask_threshold`.
+    pub key: String,
+    /// The value in the output, as JSON; "not set" where the key is absent.
+    pub old: String,
+    /// The value of the run at hand, likewise.
+    pub new: String,
+}
+
+impl std::fmt::Display for SpecDifference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} → {}", self.key, self.old, self.new)
+    }
+}
+
+/// Reading a run-length encoded mask: the text comes from a table, so the table is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RleError {
+    #[error(
+        "run-length text: byte {position} is no character of the code: the table is damaged, score the picture again"
+    )]
+    BadCharacter { position: usize },
+    #[error(
+        "run-length text: run {run} is cut off, negative or too long: the table is damaged, score the picture again"
+    )]
+    BadRun { run: usize },
+    #[error(
+        "run-length text: a mask of {width} × {height} is beyond the format (2³² − 1 pixels): the table is damaged, score the picture again"
+    )]
+    TooLarge { width: usize, height: usize },
+    #[error(
+        "run-length text: the runs make {found} pixels, the mask has {expected}: the table is damaged, score the picture again"
+    )]
+    WrongLength { found: u64, expected: u64 },
+}
+
+/// Writing and reading an output folder: tables, maps, ledger, manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    #[error(
+        "{uri}: this program writes and reads outputs on local disk only: give a path or a file:// URI"
+    )]
+    UnsupportedUri { uri: String },
+    #[error("{path}: cannot be {action}: {problem}", action = action.as_str())]
+    Store {
+        path: String,
+        action: StoreAction,
+        /// The cause and what to do about it, for a person.
+        problem: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("{uri}: holds files that no run of this program wrote ({examples}): choose an empty folder as --output", examples = examples.join(", "))]
+    ForeignFiles { uri: String, examples: Vec<String> },
+    #[error("{uri}: holds another run ({differences}): choose another --output, or set these back to resume it", differences = list_differences(differences))]
+    OtherRun { uri: String, differences: Vec<SpecDifference> },
+    #[error("{uri}: holds no run: check the path, it must be the --output of `filo score`")]
+    NoRun { uri: String },
+    #[error(
+        "{path}: was written by another version (format {found}, this program knows {known}): use the program that wrote it"
+    )]
+    OtherFormat { path: String, found: u32, known: u32 },
+    #[error(
+        "{path}: is not what this program wrote ({source}): restore it; a ledger entry can also be deleted, the same command then writes its shard again"
+    )]
+    BadJson { path: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{what} {name:?} cannot be used in a file name: {rule}")]
+    BadName { what: &'static str, name: String, rule: &'static str },
+    #[error(
+        "{table}, category {category:?}: rows cannot be written as Parquet ({source}): please report this"
+    )]
+    Unwritable {
+        table: &'static str,
+        category: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "{path}: {problem}: the file is damaged or not ours; delete the entry in _filo/ that names it and run the same command again"
+    )]
+    BadPart { path: String, problem: String },
+    #[error("{missing} of {expected} shards are not committed (first: {first}): run the same command again, it resumes", missing = shards.len(), first = shards.first().map_or("", String::as_str))]
+    MissingShards { shards: Vec<String>, expected: usize },
+    #[error(
+        "shard {shard_id}: {listed} pictures listed, but {scores} scores and {failures} failures were written: delete _filo/ledger/{shard_id}.json and run the same command again"
+    )]
+    CountMismatch { shard_id: String, listed: u64, scores: u64, failures: u64 },
+    #[error(
+        "{path}: named by the ledger entry of shard {shard_id}, but gone: delete _filo/ledger/{shard_id}.json and run the same command again"
+    )]
+    PartGone { path: String, shard_id: String },
+    #[error(
+        "map {n} of shard {shard_id}: {len} values do not fill a square of side {side}: please report this"
+    )]
+    BadMap { shard_id: String, n: u64, len: usize, side: usize },
+}
+
+/// The differing keys in one line; without any, the spec is equal and its inputs are not.
+fn list_differences(differences: &[SpecDifference]) -> String {
+    if differences.is_empty() {
+        return "same job spec, but the input listing or the weights changed".to_string();
+    }
+    differences.iter().map(SpecDifference::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Running the stages: what stops a whole run. Exit code 1.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// Choosing where the network runs. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    #[error("--device {device}: this program was built for the CPU only: use --device cpu or auto")]
+    NotBuiltIn { device: String },
+    #[error("--precision {precision}: the CPU computes in f32 only: use --precision f32")]
+    Precision { precision: String },
+    #[error("--grounding on: {path} holds no detector: use weights that do, or --grounding off", path = path.display())]
+    NoDetector { path: PathBuf },
+}
+
+/// What a command ends with when it does not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Job(#[from] JobError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error("{path}: cannot be written ({why}): free space or choose another folder", path = path.display())]
+    Unwritable { path: PathBuf, why: String },
+}
+
+impl Error {
+    /// 2 where the spec, the arguments or what they name is wrong; 1 where the run failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Job(_)
+            | Error::Source(_)
+            | Error::Weights(_)
+            | Error::Model(_)
+            | Error::Device(_) => 2,
+            Error::Table(error) => match error {
+                TableError::UnsupportedUri { .. }
+                | TableError::ForeignFiles { .. }
+                | TableError::OtherRun { .. }
+                | TableError::NoRun { .. }
+                | TableError::OtherFormat { .. }
+                | TableError::BadName { .. } => 2,
+                _ => 1,
+            },
+            Error::Metrics(_) | Error::Pipeline(_) | Error::Unwritable { .. } => 1,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Bytes to samples. In: the bytes of one file, the mode, the limits. Out: samples in the mode of
+//! the file and their size, or a [`Failure`] that says why not. The name of the file plays no part,
+//! and nothing large is allocated before the header has been checked.
+
+mod jpeg;
+mod others;
+mod png;
+
+use image::ImageFormat;
+use image::metadata::Orientation;
+
+use super::orientation::oriented_size;
+use super::samples::Samples;
+use super::{Preprocess, Size};
+use crate::error::{Failure, FailureCode, Stage};
+
+/// What a picture may cost before it is refused as too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Width times height. The default is Pillow's limit for decompression bombs times two, where
+    /// Pillow turns its warning into an error.
+    pub max_pixels: u64,
+    /// Width and height. The weights of the resampler grow with the longer one.
+    pub max_side: u64,
+    /// Bytes that the decoder of one picture may hold. The default is 2 GiB, enough for the default
+    /// number of pixels in any kind of JPEG.
+    pub max_bytes: u64,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        DecodeLimits { max_pixels: 178_956_970, max_side: 1 << 18, max_bytes: 2 << 30 }
+    }
+}
+
+impl DecodeLimits {
+    /// Checks a size that a header claims, for a decoder that needs `bytes_per_pixel`.
+    fn check(&self, width: u32, height: u32, bytes_per_pixel: u64) -> Result<Size, Failure> {
+        if width == 0 || height == 0 {
+            return Err(failure(
+                FailureCode::CorruptImage,
+                format!("the header says {width} × {height} pixels: write the file again"),
+            ));
+        }
+        let (wide, high) = (u64::from(width), u64::from(height));
+        let pixels = wide * high;
+        let bytes = pixels.saturating_mul(bytes_per_pixel);
+        if pixels > self.max_pixels || wide.max(high) > self.max_side || bytes > self.max_bytes {
+            return Err(failure(
+                FailureCode::TooLarge,
+                format!(
+                    "{width} × {height} pixels need {bytes} bytes; the limits are {} pixels, {} on a \
+                     side and {} bytes: cut the picture into tiles or scale it down",
+                    self.max_pixels, self.max_side, self.max_bytes
+                ),
+            ));
+        }
+        Ok(Size { width: width as usize, height: height as usize })
+    }
+}
+
+/// What a decoder found in a file.
+struct Decoded {
+    size: Size,
+    samples: Samples,
+    /// What EXIF asks for.
+    orientation: Orientation,
+}
+
+/// Decodes `bytes` and applies what `mode` asks for.
+pub(super) fn decode(
+    bytes: &[u8],
+    mode: Preprocess,
+    limits: DecodeLimits,
+) -> Result<(Size, Samples), Failure> {
+    if bytes.is_empty() {
+        return Err(failure(
+            FailureCode::EmptyFile,
+            "the file has no bytes: fetch it again from its source",
+        ));
+    }
+    let Decoded { size, samples, orientation } = match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => png::decode(bytes, &limits),
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, &limits),
+        Ok(ImageFormat::Bmp) => others::decode_bmp(bytes, &limits),
+        Ok(ImageFormat::Tiff) => others::decode_tiff(bytes, &limits),
+        Ok(ImageFormat::WebP) => others::decode_webp(bytes, &limits),
+        Ok(other) => Err(unreadable_kind(&format!("{other:?}"), "this format is not read")),
+        Err(_) => Err(failure(
+            FailureCode::UnknownFormat,
+            "the content is no picture: PNG, JPEG, BMP, TIFF and WebP are read",
+        )),
+    }?;
+    Ok(match mode {
+        Preprocess::Published => (size, samples),
+        Preprocess::Sensible => {
+            (oriented_size(size, orientation), samples.into_shown().oriented(size, orientation))
+        }
+    })
+}
+
+fn failure(code: FailureCode, message: impl Into<String>) -> Failure {
+    Failure::new(Stage::Decode, code, message)
+}
+
+/// The format is known, the content is not what the format promises.
+fn corrupt(format: &str, what: impl ToString) -> Failure {
+    let what = in_one_line(what);
+    failure(
+        FailureCode::CorruptImage,
+        format!("{format} broken or cut off ({what}): fetch it again from its source"),
+    )
+}
+
+/// A kind of picture that exists and is not read.
+fn unreadable_kind(format: &str, what: impl ToString) -> Failure {
+    let what = in_one_line(what);
+    failure(FailureCode::UnknownFormat, format!("{format} ({what}): save it as an 8-bit PNG"))
+}
+
+/// The decoder hit a limit of its own.
+fn beyond_memory(format: &str, limits: &DecodeLimits) -> Failure {
+    failure(
+        FailureCode::TooLarge,
+        format!("{format} needs more than {} bytes to decode: scale it down", limits.max_bytes),
+    )
+}
+
+/// Decoders do not promise messages of one line; failures do.
+fn in_one_line(message: impl ToString) -> String {
+    message.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}

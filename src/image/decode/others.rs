@@ -1,0 +1,122 @@
+//! BMP, TIFF and WebP, through the `image` crate. In: the bytes of a file. Out: samples in the mode
+//! of the file; floating-point pictures are refused. Of several pages or frames the first.
+
+use std::io::Cursor;
+
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::tiff::TiffDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::error::ImageError;
+use image::metadata::Orientation;
+use image::{ColorType, ExtendedColorType, ImageDecoder, Limits};
+
+use super::{DecodeLimits, Decoded, beyond_memory, corrupt, unreadable_kind};
+use crate::error::Failure;
+use crate::image::Size;
+use crate::image::orientation::oriented_size;
+use crate::image::samples::Samples;
+
+/// Palette and 1-bit pictures keep their mark, except a palette that is just the greys in order:
+/// Pillow reads that as grey, and industrial cameras write it.
+pub(super) fn decode_bmp(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
+    let file = File { format: "BMP", limits };
+    let mut decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(|error| file.failed(error))?;
+    let palette = decoder.get_palette().map(<[[u8; 3]]>::to_vec);
+    let size = file.admit(&mut decoder)?;
+    let samples = match (palette, file.samples(decoder)?) {
+        (Some(palette), Samples::Rgb8(pixels)) if is_grey_ramp(&palette) => {
+            Samples::Grey8(pixels.into_iter().step_by(3).collect())
+        }
+        (Some(_), Samples::Rgb8(pixels)) => Samples::PaletteRgb8(pixels),
+        (_, samples) => samples,
+    };
+    Ok(Decoded { size, samples, orientation: Orientation::NoTransforms })
+}
+
+/// A palette entry i is the grey i; what is not used is black.
+fn is_grey_ramp(palette: &[[u8; 3]]) -> bool {
+    let used = palette.iter().rposition(|colour| *colour != [0; 3]).map_or(0, |last| last + 1);
+    (0u8..=255).zip(&palette[..used]).all(|(i, colour)| *colour == [i; 3])
+}
+
+/// The orientation of a TIFF is part of the picture: Pillow applies it whatever the mode.
+pub(super) fn decode_tiff(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
+    let file = File { format: "TIFF", limits };
+    let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(|error| file.failed(error))?;
+    let size = file.admit(&mut decoder)?;
+    let orientation = decoder.orientation().map_err(|error| file.failed(error))?;
+    let samples = file.samples(decoder)?.oriented(size, orientation);
+    Ok(Decoded {
+        size: oriented_size(size, orientation),
+        samples,
+        orientation: Orientation::NoTransforms,
+    })
+}
+
+pub(super) fn decode_webp(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
+    let file = File { format: "WebP", limits };
+    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(|error| file.failed(error))?;
+    let size = file.admit(&mut decoder)?;
+    let orientation = decoder.orientation().map_err(|error| file.failed(error))?;
+    Ok(Decoded { size, samples: file.samples(decoder)?, orientation })
+}
+
+/// What the steps of one file share.
+struct File<'a> {
+    format: &'static str,
+    limits: &'a DecodeLimits,
+}
+
+impl File<'_> {
+    /// Checks the header against the limits, and hands the decoder the one for memory.
+    fn admit(&self, decoder: &mut impl ImageDecoder) -> Result<Size, Failure> {
+        let (width, height) = decoder.dimensions();
+        let bytes_per_pixel = u64::from(decoder.color_type().bytes_per_pixel());
+        let size = self.limits.check(width, height, bytes_per_pixel)?;
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(self.limits.max_bytes);
+        decoder.set_limits(limits).map_err(|error| self.failed(error))?;
+        Ok(size)
+    }
+
+    fn samples(&self, decoder: impl ImageDecoder) -> Result<Samples, Failure> {
+        let color = decoder.color_type();
+        let is_bilevel = decoder.original_color_type() == ExtendedColorType::L1;
+        let mut raw = vec![0; decoder.total_bytes() as usize];
+        decoder.read_image(&mut raw).map_err(|error| self.failed(error))?;
+        Ok(match color {
+            ColorType::L8 if is_bilevel => Samples::Bilevel(raw),
+            ColorType::L8 => Samples::Grey8(raw),
+            ColorType::L16 => Samples::Grey16(native_u16(&raw).collect()),
+            ColorType::La8 => Samples::GreyAlpha8(raw),
+            ColorType::La16 => Samples::GreyAlpha8(high_bytes(&raw)),
+            ColorType::Rgb8 => Samples::Rgb8(raw),
+            ColorType::Rgb16 => Samples::Rgb8(high_bytes(&raw)),
+            ColorType::Rgba8 => Samples::Rgba8(raw),
+            ColorType::Rgba16 => Samples::Rgba8(high_bytes(&raw)),
+            other => {
+                return Err(unreadable_kind(
+                    self.format,
+                    format!("{other:?} samples are not read"),
+                ));
+            }
+        })
+    }
+
+    fn failed(&self, error: ImageError) -> Failure {
+        match error {
+            ImageError::Unsupported(what) => unreadable_kind(self.format, what),
+            ImageError::Limits(_) => beyond_memory(self.format, self.limits),
+            error => corrupt(self.format, error),
+        }
+    }
+}
+
+fn native_u16(raw: &[u8]) -> impl Iterator<Item = u16> {
+    raw.as_chunks::<2>().0.iter().map(|&pair| u16::from_ne_bytes(pair))
+}
+
+/// 16 bits to 8 as Pillow reads pictures of several channels.
+fn high_bytes(raw: &[u8]) -> Vec<u8> {
+    native_u16(raw).map(|value| (value >> 8) as u8).collect()
+}

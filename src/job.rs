@@ -1,0 +1,143 @@
+//! All that a run is told. Flags and a job file go in as [`RawJobSpec`]s, are merged, validated
+//! once, and come out as a [`JobSpec`] that holds nothing unchecked and never changes again.
+//! Never here: opening the input or the weights. A spec may be valid and name a missing folder.
+//!
+//! ```
+//! use filo::job::{JobSpec, RawJobSpec};
+//!
+//! let file = RawJobSpec::from_toml("input = 'pictures'\nstrict = true", "job.toml".as_ref())?;
+//! let flags = RawJobSpec {
+//!     output: Some("out".to_owned()),
+//!     weights: Some("weights/filo.safetensors".to_owned()),
+//!     ..RawJobSpec::default()
+//! };
+//! let spec = JobSpec::try_from(flags.over(file))?;
+//! assert_eq!(spec.input.uri(), "pictures");
+//! # Ok::<(), filo::error::JobError>(())
+//! ```
+
+mod choices;
+mod expand;
+mod file;
+mod partition;
+mod raw;
+mod text;
+mod values;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::error::JobError;
+use crate::image::Preprocess;
+use crate::source::{Category, LayoutChoice, Location, ShardSize};
+
+pub use choices::{
+    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RunMode, Strictness,
+};
+pub use partition::Partition;
+pub use raw::RawJobSpec;
+pub use values::{BatchSize, DeviceChoice, MaskThreshold, RunDate, UnitThreshold};
+
+/// The name of the embedded weights, of which this version has none.
+const EMBEDDED: &str = "nano";
+
+/// A validated job. Serialised, it holds no credentials.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct JobSpec {
+    /// Where the pictures are.
+    pub input: Location,
+    /// Where the tables go.
+    pub output: Location,
+    /// Where the network's weights are.
+    pub weights: Location,
+    pub layout: LayoutChoice,
+    /// For pictures that the layout gives no category; `None`: the name of the input folder.
+    pub category: Option<Category>,
+    /// Category → anomaly descriptions; `None`: the built-in set.
+    pub descriptions: Option<PathBuf>,
+    /// The day that the run counts for; `None`: the day on which it begins.
+    pub run_date: Option<RunDate>,
+    pub partition: Partition,
+    pub shard_size: ShardSize,
+    pub device: DeviceChoice,
+    pub precision: Precision,
+    pub batch_size: BatchSize,
+    pub grounding: GroundingChoice,
+    /// Confidence from which a box is kept; the published value is 0.25.
+    pub box_threshold: UnitThreshold,
+    pub mask_threshold: MaskThreshold,
+    pub maps: MapsFormat,
+    pub preprocess: Preprocess,
+    pub strict: Strictness,
+    pub dry_run: RunMode,
+    pub progress: Progress,
+    pub log_format: LogFormat,
+}
+
+impl JobSpec {
+    /// Validates `raw` and fills in the defaults. `env` answers for environment variables: those
+    /// in `${VAR}`, and those of array jobs where `raw` has no partition.
+    ///
+    /// # Errors
+    /// Names the key that is missing or wrong, what it holds, and what to do.
+    pub fn validate(
+        raw: RawJobSpec,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, JobError> {
+        let partition = match raw.partition {
+            Some(partition) => partition,
+            None => Partition::from_environment(&env)?,
+        };
+        let input = location("input", raw.input.as_deref(), &env)?;
+        let output = location("output", raw.output.as_deref(), &env)?;
+        let weights = raw.weights.as_deref().unwrap_or(EMBEDDED);
+        let weights = location("weights", Some(weights), &env)?;
+        if weights.uri() == EMBEDDED {
+            return Err(JobError::NoWeights);
+        }
+        Ok(JobSpec {
+            input,
+            output,
+            weights,
+            layout: raw.layout.unwrap_or_default(),
+            category: raw.category,
+            descriptions: raw.descriptions,
+            run_date: raw.run_date,
+            partition,
+            shard_size: raw.shard_size.unwrap_or_default(),
+            device: raw.device.unwrap_or_default(),
+            precision: raw.precision.unwrap_or_default(),
+            batch_size: raw.batch_size.unwrap_or_default(),
+            grounding: raw.grounding.unwrap_or_default(),
+            box_threshold: raw.box_threshold.unwrap_or(UnitThreshold::QUARTER),
+            mask_threshold: raw.mask_threshold.unwrap_or_default(),
+            maps: raw.maps.unwrap_or_default(),
+            preprocess: raw.preprocess.unwrap_or_default(),
+            strict: raw.strict.unwrap_or_default(),
+            dry_run: raw.dry_run.unwrap_or_default(),
+            progress: raw.progress.unwrap_or_default(),
+            log_format: raw.log_format.unwrap_or_default(),
+        })
+    }
+}
+
+impl TryFrom<RawJobSpec> for JobSpec {
+    type Error = JobError;
+
+    /// [`JobSpec::validate`] with the environment of this process.
+    fn try_from(raw: RawJobSpec) -> Result<Self, JobError> {
+        JobSpec::validate(raw, |name| std::env::var(name).ok())
+    }
+}
+
+fn location(
+    key: &'static str,
+    text: Option<&str>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Location, JobError> {
+    let text = text.ok_or(JobError::Missing { key })?;
+    let expanded = expand::expand(key, text, env)?;
+    expanded.parse().map_err(|source| JobError::Location { key, source })
+}

@@ -1,0 +1,179 @@
+//! The choices of a job that are one word out of a few. Each is an enum that reads and writes the
+//! word, with one definition for flags, TOML keys, help, completions and schema.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::text::{schema_of_text, serde_as_text};
+use crate::error::ValueError;
+
+/// `FromStr` and `Display` through the words that clap knows.
+macro_rules! read_and_write_the_word {
+    ($($choice:ty),*) => { $(
+        impl FromStr for $choice {
+            type Err = ValueError;
+
+            fn from_str(text: &str) -> Result<Self, ValueError> {
+                <Self as ValueEnum>::from_str(text, false).map_err(|_| one_of::<Self>())
+            }
+        }
+
+        impl fmt::Display for $choice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.to_possible_value().map_or(Ok(()), |word| f.write_str(word.get_name()))
+            }
+        }
+    )* };
+}
+
+read_and_write_the_word!(Precision, GroundingChoice, MapsFormat, Progress, LogFormat);
+
+serde_as_text!(Precision, GroundingChoice, MapsFormat, Progress, LogFormat);
+
+/// The number format of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
+#[schemars(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits: the figures that are compared with the published ones.
+    #[default]
+    F32,
+    /// 16 bits, half precision.
+    F16,
+    /// 16 bits with the range of f32.
+    Bf16,
+}
+
+/// Whether boxes are searched, for positions and for damping the map outside of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
+#[schemars(rename_all = "lowercase")]
+pub enum GroundingChoice {
+    /// On where the weights have a detector.
+    #[default]
+    Auto,
+    /// An error where the weights have none.
+    On,
+    Off,
+}
+
+/// Whether raw anomaly maps are kept, and in which number format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
+#[schemars(rename_all = "lowercase")]
+pub enum MapsFormat {
+    #[default]
+    None,
+    F32,
+    F16,
+}
+
+/// When a progress bar is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
+#[schemars(rename_all = "lowercase")]
+pub enum Progress {
+    /// On a terminal.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
+#[schemars(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What a run that could not score every picture exits with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
+pub enum Strictness {
+    /// 0 and a warning.
+    #[default]
+    Lenient,
+    /// 3.
+    Strict,
+}
+
+/// Whether the run only tells what it would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
+pub enum RunMode {
+    #[default]
+    Score,
+    /// List the input and check the weights; write nothing.
+    DryRun,
+}
+
+/// The two-sided choices are `true` or `false` in a job file and a bare flag on a command line.
+macro_rules! read_and_write_as_switch {
+    ($($choice:ident: $off:ident or $on:ident),*) => { $(
+        impl From<bool> for $choice {
+            fn from(on: bool) -> Self {
+                if on { $choice::$on } else { $choice::$off }
+            }
+        }
+
+        impl From<$choice> for bool {
+            fn from(choice: $choice) -> bool {
+                choice == $choice::$on
+            }
+        }
+
+        impl FromStr for $choice {
+            type Err = ValueError;
+
+            fn from_str(text: &str) -> Result<Self, ValueError> {
+                let on: Result<bool, _> = text.parse();
+                on.map(Self::from).map_err(|_| ValueError::new("true or false"))
+            }
+        }
+
+        impl fmt::Display for $choice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                bool::from(*self).fmt(f)
+            }
+        }
+    )* };
+}
+
+read_and_write_as_switch!(Strictness: Lenient or Strict, RunMode: Score or DryRun);
+
+schema_of_text!(Strictness: { "type": "boolean" }, RunMode: { "type": "boolean" });
+
+/// "must be one of f32, f16, bf16".
+fn one_of<T: ValueEnum>() -> ValueError {
+    let words: Vec<String> = T::value_variants()
+        .iter()
+        .filter_map(|choice| Some(choice.to_possible_value()?.get_name().to_owned()))
+        .collect();
+    ValueError::new(format!("one of {}", words.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_reads_back_as_the_choice_that_wrote_it() {
+        for choice in Precision::value_variants() {
+            assert_eq!(choice.to_string().parse::<Precision>().unwrap(), *choice);
+        }
+        assert_eq!(Precision::Bf16.to_string(), "bf16");
+        assert_eq!(RunMode::DryRun.to_string(), "true");
+    }
+
+    #[test]
+    fn a_wrong_word_is_answered_with_the_right_ones() {
+        let error = "fast".parse::<Precision>().unwrap_err().to_string();
+        assert_eq!(error, "must be one of f32, f16, bf16");
+        let error = "yes".parse::<Strictness>().unwrap_err().to_string();
+        assert_eq!(error, "must be true or false");
+    }
+}

@@ -1,0 +1,86 @@
+//! A job file in TOML goes in, a [`RawJobSpec`] comes out. Every error names the file, the line and
+//! the key; an unknown key is answered with the nearest known one.
+//! Never here: a message that shows a line as it stands, for it may hold a password.
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::raw::RawJobSpec;
+use crate::error::JobError;
+use crate::source::redact;
+
+/// The longest value that a message shows, in characters.
+const SHOWN_CHARS: usize = 60;
+
+impl RawJobSpec {
+    /// Reads the job file at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not TOML, has an unknown key, or a value that is not allowed.
+    pub fn from_file(path: &Path) -> Result<Self, JobError> {
+        let unreadable = |source| JobError::Unreadable { path: path.to_owned(), source };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        RawJobSpec::from_toml(&text, path)
+    }
+
+    /// Reads the text of a job file; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`RawJobSpec::from_file`].
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self, JobError> {
+        let table = DeTable::parse(text).map_err(|error| JobError::Syntax {
+            path: path.to_owned(),
+            line: line_of(text, error.span()),
+            why: error.message().to_owned(),
+        })?;
+        check_keys(text, path, table.get_ref())?;
+        toml::from_str(text).map_err(|error| bad_value(text, path, table.get_ref(), &error))
+    }
+}
+
+fn check_keys(text: &str, path: &Path, table: &DeTable) -> Result<(), JobError> {
+    let known = RawJobSpec::keys();
+    for key in table.keys() {
+        let name = key.get_ref().as_ref();
+        if !known.iter().any(|known| known == name) {
+            return Err(JobError::UnknownKey {
+                path: path.to_owned(),
+                line: line_of(text, Some(key.span())),
+                key: name.to_owned(),
+                nearest: nearest(name, known),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The known key that is most like `name`; `run-date`, written like the flag, means `run_date`.
+fn nearest(name: &str, known: Vec<String>) -> String {
+    let name = name.to_lowercase().replace('-', "_");
+    let likeness = |key: &String| strsim::jaro_winkler(&name, key);
+    let best = known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.unwrap_or_default()
+}
+
+fn bad_value(text: &str, path: &Path, table: &DeTable, error: &toml::de::Error) -> JobError {
+    let at = error.span().map_or(0, |span| span.start);
+    let entry = table.iter().find(|(_, value)| value.span().contains(&at));
+    let (key, value) = match entry {
+        Some((key, value)) => (key.get_ref().to_string(), &text[value.span()]),
+        None => (String::new(), ""),
+    };
+    JobError::BadValue {
+        path: path.to_owned(),
+        line: line_of(text, error.span()),
+        key,
+        value: redact(value).chars().take(SHOWN_CHARS).collect(),
+        why: redact(error.message()),
+    }
+}
+
+/// The line, from 1, that a span of bytes starts in.
+fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
+    let start = span.map_or(0, |span| span.start.min(text.len()));
+    1 + text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count()
+}

@@ -1,0 +1,184 @@
+//! All that can be said about a job, each thing once: a field is a flag of `filo score`, a key of a
+//! job file and a line of the schema. What is not said stays `None`; defaults come with validation.
+//! Never here: looking at the environment or at the disk.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Serialize};
+
+use super::choices::{
+    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RunMode, Strictness,
+};
+use super::partition::Partition;
+use super::values::{BatchSize, DeviceChoice, MaskThreshold, RunDate, UnitThreshold};
+use crate::image::Preprocess;
+use crate::source::{Category, LayoutChoice, ShardSize};
+
+/// A job as it is written down, in a job file or as flags. Paths are relative to the working
+/// directory. `${VAR}` is expanded in `input`, `output` and `weights`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, Args)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "JobSpec")]
+pub struct RawJobSpec {
+    /// Folder of pictures, or one picture: a path or file:///path.
+    #[arg(long, value_name = "URI")]
+    pub input: Option<String>,
+
+    /// Folder for the tables.
+    #[arg(long, value_name = "URI")]
+    pub output: Option<String>,
+
+    /// Folder or file of the network's weights.
+    #[arg(long, value_name = "PATH")]
+    pub weights: Option<String>,
+
+    /// How the input is laid out [default: auto].
+    #[arg(long)]
+    pub layout: Option<LayoutChoice>,
+
+    /// One category for all pictures that the layout gives none [default: the input's name].
+    #[arg(long, value_name = "NAME")]
+    pub category: Option<Category>,
+
+    /// JSON file of category → list of anomaly descriptions [default: the built-in set].
+    #[arg(long, value_name = "FILE")]
+    pub descriptions: Option<PathBuf>,
+
+    /// The day that the run counts for [default: today, UTC].
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub run_date: Option<RunDate>,
+
+    /// Which part of the shards to score [default: from the array job's environment, else 0/1].
+    #[arg(long, value_name = "I/N")]
+    pub partition: Option<Partition>,
+
+    /// Pictures per shard of a folder listing [default: 64].
+    #[arg(long, value_name = "N")]
+    pub shard_size: Option<ShardSize>,
+
+    /// Where the network runs [default: auto].
+    #[arg(long, value_name = "auto|cpu|cuda[:N]|wgpu[:N]")]
+    pub device: Option<DeviceChoice>,
+
+    /// Number format of the network [default: f32].
+    #[arg(long)]
+    pub precision: Option<Precision>,
+
+    /// Pictures that go through the network at once [default: auto].
+    #[arg(long, value_name = "auto|N")]
+    pub batch_size: Option<BatchSize>,
+
+    /// Search boxes with the detector [default: auto, on where the weights have it].
+    #[arg(long)]
+    pub grounding: Option<GroundingChoice>,
+
+    /// Confidence from which a box is kept, 0 to 1 [default: 0.25].
+    #[arg(long, value_name = "F")]
+    pub box_threshold: Option<UnitThreshold>,
+
+    /// Map value from which a pixel belongs to the mask, 0 to 1 [default: auto].
+    #[arg(long, value_name = "auto|F")]
+    pub mask_threshold: Option<MaskThreshold>,
+
+    /// Keep each raw anomaly map as .npy in this number format [default: none].
+    #[arg(long)]
+    pub maps: Option<MapsFormat>,
+
+    /// How pictures become pixels [default: sensible]: `published` repeats the published code bit
+    /// for bit, defects included.
+    #[arg(long, value_name = "sensible|published", value_parser = preprocess)]
+    #[schemars(with = "Option<PreprocessWord>")]
+    pub preprocess: Option<Preprocess>,
+
+    /// Exit with 3 if a picture could not be scored.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    pub strict: Option<Strictness>,
+
+    /// Only tell what would be done.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    pub dry_run: Option<RunMode>,
+
+    /// When to draw a progress bar [default: auto, on a terminal].
+    #[arg(long)]
+    pub progress: Option<Progress>,
+
+    /// How log lines are written [default: text].
+    #[arg(long)]
+    pub log_format: Option<LogFormat>,
+}
+
+impl RawJobSpec {
+    /// `self` where it says something, else `file`: flags over a job file.
+    pub fn over(self, file: RawJobSpec) -> RawJobSpec {
+        RawJobSpec {
+            input: self.input.or(file.input),
+            output: self.output.or(file.output),
+            weights: self.weights.or(file.weights),
+            layout: self.layout.or(file.layout),
+            category: self.category.or(file.category),
+            descriptions: self.descriptions.or(file.descriptions),
+            run_date: self.run_date.or(file.run_date),
+            partition: self.partition.or(file.partition),
+            shard_size: self.shard_size.or(file.shard_size),
+            device: self.device.or(file.device),
+            precision: self.precision.or(file.precision),
+            batch_size: self.batch_size.or(file.batch_size),
+            grounding: self.grounding.or(file.grounding),
+            box_threshold: self.box_threshold.or(file.box_threshold),
+            mask_threshold: self.mask_threshold.or(file.mask_threshold),
+            maps: self.maps.or(file.maps),
+            preprocess: self.preprocess.or(file.preprocess),
+            strict: self.strict.or(file.strict),
+            dry_run: self.dry_run.or(file.dry_run),
+            progress: self.progress.or(file.progress),
+            log_format: self.log_format.or(file.log_format),
+        }
+    }
+
+    /// The keys of a job file.
+    pub(super) fn keys() -> Vec<String> {
+        match serde_json::to_value(RawJobSpec::default()) {
+            Ok(serde_json::Value::Object(fields)) => fields.into_iter().map(|(k, _)| k).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+// `Preprocess` has no schema of its own; this one has the same words.
+/// How pictures become pixels.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Preprocess")]
+#[expect(dead_code, reason = "describes another type to the schema, is never made")]
+enum PreprocessWord {
+    Sensible,
+    Published,
+}
+
+/// `Preprocess` knows serde only, so the flag is read through it.
+fn preprocess(word: &str) -> Result<Preprocess, serde::de::value::Error> {
+    Preprocess::deserialize(word.into_deserializer())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_silence_over_nothing() {
+        let file = RawJobSpec {
+            input: Some("file".to_owned()),
+            strict: Some(Strictness::Strict),
+            ..RawJobSpec::default()
+        };
+        let flags = RawJobSpec { input: Some("flag".to_owned()), ..RawJobSpec::default() };
+        let merged = flags.over(file);
+        assert_eq!(merged.input.as_deref(), Some("flag"));
+        assert_eq!(merged.strict, Some(Strictness::Strict));
+    }
+}

@@ -1,0 +1,61 @@
+//! Serde for the choices of a job: whatever scalar a job file holds is read as the text that a flag
+//! would be, so both are answered alike. Written is always the text.
+
+use std::fmt;
+
+/// What a job file may hold for a choice: `batch_size = 4` as well as `batch_size = "auto"`. A
+/// boolean is read, too, so that the answer to `grounding = true` is which words are allowed.
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "must be a text or a number")]
+pub(super) enum Scalar {
+    Text(String),
+    Whole(i64),
+    Number(f64),
+    Switch(bool),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scalar::Text(text) => text.fmt(f),
+            Scalar::Whole(number) => number.fmt(f),
+            Scalar::Number(number) => number.fmt(f),
+            Scalar::Switch(switch) => switch.fmt(f),
+        }
+    }
+}
+
+/// Serde for types with `FromStr` and `Display`.
+macro_rules! serde_as_text {
+    ($($choice:ident),*) => { $(
+        impl serde::Serialize for $choice {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $choice {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let scalar = $crate::job::text::Scalar::deserialize(deserializer)?;
+                scalar.to_string().parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )* };
+}
+
+/// A JSON schema for types whose text has a form of its own.
+macro_rules! schema_of_text {
+    ($($choice:ident: $schema:tt),*) => { $(
+        impl schemars::JsonSchema for $choice {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($choice).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    )* };
+}
+
+pub(super) use {schema_of_text, serde_as_text};

@@ -1,0 +1,28 @@
+//! FiLo: zero-shot anomaly detection over archives of inspection pictures.
+//!
+//! One picture goes through these modules from top to bottom and never comes back up:
+//!
+//! - [`cli`] reads the command line, [`job`] holds all that a run is told.
+//! - [`source`] lists shards of samples in the layouts people have.
+//! - [`pipeline`] runs the stages: files → planes ([`image`]) → network ([`model`], filled by
+//!   [`weights`], placed by [`device`]) → rows ([`tables`], committed shard by shard).
+//! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
+//! - [`train`] makes data.
+//!
+//! `cli` → `pipeline`, `train` → `source`, `image`, `model`, `weights`, `tables`, `metrics` →
+//! `error`; nothing points back.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod device;
+pub mod error;
+pub mod image;
+pub mod job;
+pub mod metrics;
+pub mod model;
+pub mod pipeline;
+pub mod source;
+pub mod tables;
+pub mod train;
+pub mod weights;

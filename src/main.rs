@@ -1,0 +1,26 @@
+//! Parse, dispatch, map errors to exit codes. Nothing else.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use filo::cli::Cli;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let verbose = cli.verbose;
+    match cli.run() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("filo: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause.filter(|_| verbose) {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

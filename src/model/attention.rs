@@ -1,0 +1,83 @@
+//! Scaled dot-product attention on `[batch, heads, tokens, head_width]`, and the reshapes to and
+//! from `[batch, tokens, width]`. Memory is bounded whatever the batch.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Tensor, backend::Backend};
+
+/// `[batch, tokens, width]` → `[batch, heads, tokens, width / heads]`.
+pub fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
+    let [batch, tokens, width] = x.dims();
+    x.reshape([batch, tokens, heads, width / heads]).swap_dims(1, 2)
+}
+
+/// The inverse of [`split_heads`].
+pub fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
+    let [batch, heads, tokens, head_width] = x.dims();
+    x.swap_dims(1, 2).reshape([batch, tokens, heads * head_width])
+}
+
+/// Most scores that are held at once, floats: 128 MB, one picture at 518 px.
+const MAX_SCORES: usize = 32 << 20;
+
+/// `softmax(q·kᵀ/√head_width)·v`. `hidden` `[1, 1, queries, keys]` is true where a query must not
+/// see a key; every query must see at least one.
+///
+/// A batch is cut so that its scores fit [`MAX_SCORES`]: more would be most of the memory of a run
+/// and gain nothing, since products of different pictures share no operand.
+pub fn attend<B: Backend>(
+    q: Tensor<B, 4>,
+    k: Tensor<B, 4>,
+    v: Tensor<B, 4>,
+    hidden: Option<&Tensor<B, 4, Bool>>,
+) -> Tensor<B, 4> {
+    let [batch, heads, queries, _] = q.dims();
+    let scores = heads * queries * k.dims()[2];
+    let at_once = (MAX_SCORES / scores.max(1)).max(1);
+    if batch <= at_once {
+        return attend_at_once(q, k, v, hidden);
+    }
+    let parts = q.split(at_once, 0).into_iter().zip(k.split(at_once, 0)).zip(v.split(at_once, 0));
+    Tensor::cat(parts.map(|((q, k), v)| attend_at_once(q, k, v, hidden)).collect(), 0)
+}
+
+fn attend_at_once<B: Backend>(
+    q: Tensor<B, 4>,
+    k: Tensor<B, 4>,
+    v: Tensor<B, 4>,
+    hidden: Option<&Tensor<B, 4, Bool>>,
+) -> Tensor<B, 4> {
+    let [batch, heads, _, head_width] = q.dims();
+    let scores = (q / (head_width as f64).sqrt()).matmul(k.swap_dims(2, 3));
+    let scores = match hidden {
+        Some(hidden) => {
+            let [_, _, queries, keys] = hidden.dims();
+            scores
+                .mask_fill(hidden.clone().expand([batch, heads, queries, keys]), f32::NEG_INFINITY)
+        }
+        None => scores,
+    };
+    softmax(scores, 3).matmul(v)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Backend as B, cpu};
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn a_query_ignores_hidden_keys() {
+        let device = cpu();
+        let ones = Tensor::<B, 4>::ones([1, 1, 2, 4], &device);
+        let values = Tensor::<B, 4>::from_data(
+            TensorData::new(vec![1.0f32, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0], [1, 1, 2, 4]),
+            &device,
+        );
+        let hidden = Tensor::<B, 4, Bool>::from_data(
+            TensorData::new(vec![false, true, false, false], [1, 1, 2, 2]),
+            &device,
+        );
+        let out = attend(ones.clone(), ones, values, Some(&hidden)).into_data().to_vec::<f32>();
+        assert_eq!(out.unwrap(), vec![1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
+    }
+}

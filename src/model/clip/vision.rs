@@ -1,0 +1,123 @@
+//! CLIP's image tower with the value-value stream (V-V attention) in its last blocks.
+//! In: normalised pictures `[batch, 3, size, size]`. Out: the tokens that FiLo's heads read.
+
+use burn::module::{Module, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig};
+use burn::tensor::{Tensor, backend::Backend};
+
+use crate::model::config::FiloConfig;
+use crate::model::layers::{ResidualBlock, ResidualBlockConfig};
+
+/// ViT image tower.
+#[derive(Module, Debug)]
+pub struct ImageEncoder<B: Backend> {
+    pub conv1: Conv2d<B>,
+    /// `[width]`.
+    pub class_embedding: Param<Tensor<B, 1>>,
+    /// `[1 + patches, width]`; row 0 belongs to the class token.
+    pub positional_embedding: Param<Tensor<B, 2>>,
+    pub ln_pre: LayerNorm<B>,
+    pub blocks: Vec<ResidualBlock<B>>,
+    pub ln_post: LayerNorm<B>,
+    /// `[width, embed_dim]`.
+    pub proj: Param<Tensor<B, 2>>,
+    first_dual_block: usize,
+    captures: Vec<usize>,
+}
+
+/// The tokens of a batch that the heads read, each `[batch, 1 + patches, width]`, class token
+/// first.
+pub struct ImageTokens<B: Backend> {
+    /// The value-value stream after the last block.
+    pub value_value: Tensor<B, 3>,
+    /// The ordinary stream, one entry per capture after the first; the last is the output of the
+    /// last block. The others are mid streams, see the source.
+    pub ordinary: Vec<Tensor<B, 3>>,
+}
+
+impl<B: Backend> ImageEncoder<B> {
+    /// A tower with random weights, as a start for training or to be loaded over.
+    pub fn new(config: &FiloConfig, device: &B::Device) -> Self {
+        let vision = &config.vision;
+        let (width, patch) = (vision.width, vision.patch_size);
+        let block = ResidualBlockConfig {
+            width,
+            heads: vision.heads(),
+            mlp_width: vision.mlp_width(),
+            activation: config.activation,
+            layer_norm_eps: config.layer_norm_eps,
+        };
+        let norm = || LayerNormConfig::new(width).with_epsilon(config.layer_norm_eps).init(device);
+        let normal = Initializer::Normal { mean: 0.0, std: (width as f64).powf(-0.5) };
+        ImageEncoder {
+            conv1: Conv2dConfig::new([3, width], [patch, patch])
+                .with_stride([patch, patch])
+                .with_bias(false)
+                .init(device),
+            class_embedding: normal.init([width], device),
+            positional_embedding: normal.init([1 + vision.grid() * vision.grid(), width], device),
+            ln_pre: norm(),
+            blocks: (0..vision.layers).map(|_| block.init(device)).collect(),
+            ln_post: norm(),
+            proj: normal.init([width, config.embed_dim], device),
+            first_dual_block: config.first_dual_block_index,
+            captures: config.features_list[1..].to_vec(),
+        }
+    }
+
+    /// `images` `[batch, 3, size, size]` → the tokens for the heads.
+    pub fn forward(&self, images: Tensor<B, 4>) -> ImageTokens<B> {
+        let mut x = self.embed(images);
+        for block in &self.blocks[..self.first_dual_block] {
+            x = block.forward(x, None);
+        }
+        // The value-value stream starts as the ordinary one and only ever collects: no norm,
+        // no MLP, never fed back.
+        let mut value_value = x.clone();
+        let mut ordinary = Vec::with_capacity(self.captures.len());
+        for (i, block) in self.blocks.iter().enumerate().skip(self.first_dual_block) {
+            let step = block.forward_dual(x);
+            value_value = value_value + step.value_value;
+            if captured_stream_is_mid_of(i, &self.captures) {
+                ordinary.push(step.mid);
+            }
+            x = step.out;
+        }
+        ordinary.push(x);
+        ImageTokens { value_value, ordinary }
+    }
+
+    /// Patches, class token, positions, first norm: `[batch, 1 + patches, width]`.
+    pub fn embed(&self, images: Tensor<B, 4>) -> Tensor<B, 3> {
+        let [batch, ..] = images.dims();
+        let patches = self.conv1.forward(images).flatten::<3>(2, 3).swap_dims(1, 2);
+        let width = patches.dims()[2];
+        let class = self.class_embedding.val().reshape([1, 1, width]).expand([batch, 1, width]);
+        let tokens = Tensor::cat(vec![class, patches], 1);
+        self.ln_pre.forward(tokens + self.positional_embedding.val().unsqueeze())
+    }
+
+    /// Tokens of the last block into the shared space: `[batch, n, width]` → `[batch, n,
+    /// embed_dim]`. FiLo only uses the class token: pass just that one.
+    pub fn project(&self, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.ln_post.forward(tokens).matmul(self.proj.val().unsqueeze())
+    }
+}
+
+impl<B: Backend> ImageTokens<B> {
+    /// The class token after the last block, `[batch, 1, width]`.
+    pub fn class_token(&self) -> Tensor<B, 3> {
+        let last = self.ordinary.len() - 1;
+        self.ordinary[last].clone().narrow(1, 0, 1)
+    }
+}
+
+/// Published code differs from the obvious: a capture "after block `n`" keeps a reference to a
+/// buffer into which block `n + 1` then adds its attention in place. What the heads were trained
+/// on is therefore the *mid* stream of the following block. For the last block there is no
+/// following one, and the capture is its output. (For the same reason the first capture and all
+/// value-value captures are one tensor: the value-value stream after the last block.)
+fn captured_stream_is_mid_of(block_index: usize, captures: &[usize]) -> bool {
+    captures.contains(&block_index)
+}

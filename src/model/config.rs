@@ -1,0 +1,206 @@
+//! Every dimension of the CLIP side of FiLo. `tiny` models of tests, the embedded default and the
+//! published ViT-L/14-336 at 518 px are values of one type; no network file holds a literal.
+//! The JSON form is the `config.json` that lies beside a weights file; unknown keys are ignored.
+
+use serde::{Deserialize, Serialize};
+
+/// Image tower: a ViT whose last blocks also carry a value-value stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VisionConfig {
+    /// Side of the square input, pixels. A multiple of `patch_size`.
+    pub image_size: usize,
+    /// Side of a patch, pixels.
+    pub patch_size: usize,
+    /// Channels of a token.
+    pub width: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Channels of one attention head; `width` is a multiple of it.
+    pub head_width: usize,
+    /// Hidden channels of a block's MLP; 4 × `width` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlp_width: Option<usize>,
+}
+
+impl VisionConfig {
+    /// Patches along one side of the picture.
+    pub fn grid(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+
+    /// Attention heads per block.
+    pub fn heads(&self) -> usize {
+        self.width / self.head_width
+    }
+
+    /// Hidden channels of a block's MLP.
+    pub fn mlp_width(&self) -> usize {
+        self.mlp_width.unwrap_or(4 * self.width)
+    }
+}
+
+/// Text tower: a causal transformer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextConfig {
+    /// Longest prompt, tokens, start and end token included.
+    pub context_length: usize,
+    /// Rows of the token table.
+    pub vocab_size: usize,
+    /// Channels of a token.
+    pub width: usize,
+    /// Attention heads per block.
+    pub heads: usize,
+    /// Number of blocks.
+    pub layers: usize,
+}
+
+/// The activation inside the MLPs of both towers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x·Φ(x)`: what the published release runs at 518 px, although its backbone was trained
+    /// with [`Activation::QuickGelu`].
+    #[default]
+    GeluErf,
+    /// `x·sigmoid(1.702·x)`: OpenAI's own, which the release would use at exactly 336 px.
+    QuickGelu,
+}
+
+/// FiLo without its detector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FiloConfig {
+    pub vision: VisionConfig,
+    pub text: TextConfig,
+    /// Channels in which pictures and texts meet.
+    pub embed_dim: usize,
+    #[serde(default)]
+    pub activation: Activation,
+    #[serde(default = "default_layer_norm_eps")]
+    pub layer_norm_eps: f64,
+    /// Blocks, counted from 1, after which tokens are captured for the map heads. The first is
+    /// the last ordinary block, which is where the value-value stream starts.
+    pub features_list: Vec<usize>,
+    /// Index, counted from 0, of the first block with a value-value stream.
+    pub first_dual_block_index: usize,
+    /// Learnable context tokens in front of every prompt.
+    pub n_ctx: usize,
+    /// Hidden channels of the net that turns the image feature into a shift of the context.
+    pub meta_net_hidden: usize,
+    /// Hidden channels of the image adapter.
+    pub adapter_hidden: usize,
+}
+
+fn default_layer_norm_eps() -> f64 {
+    1e-5
+}
+
+/// A configuration that no network can be built from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("config: {what}: correct config.json beside the weights")]
+pub struct ConfigError {
+    pub what: String,
+}
+
+impl FiloConfig {
+    /// The published size: CLIP ViT-L/14-336 at 518 px (518 = 37 patches).
+    pub fn published() -> Self {
+        FiloConfig {
+            vision: VisionConfig {
+                image_size: 518,
+                patch_size: 14,
+                width: 1024,
+                layers: 24,
+                head_width: 64,
+                mlp_width: None,
+            },
+            text: TextConfig {
+                context_length: 77,
+                vocab_size: 49_408,
+                width: 768,
+                heads: 12,
+                layers: 12,
+            },
+            embed_dim: 768,
+            activation: Activation::GeluErf,
+            layer_norm_eps: default_layer_norm_eps(),
+            features_list: vec![6, 12, 18, 24],
+            first_dual_block_index: 6,
+            n_ctx: 12,
+            meta_net_hidden: 48,
+            adapter_hidden: 384,
+        }
+    }
+
+    /// Map heads of the linear kind: one per capture.
+    pub fn linear_heads(&self) -> usize {
+        self.features_list.len()
+    }
+
+    /// Map heads of the convolutional kind: one per capture after the first.
+    pub fn mmci_heads(&self) -> usize {
+        self.features_list.len() - 1
+    }
+
+    /// Checks what the networks take for granted.
+    ///
+    /// # Errors
+    /// Names the first rule that does not hold.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let rules = [
+            (
+                self.vision.patch_size > 0
+                    && self.vision.image_size > 0
+                    && self.vision.image_size.is_multiple_of(self.vision.patch_size),
+                "vision.image_size must be a multiple of vision.patch_size",
+            ),
+            (
+                self.vision.head_width > 0
+                    && self.vision.width.is_multiple_of(self.vision.head_width),
+                "vision.width must be a multiple of vision.head_width",
+            ),
+            (
+                self.text.heads > 0 && self.text.width.is_multiple_of(self.text.heads),
+                "text.width must be a multiple of text.heads",
+            ),
+            (self.vision.layers > 0 && self.text.layers > 0, "both towers need blocks"),
+            (
+                self.features_list.first() == Some(&self.first_dual_block_index),
+                "features_list must start at first_dual_block_index",
+            ),
+            (
+                self.features_list.windows(2).all(|pair| pair[0] < pair[1])
+                    && self.features_list.last() == Some(&self.vision.layers),
+                "features_list must rise and end at vision.layers",
+            ),
+            (self.first_dual_block_index > 0, "first_dual_block_index must be above 0"),
+            (
+                self.text.context_length > self.n_ctx + 2,
+                "text.context_length must leave room for n_ctx and a prompt",
+            ),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, what)) => Err(ConfigError { what: (*what).to_string() }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_size_is_valid_and_has_37_patches_a_side() {
+        let config = FiloConfig::published();
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.vision.grid(), 37);
+        assert_eq!((config.linear_heads(), config.mmci_heads()), (4, 3));
+    }
+
+    #[test]
+    fn a_picture_side_that_patches_do_not_divide_is_refused() {
+        let mut config = FiloConfig::published();
+        config.vision.image_size = 512;
+        assert!(config.validate().unwrap_err().what.contains("image_size"));
+    }
+}

@@ -1,0 +1,138 @@
+//! The map heads: plain linear ones, and MMCI (multi-scale multi-shape cross-modal interaction):
+//! six convolutions of different shapes over the patch grid, summed.
+//! In: tokens `[batch, 1 + patches, width]`. Out: `[batch, patches, embed_dim]`.
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::{ConvOptions, PadMode};
+use burn::tensor::{Tensor, backend::Backend};
+
+use crate::model::config::FiloConfig;
+
+/// Side of the square that holds every MMCI kernel.
+const MERGED_KERNEL: usize = 7;
+
+/// One linear head per capture.
+#[derive(Module, Debug)]
+pub struct LinearDecoder<B: Backend> {
+    pub fc: Vec<Linear<B>>,
+}
+
+impl<B: Backend> LinearDecoder<B> {
+    /// Heads with random weights, as a start for training or to be loaded over.
+    pub fn new(config: &FiloConfig, device: &B::Device) -> Self {
+        let linear = |_| LinearConfig::new(config.vision.width, config.embed_dim).init(device);
+        LinearDecoder { fc: (0..config.linear_heads()).map(linear).collect() }
+    }
+}
+
+/// The MMCI heads as they are trained and stored: for each shape a list with one convolution per
+/// head. Field names tell kernel height and width.
+#[derive(Module, Debug)]
+pub struct Mmci<B: Backend> {
+    pub fc_11: Vec<Conv2d<B>>,
+    pub fc_33: Vec<Conv2d<B>>,
+    pub fc_55: Vec<Conv2d<B>>,
+    pub fc_77: Vec<Conv2d<B>>,
+    pub fc_15: Vec<Conv2d<B>>,
+    pub fc_51: Vec<Conv2d<B>>,
+}
+
+impl<B: Backend> Mmci<B> {
+    /// Heads with random weights, as a start for training or to be loaded over.
+    pub fn new(config: &FiloConfig, device: &B::Device) -> Self {
+        let shape = |height, width| {
+            (0..config.mmci_heads())
+                .map(|_| {
+                    Conv2dConfig::new([config.vision.width, config.embed_dim], [height, width])
+                        .with_padding(PaddingConfig2d::Same)
+                        .init(device)
+                })
+                .collect::<Vec<_>>()
+        };
+        Mmci {
+            fc_11: shape(1, 1),
+            fc_33: shape(3, 3),
+            fc_55: shape(5, 5),
+            fc_77: shape(7, 7),
+            fc_15: shape(1, 5),
+            fc_51: shape(5, 1),
+        }
+    }
+
+    /// One head as it is written in the paper: `grid` `[batch, width, side, side]` → the sum of
+    /// six convolutions `[batch, embed_dim, side, side]`.
+    pub fn head(&self, index: usize, grid: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.shapes()
+            .map(|convs| convs[index].forward(grid.clone()))
+            .into_iter()
+            .reduce(|sum, part| sum + part)
+            .expect("there are six shapes")
+    }
+
+    fn shapes(&self) -> [&Vec<Conv2d<B>>; 6] {
+        [&self.fc_11, &self.fc_33, &self.fc_55, &self.fc_77, &self.fc_15, &self.fc_51]
+    }
+
+    /// All heads as one 7×7 convolution. Exact: convolutions are linear, so kernels add up when
+    /// each is centred in the largest, and heads that read one tensor are more output channels.
+    /// 49 taps per head instead of 94.
+    pub fn merge(self) -> MergedMmci<B> {
+        let heads = self.fc_11.len();
+        let merged = (0..heads).map(|i| {
+            let shapes = self.shapes();
+            let kernel = shapes.iter().map(|convs| centred(convs[i].weight.val()));
+            let bias = shapes.iter().filter_map(|convs| convs[i].bias.as_ref().map(|b| b.val()));
+            (
+                kernel.reduce(|sum, part| sum + part).expect("there are six shapes"),
+                bias.reduce(|sum, part| sum + part).expect("MMCI convolutions have a bias"),
+            )
+        });
+        let (kernels, biases) = merged.unzip::<_, _, Vec<_>, Vec<_>>();
+        MergedMmci { kernel: Tensor::cat(kernels, 0), bias: Tensor::cat(biases, 0), heads }
+    }
+}
+
+/// A kernel in the middle of a 7×7 one.
+fn centred<B: Backend>(kernel: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [_, _, height, width] = kernel.dims();
+    let (y, x) = ((MERGED_KERNEL - height) / 2, (MERGED_KERNEL - width) / 2);
+    kernel.pad((x, x, y, y), PadMode::Constant(0.0))
+}
+
+/// All MMCI heads as one convolution, for inference.
+#[derive(Debug, Clone)]
+pub struct MergedMmci<B: Backend> {
+    /// `[heads · embed_dim, width, 7, 7]`.
+    kernel: Tensor<B, 4>,
+    /// `[heads · embed_dim]`.
+    bias: Tensor<B, 1>,
+    heads: usize,
+}
+
+impl<B: Backend> MergedMmci<B> {
+    /// `tokens` `[batch, 1 + patches, width]` → one `[batch, patches, embed_dim]` per head.
+    pub fn forward(&self, tokens: Tensor<B, 3>) -> Vec<Tensor<B, 3>> {
+        let padding = MERGED_KERNEL / 2;
+        let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
+        let out = conv2d(patch_grid(tokens), self.kernel.clone(), Some(self.bias.clone()), options);
+        out.flatten::<3>(2, 3).swap_dims(1, 2).chunk(self.heads, 2)
+    }
+}
+
+/// Tokens without the class token, laid out as they lie in the picture: `[batch, 1 + side²,
+/// width]` → `[batch, width, side, side]`.
+pub fn patch_grid<B: Backend>(tokens: Tensor<B, 3>) -> Tensor<B, 4> {
+    let patches = without_class_token(tokens);
+    let [batch, count, width] = patches.dims();
+    let side = count.isqrt();
+    patches.swap_dims(1, 2).reshape([batch, width, side, side])
+}
+
+/// `[batch, 1 + patches, width]` → `[batch, patches, width]`.
+pub fn without_class_token<B: Backend>(tokens: Tensor<B, 3>) -> Tensor<B, 3> {
+    let patches = tokens.dims()[1] - 1;
+    tokens.narrow(1, 1, patches)
+}

@@ -1,0 +1,119 @@
+//! Learnable, image-conditioned prompts. A learner shifts its context by what it reads in the
+//! picture; the contexts and the category's words become the embeddings of a prompt tree.
+
+use burn::module::{Module, Param};
+use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
+
+use super::prompt_tree::{PromptKind, PromptTree};
+use crate::model::clip::text::{TextEncoder, TreeTensors};
+use crate::model::config::FiloConfig;
+
+/// `W2·ReLU(W1·f + c1) + c2`.
+#[derive(Module, Debug)]
+pub struct MetaNet<B: Backend> {
+    pub linear1: Linear<B>,
+    pub linear2: Linear<B>,
+}
+
+/// The context of one kind of prompts.
+#[derive(Module, Debug)]
+pub struct PromptLearner<B: Backend> {
+    /// `[n_ctx, text width]`.
+    pub ctx: Param<Tensor<B, 2>>,
+    pub meta_net: MetaNet<B>,
+}
+
+impl<B: Backend> PromptLearner<B> {
+    /// A learner with random weights, as a start for training or to be loaded over.
+    pub fn new(config: &FiloConfig, device: &B::Device) -> Self {
+        let (embed, hidden, width) = (config.embed_dim, config.meta_net_hidden, config.text.width);
+        PromptLearner {
+            ctx: Initializer::Normal { mean: 0.0, std: 0.02 }.init([config.n_ctx, width], device),
+            meta_net: MetaNet {
+                linear1: LinearConfig::new(embed, hidden).init(device),
+                linear2: LinearConfig::new(hidden, width).init(device),
+            },
+        }
+    }
+
+    /// Context of each picture: `image_features` `[batch, embed_dim]` (normalised) →
+    /// `[batch, n_ctx, text width]`.
+    pub fn context(&self, image_features: Tensor<B, 2>) -> Tensor<B, 3> {
+        let net = &self.meta_net;
+        let shift = net.linear2.forward(relu(net.linear1.forward(image_features)));
+        self.ctx.val().unsqueeze::<3>() + shift.unsqueeze_dim::<3>(1)
+    }
+}
+
+/// A category's prompts, ready on a device: words embedded, tree laid out. Made once per category
+/// and choice of positions, used for every picture.
+#[derive(Debug, Clone)]
+pub struct PreparedPrompts<B: Backend> {
+    /// `[1, 1, text width]`.
+    start: Tensor<B, 3>,
+    /// Nodes behind the contexts, `[1, nodes, text width]`.
+    words: Tensor<B, 3>,
+    tree: TreeTensors<B>,
+    n_normal: usize,
+    n_abnormal: usize,
+}
+
+/// Features of a batch's prompts, not normalised.
+pub struct PromptFeatures<B: Backend> {
+    /// `[batch, normal prompts, embed_dim]`.
+    pub normal: Tensor<B, 3>,
+    /// `[batch, abnormal prompts, embed_dim]`.
+    pub abnormal: Tensor<B, 3>,
+}
+
+impl<B: Backend> PreparedPrompts<B> {
+    /// Embeds the words of `tree`. `start_id` is the tokenizer's start token.
+    pub fn new(tree: &PromptTree, start_id: u32, encoder: &TextEncoder<B>) -> Self {
+        let device = encoder.token_embedding.weight.device();
+        let nodes = tree.len();
+        let ints = |values: Vec<i64>| {
+            let length = values.len();
+            Tensor::<B, 1, Int>::from_data(TensorData::new(values, [length]), &device)
+        };
+        PreparedPrompts {
+            start: encoder.embed(&[start_id]),
+            words: encoder.embed(tree.token_ids()),
+            tree: TreeTensors {
+                depths: ints(tree.depths().iter().map(|&depth| depth as i64).collect()),
+                hidden: Tensor::<B, 4, Bool>::from_data(
+                    TensorData::new(tree.hidden(), [1, 1, nodes, nodes]),
+                    &device,
+                ),
+                ends: ints(tree.ends().map(|end| end as i64).collect()),
+            },
+            n_normal: tree.prompts(PromptKind::Normal),
+            n_abnormal: tree.prompts(PromptKind::Abnormal),
+        }
+    }
+
+    /// Encodes the prompts of every picture: contexts `[batch, n_ctx, text width]` →
+    /// features of each prompt.
+    pub fn encode(
+        &self,
+        encoder: &TextEncoder<B>,
+        normal_context: Tensor<B, 3>,
+        abnormal_context: Tensor<B, 3>,
+    ) -> PromptFeatures<B> {
+        let [batch, _, width] = normal_context.dims();
+        let for_all = |x: &Tensor<B, 3>| {
+            let nodes = x.dims()[1];
+            x.clone().expand([batch, nodes, width])
+        };
+        let embeddings = Tensor::cat(
+            vec![for_all(&self.start), normal_context, abnormal_context, for_all(&self.words)],
+            1,
+        );
+        let features = encoder.encode_tree(embeddings, &self.tree);
+        PromptFeatures {
+            normal: features.clone().narrow(1, 0, self.n_normal),
+            abnormal: features.narrow(1, self.n_normal, self.n_abnormal),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Multi-head attention with one fused projection, as text layers and decoder use it, and the
+//! masked attention that BERT shares. Tokens are `[batch, n, width]`.
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Tensor, backend::Backend, module::linear};
+
+use crate::model::attention::{merge_heads, split_heads};
+
+/// `softmax(q·kᵀ/√head_width)·v` over `heads` heads, `[batch, n, width]` each. `hidden`
+/// `[batch, 1, queries or 1, keys]` is true where a query must not see a key.
+pub fn masked_attention<B: Backend>(
+    [q, k, v]: [Tensor<B, 3>; 3],
+    heads: usize,
+    hidden: Option<Tensor<B, 4, Bool>>,
+) -> Tensor<B, 3> {
+    let [q, k, v] = [q, k, v].map(|x| split_heads(x, heads));
+    let [batch, _, queries, head_width] = q.dims();
+    let keys = k.dims()[2];
+    let scores = (q * (head_width as f64).powf(-0.5)).matmul(k.swap_dims(2, 3));
+    let scores = match hidden {
+        Some(hidden) => {
+            scores.mask_fill(hidden.expand([batch, heads, queries, keys]), f32::NEG_INFINITY)
+        }
+        None => scores,
+    };
+    merge_heads(softmax(scores, 3).matmul(v))
+}
+
+/// Dimensions of a [`FusedAttention`].
+#[derive(Debug, Clone)]
+pub struct FusedAttentionConfig {
+    pub width: usize,
+    pub heads: usize,
+}
+
+/// Multi-head attention (Vaswani et al. 2017) whose three projections are one matrix.
+#[derive(Module, Debug)]
+pub struct FusedAttention<B: Backend> {
+    /// Output columns are query, key, value, in this order.
+    pub in_proj: Linear<B>,
+    pub out_proj: Linear<B>,
+    heads: usize,
+}
+
+impl FusedAttentionConfig {
+    pub fn init<B: Backend>(&self, device: &B::Device) -> FusedAttention<B> {
+        FusedAttention {
+            in_proj: LinearConfig::new(self.width, 3 * self.width).init(device),
+            out_proj: LinearConfig::new(self.width, self.width).init(device),
+            heads: self.heads,
+        }
+    }
+}
+
+impl<B: Backend> FusedAttention<B> {
+    /// Self-attention with query = key = `x + position` and value = `x`. `hidden` `[batch, n, n]`
+    /// is true where a token (row) must not see another (column).
+    pub fn self_attention(
+        &self,
+        x: Tensor<B, 3>,
+        position: Tensor<B, 3>,
+        hidden: Option<Tensor<B, 3, Bool>>,
+    ) -> Tensor<B, 3> {
+        let width = x.dims()[2];
+        let query_key = self.project(x.clone() + position, 0, 2);
+        let q = query_key.clone().narrow(2, 0, width);
+        let k = query_key.narrow(2, width, width);
+        let v = self.project(x, 2, 1);
+        let hidden = hidden.map(|hidden| hidden.unsqueeze_dim(1));
+        self.out_proj.forward(masked_attention([q, k, v], self.heads, hidden))
+    }
+
+    /// Attention of `query` `[batch, n, width]` to `memory` `[batch, m, width]`, which is both
+    /// key and value. `padding` `[batch, m]` is true where the memory holds nothing.
+    pub fn cross_attention(
+        &self,
+        query: Tensor<B, 3>,
+        memory: Tensor<B, 3>,
+        padding: Tensor<B, 2, Bool>,
+    ) -> Tensor<B, 3> {
+        let width = query.dims()[2];
+        let q = self.project(query, 0, 1);
+        let key_value = self.project(memory, 1, 2);
+        let k = key_value.clone().narrow(2, 0, width);
+        let v = key_value.narrow(2, width, width);
+        let hidden = padding.unsqueeze_dims(&[1, 1]);
+        self.out_proj.forward(masked_attention([q, k, v], self.heads, Some(hidden)))
+    }
+
+    /// `count` of the three projections, from the `first` on, side by side.
+    fn project(&self, x: Tensor<B, 3>, first: usize, count: usize) -> Tensor<B, 3> {
+        let width = x.dims()[2];
+        let (start, len) = (first * width, count * width);
+        let weight = self.in_proj.weight.val().narrow(1, start, len);
+        let bias = self.in_proj.bias.as_ref().map(|bias| bias.val().narrow(0, start, len));
+        linear(x, weight, bias)
+    }
+}

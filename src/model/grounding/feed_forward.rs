@@ -1,0 +1,54 @@
+//! Feed-forward parts that several layers share: the two-linear net with its residual, and the
+//! multi-layer perceptron of box heads and query positions.
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Tensor, backend::Backend};
+
+/// `x + linear2(ReLU(linear1(x)))`; the norm after it is the caller's.
+pub fn feed_forward<B: Backend>(
+    linear1: &Linear<B>,
+    linear2: &Linear<B>,
+    x: Tensor<B, 3>,
+) -> Tensor<B, 3> {
+    x.clone() + linear2.forward(relu(linear1.forward(x)))
+}
+
+/// Dimensions of a [`Perceptron`].
+#[derive(Debug, Clone)]
+pub struct PerceptronConfig {
+    /// Channels in, between the layers, and out: one entry more than there are layers.
+    pub widths: Vec<usize>,
+}
+
+/// Linear layers with ReLU between them, none after the last.
+#[derive(Module, Debug)]
+pub struct Perceptron<B: Backend> {
+    pub layers: Vec<Linear<B>>,
+}
+
+impl PerceptronConfig {
+    /// The box head: two hidden layers of `d_model`, four numbers out.
+    pub fn box_head(d_model: usize) -> Self {
+        PerceptronConfig { widths: vec![d_model, d_model, d_model, 4] }
+    }
+
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Perceptron<B> {
+        let layers = self
+            .widths
+            .windows(2)
+            .map(|pair| LinearConfig::new(pair[0], pair[1]).init(device))
+            .collect();
+        Perceptron { layers }
+    }
+}
+
+impl<B: Backend> Perceptron<B> {
+    /// `[batch, n, first width]` → `[batch, n, last width]`.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let Some((last, hidden)) = self.layers.split_last() else { return x };
+        let x = hidden.iter().fold(x, |x, layer| relu(layer.forward(x)));
+        last.forward(x)
+    }
+}

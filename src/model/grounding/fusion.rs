@@ -1,0 +1,212 @@
+//! Fusion of image and text tokens: one score matrix, read both ways (Grounding DINO, figure 3,
+//! after GLIP). In: both token sets. Out: both, each having read the other.
+
+use burn::module::{Module, Param};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Tensor, backend::Backend};
+
+use crate::model::attention::{merge_heads, split_heads};
+
+/// The published code keeps scores within this distance of zero, so that f16 does not overflow.
+const SCORE_LIMIT: f32 = 50_000.0;
+
+/// Dimensions of a [`FusionLayer`].
+#[derive(Debug, Clone)]
+pub struct FusionConfig {
+    /// Channels of both token sets.
+    pub d_model: usize,
+    /// Inner channels, all heads together.
+    pub inner: usize,
+    pub heads: usize,
+}
+
+/// `v ← v̂ + γ_v ⊙ Δv`, `l ← l̂ + γ_l ⊙ Δl` with `v̂ = LN(v)`, `l̂ = LN(l)`.
+#[derive(Module, Debug)]
+pub struct FusionLayer<B: Backend> {
+    pub layer_norm_v: LayerNorm<B>,
+    pub layer_norm_l: LayerNorm<B>,
+    pub attn: BiAttention<B>,
+    /// `[d_model]`.
+    pub gamma_v: Param<Tensor<B, 1>>,
+    /// `[d_model]`.
+    pub gamma_l: Param<Tensor<B, 1>>,
+}
+
+/// Attention in both directions from one score matrix `S = (Wq·v̂)·(Wk·l̂)ᵀ/√head_width`.
+#[derive(Module, Debug)]
+pub struct BiAttention<B: Backend> {
+    /// Query, from the image.
+    pub v_proj: Linear<B>,
+    /// Key, from the text.
+    pub l_proj: Linear<B>,
+    pub values_v_proj: Linear<B>,
+    pub values_l_proj: Linear<B>,
+    pub out_v_proj: Linear<B>,
+    pub out_l_proj: Linear<B>,
+    heads: usize,
+}
+
+/// The two token sets of a batch and where each holds nothing.
+#[derive(Debug, Clone)]
+pub struct ImageAndText<B: Backend> {
+    /// `[batch, image tokens, d_model]`.
+    pub image: Tensor<B, 3>,
+    /// `[batch, text tokens, d_model]`.
+    pub text: Tensor<B, 3>,
+}
+
+impl FusionConfig {
+    pub fn init<B: Backend>(&self, device: &B::Device) -> FusionLayer<B> {
+        let linear = |from, to| LinearConfig::new(from, to).init(device);
+        let norm = || LayerNormConfig::new(self.d_model).init(device);
+        // What training starts from: the fusion adds next to nothing.
+        let gamma = || Initializer::Constant { value: 1e-4 }.init([self.d_model], device);
+        FusionLayer {
+            layer_norm_v: norm(),
+            layer_norm_l: norm(),
+            attn: BiAttention {
+                v_proj: linear(self.d_model, self.inner),
+                l_proj: linear(self.d_model, self.inner),
+                values_v_proj: linear(self.d_model, self.inner),
+                values_l_proj: linear(self.d_model, self.inner),
+                out_v_proj: linear(self.inner, self.d_model),
+                out_l_proj: linear(self.inner, self.d_model),
+                heads: self.heads,
+            },
+            gamma_v: gamma(),
+            gamma_l: gamma(),
+        }
+    }
+}
+
+impl<B: Backend> FusionLayer<B> {
+    /// `image_padding` `[batch, image tokens]` and `text_padding` `[batch, text tokens]` are true
+    /// where a token holds nothing. Published code differs from the usual pre-norm block: the
+    /// residual starts from the *normalised* inputs.
+    pub fn forward(
+        &self,
+        tokens: ImageAndText<B>,
+        image_padding: Tensor<B, 2, Bool>,
+        text_padding: Tensor<B, 2, Bool>,
+    ) -> ImageAndText<B> {
+        let normed = ImageAndText {
+            image: self.layer_norm_v.forward(tokens.image),
+            text: self.layer_norm_l.forward(tokens.text),
+        };
+        let delta = self.attn.forward(&normed, image_padding, text_padding);
+        ImageAndText {
+            image: normed.image + delta.image * self.gamma_v.val().unsqueeze(),
+            text: normed.text + delta.text * self.gamma_l.val().unsqueeze(),
+        }
+    }
+}
+
+impl<B: Backend> BiAttention<B> {
+    /// Every projection between image width and inner width is applied on the text's side of a
+    /// product, `(v̂·Wq)·kᵀ = v̂·(Wq·kᵀ)` and so on: a caption has tens of tokens where a picture
+    /// has thousands, and the whole costs a fifth. The numbers are the same up to rounding.
+    fn forward(
+        &self,
+        tokens: &ImageAndText<B>,
+        image_padding: Tensor<B, 2, Bool>,
+        text_padding: Tensor<B, 2, Bool>,
+    ) -> ImageAndText<B> {
+        let ImageAndText { image, text } = tokens;
+        let scores = stabilise(self.scores(image.clone(), text.clone()));
+        ImageAndText {
+            image: self.read_text(scores.clone(), text.clone(), text_padding),
+            text: self.read_image(scores, image.clone(), image_padding),
+        }
+    }
+
+    /// `S`, `[batch, image tokens, heads, text tokens]`.
+    fn scores(&self, image: Tensor<B, 3>, text: Tensor<B, 3>) -> Tensor<B, 4> {
+        let [batch, n, d_model] = image.dims();
+        let keys = split_heads(self.l_proj.forward(text), self.heads).swap_dims(2, 3);
+        let [_, heads, head_width, m] = keys.dims();
+        let keys = keys * (head_width as f64).powf(-0.5);
+        let query = split_columns(&self.v_proj, heads).matmul(keys.clone());
+        let query = query.swap_dims(1, 2).reshape([batch, d_model, heads * m]);
+        let scores = image.matmul(query);
+        let scores = match &self.v_proj.bias {
+            None => scores,
+            Some(bias) => {
+                let shift = bias.val().reshape([1, heads, 1, head_width]).matmul(keys);
+                scores + shift.reshape([batch, 1, heads * m])
+            }
+        };
+        scores.reshape([batch, n, heads, m])
+    }
+
+    /// What the image takes from the text: `out_v(softmax_text(S)·values_l(l̂))`.
+    fn read_text(
+        &self,
+        scores: Tensor<B, 4>,
+        text: Tensor<B, 3>,
+        padding: Tensor<B, 2, Bool>,
+    ) -> Tensor<B, 3> {
+        let [batch, n, heads, m] = scores.dims();
+        let attention = softmax(hide(scores, padding.unsqueeze_dims(&[1, 1])), 3);
+        let values = split_heads(self.values_l_proj.forward(text), heads);
+        let out = self.out_v_proj.weight.val();
+        let [inner, d_model] = out.dims();
+        let values = values.matmul(out.reshape([1, heads, inner / heads, d_model]));
+        let read = attention.reshape([batch, n, heads * m]).matmul(values.reshape([
+            batch,
+            heads * m,
+            d_model,
+        ]));
+        match &self.out_v_proj.bias {
+            None => read,
+            Some(bias) => read + bias.val().unsqueeze(),
+        }
+    }
+
+    /// What the text takes from the image: `out_l(softmax_image(Sᵀ)·values_v(v̂))`. Attention
+    /// sums to 1, so the bias of `values_v` may be added after it.
+    fn read_image(
+        &self,
+        scores: Tensor<B, 4>,
+        image: Tensor<B, 3>,
+        padding: Tensor<B, 2, Bool>,
+    ) -> Tensor<B, 3> {
+        let [batch, n, heads, m] = scores.dims();
+        let d_model = image.dims()[2];
+        let scores = scores.reshape([batch, n, heads * m]).swap_dims(1, 2);
+        let scores = scores.reshape([batch, heads, m, n]);
+        let row_max = scores.clone().max_dim(3);
+        let scores = (scores - row_max).clamp(-SCORE_LIMIT, SCORE_LIMIT);
+        let attention = softmax(hide(scores, padding.unsqueeze_dims(&[1, 1])), 3);
+        let seen = attention.reshape([batch, heads * m, n]).matmul(image);
+        let read = seen
+            .reshape([batch, heads, m, d_model])
+            .matmul(split_columns(&self.values_v_proj, heads));
+        let read = merge_heads(read);
+        let read = match &self.values_v_proj.bias {
+            None => read,
+            Some(bias) => read + bias.val().unsqueeze(),
+        };
+        self.out_l_proj.forward(read)
+    }
+}
+
+/// The weight `[from, heads · head_width]` as `[1, heads, from, head_width]`.
+fn split_columns<B: Backend>(linear: &Linear<B>, heads: usize) -> Tensor<B, 4> {
+    split_heads(linear.weight.val().unsqueeze_dim(0), heads)
+}
+
+/// `S − max S`, clamped. The published code takes the maximum over the whole batch; here it is
+/// taken per picture, so that no picture's numbers depend on its neighbours in a batch. With one
+/// picture it is the same, and a softmax does not see the difference.
+fn stabilise<B: Backend>(scores: Tensor<B, 4>) -> Tensor<B, 4> {
+    let batch = scores.dims()[0];
+    let largest = scores.clone().reshape([batch as i32, -1]).max_dim(1).reshape([batch, 1, 1, 1]);
+    (scores - largest).clamp(-SCORE_LIMIT, SCORE_LIMIT)
+}
+
+/// −∞ where `hidden`, of the shape of `scores` or broadcast to it, is true.
+fn hide<B: Backend>(scores: Tensor<B, 4>, hidden: Tensor<B, 4, Bool>) -> Tensor<B, 4> {
+    let dims = scores.dims();
+    scores.mask_fill(hidden.expand(dims), f32::NEG_INFINITY)
+}

@@ -1,0 +1,57 @@
+//! A batch of pictures of different sizes as the detector reads it. In: normalised pictures. Out:
+//! one tensor, filled up with zeros on the right and below, and where that filling is.
+
+use burn::tensor::ops::PadMode;
+use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
+
+/// Pictures of a batch, filled up to a common size.
+#[derive(Debug, Clone)]
+pub struct ImageBatch<B: Backend> {
+    /// `[batch, 3, height, width]`, normalised; zero in the padding.
+    pub pixels: Tensor<B, 4>,
+    /// `[batch, height, width]`, true in the padding.
+    pub padding: Tensor<B, 3, Bool>,
+}
+
+impl<B: Backend> ImageBatch<B> {
+    /// From `pictures` `[3, height, width]`, each of its own size. No pictures, no batch.
+    pub fn new(pictures: Vec<Tensor<B, 3>>) -> Option<Self> {
+        let height = pictures.iter().map(|picture| picture.dims()[1]).max()?;
+        let width = pictures.iter().map(|picture| picture.dims()[2]).max()?;
+        let device = pictures.first()?.device();
+        let mut padding = Vec::with_capacity(pictures.len() * height * width);
+        for picture in &pictures {
+            let [_, h, w] = picture.dims();
+            padding.extend((0..height).flat_map(|y| (0..width).map(move |x| y >= h || x >= w)));
+        }
+        let shape = [pictures.len(), height, width];
+        let filled = pictures
+            .into_iter()
+            .map(|picture| {
+                let [_, h, w] = picture.dims();
+                picture.pad((0, width - w, 0, height - h), PadMode::Constant(0.0))
+            })
+            .collect();
+        Some(ImageBatch {
+            pixels: Tensor::stack(filled, 0),
+            padding: Tensor::from_data(TensorData::new(padding, shape), &device),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Backend as B, cpu};
+
+    #[test]
+    fn a_smaller_picture_is_filled_up_on_the_right_and_below() {
+        let ones = |h, w| Tensor::<B, 3>::ones([3, h, w], &cpu());
+        let batch = ImageBatch::new(vec![ones(1, 2), ones(2, 1)]).unwrap();
+        assert_eq!(batch.pixels.dims(), [2, 3, 2, 2]);
+        let pixels = batch.pixels.into_data().to_vec::<f32>().unwrap();
+        assert_eq!(pixels[..4], [1.0, 1.0, 0.0, 0.0]);
+        let padding = batch.padding.into_data().iter::<bool>().collect::<Vec<_>>();
+        assert_eq!(padding, [false, false, true, true, false, true, false, true]);
+    }
+}

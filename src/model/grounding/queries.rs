@@ -1,0 +1,135 @@
+//! Language-guided query selection: which image tokens become queries. In: the enhanced tokens.
+//! Out: one reference box per query, in logit space. The content of a query is a learned row, not
+//! the token.
+
+use burn::module::Module;
+use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
+
+use super::boxes::logit;
+use super::config::GroundingConfig;
+use super::feed_forward::{Perceptron, PerceptronConfig};
+use super::levels::LevelGeometry;
+
+/// Side of a proposal on the finest level, as a fraction of the picture; it doubles per level.
+const FINEST_PROPOSAL: f32 = 0.05;
+/// A proposal with any of its four numbers outside this open range is no proposal.
+const PROPOSAL_RANGE: [f32; 2] = [0.01, 0.99];
+
+/// The parameters of query selection.
+#[derive(Module, Debug)]
+pub struct QuerySelector<B: Backend> {
+    pub enc_output: Linear<B>,
+    pub enc_output_norm: LayerNorm<B>,
+    pub enc_out_bbox_embed: Perceptron<B>,
+    /// `[queries, d_model]`: what every query starts as.
+    pub tgt_embed: Embedding<B>,
+}
+
+/// One box per image token before selection.
+#[derive(Debug, Clone)]
+pub struct Proposals<B: Backend> {
+    /// `[batch, n, 4]` in logit space; +∞ where a token may propose nothing.
+    pub boxes: Tensor<B, 3>,
+    /// `[batch, n]`, true where a token may propose nothing.
+    pub invalid: Tensor<B, 2, Bool>,
+}
+
+/// The queries of a batch.
+#[derive(Debug, Clone)]
+pub struct Queries<B: Backend> {
+    /// `[batch, queries]`: the image token of each query, best score first.
+    pub tokens: Tensor<B, 2, Int>,
+    /// `[batch, queries, 4]` in logit space.
+    pub boxes: Tensor<B, 3>,
+    /// `[batch, queries, d_model]`.
+    pub content: Tensor<B, 3>,
+}
+
+impl GroundingConfig {
+    pub(super) fn init_query_selector<B: Backend>(&self, device: &B::Device) -> QuerySelector<B> {
+        QuerySelector {
+            enc_output: LinearConfig::new(self.d_model, self.d_model).init(device),
+            enc_output_norm: LayerNormConfig::new(self.d_model).init(device),
+            enc_out_bbox_embed: PerceptronConfig::box_head(self.d_model).init(device),
+            tgt_embed: EmbeddingConfig::new(self.queries, self.d_model).init(device),
+        }
+    }
+}
+
+impl<B: Backend> Proposals<B> {
+    /// A square box around every token, as large as its level is coarse.
+    pub fn new(geometry: &LevelGeometry<B>) -> Self {
+        let [batch, n, _] = geometry.centres.dims();
+        let device = geometry.centres.device();
+        let sides: Vec<f32> = geometry
+            .shapes
+            .iter()
+            .enumerate()
+            .flat_map(|(level, shape)| {
+                let side = FINEST_PROPOSAL * 2f32.powi(level as i32);
+                std::iter::repeat_n(side, 2 * shape.tokens())
+            })
+            .collect();
+        let sides = Tensor::<B, 3>::from_data(TensorData::new(sides, [1, n, 2]), &device);
+        let boxes = Tensor::cat(vec![geometry.centres.clone(), sides.expand([batch, n, 2])], 2);
+        let [low, high] = PROPOSAL_RANGE;
+        let inside = boxes.clone().greater_elem(low).bool_and(boxes.clone().lower_elem(high));
+        let inside = inside.all_dim(2).reshape([batch, n]);
+        let invalid = inside.bool_not().bool_or(geometry.padding.clone());
+        let every_number = invalid.clone().unsqueeze_dim::<3>(2).expand([batch, n, 4]);
+        Proposals { boxes: logit(boxes).mask_fill(every_number, f32::INFINITY), invalid }
+    }
+}
+
+impl<B: Backend> QuerySelector<B> {
+    /// The image tokens as selection reads them, `LN(W·x + b)`: `[batch, n, d_model]`. `image` has
+    /// rows of zeros where a token may propose nothing, see [`zero_rows`](super::levels::zero_rows).
+    pub fn memory(&self, image: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.enc_output_norm.forward(self.enc_output.forward(image))
+    }
+
+    /// `[batch, n]`: the largest dot product of each token with any text token that is none of
+    /// the padding.
+    pub fn scores(
+        &self,
+        memory: Tensor<B, 3>,
+        text: Tensor<B, 3>,
+        text_padding: Tensor<B, 2, Bool>,
+    ) -> Tensor<B, 2> {
+        text_logits(memory, text, text_padding).max_dim(2).squeeze_dim(2)
+    }
+
+    /// The tokens with the highest scores, as many as there are learned rows, or all if the
+    /// picture has fewer. Tokens that may propose nothing take part with the score they have, as
+    /// in the published model; their reference is the whole picture's far corner.
+    pub fn select(
+        &self,
+        memory: Tensor<B, 3>,
+        scores: Tensor<B, 2>,
+        proposals: Tensor<B, 3>,
+    ) -> Queries<B> {
+        let [batch, n, d_model] = memory.dims();
+        let rows = self.tgt_embed.weight.val();
+        let count = rows.dims()[0].min(n);
+        let (_, order) = scores.sort_descending_with_indices(1);
+        let tokens = order.narrow(1, 0, count);
+        let pick = |width| tokens.clone().unsqueeze_dim::<3>(2).expand([batch, count, width]);
+        // The box head works token by token, so it need only see the chosen ones.
+        let chosen = memory.gather(1, pick(d_model));
+        let boxes = self.enc_out_bbox_embed.forward(chosen) + proposals.gather(1, pick(4));
+        let content = rows.narrow(0, 0, count).unsqueeze_dim::<3>(0);
+        Queries { tokens, boxes, content: content.expand([batch, count, d_model]) }
+    }
+}
+
+/// `x·textᵀ`, −∞ for padded text: `[batch, n, text tokens]`.
+pub fn text_logits<B: Backend>(
+    x: Tensor<B, 3>,
+    text: Tensor<B, 3>,
+    text_padding: Tensor<B, 2, Bool>,
+) -> Tensor<B, 3> {
+    let logits = x.matmul(text.swap_dims(1, 2));
+    let dims = logits.dims();
+    logits.mask_fill(text_padding.unsqueeze_dim::<3>(1).expand(dims), f32::NEG_INFINITY)
+}

@@ -1,0 +1,148 @@
+//! The transformer block that both CLIP towers are made of: pre-norm attention and MLP.
+//! Tensors in, tensors out; `[batch, tokens, width]` throughout.
+
+use burn::module::Module;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::activation::{gelu, sigmoid};
+use burn::tensor::{Bool, Tensor, backend::Backend};
+
+use super::attention::{attend, merge_heads, split_heads};
+use super::config::Activation;
+
+/// Dimensions of a [`ResidualBlock`].
+#[derive(Debug, Clone)]
+pub struct ResidualBlockConfig {
+    pub width: usize,
+    pub heads: usize,
+    pub mlp_width: usize,
+    pub activation: Activation,
+    pub layer_norm_eps: f64,
+}
+
+/// Multi-head attention with one fused projection to query, key and value.
+#[derive(Module, Debug)]
+pub struct FusedAttention<B: Backend> {
+    pub in_proj: Linear<B>,
+    pub out_proj: Linear<B>,
+    heads: usize,
+}
+
+/// What a dual attention returns, each `[batch, tokens, width]`.
+pub struct DualAttention<B: Backend> {
+    /// `proj(softmax(q·kᵀ/√d)·v)`.
+    pub ordinary: Tensor<B, 3>,
+    /// `proj(softmax(v·vᵀ/√d)·v)`: the value plays query, key and value.
+    pub value_value: Tensor<B, 3>,
+}
+
+impl<B: Backend> FusedAttention<B> {
+    fn new(config: &ResidualBlockConfig, device: &B::Device) -> Self {
+        FusedAttention {
+            in_proj: LinearConfig::new(config.width, 3 * config.width).init(device),
+            out_proj: LinearConfig::new(config.width, config.width).init(device),
+            heads: config.heads,
+        }
+    }
+
+    /// Query, key and value, each `[batch, heads, tokens, width / heads]`.
+    fn project(&self, x: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
+        let width = x.dims()[2];
+        let qkv = self.in_proj.forward(x);
+        [0, 1, 2].map(|part| split_heads(qkv.clone().narrow(2, part * width, width), self.heads))
+    }
+
+    /// Ordinary self-attention. `hidden` `[1, 1, tokens, tokens]` is true where a query (row)
+    /// must not see a key (column).
+    pub fn forward(&self, x: Tensor<B, 3>, hidden: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
+        let [q, k, v] = self.project(x);
+        self.out_proj.forward(merge_heads(attend(q, k, v, hidden)))
+    }
+
+    /// Ordinary and value-value self-attention from one projection.
+    pub fn forward_dual(&self, x: Tensor<B, 3>) -> DualAttention<B> {
+        let [q, k, v] = self.project(x);
+        let ordinary = attend(q, k, v.clone(), None);
+        let value_value = attend(v.clone(), v.clone(), v, None);
+        DualAttention {
+            ordinary: self.out_proj.forward(merge_heads(ordinary)),
+            value_value: self.out_proj.forward(merge_heads(value_value)),
+        }
+    }
+}
+
+/// `W2·act(W1·x)`.
+#[derive(Module, Debug)]
+pub struct Mlp<B: Backend> {
+    pub c_fc: Linear<B>,
+    pub c_proj: Linear<B>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl<B: Backend> Mlp<B> {
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let hidden = self.c_fc.forward(x);
+        let hidden = match self.activation {
+            Activation::GeluErf => gelu(hidden),
+            Activation::QuickGelu => hidden.clone() * sigmoid(hidden * 1.702),
+        };
+        self.c_proj.forward(hidden)
+    }
+}
+
+/// `m = x + attention(LN x)`, `y = m + MLP(LN m)`.
+#[derive(Module, Debug)]
+pub struct ResidualBlock<B: Backend> {
+    pub ln_1: LayerNorm<B>,
+    pub attn: FusedAttention<B>,
+    pub ln_2: LayerNorm<B>,
+    pub mlp: Mlp<B>,
+}
+
+/// What a dual block returns, each `[batch, tokens, width]`.
+pub struct DualStep<B: Backend> {
+    /// The ordinary stream after attention, before the MLP.
+    pub mid: Tensor<B, 3>,
+    /// The ordinary stream after the block.
+    pub out: Tensor<B, 3>,
+    /// What this block adds to the value-value stream.
+    pub value_value: Tensor<B, 3>,
+}
+
+impl ResidualBlockConfig {
+    /// A block with random weights, as a start for training or to be loaded over.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> ResidualBlock<B> {
+        let norm =
+            || LayerNormConfig::new(self.width).with_epsilon(self.layer_norm_eps).init(device);
+        ResidualBlock {
+            ln_1: norm(),
+            attn: FusedAttention::new(self, device),
+            ln_2: norm(),
+            mlp: Mlp {
+                c_fc: LinearConfig::new(self.width, self.mlp_width).init(device),
+                c_proj: LinearConfig::new(self.mlp_width, self.width).init(device),
+                activation: self.activation,
+            },
+        }
+    }
+}
+
+impl<B: Backend> ResidualBlock<B> {
+    /// The ordinary block; see [`FusedAttention::forward`] for `hidden`.
+    pub fn forward(&self, x: Tensor<B, 3>, hidden: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
+        let mid = x.clone() + self.attn.forward(self.ln_1.forward(x), hidden);
+        self.add_mlp(mid)
+    }
+
+    /// The dual block: the ordinary stream goes on as always; the value-value attention of the
+    /// same tokens comes out beside it and is never fed back.
+    pub fn forward_dual(&self, x: Tensor<B, 3>) -> DualStep<B> {
+        let attention = self.attn.forward_dual(self.ln_1.forward(x.clone()));
+        let mid = x + attention.ordinary;
+        DualStep { out: self.add_mlp(mid.clone()), mid, value_value: attention.value_value }
+    }
+
+    fn add_mlp(&self, mid: Tensor<B, 3>) -> Tensor<B, 3> {
+        mid.clone() + self.mlp.forward(self.ln_2.forward(mid))
+    }
+}

@@ -1,0 +1,8 @@
+//! Tensors in, tensors out: CLIP, FiLo and the detector. Knows no file, no table, no command line.
+
+pub mod attention;
+pub mod clip;
+pub mod config;
+pub mod filo;
+pub mod grounding;
+pub mod layers;

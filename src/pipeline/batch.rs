@@ -1,0 +1,85 @@
+//! What travels between the stages. A shard is an unbroken run of messages, so every stage holds
+//! one open shard at most; a batch never leaves its shard, so a commit never waits for another.
+
+use std::sync::Arc;
+
+use crate::error::Failure;
+use crate::image::{Mask, Size};
+use crate::source::{Category, Sample, Shard};
+
+/// One message of the stream of work; `T` is what a stage made of a batch.
+pub enum Work<T> {
+    /// All that follows up to [`Work::End`] belongs to this shard.
+    Begin(Arc<Shard>),
+    Batch(T),
+    Failed(Lost),
+    /// Every entry of the shard has been sent.
+    End,
+}
+
+/// A picture that could not be scored.
+pub struct Lost {
+    /// Index in the shard.
+    pub order: usize,
+    pub image_id: String,
+    pub uri: String,
+    pub category: Category,
+    pub failure: Failure,
+}
+
+impl Lost {
+    /// `sample`, the entry `order` of its shard, with the reason.
+    pub fn new(order: usize, sample: &Sample, failure: Failure) -> Self {
+        Lost {
+            order,
+            image_id: sample.image_id.clone(),
+            uri: sample.uri.clone(),
+            category: sample.category.clone(),
+            failure,
+        }
+    }
+}
+
+/// What is known about the defects of a picture.
+pub enum Truth {
+    /// Nothing, or only the label.
+    NoMask,
+    /// The picture is normal: no pixel of it is a defect.
+    AllNormal,
+    /// Where the defect is, at the size of the map.
+    Mask(Mask),
+}
+
+/// Where a picture comes from and what is known about it.
+pub struct Subject {
+    /// Index in the shard.
+    pub order: usize,
+    pub sample: Sample,
+    /// Of the picture as it is shown.
+    pub size: Size,
+    pub truth: Truth,
+}
+
+/// A picture ready for the network.
+pub struct Prepared {
+    pub subject: Subject,
+    /// Normalised, `[3, size, size]`.
+    pub planes: Vec<f32>,
+}
+
+/// Pictures of one category that go through the network together.
+pub struct Batch {
+    pub category: Category,
+    pub pictures: Vec<Prepared>,
+}
+
+/// What the network said of one picture.
+pub struct Inferred {
+    pub subject: Subject,
+    /// `[heads, 2, patches]`; see [`FiloOutput`](crate::model::filo::FiloOutput).
+    pub similarities: Vec<f32>,
+    /// Image with normal and with abnormal text.
+    pub text_probs: [f32; 2],
+    /// Its share of the batch's time, milliseconds.
+    pub ms_infer: f32,
+}

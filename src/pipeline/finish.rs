@@ -1,0 +1,212 @@
+//! Numbers of the network → rows. In: inferred pictures. Out: one [`ShardRows`] per shard, rows in
+//! listing order. Maps, masks and pixel counts are made here, on all cores, while the network
+//! works on the next batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::batch::{Inferred, Lost, Subject, Truth};
+use crate::error::{Failure, FailureCode, PipelineError, Stage};
+use crate::image::{Mask, Rle, Size, mask_from_map};
+use crate::metrics::{PixelCounts, connected_regions};
+use crate::model::filo::anomaly_map::AnomalyMapper;
+use crate::source::{Category, Label, Shard};
+use crate::tables::{
+    CategoryRows, FailureRow, MapsFormat, MaskRow, OutputStore, PartialRow, ScoreRow, ShardRows,
+    write_map_npy,
+};
+
+/// What finishing needs to know.
+pub struct FinishSettings {
+    pub mapper: AnomalyMapper,
+    /// A pixel of the map counts as anomalous above this, 0..=1.
+    pub mask_threshold: f32,
+    /// A picture counts as anomalous above this.
+    pub score_threshold: f32,
+    pub maps: Option<MapsFormat>,
+    pub store: OutputStore,
+    pub model_id: String,
+}
+
+/// Rows of the open shard.
+pub struct ShardBuilder {
+    shard: Arc<Shard>,
+    categories: BTreeMap<Category, CategoryBuilder>,
+}
+
+#[derive(Default)]
+struct CategoryBuilder {
+    scores: Vec<(usize, ScoreRow)>,
+    masks: Vec<(usize, MaskRow)>,
+    failures: Vec<(usize, FailureRow)>,
+    pixels: PixelCounts,
+    has_truth: bool,
+}
+
+/// What became of one picture.
+struct Finished {
+    subject: Subject,
+    score: ScoreRow,
+    mask: Option<MaskRow>,
+    map: Vec<f32>,
+}
+
+impl ShardBuilder {
+    /// No rows yet.
+    pub fn new(shard: Arc<Shard>) -> Self {
+        ShardBuilder { shard, categories: BTreeMap::new() }
+    }
+
+    /// Adds a picture that could not be scored.
+    pub fn add_lost(&mut self, lost: Lost) {
+        let row = FailureRow::new(lost.image_id, lost.uri, lost.failure);
+        self.categories.entry(lost.category).or_default().failures.push((lost.order, row));
+    }
+
+    /// Adds the pictures of a batch.
+    ///
+    /// # Errors
+    /// If a map cannot be written: the output is at fault, not the picture.
+    pub fn add_batch(
+        &mut self,
+        batch: Vec<Inferred>,
+        settings: &FinishSettings,
+    ) -> Result<(), PipelineError> {
+        let shard_id = self.shard.id.as_str();
+        let finished = batch
+            .into_par_iter()
+            .map(|inferred| finish(inferred, shard_id, settings))
+            .collect::<Result<Vec<_>, _>>()?;
+        for picture in finished {
+            self.add_finished(picture, settings.mapper.size());
+        }
+        Ok(())
+    }
+
+    fn add_finished(&mut self, picture: Finished, size: usize) {
+        let Finished { subject, score, mask, map } = picture;
+        let category = self.categories.entry(subject.sample.category.clone()).or_default();
+        category.has_truth |= !matches!(subject.truth, Truth::NoMask);
+        let counted = match &subject.truth {
+            Truth::NoMask => Ok(()),
+            Truth::AllNormal => category.pixels.add_map(&map, None, size, size),
+            Truth::Mask(mask) => category.pixels.add_map(&map, Some(mask.values()), size, size),
+        };
+        if let Err(error) = counted {
+            let failure = Failure::new(Stage::Finish, FailureCode::NonFinite, error.to_string());
+            return self.add_lost(Lost::new(subject.order, &subject.sample, failure));
+        }
+        category.scores.push((subject.order, score));
+        category.masks.extend(mask.map(|mask| (subject.order, mask)));
+    }
+
+    /// The rows of the whole shard, in listing order.
+    pub fn finish(self) -> ShardRows {
+        let rows = self
+            .categories
+            .into_iter()
+            .map(|(category, rows)| (String::from(category), rows.finish()));
+        ShardRows { shard_id: self.shard.id.clone(), categories: rows.collect() }
+    }
+}
+
+impl CategoryBuilder {
+    fn finish(self) -> CategoryRows {
+        CategoryRows {
+            scores: in_order(self.scores),
+            masks: in_order(self.masks),
+            boxes: Vec::new(),
+            failures: in_order(self.failures),
+            partials: self.has_truth.then(|| Box::new(partial_rows(self.pixels)) as _),
+        }
+    }
+}
+
+/// Sorted only when the part is written, so that one shard's counts are held once.
+fn partial_rows(pixels: PixelCounts) -> impl Iterator<Item = PartialRow> + Send {
+    std::iter::once_with(|| pixels.finish()).flatten().map(|count| PartialRow {
+        score: count.score,
+        region_px: count.region_px,
+        n: count.n,
+    })
+}
+
+fn in_order<T>(mut rows: Vec<(usize, T)>) -> Vec<T> {
+    rows.sort_by_key(|(order, _)| *order);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn finish(
+    inferred: Inferred,
+    shard_id: &str,
+    settings: &FinishSettings,
+) -> Result<Finished, PipelineError> {
+    let Inferred { subject, similarities, text_probs: [_, global_score], ms_infer } = inferred;
+    let map = settings.mapper.map(&similarities);
+    let size = settings.mapper.size();
+    let map_max = map.iter().copied().fold(f32::MIN, f32::max);
+    let map_mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / map.len() as f64;
+    let score = image_score(global_score, map_max);
+    let map_path = match settings.maps {
+        None => None,
+        Some(format) => {
+            let n = subject.order as u64;
+            Some(write_map_npy(&settings.store, shard_id, n, &map, size, format)?)
+        }
+    };
+    let mask = mask_from_map(&map, size, subject.size, settings.mask_threshold);
+    let sample = &subject.sample;
+    let row = ScoreRow {
+        image_id: sample.image_id.clone(),
+        uri: sample.uri.clone(),
+        width: subject.size.width as i32,
+        height: subject.size.height as i32,
+        score,
+        global_score,
+        map_max,
+        map_mean: map_mean as f32,
+        label: sample.label.map(|label| label == Label::Anomalous),
+        kind: sample.kind.clone(),
+        is_anomalous: score > settings.score_threshold,
+        threshold: settings.score_threshold,
+        position: None,
+        n_boxes: 0,
+        map_path,
+        ms_infer,
+        model_id: settings.model_id.clone(),
+    };
+    let mask = mask_row(&sample.image_id, &mask, settings.mask_threshold);
+    Ok(Finished { subject, score: row, mask, map })
+}
+
+/// Published: the mean of the abnormal text "probability" and the peak of the map *before* boxes
+/// damp it.
+fn image_score(global_score: f32, map_max: f32) -> f32 {
+    (global_score + map_max) / 2.0
+}
+
+/// `None` for an empty mask.
+fn mask_row(image_id: &str, mask: &Mask, threshold: f32) -> Option<MaskRow> {
+    let Size { width, height } = mask.size();
+    let regions = connected_regions(mask.values(), width, height).ok()?.count();
+    if regions == 0 {
+        return None;
+    }
+    let rle = Rle::encode(mask);
+    let bbox = rle.bbox();
+    Some(MaskRow {
+        image_id: image_id.to_string(),
+        height: height as i32,
+        width: width as i32,
+        counts: rle.counts().to_string(),
+        area: rle.area_px() as i64,
+        bbox_x: bbox.x as i32,
+        bbox_y: bbox.y as i32,
+        bbox_width: bbox.width as i32,
+        bbox_height: bbox.height as i32,
+        threshold,
+        regions: regions as i32,
+    })
+}

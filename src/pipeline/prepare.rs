@@ -1,0 +1,151 @@
+//! Files → normalised planes. In: shards. Out: batches of one category, in listing order, decoded
+//! and resized by all cores. A file that cannot be used becomes a [`Lost`], never an error.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::Sender;
+use rayon::prelude::*;
+
+use super::batch::{Batch, Lost, Prepared, Subject, Truth, Work};
+use crate::error::{Failure, FailureCode, Stage};
+use crate::image::{ChannelStats, DecodeLimits, Mask, Picture, Preprocess, Size, normalize};
+use crate::source::{Category, Entry, MaskSource, Sample, Shard};
+
+/// What preparing needs to know.
+#[derive(Debug, Clone)]
+pub struct PrepareSettings {
+    /// Side of the network's input and of its maps, pixels.
+    pub side: usize,
+    pub batch_size: usize,
+    pub mode: Preprocess,
+    pub limits: DecodeLimits,
+}
+
+/// Sends all of `shards`, or as many as there are before `stop` is set.
+pub fn prepare(
+    shards: impl Iterator<Item = Arc<Shard>>,
+    settings: &PrepareSettings,
+    out: &Sender<Work<Batch>>,
+    stop: &AtomicBool,
+) {
+    for shard in shards {
+        if prepare_shard(shard, settings, out, stop).is_none() {
+            return;
+        }
+    }
+}
+
+/// `None` when nobody wants more: stopped, or the stages behind are gone.
+fn prepare_shard(
+    shard: Arc<Shard>,
+    settings: &PrepareSettings,
+    out: &Sender<Work<Batch>>,
+    stop: &AtomicBool,
+) -> Option<()> {
+    out.send(Work::Begin(shard.clone())).ok()?;
+    let mut samples = Vec::with_capacity(shard.entries.len());
+    for (order, entry) in shard.entries.iter().enumerate() {
+        match entry {
+            Entry::Sample(sample) => samples.push((order, sample)),
+            Entry::Rejected { image_id, uri, category, failure } => {
+                let lost = Lost {
+                    order,
+                    image_id: image_id.clone(),
+                    uri: uri.clone(),
+                    category: category.clone(),
+                    failure: failure.clone(),
+                };
+                out.send(Work::Failed(lost)).ok()?;
+            }
+        }
+    }
+    // A stable sort: inside a category the listing's order stays.
+    samples.sort_by(|(_, a), (_, b)| a.category.cmp(&b.category));
+    for of_category in samples.chunk_by(|(_, a), (_, b)| a.category == b.category) {
+        let category = &of_category[0].1.category;
+        for group in of_category.chunks(settings.batch_size) {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            send_batch(category, group, settings, out)?;
+        }
+    }
+    out.send(Work::End).ok()
+}
+
+fn send_batch(
+    category: &Category,
+    group: &[(usize, &Sample)],
+    settings: &PrepareSettings,
+    out: &Sender<Work<Batch>>,
+) -> Option<()> {
+    let results = group
+        .par_iter()
+        .map(|(order, sample)| {
+            prepare_picture(*order, sample, settings)
+                .map_err(|failure| Lost::new(*order, sample, failure))
+        })
+        .collect::<Vec<_>>();
+    let mut pictures = Vec::with_capacity(results.len());
+    for result in results {
+        match result {
+            Ok(picture) => pictures.push(picture),
+            Err(lost) => out.send(Work::Failed(lost)).ok()?,
+        }
+    }
+    if pictures.is_empty() {
+        return Some(());
+    }
+    out.send(Work::Batch(Batch { category: category.clone(), pictures })).ok()
+}
+
+fn prepare_picture(
+    order: usize,
+    sample: &Sample,
+    settings: &PrepareSettings,
+) -> Result<Prepared, Failure> {
+    let picture = Picture::decode(&read(&sample.path)?, settings.mode, settings.limits)?;
+    let size = picture.size();
+    let truth = match &sample.mask {
+        MaskSource::Unknown => Truth::NoMask,
+        MaskSource::AllNormal => Truth::AllNormal,
+        MaskSource::File(path) => {
+            let bytes = read(path).map_err(as_mask)?;
+            let mask = Mask::decode(&bytes, settings.mode, settings.limits)?;
+            same_size(mask.size(), size)?;
+            Truth::Mask(mask.resize(settings.side))
+        }
+    };
+    let planes = normalize(&picture.clip_pixels(settings.side), &ChannelStats::CLIP);
+    Ok(Prepared { subject: Subject { order, sample: sample.clone(), size, truth }, planes })
+}
+
+fn same_size(mask: Size, picture: Size) -> Result<(), Failure> {
+    if mask == picture {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Stage::Mask,
+        FailureCode::MaskSizeMismatch,
+        format!(
+            "mask is {}×{}, picture {}×{}: export the mask at the picture's size",
+            mask.width, mask.height, picture.width, picture.height
+        ),
+    ))
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| {
+        Failure::new(
+            Stage::Fetch,
+            FailureCode::Unreadable,
+            format!("{}: {error}: check the file and its permissions", path.display()),
+        )
+    })
+}
+
+/// A mask that cannot be read is the mask's problem, not the picture's.
+fn as_mask(failure: Failure) -> Failure {
+    Failure { stage: Stage::Mask, ..failure }
+}

@@ -1,0 +1,230 @@
+//! One run of `filo score`: a job spec goes in, a committed output comes out. Opens the input, the
+//! weights and the output, gives the run its name, and hands all of it to the stages.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::{Value, json};
+
+use super::finish::FinishSettings;
+use super::infer::Inferencer;
+use super::prepare::PrepareSettings;
+use super::{Ending, Pipeline, Progress};
+use crate::device;
+use crate::error::{DeviceError, Error, JobError, TableError};
+use crate::image::DecodeLimits;
+use crate::job::{GroundingChoice, JobSpec, MapsFormat, MaskThreshold, RunDate};
+use crate::model::clip::tokenizer::ClipTokenizer;
+use crate::model::filo::anomaly_map::AnomalyMapper;
+use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
+use crate::source::{Listing, Shard, list};
+use crate::tables::{self, ExpectedShard, Manifest, OutputStore, RunIdentity, RunWriter};
+use crate::weights::Checkpoint;
+use crate::weights::config::config_of;
+use crate::weights::load::load_filo;
+
+/// `auto`: a map is a probability, and without labels of the product one half is the only value
+/// that favours neither side.
+const UNCALIBRATED_THRESHOLD: f32 = 0.5;
+
+/// A run that is ready to start.
+pub struct Run {
+    pub listing: Listing,
+    infer: Inferencer,
+    prepare: PrepareSettings,
+    finish: FinishSettings,
+    writer: RunWriter,
+    /// What this worker has to do: its partition without what is committed.
+    shards: Vec<Arc<Shard>>,
+    expected: Vec<ExpectedShard>,
+}
+
+/// What a run left behind.
+pub enum Outcome {
+    /// Every shard of the listing is committed and the counts add up.
+    Finished(Manifest),
+    /// This worker's part is done, other workers still have theirs.
+    PartDone,
+    /// A signal came first.
+    Stopped,
+}
+
+impl Run {
+    /// Lists the input, loads the weights, begins or resumes the run in the output.
+    ///
+    /// # Errors
+    /// If any of the three cannot be used as the spec says.
+    pub fn open(spec: &JobSpec) -> Result<Self, Error> {
+        let listing = listed(spec)?;
+        let device = device::device(spec.device, spec.precision)?;
+        let checkpoint = Checkpoint::open(spec.weights.path())?;
+        if spec.grounding == GroundingChoice::On {
+            return Err(DeviceError::NoDetector { path: checkpoint.path().into() }.into());
+        }
+        let config = config_of(&checkpoint)?;
+        let fingerprint = checkpoint.fingerprint()?;
+        let mut descriptions = Descriptions::built_in()?;
+        if let Some(file) = &spec.descriptions {
+            descriptions = descriptions.with_file(file, &read_text(file)?)?;
+        }
+        warn_of_unknown_categories(&listing, &descriptions);
+
+        let store = OutputStore::create(spec.output.uri())?;
+        let writer = RunWriter::open(store, identity(spec, &listing, &fingerprint)?)?;
+        let (filo, report) = load_filo(&checkpoint, &config, &device)?;
+        tracing::info!(
+            used = report.used.len(),
+            aliases = report.aliases.len(),
+            resized = report.resized.len(),
+            "weights loaded"
+        );
+        if !report.unexpected.is_empty() {
+            tracing::warn!(tensors = ?report.unexpected, "weights hold tensors that FiLo has no place for");
+        }
+
+        let side = config.vision.image_size;
+        let batch_size = device::batch_size(spec.batch_size, &config);
+        let mask_threshold = match spec.mask_threshold {
+            MaskThreshold::Auto => UNCALIBRATED_THRESHOLD,
+            MaskThreshold::At(threshold) => threshold.get() as f32,
+        };
+        let prepare = PrepareSettings {
+            side,
+            batch_size,
+            mode: spec.preprocess,
+            limits: DecodeLimits::default(),
+        };
+        let finish = FinishSettings {
+            mapper: AnomalyMapper::new(config.vision.grid(), side),
+            mask_threshold,
+            score_threshold: UNCALIBRATED_THRESHOLD,
+            maps: match spec.maps {
+                MapsFormat::None => None,
+                MapsFormat::F32 => Some(tables::MapsFormat::F32),
+                MapsFormat::F16 => Some(tables::MapsFormat::F16),
+            },
+            store: writer.store().clone(),
+            model_id: fingerprint[..16].to_string(),
+        };
+        let tokenizer = ClipTokenizer::embedded()?;
+        let infer = Inferencer::new(config, filo.into_scorer(), tokenizer, descriptions, device);
+        let (shards, expected) = split(&listing, spec, &writer);
+        Ok(Run { listing, infer, prepare, finish, writer, shards, expected })
+    }
+
+    /// Pictures that this worker has yet to score.
+    pub fn pictures(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.entries.len() as u64).sum()
+    }
+
+    /// Scores them.
+    ///
+    /// # Errors
+    /// If the output cannot be written, or its counts do not add up.
+    pub fn start(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
+        let Run { infer, prepare, finish, writer, shards, expected, .. } = self;
+        let pipeline = Pipeline { shards, prepare, infer, finish, writer: &writer, progress, stop };
+        if pipeline.run()? == Ending::Stopped {
+            return Ok(Outcome::Stopped);
+        }
+        match writer.finish(&expected) {
+            Ok(manifest) => Ok(Outcome::Finished(manifest)),
+            Err(TableError::MissingShards { .. }) => Ok(Outcome::PartDone),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The listing of a job, with what was detected in the log.
+///
+/// # Errors
+/// If the input cannot be listed to its end.
+pub fn listed(spec: &JobSpec) -> Result<Listing, Error> {
+    let listing = list(&spec.input, spec.layout, spec.category.as_ref(), spec.shard_size)?;
+    tracing::info!(
+        pictures = listing.n_entries,
+        categories = listing.categories.len(),
+        shards = listing.shards.len(),
+        labelled = listing.n_labelled,
+        masks = listing.n_masks,
+        ignored = ?listing.ignored,
+        "{}",
+        listing.why
+    );
+    Ok(listing)
+}
+
+fn warn_of_unknown_categories(listing: &Listing, descriptions: &Descriptions) {
+    for category in listing.categories.keys() {
+        if descriptions.prompts(category.as_str()).source == DescriptionSource::Generic {
+            tracing::warn!(
+                category = category.as_str(),
+                "no descriptions for this category: scoring with the generic states only; \
+                 add them with --descriptions FILE"
+            );
+        }
+    }
+}
+
+/// What makes this run this run. Who does the work, and how much at a time, does not.
+fn identity(spec: &JobSpec, listing: &Listing, weights: &str) -> Result<RunIdentity, Error> {
+    let descriptions = match &spec.descriptions {
+        Some(file) => blake3::hash(read_text(file)?.as_bytes()).to_hex().to_string(),
+        None => "built-in".to_string(),
+    };
+    let mut listed = blake3::Hasher::new();
+    listing.shards.iter().for_each(|shard| {
+        listed.update(shard.id.as_bytes());
+    });
+    let spec_value = json!({
+        "program": env!("CARGO_PKG_VERSION"),
+        "input": spec.input,
+        "run_date": spec.run_date,
+        "listing": listed.finalize().to_hex().as_str(),
+        "layout": listing.layout.as_str(),
+        "category": spec.category,
+        "shard_size": spec.shard_size,
+        "weights": weights,
+        "descriptions": descriptions,
+        "precision": spec.precision,
+        "grounding": spec.grounding,
+        "box_threshold": spec.box_threshold,
+        "mask_threshold": spec.mask_threshold,
+        "maps": spec.maps,
+        "preprocess": spec.preprocess,
+    });
+    let run_date = spec.run_date.unwrap_or_else(RunDate::today).date();
+    Ok(RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value })
+}
+
+/// 16 hex digits over everything in the identity. The input's place is left out: the same
+/// pictures elsewhere are the same run.
+fn run_id(spec: &Value) -> String {
+    let mut named = spec.clone();
+    if let Value::Object(fields) = &mut named {
+        fields.remove("input");
+    }
+    blake3::hash(named.to_string().as_bytes()).to_hex()[..16].to_string()
+}
+
+fn read_text(file: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(file)
+        .map_err(|source| JobError::Unreadable { path: file.into(), source }.into())
+}
+
+fn split(
+    listing: &Listing,
+    spec: &JobSpec,
+    writer: &RunWriter,
+) -> (Vec<Arc<Shard>>, Vec<ExpectedShard>) {
+    let expected = listing.shards.iter().map(|shard| ExpectedShard {
+        shard_id: shard.id.clone(),
+        entries: shard.entries.len() as u64,
+    });
+    let todo = listing
+        .shards
+        .iter()
+        .filter(|shard| spec.partition.takes(shard.index) && !writer.was_committed(&shard.id));
+    (todo.cloned().map(Arc::new).collect(), expected.collect())
+}

@@ -1,0 +1,114 @@
+//! The pictures of one kind and the mask files of the same kind go in; each picture with its mask,
+//! or with the reason why it has none, comes out. Both layouts that have masks pair by file stem.
+//! Never here: opening a mask.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::MaskSource;
+use super::walk::Found;
+use crate::error::{Failure, FailureCode, Stage};
+
+/// Pictures with one label and the masks that may belong to them.
+#[derive(Default)]
+pub(super) struct Group {
+    pictures: Vec<(String, Found)>,
+    masks: HashMap<String, Vec<PathBuf>>,
+}
+
+/// What became of a group.
+pub(super) struct Paired {
+    pub pictures: Vec<(Found, Result<MaskSource, Failure>)>,
+    /// Mask files that belong to no picture, or to one that is rejected.
+    pub n_unused_masks: usize,
+}
+
+/// What the names of the masks say about one picture.
+enum Claim {
+    One(PathBuf),
+    Several(usize),
+    Nothing,
+}
+
+impl Group {
+    /// `inside` is the path of the picture below the folder of its kind.
+    pub(super) fn add_picture(&mut self, inside: &str, found: Found) {
+        self.pictures.push((stem(inside).to_owned(), found));
+    }
+
+    /// `inside` is the path of the mask below the mask folder of its kind.
+    pub(super) fn add_mask(&mut self, inside: &str, path: PathBuf) {
+        self.masks.entry(stem(inside).to_owned()).or_default().push(path);
+    }
+
+    /// Gives each picture its mask. If there is no `mask_folder`, the masks are unknown; if there
+    /// is one, a picture without a mask is a mistake in the data.
+    pub(super) fn pair(self, mask_folder: &Path) -> Paired {
+        let n_masks: usize = self.masks.values().map(Vec::len).sum();
+        if !mask_folder.is_dir() {
+            let unknown = |(_, found)| (found, Ok(MaskSource::Unknown));
+            let pictures = self.pictures.into_iter().map(unknown).collect();
+            return Paired { pictures, n_unused_masks: n_masks };
+        }
+        let claims: Vec<Claim> =
+            self.pictures.iter().map(|(stem, _)| claim(&self.masks, stem)).collect();
+        let rivals = count_rivals(&self.pictures, &claims);
+        let mut n_used = 0;
+        let mut pictures = Vec::with_capacity(claims.len());
+        for ((stem, found), claim) in self.pictures.into_iter().zip(claims) {
+            let n_rivals = rivals[&rival_key(&stem, &claim)];
+            let mask = match claim {
+                _ if n_rivals > 1 => Err(duplicate(format!(
+                    "{n_rivals} pictures called {stem}: rename, masks pair by name"
+                ))),
+                Claim::One(mask) => Ok(mask),
+                Claim::Several(n_files) => Err(duplicate(format!(
+                    "{n_files} masks called {stem}: keep one, masks pair by name"
+                ))),
+                Claim::Nothing => Err(Failure::new(
+                    Stage::List,
+                    FailureCode::MaskMissing,
+                    format!("no {stem}_mask.* or {stem}.* in {}: add it", mask_folder.display()),
+                )),
+            };
+            n_used += usize::from(mask.is_ok() && found.trouble.is_none());
+            pictures.push((found, mask.map(MaskSource::File)));
+        }
+        Paired { pictures, n_unused_masks: n_masks - n_used }
+    }
+}
+
+/// The mask of the picture `stem`: `<stem>_mask` of the published MVTec AD before plain `<stem>`.
+fn claim(masks: &HashMap<String, Vec<PathBuf>>, stem: &str) -> Claim {
+    let files = masks.get(&format!("{stem}_mask")).or_else(|| masks.get(stem));
+    match files.map(Vec::as_slice) {
+        None | Some([]) => Claim::Nothing,
+        Some([mask]) => Claim::One(mask.clone()),
+        Some(files) => Claim::Several(files.len()),
+    }
+}
+
+/// Pictures are rivals if they claim one mask, or, without a single mask, if they share a stem.
+fn rival_key(stem: &str, claim: &Claim) -> PathBuf {
+    match claim {
+        Claim::One(mask) => mask.clone(),
+        Claim::Several(_) | Claim::Nothing => PathBuf::from(stem),
+    }
+}
+
+fn count_rivals(pictures: &[(String, Found)], claims: &[Claim]) -> HashMap<PathBuf, usize> {
+    let mut rivals = HashMap::new();
+    for ((stem, _), claim) in pictures.iter().zip(claims) {
+        *rivals.entry(rival_key(stem, claim)).or_default() += 1;
+    }
+    rivals
+}
+
+fn duplicate(message: String) -> Failure {
+    Failure::new(Stage::List, FailureCode::DuplicateName, message)
+}
+
+/// The path without its extension.
+fn stem(path: &str) -> &str {
+    path.rsplit_once('.').map_or(path, |(stem, _)| stem)
+}

@@ -1,0 +1,100 @@
+//! Where pictures come from. A [`Location`] goes in, a [`Listing`] of [`Shard`]s comes out, in
+//! which every picture of the input is one [`Entry`]: a [`Sample`] to score, or rejected with its
+//! reason. A new layout is one more file here; a new kind of store is one more [`Location`].
+//! Never here: opening a picture. Listing reads names, sizes and, for `visa`, the CSV files.
+
+mod category;
+mod folder;
+mod layout;
+mod listing;
+mod location;
+mod masks;
+mod mvtec;
+mod shard;
+mod visa;
+mod visa_csv;
+mod visa_rows;
+mod walk;
+
+use std::path::PathBuf;
+
+use crate::error::Failure;
+
+pub use category::Category;
+pub use layout::{Layout, LayoutChoice};
+pub use listing::{Listing, list};
+pub use location::{Location, redact};
+pub use shard::{Shard, ShardSize};
+pub use walk::PICTURE_EXTENSIONS;
+
+/// What the layout says about a whole picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Label {
+    Normal,
+    Anomalous,
+}
+
+impl Label {
+    /// The text form: `normal` or `anomalous`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Label::Normal => "normal",
+            Label::Anomalous => "anomalous",
+        }
+    }
+}
+
+/// Where the true mask of a picture is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum MaskSource {
+    /// The layout says nothing: the picture has no part in pixel metrics.
+    Unknown,
+    /// The picture is normal, so its mask is empty.
+    AllNormal,
+    /// A mask file, not opened yet. It may be broken or of another size than its picture.
+    File(PathBuf),
+}
+
+/// One picture to score.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Path below the input, `/`-separated; unique in a listing.
+    pub image_id: String,
+    /// Absolute `file://` URI, percent-encoded.
+    pub uri: String,
+    /// The same place for `std::fs`.
+    pub path: PathBuf,
+    pub category: Category,
+    /// `None` where the layout has no label for it.
+    pub label: Option<Label>,
+    /// What is wrong with it, in the words of the data set: `crack`.
+    pub kind: Option<String>,
+    pub mask: MaskSource,
+}
+
+/// One picture of the input, whatever becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// To be scored.
+    Sample(Sample),
+    /// Cannot be scored, and this is why: a row of `failures`.
+    Rejected { image_id: String, uri: String, category: Category, failure: Failure },
+}
+
+impl Entry {
+    /// Path below the input, `/`-separated; unique in a listing.
+    pub fn image_id(&self) -> &str {
+        match self {
+            Entry::Sample(sample) => &sample.image_id,
+            Entry::Rejected { image_id, .. } => image_id,
+        }
+    }
+
+    /// The category that the entry counts for.
+    pub fn category(&self) -> &Category {
+        match self {
+            Entry::Sample(sample) => &sample.category,
+            Entry::Rejected { category, .. } => category,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The layout `mvtec`: `<category>/test/<kind>/*` with masks in `<category>/ground_truth/<kind>/`,
+//! or one category by itself. Kind `good` is normal, all others are anomalous. VisA converted to
+//! this layout has masks without `_mask` in their names. `train/` is counted and not listed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::category::Categories;
+use super::layout::Nesting;
+use super::listing::{Drafts, Known, Root};
+use super::masks::Group;
+use super::walk::{Found, Seen, subfolders, walk};
+use super::{Category, Label, MaskSource};
+use crate::error::SourceError;
+
+/// The kind of the pictures that show nothing wrong.
+const GOOD: &str = "good";
+
+/// Where a picture file lies.
+enum Place {
+    Test(InCategory),
+    Mask(InCategory),
+    Train,
+    Elsewhere,
+}
+
+/// A path below `test/` or `ground_truth/` of a category.
+struct InCategory {
+    category: Option<String>,
+    /// `None` for a file directly in `test/`.
+    kind: Option<String>,
+    /// The rest of the path.
+    inside: String,
+}
+
+/// The folder of a category (`None`: the input itself) and the kind of its pictures.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct GroupKey {
+    category: Option<String>,
+    kind: String,
+}
+
+/// True if `folder` has `test/<kind>/` and one more sign of this layout: a plain archive may have
+/// a folder named `test`, too.
+pub(super) fn looks_like_a_category(folder: &Path) -> bool {
+    let test = folder.join("test");
+    let has_kinds = test.is_dir() && subfolders(&test).is_ok_and(|kinds| !kinds.is_empty());
+    let signs = ["test/good", "train/good", "ground_truth"];
+    has_kinds && signs.iter().any(|sign| folder.join(sign).is_dir())
+}
+
+/// Lists the test pictures below `root`.
+pub(super) fn list(root: &Root, categories: &mut Categories) -> Result<Drafts, SourceError> {
+    let nesting = Nesting::of(&root.dir, "test");
+    let mut drafts = Drafts::default();
+    let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
+    for seen in walk(&root.dir) {
+        let found = match seen? {
+            Seen::Picture(found) => found,
+            Seen::Ignored(reason) => {
+                drafts.ignore(&reason);
+                continue;
+            }
+        };
+        match place(nesting, &found.id) {
+            Place::Train => drafts.ignore("(train)"),
+            Place::Elsewhere => drafts.ignore("(outside test)"),
+            Place::Mask(InCategory { kind: None, .. }) => drafts.ignore("(unused mask)"),
+            Place::Mask(InCategory { category, kind: Some(kind), inside }) => {
+                let group = groups.entry(GroupKey { category, kind }).or_default();
+                group.add_mask(&inside, found.path);
+            }
+            Place::Test(InCategory { category, kind, inside }) => match kind {
+                Some(kind) if kind != GOOD => {
+                    let group = groups.entry(GroupKey { category, kind }).or_default();
+                    group.add_picture(&inside, found);
+                }
+                kind => {
+                    let category = categories.of(category.as_deref())?;
+                    push_without_mask(&mut drafts, found, category, kind);
+                }
+            },
+        }
+    }
+    for (key, group) in groups {
+        push_group(root, &mut drafts, key, group, categories)?;
+    }
+    Ok(drafts)
+}
+
+/// A good picture, whose mask is empty, or one of no kind, of which nothing is known.
+fn push_without_mask(drafts: &mut Drafts, found: Found, category: Category, kind: Option<String>) {
+    let (label, mask) = match kind {
+        Some(_) => (Some(Label::Normal), MaskSource::AllNormal),
+        None => (None, MaskSource::Unknown),
+    };
+    drafts.push(found, Known { category, label, kind }, Ok(mask));
+}
+
+fn push_group(
+    root: &Root,
+    drafts: &mut Drafts,
+    key: GroupKey,
+    group: Group,
+    categories: &mut Categories,
+) -> Result<(), SourceError> {
+    let folder = root.dir.join(key.category.as_deref().unwrap_or_default());
+    let paired = group.pair(&folder.join("ground_truth").join(&key.kind));
+    for (found, mask) in paired.pictures {
+        let category = categories.of(key.category.as_deref())?;
+        let known = Known { category, label: Some(Label::Anomalous), kind: Some(key.kind.clone()) };
+        drafts.push(found, known, mask);
+    }
+    drafts.ignore_many("(unused mask)", paired.n_unused_masks);
+    Ok(())
+}
+
+fn place(nesting: Nesting, id: &str) -> Place {
+    let Some((category, path)) = nesting.split(id) else { return Place::Elsewhere };
+    let Some((part, rest)) = path.split_once('/') else { return Place::Elsewhere };
+    let (kind, inside) = match rest.split_once('/') {
+        Some((kind, inside)) => (Some(kind.to_owned()), inside),
+        None => (None, rest),
+    };
+    let here =
+        InCategory { category: category.map(str::to_owned), kind, inside: inside.to_owned() };
+    match part {
+        "test" => Place::Test(here),
+        "ground_truth" => Place::Mask(here),
+        "train" => Place::Train,
+        _ => Place::Elsewhere,
+    }
+}

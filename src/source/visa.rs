@@ -1,0 +1,188 @@
+//! The layout `visa`: `<category>/Data/Images/{Normal,Anomaly}`, or one category by itself.
+//! Which pictures count and what is known of them, from the best source there is: the test rows of
+//! `split_csv/1cls.csv` (or `1cls.csv`), else each category's `image_anno.csv`, else folder names.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::category::Categories;
+use super::layout::Nesting;
+use super::listing::{Drafts, Known, Root};
+use super::masks::Group;
+use super::visa_rows::{RowSays, Rows};
+use super::walk::{Found, Seen, subfolders, walk};
+use super::{Label, MaskSource};
+use crate::error::SourceError;
+
+const UNUSED_MASK: &str = "(unused mask)";
+
+/// Where the labels come from.
+enum Labels {
+    /// From the split file, which also says which pictures count.
+    Split,
+    /// From the annotation files of these category folders; `None` is the input itself.
+    Annotated(HashSet<Option<String>>),
+}
+
+/// Where a picture file lies.
+struct Place {
+    /// The category's folder, `None` for the input itself.
+    category: Option<String>,
+    side: Side,
+    /// `Normal` or `Anomaly`; empty for a file that lies directly in `Images` or `Masks`.
+    part: String,
+    /// The rest of the path.
+    inside: String,
+}
+
+enum Side {
+    Images,
+    Masks,
+}
+
+/// The anomalous pictures of the categories that have no CSV, by category.
+type Unannotated = BTreeMap<Option<String>, Group>;
+
+/// True if `folder` has `Data/Images/`.
+pub(super) fn looks_like_a_category(folder: &Path) -> bool {
+    folder.join("Data/Images").is_dir()
+}
+
+/// The file that says which pictures are test pictures.
+pub(super) fn split_csv(root: &Path) -> Option<PathBuf> {
+    let places = ["split_csv/1cls.csv", "1cls.csv"];
+    places.iter().map(|place| root.join(place)).find(|csv| csv.is_file())
+}
+
+/// Lists the test pictures below `root`, or all where nothing says which are test pictures.
+pub(super) fn list(root: &Root, categories: &mut Categories) -> Result<Drafts, SourceError> {
+    let nesting = Nesting::of(&root.dir, "Data/Images");
+    let mut rows = Rows::default();
+    let labels = match split_csv(&root.dir) {
+        Some(csv) => {
+            rows.add_split(&csv, nesting)?;
+            Labels::Split
+        }
+        None => Labels::Annotated(add_annotations(&mut rows, root, nesting)?),
+    };
+    let mut drafts = Drafts::default();
+    rows.push_entries(root, &mut drafts, categories)?;
+    let mut groups = Unannotated::new();
+    for seen in walk(&root.dir) {
+        match seen? {
+            Seen::Ignored(reason) => drafts.ignore(&reason),
+            Seen::Picture(found) => match (rows.say(&found.id), place(nesting, &found.id)) {
+                (Some(RowSays::Listed), _) => {}
+                (Some(RowSays::OtherSplit), _) => drafts.ignore("(other split)"),
+                (None, None) => drafts.ignore("(outside Data)"),
+                (None, Some(place)) => {
+                    push_unnamed(&mut drafts, &mut groups, &labels, found, place, categories)?;
+                }
+            },
+        }
+    }
+    push_groups(root, &mut drafts, groups, categories)?;
+    Ok(drafts)
+}
+
+/// Reads the annotation file of every category that has one.
+fn add_annotations(
+    rows: &mut Rows,
+    root: &Root,
+    nesting: Nesting,
+) -> Result<HashSet<Option<String>>, SourceError> {
+    let folders = match nesting {
+        Nesting::OneCategory => vec![root.dir.clone()],
+        Nesting::ManyCategories => subfolders(&root.dir)?,
+    };
+    let mut annotated = HashSet::new();
+    for folder in folders {
+        let csv = folder.join("image_anno.csv");
+        if !csv.is_file() {
+            continue;
+        }
+        // Pictures in a folder whose name is not UTF-8 are rejected when the walk finds them.
+        let below = folder.strip_prefix(&root.dir).ok().and_then(Path::to_str);
+        let Some(below) = below else { continue };
+        let name = Some(below).filter(|name| !name.is_empty());
+        rows.add_annotations(&csv, name)?;
+        annotated.insert(name.map(str::to_owned));
+    }
+    Ok(annotated)
+}
+
+/// A picture that no row names: not part of a split, but to be scored without a label where an
+/// annotation file lags behind, and labelled by its folder where there is no CSV at all.
+fn push_unnamed(
+    drafts: &mut Drafts,
+    groups: &mut Unannotated,
+    labels: &Labels,
+    found: Found,
+    place: Place,
+    categories: &mut Categories,
+) -> Result<(), SourceError> {
+    let by_folder = match labels {
+        Labels::Split => {
+            drafts.ignore(match place.side {
+                Side::Images => "(not in 1cls.csv)",
+                Side::Masks => UNUSED_MASK,
+            });
+            return Ok(());
+        }
+        Labels::Annotated(folders) => !folders.contains(&place.category),
+    };
+    match (place.side, place.part.as_str()) {
+        (Side::Images, "Anomaly") if by_folder => {
+            groups.entry(place.category).or_default().add_picture(&place.inside, found);
+        }
+        (Side::Masks, "Anomaly") if by_folder => {
+            groups.entry(place.category).or_default().add_mask(&place.inside, found.path);
+        }
+        (Side::Masks, _) => drafts.ignore(UNUSED_MASK),
+        (Side::Images, part) => {
+            let (label, mask) = match part {
+                "Normal" if by_folder => (Some(Label::Normal), MaskSource::AllNormal),
+                _ => (None, MaskSource::Unknown),
+            };
+            let category = categories.of(place.category.as_deref())?;
+            drafts.push(found, Known { category, label, kind: None }, Ok(mask));
+        }
+    }
+    Ok(())
+}
+
+fn push_groups(
+    root: &Root,
+    drafts: &mut Drafts,
+    groups: Unannotated,
+    categories: &mut Categories,
+) -> Result<(), SourceError> {
+    for (folder, group) in groups {
+        let category_dir = root.dir.join(folder.as_deref().unwrap_or_default());
+        let paired = group.pair(&category_dir.join("Data/Masks/Anomaly"));
+        drafts.ignore_many(UNUSED_MASK, paired.n_unused_masks);
+        for (found, mask) in paired.pictures {
+            let category = categories.of(folder.as_deref())?;
+            let known = Known { category, label: Some(Label::Anomalous), kind: None };
+            drafts.push(found, known, mask);
+        }
+    }
+    Ok(())
+}
+
+fn place(nesting: Nesting, id: &str) -> Option<Place> {
+    let (category, path) = nesting.split(id)?;
+    let (side, rest) = path.strip_prefix("Data/")?.split_once('/')?;
+    let side = match side {
+        "Images" => Side::Images,
+        "Masks" => Side::Masks,
+        _ => return None,
+    };
+    let (part, inside) = rest.split_once('/').unwrap_or(("", rest));
+    Some(Place {
+        category: category.map(str::to_owned),
+        side,
+        part: part.to_owned(),
+        inside: inside.to_owned(),
+    })
+}

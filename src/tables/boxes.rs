@@ -1,0 +1,31 @@
+//! Table `boxes`: one row per box that the detector kept.
+//!
+//! Corners are in pixels of the original picture and may stick out of it, as the detector
+//! gave them. Nothing is clipped here.
+
+use super::row::row;
+use super::{Row, Table};
+
+row! {
+    /// One box of one picture.
+    pub struct BoxRow {
+        /// Name of the picture, as in `scores`.
+        pub image_id: String,
+        /// Left edge, in pixels of the original picture.
+        pub x0: f32,
+        /// Upper edge, in pixels of the original picture.
+        pub y0: f32,
+        /// Right edge, in pixels of the original picture.
+        pub x1: f32,
+        /// Lower edge, in pixels of the original picture.
+        pub y1: f32,
+        /// Confidence of the detector, 0 to 1: its best token probability.
+        pub logit: f32,
+        /// Words of the caption that the box answers to.
+        pub phrase: String,
+    }
+}
+
+impl Row for BoxRow {
+    const TABLE: Table = Table::Boxes;
+}

@@ -1,0 +1,263 @@
+//! The commit protocol: how the rows of a run become durable, once.
+//!
+//! Manifest first, then per shard its parts and last its ledger entry, then totals and
+//! `_SUCCESS`. Every step may be killed and repeated: names are deterministic, and an entry is
+//! only ever created. No worker talks to another; the folder is all they share.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ledger::{LedgerEntry, PartEntry, entry_path, read_ledger};
+use super::manifest::{MANIFEST_PATH, Manifest, RunIdentity, RunTotals, spec_differences, to_json};
+use super::part::{PartIds, encode_part};
+use super::partition::{check_category, check_id, part_path};
+use super::row::Row;
+use super::store::{OutputStore, Put};
+use super::{BoxRow, FailureRow, MaskRow, PartialRow, ScoreRow, Table};
+use crate::error::TableError;
+
+/// Made last: its presence says that the run is finished.
+const SUCCESS_PATH: &str = "_SUCCESS";
+
+/// The shard part of the names of files that no single shard wrote.
+pub(super) const NO_SHARD: &str = "all";
+
+/// Hive's folder for "no category": holds the empty parts of a run without pictures.
+const NO_CATEGORY: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Foreign files that an error names.
+const FOREIGN_EXAMPLES: usize = 3;
+
+/// All rows of one shard.
+#[derive(Default)]
+pub struct ShardRows {
+    pub shard_id: String,
+    pub categories: BTreeMap<String, CategoryRows>,
+}
+
+/// The rows of one shard and category, each table in listing order.
+#[derive(Default)]
+pub struct CategoryRows {
+    pub scores: Vec<ScoreRow>,
+    pub masks: Vec<MaskRow>,
+    pub boxes: Vec<BoxRow>,
+    pub failures: Vec<FailureRow>,
+    /// By descending score; `None` if no picture has a label. Taken row by row, never held.
+    pub partials: Option<Box<dyn Iterator<Item = PartialRow> + Send>>,
+}
+
+/// What [`RunWriter::commit_shard`] did. Both are success: the shard is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    Now,
+    /// Another worker, or an earlier start, committed the shard.
+    AlreadyByAnother,
+}
+
+/// A shard of the listing, as [`RunWriter::finish`] checks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedShard {
+    pub shard_id: String,
+    /// Pictures that the listing has in the shard.
+    pub entries: u64,
+}
+
+/// The writing side of one run in one output. Several threads and machines may have one.
+#[derive(Debug)]
+pub struct RunWriter {
+    store: OutputStore,
+    manifest: Manifest,
+    committed: BTreeSet<String>,
+}
+
+impl RunWriter {
+    /// Begins the run in an empty output, or resumes it.
+    ///
+    /// # Errors
+    /// [`TableError::OtherRun`] if the output holds a run with another id,
+    /// [`TableError::ForeignFiles`] if it holds files and no run.
+    pub fn open(store: OutputStore, identity: RunIdentity) -> Result<RunWriter, TableError> {
+        check_id("run id", &identity.run_id)?;
+        let manifest = match Manifest::read(&store)? {
+            Some(manifest) => manifest,
+            None => begin(&store, identity.clone())?,
+        };
+        if manifest.run_id != identity.run_id {
+            let differences = spec_differences(&manifest.spec, &identity.spec);
+            return Err(TableError::OtherRun { uri: store.uri().to_string(), differences });
+        }
+        let tables = Table::ALL.map(Table::as_str);
+        store.remove_stale_uploads(&[&tables[..], &["maps", "_filo"]].concat())?;
+        let committed = read_ledger(&store, &manifest)?.into_keys().collect();
+        Ok(RunWriter { store, manifest, committed })
+    }
+
+    /// The output that this run is written to.
+    pub fn store(&self) -> &OutputStore {
+        &self.store
+    }
+
+    /// The manifest as it was when the run was opened; its `run_date` names the partition.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Whether the shard had been committed when the run was opened.
+    pub fn was_committed(&self, shard_id: &str) -> bool {
+        self.committed.contains(shard_id)
+    }
+
+    /// Writes all parts of a shard and then its ledger entry.
+    ///
+    /// A part that is there without an entry is replaced, or removed where the shard now has no
+    /// such rows: it is what a killed worker left.
+    pub fn commit_shard(&self, shard: ShardRows) -> Result<Committed, TableError> {
+        check_id("shard id", &shard.shard_id)?;
+        shard.categories.keys().try_for_each(|category| check_category(category))?;
+        if self.store.exists(&entry_path(&shard.shard_id))? {
+            return Ok(Committed::AlreadyByAnother);
+        }
+        let mut entry = LedgerEntry::new(&self.manifest.run_id, &shard.shard_id);
+        for (category, rows) in shard.categories {
+            self.put_part(&mut entry, &category, rows.scores)?;
+            self.put_part(&mut entry, &category, rows.masks)?;
+            self.put_part(&mut entry, &category, rows.boxes)?;
+            self.put_part(&mut entry, &category, rows.partials.into_iter().flatten())?;
+            self.put_part(&mut entry, &category, rows.failures)?;
+        }
+        Ok(match entry.create(&self.store)? {
+            Put::Created => Committed::Now,
+            Put::AlreadyThere => {
+                entry.reseal(&self.store)?;
+                Committed::AlreadyByAnother
+            }
+        })
+    }
+
+    /// Checks that all shards are committed and whole, then completes the manifest and says so
+    /// with `_SUCCESS`. Calling it again, here or elsewhere, changes nothing.
+    ///
+    /// # Errors
+    /// [`TableError::MissingShards`] while other workers are not done;
+    /// [`TableError::CountMismatch`] if a picture of the listing is in neither or both of scores
+    /// and failures; [`TableError::PartGone`] if a committed part was deleted.
+    pub fn finish(&self, expected: &[ExpectedShard]) -> Result<Manifest, TableError> {
+        let ledger = read_ledger(&self.store, &self.manifest)?;
+        let entries = expected_entries(&ledger, expected)?;
+        self.check_parts_are_there(&entries)?;
+        let totals = RunTotals {
+            shards: expected.len() as u64,
+            entries: expected.iter().map(|shard| shard.entries).sum(),
+            rows: rows_by_table(&entries),
+        };
+        self.fill_empty_tables(&totals)?;
+        let manifest = Manifest { totals: Some(totals), ..self.manifest.clone() };
+        let bytes = to_json(&self.store.display(MANIFEST_PATH), &manifest)?;
+        self.store.put(MANIFEST_PATH, bytes)?;
+        self.store.put(SUCCESS_PATH, "")?;
+        Ok(manifest)
+    }
+
+    /// Writes the rows as one part and notes it in `entry`; without rows there is no part.
+    fn put_part<R: Row>(
+        &self,
+        entry: &mut LedgerEntry,
+        category: &str,
+        rows: impl IntoIterator<Item = R>,
+    ) -> Result<(), TableError> {
+        let ids = PartIds { run_id: &entry.run_id, shard_id: &entry.shard_id };
+        let part = encode_part(ids, category, rows.into_iter())?;
+        let path = self.part_path(R::TABLE, category, ids.shard_id);
+        if part.rows == 0 {
+            return self.store.delete_if_there(&path);
+        }
+        self.store.put(&path, part.bytes.clone())?;
+        entry.parts.push(PartEntry::seal(R::TABLE, category, path, &part));
+        Ok(())
+    }
+
+    fn check_parts_are_there(&self, entries: &[&LedgerEntry]) -> Result<(), TableError> {
+        let mut there = BTreeSet::new();
+        for table in Table::ALL {
+            there.extend(self.store.list(table.as_str())?.into_iter().map(|file| file.path));
+        }
+        for entry in entries {
+            if let Some(part) = entry.parts.iter().find(|part| !there.contains(&part.path)) {
+                let (path, shard_id) = (self.store.display(&part.path), entry.shard_id.clone());
+                return Err(TableError::PartGone { path, shard_id });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives each table without rows one part, so that it opens in every reader. Created only:
+    /// metrics that were written meanwhile stay.
+    fn fill_empty_tables(&self, totals: &RunTotals) -> Result<(), TableError> {
+        let first = totals.rows.values().flat_map(|categories| categories.keys()).min();
+        let category = first.map_or(NO_CATEGORY, String::as_str);
+        let ids = PartIds { run_id: &self.manifest.run_id, shard_id: NO_SHARD };
+        for table in Table::ALL {
+            if totals.rows_of(table) == 0 {
+                let path = self.part_path(table, category, NO_SHARD);
+                self.store.put_if_absent(&path, table.empty_part(ids)?.bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn part_path(&self, table: Table, category: &str, shard_id: &str) -> String {
+        part_path(table, self.manifest.run_date, category, &self.manifest.run_id, shard_id)
+    }
+}
+
+/// Creates the manifest, unless another worker is first; then that one is returned.
+fn begin(store: &OutputStore, identity: RunIdentity) -> Result<Manifest, TableError> {
+    let files = store.list_at_most("", FOREIGN_EXAMPLES)?;
+    let manifest = Manifest::begin(identity);
+    if files.is_empty() {
+        let bytes = to_json(&store.display(MANIFEST_PATH), &manifest)?;
+        if store.put_if_absent(MANIFEST_PATH, bytes)? == Put::Created {
+            return Ok(manifest);
+        }
+    }
+    // Either the files are foreign, or another worker began the run a moment ago.
+    Manifest::read(store)?.ok_or_else(|| TableError::ForeignFiles {
+        uri: store.uri().to_string(),
+        examples: files.into_iter().map(|file| file.path).collect(),
+    })
+}
+
+/// The entries of the expected shards, in their order, all there and complete.
+fn expected_entries<'a>(
+    ledger: &'a BTreeMap<String, LedgerEntry>,
+    expected: &[ExpectedShard],
+) -> Result<Vec<&'a LedgerEntry>, TableError> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for shard in expected {
+        match ledger.get(&shard.shard_id) {
+            Some(entry) => found.push((shard, entry)),
+            None => missing.push(shard.shard_id.clone()),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(TableError::MissingShards { shards: missing, expected: expected.len() });
+    }
+    found.into_iter().map(|(shard, entry)| check_counts(shard, entry).map(|()| entry)).collect()
+}
+
+/// Every picture of the listing is a row of scores or of failures.
+fn check_counts(shard: &ExpectedShard, entry: &LedgerEntry) -> Result<(), TableError> {
+    let (scores, failures) = (entry.rows_of(Table::Scores), entry.rows_of(Table::Failures));
+    if scores + failures == shard.entries {
+        return Ok(());
+    }
+    let (shard_id, listed) = (shard.shard_id.clone(), shard.entries);
+    Err(TableError::CountMismatch { shard_id, listed, scores, failures })
+}
+
+fn rows_by_table(entries: &[&LedgerEntry]) -> BTreeMap<Table, BTreeMap<String, u64>> {
+    let mut rows: BTreeMap<Table, BTreeMap<String, u64>> = BTreeMap::new();
+    for part in entries.iter().flat_map(|entry| &entry.parts) {
+        *rows.entry(part.table).or_default().entry(part.category.clone()).or_default() += part.rows;
+    }
+    rows
+}

@@ -1,0 +1,115 @@
+//! Rows of one table, shard and category into the bytes of one Parquet file.
+//!
+//! The same rows give the same bytes: nothing of the time, the machine or the order of workers
+//! goes in. Rows are taken from an iterator and leave in row groups, so a part of any length
+//! costs its compressed size.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use super::row::{Row, collect_columns, part_schema};
+use super::{ColumnInfo, ColumnType, Stored};
+use crate::error::TableError;
+
+/// Written into each file; the form that readers parse as application and version.
+const CREATED_BY: &str = concat!("filo version ", env!("CARGO_PKG_VERSION"));
+
+/// Rows per row group: a reader of `partials` holds a few pages of one at a time.
+const ROW_GROUP_ROWS: usize = 256 * 1024;
+
+/// Rows that are turned into arrays at a time.
+const BATCH_ROWS: usize = 8 * 1024;
+
+/// The two ids that every row of a part shares.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartIds<'a> {
+    pub run_id: &'a str,
+    pub shard_id: &'a str,
+}
+
+/// A part, ready to be written.
+#[derive(Debug, Clone)]
+pub(super) struct EncodedPart {
+    pub rows: u64,
+    pub bytes: Bytes,
+}
+
+/// The columns that hold [`PartIds`], first in every table.
+pub(super) fn id_columns() -> [ColumnInfo; 2] {
+    let id = |name, about| ColumnInfo {
+        name,
+        column_type: ColumnType::Text,
+        nullable: false,
+        about,
+        stored: Stored::InFile,
+    };
+    [
+        id("run_id", "Digest of job spec, listing and weights."),
+        id("shard_id", "Digest of the shard's content; \"all\" where a row spans shards."),
+    ]
+}
+
+/// Encodes `rows`; `category` is for the message of an error only.
+pub(super) fn encode_part<R: Row>(
+    ids: PartIds<'_>,
+    category: &str,
+    rows: impl Iterator<Item = R>,
+) -> Result<EncodedPart, TableError> {
+    encode(ids, rows).map_err(|e| TableError::Unwritable {
+        table: R::TABLE.as_str(),
+        category: category.to_string(),
+        source: e.into(),
+    })
+}
+
+fn encode<R: Row>(
+    ids: PartIds<'_>,
+    mut rows: impl Iterator<Item = R>,
+) -> Result<EncodedPart, ParquetError> {
+    let schema = part_schema::<R>(&id_columns());
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties::<R>()?)
+        // The Parquet types say it all; Arrow's copy of the schema would only add bytes.
+        .with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)?;
+    let mut written = 0u64;
+    loop {
+        let batch: Vec<R> = rows.by_ref().take(BATCH_ROWS).collect();
+        if batch.is_empty() {
+            break;
+        }
+        written += batch.len() as u64;
+        writer.write(&record_batch(&schema, ids, &batch)?)?;
+    }
+    Ok(EncodedPart { rows: written, bytes: writer.into_inner()?.into() })
+}
+
+fn properties<R: Row>() -> Result<WriterProperties, ParquetError> {
+    let properties = WriterProperties::builder()
+        .set_created_by(CREATED_BY.to_string())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Page);
+    Ok(R::tune(properties).build())
+}
+
+fn record_batch<R: Row>(
+    schema: &SchemaRef,
+    ids: PartIds<'_>,
+    rows: &[R],
+) -> Result<RecordBatch, ParquetError> {
+    let same = |id: &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(id, rows.len())))
+    };
+    let mut columns = vec![same(ids.run_id), same(ids.shard_id)];
+    columns.extend(collect_columns(rows)?);
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}

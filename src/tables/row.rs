@@ -1,0 +1,118 @@
+//! Row structs as schemas: the `row!` macro and what it gives each table.
+//!
+//! A field of a row struct is a column: its name, its type, its nullability and its doc comment
+//! are taken from there. Adding a column to a table is adding one field to one struct.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use parquet::file::properties::WriterPropertiesBuilder;
+
+use super::{ColumnInfo, ColumnType, Stored, Table};
+
+/// One column of the rows `R`.
+pub struct Column<R> {
+    pub name: &'static str,
+    /// The field's doc comment.
+    pub about: &'static str,
+    pub column_type: ColumnType,
+    pub nullable: bool,
+    /// The field of each row as one array.
+    pub collect: fn(&[R]) -> Result<ArrayRef, ArrowError>,
+    /// The values of an array into the field of each row; both have the same length.
+    pub fill: fn(&dyn Array, &mut [R]) -> Result<(), ArrowError>,
+}
+
+/// The columns of a row struct, in the order of its fields. Implemented by `row!` only.
+pub trait Columns: Sized + 'static {
+    const COLUMNS: &'static [Column<Self>];
+}
+
+/// A row of a table.
+pub trait Row: Columns + Clone + Default + Send {
+    const TABLE: Table;
+
+    /// Changes the Parquet encodings of single columns, where the defaults do badly.
+    fn tune(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+        properties
+    }
+}
+
+/// Defines a row struct and its [`Columns`].
+macro_rules! row {
+    (
+        $(#[doc = $doc:literal])+
+        pub struct $row:ident {
+            $($(#[doc = $about:literal])+ pub $name:ident: $kind:ty,)+
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, PartialEq, Default)]
+        pub struct $row {
+            $($(#[doc = $about])+ pub $name: $kind,)+
+        }
+
+        impl $crate::tables::row::Columns for $row {
+            const COLUMNS: &'static [$crate::tables::row::Column<Self>] = &[$(
+                $crate::tables::row::Column {
+                    name: stringify!($name),
+                    about: concat!($($about),+),
+                    column_type: <$kind as $crate::tables::cell::Cell>::TYPE,
+                    nullable: <$kind as $crate::tables::cell::Cell>::NULLABLE,
+                    collect: |rows| {
+                        <$kind as $crate::tables::cell::Cell>::to_array(
+                            rows.iter().map(|row| &row.$name),
+                        )
+                    },
+                    fill: |array, rows| {
+                        let values = <$kind as $crate::tables::cell::Cell>::from_array(array)?;
+                        for (row, value) in rows.iter_mut().zip(values) {
+                            row.$name = value;
+                        }
+                        Ok(())
+                    },
+                },
+            )+];
+        }
+    };
+}
+pub(super) use row;
+
+/// The columns of `R` for documentation.
+pub(super) fn describe<R: Row>() -> Vec<ColumnInfo> {
+    let info = |column: &Column<R>| ColumnInfo {
+        name: column.name,
+        column_type: column.column_type,
+        nullable: column.nullable,
+        about: column.about.trim(),
+        stored: Stored::InFile,
+    };
+    R::COLUMNS.iter().map(info).collect()
+}
+
+/// The Arrow schema of a part: `ids` (never null), then the columns of `R`.
+pub(super) fn part_schema<R: Row>(ids: &[ColumnInfo]) -> SchemaRef {
+    let ids = ids.iter().map(|id| Field::new(id.name, id.column_type.arrow(), id.nullable));
+    let own = R::COLUMNS.iter().map(|c| Field::new(c.name, c.column_type.arrow(), c.nullable));
+    Arc::new(Schema::new(ids.chain(own).collect::<Vec<_>>()))
+}
+
+/// The fields of `rows` as arrays, in the order of the columns.
+pub(super) fn collect_columns<R: Row>(rows: &[R]) -> Result<Vec<ArrayRef>, ArrowError> {
+    R::COLUMNS.iter().map(|column| (column.collect)(rows)).collect()
+}
+
+/// The rows of a batch; its columns are found by name.
+pub(super) fn rows_of_batch<R: Row>(batch: &RecordBatch) -> Result<Vec<R>, ArrowError> {
+    let mut rows = vec![R::default(); batch.num_rows()];
+    for column in R::COLUMNS {
+        let array = batch
+            .column_by_name(column.name)
+            .ok_or_else(|| ArrowError::SchemaError(format!("column {} is missing", column.name)))?;
+        (column.fill)(array, &mut rows)
+            .map_err(|e| ArrowError::SchemaError(format!("column {}: {e}", column.name)))?;
+    }
+    Ok(rows)
+}

@@ -1,0 +1,3 @@
+//! Data made by the program itself.
+
+pub mod synthetic;

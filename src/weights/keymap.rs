@@ -1,0 +1,87 @@
+//! Names in checkpoints → names of our parameters. One rule per line, from the layout of the
+//! published files; what no rule knows comes back as unexpected.
+
+/// What a name in a checkpoint stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// The parameter at this path of [`Filo`](crate::model::filo::Filo).
+    Parameter(String),
+    /// The same numbers stand under another name, or are never used: left out on purpose.
+    Alias,
+    /// No rule knows it.
+    Unknown,
+}
+
+/// Prefixes whose tensors repeat others: the prompt side's copy of the text tower, and the last
+/// rewritten attention of the image tower, which is block 6's. `logit_scale` is in every CLIP file
+/// and FiLo never reads it.
+const ALIASES: [&str; 3] = ["text_encoder.", "clip_model.visual.attn.", "clip_model.logit_scale"];
+
+/// Parts that keep their name.
+const UNCHANGED: [&str; 4] =
+    ["decoder_linear.", "decoder_cov.", "normal_prompt_learner.", "abnormal_prompt_learner."];
+
+/// Substitutions inside the towers. Ordinary blocks store `in_proj_weight`, blocks that ran dual
+/// once store the same numbers as `qkv.weight`: both layouts are read.
+const TOWER_PARTS: [(&str, &str); 5] = [
+    ("transformer.resblocks.", "blocks."),
+    (".attn.in_proj_", ".attn.in_proj."),
+    (".attn.qkv.", ".attn.in_proj."),
+    (".attn.proj.", ".attn.out_proj."),
+    (".attn.out_proj.", ".attn.out_proj."),
+];
+
+/// The parameter of [`Filo`](crate::model::filo::Filo) that `name` of a FiLo checkpoint fills.
+pub fn filo_key(name: &str) -> Key {
+    if ALIASES.iter().any(|prefix| name.starts_with(prefix)) {
+        return Key::Alias;
+    }
+    if UNCHANGED.iter().any(|prefix| name.starts_with(prefix)) {
+        return Key::Parameter(name.to_string());
+    }
+    match name {
+        "adapter.fc.0.weight" => return Key::Parameter("adapter.down.weight".to_string()),
+        "adapter.fc.2.weight" => return Key::Parameter("adapter.up.weight".to_string()),
+        _ => {}
+    }
+    let (tower, rest) = if let Some(rest) = name.strip_prefix("clip_model.visual.") {
+        ("image_encoder", rest)
+    } else if let Some(rest) = name.strip_prefix("clip_model.") {
+        ("text_encoder", rest)
+    } else {
+        return Key::Unknown;
+    };
+    let part = TOWER_PARTS.iter().fold(rest.to_string(), |part, (from, to)| part.replace(from, to));
+    Key::Parameter(norm_names(&format!("{tower}.{part}")))
+}
+
+/// burn calls weight and bias of a norm `gamma` and `beta`.
+fn norm_names(path: &str) -> String {
+    let is_norm = |module: &str| module.rsplit('.').next().is_some_and(|m| m.starts_with("ln_"));
+    match path.rsplit_once('.') {
+        Some((module, "weight")) if is_norm(module) => format!("{module}.gamma"),
+        Some((module, "bias")) if is_norm(module) => format!("{module}.beta"),
+        _ => path.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_names_of_an_attention_projection_lead_to_one_parameter() {
+        let expected = Key::Parameter("image_encoder.blocks.7.attn.in_proj.weight".into());
+        let dual = "clip_model.visual.transformer.resblocks.7.attn.qkv.weight";
+        let plain = "clip_model.visual.transformer.resblocks.7.attn.in_proj_weight";
+        assert_eq!(filo_key(dual), expected);
+        assert_eq!(filo_key(plain), expected);
+    }
+
+    #[test]
+    fn aliases_are_left_out_and_strangers_are_named() {
+        assert_eq!(filo_key("text_encoder.ln_final.weight"), Key::Alias);
+        assert_eq!(filo_key("clip_model.visual.attn.qkv.bias"), Key::Alias);
+        assert_eq!(filo_key("head.weight"), Key::Unknown);
+    }
+}

@@ -1,0 +1,84 @@
+//! What a user may rely on when a folder is listed: each layout is understood, every picture ends
+//! as one entry or as a counted exception, and what is wrong with the input is said, not skipped.
+//! Files here are no real pictures: listing reads names and sizes only.
+
+use std::fs;
+use std::path::Path;
+
+use filo::error::{FailureCode, SourceError};
+use filo::source::{
+    Category, Entry, Label, Layout, LayoutChoice, Listing, Location, MaskSource, Sample, ShardSize,
+    list,
+};
+use tempfile::TempDir;
+
+#[path = "layouts/bad_inputs.rs"]
+mod bad_inputs;
+#[cfg(unix)]
+#[path = "layouts/bad_pictures.rs"]
+mod bad_pictures;
+#[path = "layouts/folder.rs"]
+mod folder;
+#[path = "layouts/mvtec.rs"]
+mod mvtec;
+#[path = "layouts/shards.rs"]
+mod shards;
+#[path = "layouts/visa.rs"]
+mod visa;
+
+/// A folder with these files, each holding its own name.
+fn tree(files: &[&str]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        write(dir.path(), file, file);
+    }
+    dir
+}
+
+fn write(root: &Path, file: &str, text: &str) {
+    let path = root.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn try_list(path: &Path, choice: LayoutChoice) -> Result<Listing, SourceError> {
+    list(&Location::local(path), choice, None, ShardSize::default())
+}
+
+fn auto(path: &Path) -> Listing {
+    try_list(path, LayoutChoice::Auto).unwrap()
+}
+
+fn entry<'a>(listing: &'a Listing, id: &str) -> &'a Entry {
+    let mut entries = listing.shards.iter().flat_map(|shard| &shard.entries);
+    entries.find(|entry| entry.image_id() == id).unwrap_or_else(|| panic!("no entry {id}"))
+}
+
+fn sample<'a>(listing: &'a Listing, id: &str) -> &'a Sample {
+    match entry(listing, id) {
+        Entry::Sample(sample) => sample,
+        Entry::Rejected { failure, .. } => panic!("{id} is rejected: {failure:?}"),
+    }
+}
+
+fn rejection(listing: &Listing, id: &str) -> (FailureCode, String) {
+    match entry(listing, id) {
+        Entry::Sample(_) => panic!("{id} is not rejected"),
+        Entry::Rejected { failure, .. } => (failure.code, failure.message.clone()),
+    }
+}
+
+fn ids(listing: &Listing) -> Vec<&str> {
+    listing.shards.iter().flat_map(|shard| &shard.entries).map(Entry::image_id).collect()
+}
+
+fn category_names(listing: &Listing) -> Vec<&str> {
+    listing.categories.keys().map(Category::as_str).collect()
+}
+
+fn mask_name(sample: &Sample, root: &Path) -> String {
+    match &sample.mask {
+        MaskSource::File(path) => path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(),
+        other => panic!("{} has {other:?}", sample.image_id),
+    }
+}

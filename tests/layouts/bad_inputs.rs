@@ -1,0 +1,62 @@
+//! Inputs that stop a run before it starts, each with the message that it deserves.
+
+use super::*;
+
+fn error(path: &Path, choice: LayoutChoice) -> String {
+    try_list(path, choice).unwrap_err().to_string()
+}
+
+#[test]
+fn a_missing_input_is_named() {
+    let message = error(Path::new("/no/such/folder"), LayoutChoice::Auto);
+    assert!(message.contains("/no/such/folder: no such file or folder"), "{message}");
+}
+
+#[test]
+fn a_file_that_is_no_picture_is_refused() {
+    let dir = tree(&["notes.txt"]);
+    let message = error(&dir.path().join("notes.txt"), LayoutChoice::Auto);
+    assert!(message.contains("no picture") && message.contains("png, jpg"), "{message}");
+}
+
+#[test]
+fn a_folder_without_pictures_says_what_was_there_instead() {
+    let dir = tree(&["a.gif", "b.gif", "c.txt"]);
+    let message = error(dir.path(), LayoutChoice::Auto);
+    assert!(message.contains("ignored 2 gif, 1 txt"), "{message}");
+}
+
+#[test]
+fn a_layout_that_the_input_does_not_have_is_refused() {
+    let dir = tree(&["nut/a.png"]);
+    for (choice, place) in [(LayoutChoice::Mvtec, "test/<kind>"), (LayoutChoice::Visa, "Data")] {
+        let message = error(dir.path(), choice);
+        assert!(message.contains(place) && message.contains("--layout"), "{message}");
+        let message = error(&dir.path().join("nut/a.png"), choice);
+        assert!(message.contains("no picture found"), "{message}");
+    }
+}
+
+#[test]
+fn a_folder_with_a_reserved_name_is_refused() {
+    let message = error(tree(&["__all__/a.png"]).path(), LayoutChoice::Auto);
+    assert!(message.contains("\"__all__\" is no category name"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_loop_of_links_is_an_error_not_a_shorter_listing() {
+    let dir = tree(&["nut/a.png"]);
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("nut/again")).unwrap();
+    let error = try_list(dir.path(), LayoutChoice::Auto).unwrap_err();
+    assert!(matches!(&error, SourceError::Unlistable { path, .. } if path.ends_with("again")));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_folder_that_is_gone_is_an_error_not_a_shorter_listing() {
+    let dir = tree(&["nut/a.png"]);
+    std::os::unix::fs::symlink("/no/such/disk", dir.path().join("archive")).unwrap();
+    let error = try_list(dir.path(), LayoutChoice::Auto).unwrap_err();
+    assert!(matches!(error, SourceError::Unlistable { .. }), "{error}");
+}

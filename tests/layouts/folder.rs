@@ -1,0 +1,61 @@
+//! The layout `folder`: any tree of pictures.
+
+use super::*;
+
+#[test]
+fn the_first_sub_folder_names_the_category() {
+    let dir = tree(&["nut/a.png", "nut/deep/b.JPG", "bolt/a.png", "bolt/a.jpg", "loose.webp"]);
+    let category: Category = "washer".parse().unwrap();
+    let location = Location::local(dir.path());
+    let listing =
+        list(&location, LayoutChoice::Auto, Some(&category), ShardSize::default()).unwrap();
+    assert_eq!(listing.layout, Layout::Folder);
+    assert!(listing.why.contains("neither"), "{}", listing.why);
+    assert_eq!(
+        ids(&listing),
+        ["bolt/a.jpg", "bolt/a.png", "loose.webp", "nut/a.png", "nut/deep/b.JPG"]
+    );
+    assert_eq!(category_names(&listing), ["bolt", "nut", "washer"]);
+    assert_eq!(sample(&listing, "loose.webp").category.as_str(), "washer");
+    let nut = sample(&listing, "nut/a.png");
+    assert_eq!((nut.label, &nut.mask), (None, &MaskSource::Unknown));
+    assert_eq!(nut.path, dir.path().join("nut/a.png"));
+    assert_eq!(nut.uri, format!("file://{}", nut.path.display()));
+}
+
+#[test]
+fn without_sub_folders_and_without_a_choice_the_input_names_the_category() {
+    let dir = tree(&["bottles/a.png"]);
+    assert_eq!(category_names(&auto(&dir.path().join("bottles"))), ["bottles"]);
+    assert_eq!(category_names(&auto(&dir.path().join("bottles/."))), ["bottles"]);
+    let listing = auto(&dir.path().join("bottles/a.png"));
+    assert_eq!((ids(&listing), category_names(&listing)), (vec!["a.png"], vec!["bottles"]));
+}
+
+#[test]
+fn a_chosen_category_that_no_picture_needs_is_mentioned() {
+    let dir = tree(&["nut/a.png"]);
+    let category: Category = "washer".parse().unwrap();
+    let location = Location::local(dir.path());
+    let listing =
+        list(&location, LayoutChoice::Auto, Some(&category), ShardSize::default()).unwrap();
+    assert!(listing.why.contains("--category washer is not used"), "{}", listing.why);
+}
+
+#[test]
+fn files_that_are_no_pictures_are_counted_by_kind() {
+    let dir = tree(&["a/1.png", "a/1.TXT", "a/2.txt", "a/Thumbs.db", "a/README", "b.json"]);
+    write(dir.path(), ".DS_Store", "");
+    write(dir.path(), ".trash/x.png", "");
+    write(dir.path(), "a/ground_truth/x.png", "");
+    let listing = auto(dir.path());
+    assert_eq!(ids(&listing), ["a/1.png"]);
+    let ignored: Vec<_> = listing.ignored.iter().map(|(k, n)| (k.as_str(), *n)).collect();
+    assert_eq!(
+        ignored,
+        [("(ground_truth)", 1), ("(hidden)", 2), ("(no extension)", 1), ("db", 1), ("json", 1)]
+            .into_iter()
+            .chain([("txt", 2)])
+            .collect::<Vec<_>>()
+    );
+}

@@ -1,0 +1,292 @@
+//! The CLIP side of FiLo gives, stage by stage, the numbers of the published code.
+//! Set `FILO_GOLDENS` to a folder with a `clip_tiny/` of another size or seed to check that one.
+
+mod support;
+
+use burn::tensor::{Tensor, TensorData};
+use filo::device::{Backend as B, cpu};
+use filo::model::clip::tokenizer::{ClipTokenizer, START_ID};
+use filo::model::config::FiloConfig;
+use filo::model::filo::anomaly_map::AnomalyMapper;
+use filo::model::filo::descriptions::Descriptions;
+use filo::model::filo::position::{PixelBox, Position, damp_outside};
+use filo::model::filo::prompt_tree::PromptTree;
+use filo::model::filo::prompts::PreparedPrompts;
+use filo::model::filo::{AdapterUse, FiloScorer};
+use filo::weights::Checkpoint;
+use filo::weights::config::read_config;
+use filo::weights::load::load_filo;
+use filo::weights::positions::resize_positions;
+use serde::Deserialize;
+use support::golden::{Golden, Parity, golden_dir};
+
+const TOLERANCE: f64 = 1e-4;
+
+#[derive(Deserialize)]
+struct Cases {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    file: String,
+    image: String,
+    cls_name: String,
+    with_adapter: bool,
+    positions: Option<Vec<String>>,
+    boxes_xyxy_px: Vec<[f32; 4]>,
+}
+
+struct Setup {
+    config: FiloConfig,
+    scorer: FiloScorer<B>,
+    tokenizer: ClipTokenizer,
+    descriptions: Descriptions,
+    vision: Golden,
+    cases: Vec<Case>,
+}
+
+fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().to_vec::<f32>().expect("tensors are f32")
+}
+
+impl Setup {
+    fn load() -> Self {
+        let dir = golden_dir().join("clip_tiny");
+        let config_file = dir.join("config.json");
+        let config = read_config(&config_file).expect("the golden config is ours");
+        let text = std::fs::read_to_string(config_file).expect("it was just read");
+        let cases: Cases = serde_json::from_str(&text).expect("the golden config lists cases");
+        let checkpoint = Checkpoint::open(&dir.join("filo_tiny.safetensors")).expect("weights");
+        let (filo, report) = load_filo(&checkpoint, &config, &cpu()).expect("weights fit");
+        assert!(report.unexpected.is_empty(), "{:?}", report.unexpected);
+        Setup {
+            config,
+            scorer: filo.into_scorer(),
+            tokenizer: ClipTokenizer::embedded().expect("embedded"),
+            descriptions: Descriptions::built_in().expect("embedded"),
+            vision: Golden::open(&dir.join("vision.safetensors")),
+            cases: cases.cases,
+        }
+    }
+
+    fn image(&self, name: &str) -> Tensor<B, 4> {
+        let size = self.config.vision.image_size;
+        let pixels = self.vision.f32(&format!("{name}.input"));
+        Tensor::from_data(TensorData::new(pixels, [1, 3, size, size]), &cpu())
+    }
+
+    /// Prompts of a category as the published code would build them, for some positions or all.
+    fn prompts(&self, category: &str, positions: &[Position]) -> PreparedPrompts<B> {
+        let prompts = self.descriptions.prompts(category);
+        let encode = |texts: Vec<String>| {
+            texts.iter().map(|text| self.tokenizer.encode(text)).collect::<Vec<_>>()
+        };
+        let n_ctx = self.config.n_ctx;
+        let tree = PromptTree::new(
+            n_ctx,
+            &encode(prompts.normal_texts(n_ctx)),
+            &encode(prompts.abnormal_texts(n_ctx, positions)),
+        );
+        PreparedPrompts::new(&tree, START_ID, &self.scorer.text_encoder)
+    }
+}
+
+#[test]
+fn the_image_tower_agrees_block_by_block() {
+    let setup = Setup::load();
+    let golden = &setup.vision;
+    let encoder = &setup.scorer.image_encoder;
+    let mut parity = Parity::new("img_a");
+    let mut x = encoder.embed(setup.image("img_a"));
+    parity.stage("ln_pre", &values(x.clone()), golden.get("img_a.vis.ln_pre"), TOLERANCE);
+    let first_dual = setup.config.first_dual_block_index;
+    let mut value_value = None;
+    for (i, block) in encoder.blocks.iter().enumerate() {
+        let name = format!("img_a.vis.block{i:02}");
+        if i < first_dual {
+            x = block.forward(x, None);
+            parity.stage(&name, &values(x.clone()), golden.get(&name), TOLERANCE);
+            continue;
+        }
+        let step = block.forward_dual(x.clone());
+        let sum = value_value.unwrap_or(x) + step.value_value;
+        x = step.out;
+        for (stream, tensor) in [("vv", sum.clone()), ("ori", x.clone())] {
+            let name = format!("{name}.{stream}");
+            parity.stage(&name, &values(tensor), golden.get(&name), TOLERANCE);
+        }
+        value_value = Some(sum);
+    }
+    parity.report();
+}
+
+#[test]
+fn captured_tokens_and_class_features_agree() {
+    let setup = Setup::load();
+    for image in ["img_a", "img_b"] {
+        let golden = &setup.vision;
+        let mut parity = Parity::new(image);
+        let tokens = setup.scorer.image_encoder.forward(setup.image(image));
+        let captures = 1 + 2 * tokens.ordinary.len();
+        for i in 0..captures {
+            let name = golden.name_starting_with(&format!("{image}.captured.{i}_")).to_string();
+            // Even ones beyond the first are ordinary streams, all others are one and the same.
+            let tensor = match i {
+                0 => &tokens.value_value,
+                i if i % 2 == 0 => &tokens.ordinary[i / 2 - 1],
+                _ => &tokens.value_value,
+            };
+            parity.stage(&name, &values(tensor.clone()), golden.get(&name), TOLERANCE);
+        }
+        let last = tokens.ordinary.last().expect("there is one per capture").clone();
+        let features = setup.scorer.image_encoder.project(last);
+        let name = format!("{image}.image_features_all_tokens");
+        parity.stage(&name, &values(features), golden.get(&name), TOLERANCE);
+        parity.report();
+    }
+}
+
+#[test]
+fn every_case_agrees_from_image_features_to_score() {
+    let setup = Setup::load();
+    for case in &setup.cases {
+        check_case(&setup, case);
+    }
+}
+
+fn position(name: &str) -> Position {
+    Position::ALL.into_iter().find(|position| position.as_str() == name).expect("a position")
+}
+
+fn check_case(setup: &Setup, case: &Case) {
+    let golden = Golden::open(&golden_dir().join("clip_tiny").join(&case.file));
+    let mut parity = Parity::new(&case.name);
+    let scorer = &setup.scorer;
+    let adapter = if case.with_adapter { AdapterUse::Applied } else { AdapterUse::Skipped };
+    let encoding = scorer.encode_images(setup.image(&case.image), adapter);
+    let features = values(encoding.features.clone());
+    parity.stage("image_features", &features, golden.get("image_features"), TOLERANCE);
+
+    let all = setup.prompts(&case.cls_name, &Position::ALL);
+    let texts = scorer.encode_prompts(&encoding.features, &all);
+    for (stage, tensor) in
+        [("text_raw_normal", texts.normal), ("text_raw_abnormal", texts.abnormal)]
+    {
+        parity.stage(stage, &values(tensor), golden.get(stage), TOLERANCE);
+    }
+    let heads = scorer.decode(&encoding.tokens);
+    let linear = setup.config.linear_heads();
+    for (i, head) in heads.into_iter().enumerate() {
+        let name = match i.checked_sub(linear) {
+            None => format!("decoder_linear.{i}"),
+            Some(i) => format!("decoder_cov.{i}"),
+        };
+        if golden.has(&name) {
+            parity.stage(&name, &values(head), golden.get(&name), TOLERANCE);
+        }
+    }
+
+    let positions = match case.positions.as_deref() {
+        None | Some([]) => Position::ALL.to_vec(),
+        Some(names) => names.iter().map(|name| position(name)).collect(),
+    };
+    let output = scorer.score(&encoding, &setup.prompts(&case.cls_name, &positions));
+    let [_, n_heads, _, patches] = output.similarities.dims();
+    let similarities = values(output.similarities);
+    for (i, grid) in similarities.chunks_exact(2 * patches).enumerate() {
+        let name = format!("similarity_grid.{i}");
+        parity.stage(&name, grid, golden.get(&name), TOLERANCE);
+    }
+    let text_probs = values(output.text_probs);
+    parity.stage("text_probs", &text_probs, golden.get("text_probs"), TOLERANCE);
+
+    let size = setup.config.vision.image_size;
+    let mapper = AnomalyMapper::new(setup.config.vision.grid(), size);
+    let blurred = (0..n_heads).map(|i| format!("blurred_map.{i}"));
+    for (name, grid) in blurred.zip(similarities.chunks_exact(2 * patches)) {
+        if golden.has(&name) {
+            parity.stage(&name, &mapper.map(grid), golden.get(&name), TOLERANCE);
+        }
+    }
+    let mut map = mapper.map(&similarities);
+    parity.stage("map_mean_before_box", &map, golden.get("map_mean_before_box"), TOLERANCE);
+    let peak = map.iter().fold(f32::MIN, |max, &value| max.max(value));
+    let boxes = case.boxes_xyxy_px.iter().map(|&[x0, y0, x1, y1]| PixelBox { x0, y0, x1, y1 });
+    let boxes = boxes.collect::<Vec<_>>();
+    // The published code damps whenever it is not training; without a box that is the whole map.
+    if case.positions.is_some() {
+        damp_outside(&mut map, size, &boxes);
+    }
+    parity.stage("map_final", &map, golden.get("map_final"), TOLERANCE);
+    let score = (text_probs[1] + peak) / 2.0;
+    parity.stage("score", &[score], golden.get("score"), TOLERANCE);
+    parity.report();
+}
+
+#[test]
+fn a_batch_gives_what_single_pictures_give() {
+    let setup = Setup::load();
+    let prompts = setup.prompts("bottle", &Position::ALL);
+    let names = ["img_a", "img_b", "img_b", "img_a", "img_b", "img_a", "img_a", "img_b"];
+    let score = |images: Tensor<B, 4>| {
+        let encoding = setup.scorer.encode_images(images, AdapterUse::Applied);
+        let output = setup.scorer.score(&encoding, &prompts);
+        (values(output.similarities), values(output.text_probs))
+    };
+    let images = names.iter().map(|name| setup.image(name)).collect::<Vec<_>>();
+    let (batched, batched_probs) = score(Tensor::cat(images, 0));
+    let per_image = batched.len() / names.len();
+    for (i, name) in names.iter().enumerate() {
+        let (single, probs) = score(setup.image(name));
+        let close = |a: &[f32], b: &[f32]| {
+            a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1.0))
+        };
+        assert!(close(&batched[i * per_image..][..per_image], &single), "{name} at {i}: maps");
+        assert!(close(&batched_probs[2 * i..][..2], &probs), "{name} at {i}: text_probs");
+    }
+}
+
+#[test]
+fn the_prompt_tree_equals_padded_sequences() {
+    let setup = Setup::load();
+    let scorer = &setup.scorer;
+    let n_ctx = setup.config.n_ctx;
+    let encoding = scorer.encode_images(setup.image("img_a"), AdapterUse::Applied);
+    let tree = scorer.encode_prompts(&encoding.features, &setup.prompts("bottle", &Position::ALL));
+
+    let prompts = setup.descriptions.prompts("bottle");
+    let context = scorer.abnormal_prompt_learner.context(encoding.features.clone());
+    let texts = prompts.abnormal_texts(n_ctx, &Position::ALL);
+    let sequences = texts.iter().map(|text| {
+        let ids = setup.tokenizer.encode_padded(text);
+        let embedded = scorer.text_encoder.embed(&ids);
+        let rest = embedded.clone().narrow(1, 1 + n_ctx, ids.len() - 1 - n_ctx);
+        Tensor::cat(vec![embedded.narrow(1, 0, 1), context.clone(), rest], 1)
+    });
+    let sequences = Tensor::cat(sequences.collect::<Vec<_>>(), 0);
+    let ends = texts.iter().map(|text| setup.tokenizer.encode(text).len() - 1).collect::<Vec<_>>();
+    let plain = values(scorer.text_encoder.encode_sequences(sequences, &ends));
+    let expected = plain.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+    Parity::new("bottle").stage("text_raw_abnormal", &values(tree.abnormal), &expected, 1e-5);
+}
+
+#[test]
+fn image_positions_are_resized_like_the_published_code_does() {
+    check_resize("pos_embed_resize.safetensors", "native_6x6", "resized_9x9");
+    check_resize("pos_embed_resize_24_to_37.safetensors", "native_24x24", "resized_37x37");
+}
+
+fn check_resize(file: &str, native: &str, resized: &str) {
+    let path = golden_dir().join("clip_tiny").join(file);
+    if !path.exists() {
+        return;
+    }
+    let golden = Golden::open(&path);
+    let [rows, width] = golden.shape(native)[..] else { panic!("positions are a matrix") };
+    let side = |rows: usize| (rows - 1).isqrt();
+    let (from, to) = (side(rows), side(golden.shape(resized)[0]));
+    let actual = resize_positions(&golden.f32(native), from, to, width);
+    Parity::new(file).stage("positions", &actual, golden.get(resized), 1e-5);
+}

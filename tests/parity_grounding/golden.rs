@@ -1,0 +1,168 @@
+//! Golden data of the detector: configuration, weights and the tensors of each case, and a check
+//! that compares stages with them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::ParamId;
+use burn::store::{KeyRemapper, ModuleSnapshot, PyTorchToBurnAdapter, TensorSnapshot};
+use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
+use filo::device::{Backend as B, cpu};
+use filo::model::grounding::keys::{RENAMES, is_unused};
+use filo::model::grounding::{GroundingConfig, GroundingDino, ImageBatch, TextBatch};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use crate::support::golden::{Parity, golden_dir};
+
+/// Largest error of a stage, relative to its largest value.
+pub const TOLERANCE: f64 = 1e-4;
+#[derive(Deserialize)]
+pub struct GoldenSet {
+    pub config: GroundingConfig,
+    pub cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+pub struct Case {
+    pub name: String,
+    file: String,
+    pub captions: Vec<String>,
+}
+
+pub struct Setup {
+    dir: PathBuf,
+    pub golden: GoldenSet,
+    pub net: GroundingDino<B>,
+}
+
+/// The tensors of one file, widened to f32.
+pub struct Tensors(BTreeMap<String, TensorData>);
+
+impl Tensors {
+    pub fn open(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let file = SafeTensors::deserialize(&bytes).expect("golden files are safetensors");
+        let tensors = file.iter().map(|(name, view)| {
+            let dtype = match view.dtype() {
+                Dtype::F32 => DType::F32,
+                Dtype::F16 => DType::F16,
+                Dtype::I32 => DType::I32,
+                Dtype::I64 => DType::I64,
+                other => panic!("{name}: golden tensors are not {other:?}"),
+            };
+            let data =
+                TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
+            (name.to_string(), data.convert::<f32>())
+        });
+        Tensors(tensors.collect())
+    }
+
+    fn get<const D: usize>(&self, name: &str) -> Tensor<B, D> {
+        let data = self.0.get(name).unwrap_or_else(|| panic!("no tensor {name}"));
+        Tensor::from_data(data.clone(), &cpu())
+    }
+
+    fn int(&self, name: &str) -> Tensor<B, 2, Int> {
+        self.get::<2>(name).int()
+    }
+
+    fn is_zero<const D: usize>(&self, name: &str) -> Tensor<B, D, Bool> {
+        self.get::<D>(name).equal_elem(0.0)
+    }
+
+    pub fn text(&self) -> TextBatch<B> {
+        TextBatch {
+            ids: self.int("text.input_ids"),
+            positions: self.int("text.position_ids"),
+            hidden: self.is_zero("text.self_attention_mask"),
+            padding: self.is_zero("text.attention_mask"),
+        }
+    }
+
+    pub fn images(&self) -> ImageBatch<B> {
+        ImageBatch {
+            pixels: self.get("image"),
+            padding: self.is_zero("image_padding_mask").bool_not(),
+        }
+    }
+}
+
+/// The golden data that only the repository has.
+pub fn repository_golden_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+pub fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().to_vec::<f32>().expect("tensors are f32")
+}
+
+impl Setup {
+    /// From `FILO_GOLDENS`, or else the repository.
+    pub fn load(name: &str) -> Self {
+        Self::load_from(golden_dir(), name)
+    }
+
+    pub fn load_from(dir: PathBuf, name: &str) -> Self {
+        let dir = dir.join(name);
+        let text = std::fs::read_to_string(dir.join("config.json")).expect("config.json");
+        let golden: GoldenSet = serde_json::from_str(&text).expect("config and cases");
+        golden.config.validate().expect("the golden configuration is valid");
+        let weights = Tensors::open(&dir.join(format!("{name}.safetensors")));
+        let net = load(&golden.config, weights);
+        Setup { dir, golden, net }
+    }
+
+    pub fn tensors(&self, case: &Case) -> Tensors {
+        Tensors::open(&self.dir.join(&case.file))
+    }
+}
+
+/// Fills a network and insists that every parameter is filled and every tensor used or known to
+/// be superfluous.
+fn load(config: &GroundingConfig, weights: Tensors) -> GroundingDino<B> {
+    let snapshots = weights
+        .0
+        .into_iter()
+        .filter(|(name, _)| !is_unused(name))
+        .map(|(name, data)| {
+            let path = name.split('.').map(str::to_string).collect();
+            TensorSnapshot::from_data(data, path, vec![], ParamId::new())
+        })
+        .collect();
+    let (snapshots, _) =
+        KeyRemapper::from_patterns(RENAMES.to_vec()).expect("patterns").remap(snapshots);
+    let mut net = config.init::<B>(&cpu());
+    let result = net.apply(snapshots, None, Some(Box::new(PyTorchToBurnAdapter)), false);
+    assert!(result.errors.is_empty(), "{:?}", result.errors);
+    assert!(result.missing.is_empty(), "missing: {:?}", result.missing);
+    assert!(result.unused.is_empty(), "unused: {:?}", result.unused);
+    net
+}
+
+/// Compares stages with the tensors of one case, in the order of the computation.
+pub struct Check<'a> {
+    pub golden: &'a Tensors,
+    pub parity: Parity,
+}
+
+impl<'a> Check<'a> {
+    pub fn new(case: &str, golden: &'a Tensors) -> Self {
+        Check { golden, parity: Parity::new(case) }
+    }
+
+    /// Checks `stage`, if the case has it. Infinities must stand at the same places.
+    pub fn stage<const D: usize>(&mut self, stage: &str, actual: Tensor<B, D>) {
+        let Some(expected) = self.golden.0.get(stage) else { return };
+        assert_eq!(actual.dims().as_slice(), &expected.shape[..], "{stage}: shape");
+        let expected = expected.to_vec::<f32>().expect("tensors are f32");
+        let actual = values(actual);
+        for (a, e) in actual.iter().zip(&expected) {
+            assert!(a.is_infinite() == e.is_infinite(), "{stage}: {a} where {e} should be");
+        }
+        let finite = |value: &f32| if value.is_infinite() { 0.0 } else { *value };
+        let expected: Vec<f64> = expected.iter().map(|e| f64::from(finite(e))).collect();
+        let actual: Vec<f32> = actual.iter().map(finite).collect();
+        self.parity.stage(stage, &actual, &expected, TOLERANCE);
+    }
+}

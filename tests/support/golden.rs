@@ -1,0 +1,112 @@
+//! Golden files and how closely a tensor must follow them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+
+/// Named tensors of one golden file, widened to f64.
+pub struct Golden {
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+    file: String,
+}
+
+/// The folder with golden data: `FILO_GOLDENS`, or the copy in the repository.
+pub fn golden_dir() -> PathBuf {
+    match std::env::var_os("FILO_GOLDENS") {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
+    }
+}
+
+impl Golden {
+    pub fn open(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let file = SafeTensors::deserialize(&bytes).expect("golden files are safetensors");
+        let widen = |view: &safetensors::tensor::TensorView| -> Vec<f64> {
+            let bytes = view.data();
+            match view.dtype() {
+                Dtype::F32 => chunks(bytes).map(|b| f64::from(f32::from_le_bytes(b))).collect(),
+                Dtype::F64 => chunks(bytes).map(f64::from_le_bytes).collect(),
+                Dtype::I32 => chunks(bytes).map(|b| f64::from(i32::from_le_bytes(b))).collect(),
+                other => panic!("golden tensors are not {other:?}"),
+            }
+        };
+        Golden {
+            tensors: file
+                .iter()
+                .map(|(name, view)| (name.to_string(), (view.shape().to_vec(), widen(&view))))
+                .collect(),
+            file: path.display().to_string(),
+        }
+    }
+
+    /// The values of `name`.
+    pub fn get(&self, name: &str) -> &[f64] {
+        &self.entry(name).1
+    }
+
+    pub fn shape(&self, name: &str) -> &[usize] {
+        &self.entry(name).0
+    }
+
+    fn entry(&self, name: &str) -> &(Vec<usize>, Vec<f64>) {
+        self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.file))
+    }
+
+    /// The one name that starts with `prefix`.
+    pub fn name_starting_with(&self, prefix: &str) -> &str {
+        let mut names = self.tensors.keys().filter(|name| name.starts_with(prefix));
+        names.next().unwrap_or_else(|| panic!("{}: no tensor {prefix}*", self.file))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    pub fn f32(&self, name: &str) -> Vec<f32> {
+        self.get(name).iter().map(|&value| value as f32).collect()
+    }
+}
+
+fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    bytes.chunks_exact(N).map(|chunk| chunk.try_into().expect("chunks have N bytes"))
+}
+
+/// Compares stages in the order of the computation and stops at the first that differs.
+pub struct Parity {
+    case: String,
+    worst: Vec<(String, f64)>,
+}
+
+impl Parity {
+    pub fn new(case: impl Into<String>) -> Self {
+        Parity { case: case.into(), worst: Vec::new() }
+    }
+
+    /// Checks one stage: largest absolute difference over largest absolute expected value.
+    pub fn stage(&mut self, stage: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
+        assert_eq!(actual.len(), expected.len(), "{}: {stage}: number of values", self.case);
+        let scale = expected.iter().fold(0.0f64, |max, e| max.max(e.abs())).max(1e-12);
+        let error = actual
+            .iter()
+            .zip(expected)
+            .map(|(a, e)| (f64::from(*a) - e).abs() / scale)
+            .fold(0.0f64, |max, e| if e.is_nan() { f64::INFINITY } else { max.max(e) });
+        assert!(
+            error <= tolerance,
+            "{}: first stage that differs: {stage}, largest relative error {error:.2e} \
+             (allowed {tolerance:.0e}); before it: {:?}",
+            self.case,
+            self.worst
+        );
+        self.worst.push((stage.to_string(), error));
+    }
+
+    /// Prints what was reached; shown with `--nocapture`.
+    pub fn report(&self) {
+        for (stage, error) in &self.worst {
+            println!("{:<28} {stage:<32} {error:.1e}", self.case);
+        }
+    }
+}

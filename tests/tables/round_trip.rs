@@ -1,0 +1,147 @@
+//! Rows come back as they went in, in files that every reader understands, whatever the
+//! category is called; the same rows give the same bytes.
+
+use super::*;
+
+#[test]
+fn every_table_comes_back_as_it_was_written() {
+    let out = tempfile::tempdir().unwrap();
+    assert_eq!(writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap(), Committed::Now);
+
+    let run = reader(out.path());
+    let rows = category_rows();
+    assert_eq!(run.categories(), ["tile"]);
+    assert_eq!(run.rows::<ScoreRow>("tile").unwrap(), rows.scores);
+    assert_eq!(run.rows::<MaskRow>("tile").unwrap(), rows.masks);
+    assert_eq!(run.rows::<BoxRow>("tile").unwrap(), rows.boxes);
+    assert_eq!(run.rows::<FailureRow>("tile").unwrap(), rows.failures);
+    assert_eq!(run.rows::<PartialRow>("tile").unwrap(), partials());
+    assert_eq!(run.rows::<ScoreRow>("other").unwrap(), []);
+
+    let scores = run.read_scores().unwrap();
+    assert_eq!(scores.len(), 1);
+    assert_eq!(scores[0].category, "tile");
+    assert_eq!(scores[0].scores[1], LabelledScore { score: 0.125, label: Some(false) });
+    assert_eq!(scores[0].scores[2], LabelledScore { score: 0.5, label: None });
+}
+
+#[test]
+fn metrics_are_written_after_the_run_and_replaced() {
+    let out = tempfile::tempdir().unwrap();
+    let writer = writer(out.path());
+    writer.commit_shard(shard(SHARD, "tile")).unwrap();
+    writer.finish(&[expected(SHARD, 4)]).unwrap();
+    let run = reader(out.path());
+    assert_eq!(run.metrics().unwrap(), []);
+
+    let rows = |figure| {
+        let categories = ["tile", ALL_CATEGORIES, MEAN_OF_CATEGORIES];
+        let metrics = categories
+            .map(|name| CategoryMetrics { category: name.to_string(), row: metrics_row(figure) });
+        metrics.to_vec()
+    };
+    for figure in [Some(0.5), None] {
+        run.write_metrics(&rows(figure)).unwrap();
+        assert_eq!(run.metrics().unwrap(), rows(figure));
+    }
+    // Finishing again, as a retried worker does, takes nothing away.
+    writer.finish(&[expected(SHARD, 4)]).unwrap();
+    assert_eq!(run.metrics().unwrap(), rows(None));
+}
+
+#[test]
+fn the_same_rows_give_the_same_bytes() {
+    let outs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let snapshots = outs.each_ref().map(|out| {
+        let writer = writer(out.path());
+        writer.commit_shard(shard(SHARD, "tile")).unwrap();
+        writer.finish(&[expected(SHARD, 4)]).unwrap();
+        snapshot(out.path())
+    });
+    assert!(snapshots[0].contains_key("_SUCCESS"));
+    assert_eq!(snapshots[0], snapshots[1]);
+}
+
+#[test]
+fn categories_may_have_any_name() {
+    let out = tempfile::tempdir().unwrap();
+    let writer = writer(out.path());
+    let names = ["metal nut", "a/b\\..", "süß ☃", "k=v", "100%25", "..", "tab\t#1", "[a]{b}*?"];
+    for (i, name) in names.into_iter().enumerate() {
+        writer.commit_shard(shard(&i.to_string(), name)).unwrap();
+    }
+    let run = reader(out.path());
+    let mut sorted = names;
+    sorted.sort();
+    assert_eq!(run.categories(), sorted);
+    for name in names {
+        assert_eq!(run.rows::<ScoreRow>(name).unwrap(), category_rows().scores, "{name}");
+    }
+    let day = out.path().join("scores/run_date=2026-11-24");
+    for folder in ["category=metal nut", "category=a%2Fb%5C..", "category=k%3Dv", "category=.."] {
+        assert!(day.join(folder).is_dir(), "{folder}");
+    }
+    for reserved in ["", ALL_CATEGORIES, MEAN_OF_CATEGORIES] {
+        let error = writer.commit_shard(shard("x", reserved)).unwrap_err();
+        assert!(matches!(error, TableError::BadName { what: "category", .. }));
+    }
+}
+
+/// A run of partials longer than two row groups.
+fn many_partials() -> impl Iterator<Item = PartialRow> + Send {
+    (0..600_000u32).map(|i| PartialRow { score: 1.0 - i as f32 / 1e6, region_px: 0, n: 1 })
+}
+
+#[test]
+fn partials_stream_in_row_groups_with_split_floats() {
+    let out = tempfile::tempdir().unwrap();
+    let rows = CategoryRows { partials: Some(Box::new(many_partials())), ..Default::default() };
+    let categories = BTreeMap::from([("tile".to_string(), rows)]);
+    let shard = ShardRows { shard_id: SHARD.to_string(), categories };
+    writer(out.path()).commit_shard(shard).unwrap();
+
+    let mut runs = reader(out.path()).partial_runs("tile").unwrap();
+    assert_eq!(runs.len(), 1);
+    let read = runs.remove(0).map(Result::unwrap);
+    assert!(read.eq(many_partials()));
+
+    let path = "partials/run_date=2026-11-24/category=tile/part-c0ffee-5a17.parquet";
+    let file = SerializedFileReader::new(store(out.path()).get(path).unwrap()).unwrap();
+    let metadata = file.metadata();
+    assert_eq!(
+        metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>(),
+        [262_144, 262_144, 75_712]
+    );
+    assert!(metadata.file_metadata().created_by().unwrap().starts_with("filo version "));
+    assert_eq!(metadata.file_metadata().key_value_metadata(), None);
+    let columns = metadata.row_group(0).columns();
+    let names: Vec<&str> = columns.iter().map(|column| column.column_descr().name()).collect();
+    assert_eq!(names, ["run_id", "shard_id", "score", "region_px", "n"]);
+    assert!(columns[2].encodings().any(|encoding| encoding == Encoding::BYTE_STREAM_SPLIT));
+    for column in columns {
+        assert!(matches!(column.compression(), Compression::ZSTD(_)));
+        assert!(column.statistics().is_some() && column.column_index_offset().is_some());
+    }
+}
+
+#[test]
+fn maps_get_the_path_that_scores_name() {
+    let out = tempfile::tempdir().unwrap();
+    let store = store(out.path());
+    let path = write_map_npy(&store, SHARD, 7, &[0.5; 9], 3, MapsFormat::F16).unwrap();
+    assert_eq!(path, "maps/5a17/7.npy");
+    assert_eq!(store.get(&path).unwrap().len(), 128 + 18);
+    assert!(write_map_npy(&store, "../x", 7, &[0.5; 9], 3, MapsFormat::F16).is_err());
+}
+
+#[test]
+fn every_column_is_described() {
+    for table in Table::ALL {
+        let columns = table.columns();
+        assert_eq!(columns[0].name, "run_id");
+        assert_eq!(columns.last().unwrap().name, "category");
+        for column in columns {
+            assert!(column.about.ends_with('.'), "{table:?}.{}", column.name);
+        }
+    }
+}
