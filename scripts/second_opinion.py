@@ -306,7 +306,9 @@ def ground_truth(folder, category, uri, side):
     if not found:
         raise SystemExit(f"{masks}: no mask for {path.name}: is --input the input of this run?")
     grey = Image.open(found[0]).convert("L").point(lambda value: 255 if value > 0 else 0)
-    return np.asarray(grey.resize((side, side), Image.Resampling.BILINEAR)) >= 128
+    # Horizontal pass first, as the reference has it; in one call newer Pillows choose the order.
+    wide = grey.resize((side, grey.height), Image.Resampling.BILINEAR)
+    return np.asarray(wide.resize((side, side), Image.Resampling.BILINEAR)) >= 128
 
 
 def check_maps(run, folder, scores, metrics, protocols, report):

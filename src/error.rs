@@ -218,6 +218,8 @@ pub enum ModelError {
         "the built-in {what} cannot be read ({reason}): this program is damaged, install it again"
     )]
     Embedded { what: &'static str, reason: String },
+    #[error("category {category:?}: {reason}")]
+    Caption { category: String, reason: String },
     #[error("{path}: no known ending: name a file of descriptions .json or .toml, by what it holds", path = path.display())]
     DescriptionsExtension { path: PathBuf },
     #[error("{path}: no list of descriptions ({reason}): write one key per category, with a list of texts", path = path.display())]
@@ -392,8 +394,8 @@ pub enum DeviceError {
     NotBuiltIn { device: String },
     #[error("--precision {precision}: the CPU computes in f32 only: use --precision f32")]
     Precision { precision: String },
-    #[error("--grounding on: {path} holds no detector: use weights that do, or --grounding off", path = path.display())]
-    NoDetector { path: PathBuf },
+    #[error("--grounding on: there is no detector: name its weights with --grounding-weights")]
+    NoDetector,
 }
 
 /// What a command ends with when it does not succeed.

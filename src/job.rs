@@ -52,6 +52,8 @@ pub struct JobSpec {
     pub output: Location,
     /// Where the network's weights are.
     pub weights: Location,
+    /// Where the detector's weights are; `None`: there is no detector.
+    pub grounding_weights: Option<Location>,
     pub layout: LayoutChoice,
     /// For pictures that the layout gives no category; `None`: the name of the input folder.
     pub category: Option<Category>,
@@ -94,6 +96,10 @@ impl JobSpec {
         let output = location("output", raw.output.as_deref(), &env)?;
         let weights = raw.weights.as_deref().unwrap_or(EMBEDDED);
         let weights = location("weights", Some(weights), &env)?;
+        let grounding_weights = match raw.grounding_weights.as_deref() {
+            Some(text) => Some(location("grounding_weights", Some(text), &env)?),
+            None => None,
+        };
         if weights.uri() == EMBEDDED {
             return Err(JobError::NoWeights);
         }
@@ -101,6 +107,7 @@ impl JobSpec {
             input,
             output,
             weights,
+            grounding_weights,
             layout: raw.layout.unwrap_or_default(),
             category: raw.category,
             descriptions: raw.descriptions,

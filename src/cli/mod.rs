@@ -11,6 +11,8 @@ mod score;
 mod signals;
 mod table;
 
+use std::io::IsTerminal;
+
 use clap::{Parser, Subcommand};
 
 use crate::error::Error;
@@ -80,6 +82,7 @@ fn log_to_stderr(format: LogFormat, verbose: bool) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // A second call, as tests make, keeps the first subscriber.
     let _ = match format {

@@ -51,10 +51,10 @@ pub enum Precision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
 #[schemars(rename_all = "lowercase")]
 pub enum GroundingChoice {
-    /// On where the weights have a detector.
+    /// On where there are weights for the detector.
     #[default]
     Auto,
-    /// An error where the weights have none.
+    /// An error where there are none.
     On,
     Off,
 }

@@ -18,7 +18,7 @@ use crate::image::Preprocess;
 use crate::source::{Category, LayoutChoice, ShardSize};
 
 /// A job as it is written down, in a job file or as flags. Paths are relative to the working
-/// directory. `${VAR}` is expanded in `input`, `output` and `weights`.
+/// directory. `${VAR}` is expanded in `input`, `output`, `weights` and `grounding_weights`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, Args)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "JobSpec")]
@@ -34,6 +34,10 @@ pub struct RawJobSpec {
     /// Folder or file of the network's weights.
     #[arg(long, value_name = "PATH")]
     pub weights: Option<String>,
+
+    /// Folder or file of the detector's weights [default: no detector].
+    #[arg(long, value_name = "PATH")]
+    pub grounding_weights: Option<String>,
 
     /// How the input is laid out [default: auto].
     #[arg(long)]
@@ -71,7 +75,7 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "auto|N")]
     pub batch_size: Option<BatchSize>,
 
-    /// Search boxes with the detector [default: auto, on where the weights have it].
+    /// Search boxes with the detector [default: auto, on where there are weights for it].
     #[arg(long)]
     pub grounding: Option<GroundingChoice>,
 
@@ -119,6 +123,7 @@ impl RawJobSpec {
             input: self.input.or(file.input),
             output: self.output.or(file.output),
             weights: self.weights.or(file.weights),
+            grounding_weights: self.grounding_weights.or(file.grounding_weights),
             layout: self.layout.or(file.layout),
             category: self.category.or(file.category),
             descriptions: self.descriptions.or(file.descriptions),

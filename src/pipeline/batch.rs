@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::localise::Localisation;
 use crate::error::Failure;
 use crate::image::{Mask, Size};
 use crate::source::{Category, Sample, Shard};
@@ -65,6 +66,15 @@ pub struct Prepared {
     pub subject: Subject,
     /// Normalised, `[3, size, size]`.
     pub planes: Vec<f32>,
+    /// The picture as the detector reads it, where there is one.
+    pub detector: Option<DetectorPlanes>,
+}
+
+/// A picture with its own aspect, normalised for the detector.
+pub struct DetectorPlanes {
+    pub size: Size,
+    /// `[3, height, width]`.
+    pub planes: Vec<f32>,
 }
 
 /// Pictures of one category that go through the network together.
@@ -80,6 +90,8 @@ pub struct Inferred {
     pub similarities: Vec<f32>,
     /// Image with normal and with abnormal text.
     pub text_probs: [f32; 2],
+    /// `None` without a detector.
+    pub localisation: Option<Localisation>,
     /// Its share of the batch's time, milliseconds.
     pub ms_infer: f32,
 }

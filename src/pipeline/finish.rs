@@ -12,10 +12,12 @@ use crate::error::{Failure, FailureCode, PipelineError, Stage};
 use crate::image::{Mask, Rle, Size, mask_from_map};
 use crate::metrics::{PixelCounts, connected_regions};
 use crate::model::filo::anomaly_map::AnomalyMapper;
+use crate::model::filo::position::{PixelBox, damp_outside};
+use crate::model::grounding::phrases::Detection;
 use crate::source::{Category, Label, Shard};
 use crate::tables::{
-    CategoryRows, FailureRow, MapsFormat, MaskRow, OutputStore, PartialRow, ScoreRow, ShardRows,
-    write_map_npy,
+    BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, OutputStore, PartialRow, ScoreRow,
+    ShardRows, write_map_npy,
 };
 
 /// What finishing needs to know.
@@ -40,6 +42,7 @@ pub struct ShardBuilder {
 struct CategoryBuilder {
     scores: Vec<(usize, ScoreRow)>,
     masks: Vec<(usize, MaskRow)>,
+    boxes: Vec<(usize, BoxRow)>,
     failures: Vec<(usize, FailureRow)>,
     pixels: PixelCounts,
     has_truth: bool,
@@ -50,6 +53,7 @@ struct Finished {
     subject: Subject,
     score: ScoreRow,
     mask: Option<MaskRow>,
+    boxes: Vec<BoxRow>,
     map: Vec<f32>,
 }
 
@@ -86,7 +90,7 @@ impl ShardBuilder {
     }
 
     fn add_finished(&mut self, picture: Finished, size: usize) {
-        let Finished { subject, score, mask, map } = picture;
+        let Finished { subject, score, mask, boxes, map } = picture;
         let category = self.categories.entry(subject.sample.category.clone()).or_default();
         category.has_truth |= !matches!(subject.truth, Truth::NoMask);
         let counted = match &subject.truth {
@@ -100,6 +104,7 @@ impl ShardBuilder {
         }
         category.scores.push((subject.order, score));
         category.masks.extend(mask.map(|mask| (subject.order, mask)));
+        category.boxes.extend(boxes.into_iter().map(|found| (subject.order, found)));
     }
 
     /// The rows of the whole shard, in listing order.
@@ -117,7 +122,7 @@ impl CategoryBuilder {
         CategoryRows {
             scores: in_order(self.scores),
             masks: in_order(self.masks),
-            boxes: Vec::new(),
+            boxes: in_order(self.boxes),
             failures: in_order(self.failures),
             partials: self.has_truth.then(|| Box::new(partial_rows(self.pixels)) as _),
         }
@@ -143,12 +148,16 @@ fn finish(
     shard_id: &str,
     settings: &FinishSettings,
 ) -> Result<Finished, PipelineError> {
-    let Inferred { subject, similarities, text_probs: [_, global_score], ms_infer } = inferred;
-    let map = settings.mapper.map(&similarities);
+    let Inferred { subject, similarities, text_probs: [_, global_score], localisation, ms_infer } =
+        inferred;
+    let mut map = settings.mapper.map(&similarities);
     let size = settings.mapper.size();
-    let map_max = map.iter().copied().fold(f32::MIN, f32::max);
+    let score = image_score(global_score, peak(&map));
+    if let Some(found) = &localisation {
+        damp_outside_boxes(&mut map, size, &found.accepted);
+    }
+    let map_max = peak(&map);
     let map_mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / map.len() as f64;
-    let score = image_score(global_score, map_max);
     let map_path = match settings.maps {
         None => None,
         Some(format) => {
@@ -158,6 +167,12 @@ fn finish(
     };
     let mask = mask_from_map(&map, size, subject.size, settings.mask_threshold);
     let sample = &subject.sample;
+    let localisation = localisation.unwrap_or_default();
+    let boxes = localisation
+        .accepted
+        .iter()
+        .map(|found| box_row(&sample.image_id, found, subject.size))
+        .collect::<Vec<_>>();
     let row = ScoreRow {
         image_id: sample.image_id.clone(),
         uri: sample.uri.clone(),
@@ -171,14 +186,38 @@ fn finish(
         kind: sample.kind.clone(),
         is_anomalous: score > settings.score_threshold,
         threshold: settings.score_threshold,
-        position: None,
-        n_boxes: 0,
+        position: localisation.position.map(|position| position.as_str().to_string()),
+        n_boxes: boxes.len() as i32,
         map_path,
         ms_infer,
         model_id: settings.model_id.clone(),
     };
     let mask = mask_row(&sample.image_id, &mask, settings.mask_threshold);
-    Ok(Finished { subject, score: row, mask, map })
+    Ok(Finished { subject, score: row, mask, boxes, map })
+}
+
+fn peak(map: &[f32]) -> f32 {
+    map.iter().copied().fold(f32::MIN, f32::max)
+}
+
+fn damp_outside_boxes(map: &mut [f32], size: usize, accepted: &[Detection]) {
+    let boxes = accepted.iter().map(|found| PixelBox::new(found.bbox, size, size));
+    damp_outside(map, size, &boxes.collect::<Vec<_>>());
+}
+
+/// The box in pixels of the original picture, cut at its edges.
+fn box_row(image_id: &str, found: &Detection, size: Size) -> BoxRow {
+    let PixelBox { x0, y0, x1, y1 } = PixelBox::new(found.bbox, size.width, size.height);
+    let (right, bottom) = (size.width as f32, size.height as f32);
+    BoxRow {
+        image_id: image_id.to_string(),
+        x0: x0.clamp(0.0, right),
+        y0: y0.clamp(0.0, bottom),
+        x1: x1.clamp(0.0, right),
+        y1: y1.clamp(0.0, bottom),
+        logit: found.probability,
+        phrase: found.phrase.clone(),
+    }
 }
 
 /// Published: the mean of the abnormal text "probability" and the peak of the map *before* boxes

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod finish;
 pub mod infer;
+pub mod localise;
 pub mod prepare;
 pub mod reduce;
 pub mod run;

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::Sender;
 use rayon::prelude::*;
 
-use super::batch::{Batch, Lost, Prepared, Subject, Truth, Work};
+use super::batch::{Batch, DetectorPlanes, Lost, Prepared, Subject, Truth, Work};
 use crate::error::{Failure, FailureCode, Stage};
-use crate::image::{ChannelStats, DecodeLimits, Mask, Picture, Preprocess, Size, normalize};
+use crate::image::{
+    ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, Size, normalize,
+};
 use crate::source::{Category, Entry, MaskSource, Sample, Shard};
 
 /// What preparing needs to know.
@@ -18,6 +20,8 @@ pub struct PrepareSettings {
     /// Side of the network's input and of its maps, pixels.
     pub side: usize,
     pub batch_size: usize,
+    /// How large the detector wants its pictures; `None` without one.
+    pub detector_side: Option<DetectorSide>,
     pub mode: Preprocess,
     pub limits: DecodeLimits,
 }
@@ -118,7 +122,12 @@ fn prepare_picture(
         }
     };
     let planes = normalize(&picture.clip_pixels(settings.side), &ChannelStats::CLIP);
-    Ok(Prepared { subject: Subject { order, sample: sample.clone(), size, truth }, planes })
+    let detector = settings.detector_side.map(|side| {
+        let pixels = picture.detector_pixels(&side);
+        DetectorPlanes { size: pixels.size(), planes: normalize(&pixels, &ChannelStats::IMAGENET) }
+    });
+    let subject = Subject { order, sample: sample.clone(), size, truth };
+    Ok(Prepared { subject, planes, detector })
 }
 
 fn same_size(mask: Size, picture: Size) -> Result<(), Failure> {

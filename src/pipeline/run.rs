@@ -1,6 +1,7 @@
 //! One run of `filo score`: a job spec goes in, a committed output comes out. Opens the input, the
 //! weights and the output, gives the run its name, and hands all of it to the stages.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,20 +10,22 @@ use serde_json::{Value, json};
 
 use super::finish::FinishSettings;
 use super::infer::Inferencer;
+use super::localise::{DETECTOR_SIDE, Detector, Localiser};
 use super::prepare::PrepareSettings;
 use super::{Ending, Pipeline, Progress};
-use crate::device;
+use crate::device::{self, Device};
 use crate::error::{DeviceError, Error, JobError, TableError};
 use crate::image::DecodeLimits;
 use crate::job::{GroundingChoice, JobSpec, MapsFormat, MaskThreshold, RunDate};
 use crate::model::clip::tokenizer::ClipTokenizer;
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
+use crate::model::grounding::phrases::DetectionThresholds;
 use crate::source::{Listing, Shard, list};
 use crate::tables::{self, ExpectedShard, Manifest, OutputStore, RunIdentity, RunWriter};
 use crate::weights::Checkpoint;
-use crate::weights::config::config_of;
-use crate::weights::load::load_filo;
+use crate::weights::config::{config_of, grounding_config_of};
+use crate::weights::load::{LoadReport, load_filo, load_grounding};
 
 /// `auto`: a map is a probability, and without labels of the product one half is the only value
 /// that favours neither side.
@@ -59,11 +62,13 @@ impl Run {
         let listing = listed(spec)?;
         let device = device::device(spec.device, spec.precision)?;
         let checkpoint = Checkpoint::open(spec.weights.path())?;
-        if spec.grounding == GroundingChoice::On {
-            return Err(DeviceError::NoDetector { path: checkpoint.path().into() }.into());
-        }
+        let detector = opened_detector(spec)?;
         let config = config_of(&checkpoint)?;
-        let fingerprint = checkpoint.fingerprint()?;
+        let mut fingerprint = checkpoint.fingerprint()?;
+        if let Some(detector) = &detector {
+            let both = format!("{fingerprint}{}", detector.fingerprint()?);
+            fingerprint = blake3::hash(both.as_bytes()).to_hex().to_string();
+        }
         let mut descriptions = Descriptions::built_in()?;
         if let Some(file) = &spec.descriptions {
             descriptions = descriptions.with_file(file, &read_text(file)?)?;
@@ -73,17 +78,12 @@ impl Run {
         let store = OutputStore::create(spec.output.uri())?;
         let writer = RunWriter::open(store, identity(spec, &listing, &fingerprint)?)?;
         let (filo, report) = load_filo(&checkpoint, &config, &device)?;
-        tracing::info!(
-            used = report.used.len(),
-            aliases = report.aliases.len(),
-            resized = report.resized.len(),
-            "weights loaded"
-        );
-        if !report.unexpected.is_empty() {
-            tracing::warn!(tensors = ?report.unexpected, "weights hold tensors that FiLo has no place for");
-        }
-
+        log_report(&checkpoint, &report);
         let side = config.vision.image_size;
+        let localiser = match &detector {
+            Some(checkpoint) => localiser(checkpoint, spec, side, &device)?,
+            None => Localiser::None,
+        };
         let batch_size = device::batch_size(spec.batch_size, &config);
         let mask_threshold = match spec.mask_threshold {
             MaskThreshold::Auto => UNCALIBRATED_THRESHOLD,
@@ -92,6 +92,7 @@ impl Run {
         let prepare = PrepareSettings {
             side,
             batch_size,
+            detector_side: detector.as_ref().map(|_| DETECTOR_SIDE),
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
         };
@@ -108,7 +109,16 @@ impl Run {
             model_id: fingerprint[..16].to_string(),
         };
         let tokenizer = ClipTokenizer::embedded()?;
-        let infer = Inferencer::new(config, filo.into_scorer(), tokenizer, descriptions, device);
+        let mut infer = Inferencer {
+            config,
+            scorer: filo.into_scorer(),
+            localiser,
+            tokenizer,
+            descriptions,
+            device,
+            prompts: HashMap::new(),
+        };
+        infer.read_captions(listing.categories.keys())?;
         let (shards, expected) = split(&listing, spec, &writer);
         Ok(Run { listing, infer, prepare, finish, writer, shards, expected })
     }
@@ -133,6 +143,46 @@ impl Run {
             Err(TableError::MissingShards { .. }) => Ok(Outcome::PartDone),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// The detector's checkpoint, if this run has a detector.
+fn opened_detector(spec: &JobSpec) -> Result<Option<Checkpoint>, Error> {
+    match (spec.grounding, &spec.grounding_weights) {
+        (GroundingChoice::Off, _) | (GroundingChoice::Auto, None) => Ok(None),
+        (GroundingChoice::On, None) => Err(DeviceError::NoDetector.into()),
+        (_, Some(weights)) => Ok(Some(Checkpoint::open(weights.path())?)),
+    }
+}
+
+fn localiser(
+    checkpoint: &Checkpoint,
+    spec: &JobSpec,
+    map_side: usize,
+    device: &Device,
+) -> Result<Localiser, Error> {
+    let config = grounding_config_of(checkpoint)?;
+    let (net, report) = load_grounding(checkpoint, &config, device)?;
+    log_report(checkpoint, &report);
+    let thresholds = DetectionThresholds {
+        probability: spec.box_threshold.get() as f32,
+        ..DetectionThresholds::default()
+    };
+    let detector = Detector::new(net, config, thresholds, map_side, device.clone())?;
+    Ok(Localiser::GroundingDino(Box::new(detector)))
+}
+
+fn log_report(checkpoint: &Checkpoint, report: &LoadReport) {
+    let weights = checkpoint.path().display();
+    tracing::info!(
+        used = report.used.len(),
+        aliases = report.aliases.len(),
+        resized = report.resized.len(),
+        "weights loaded: {weights}"
+    );
+    if !report.unexpected.is_empty() {
+        let tensors = report.unexpected.join(", ");
+        tracing::warn!("{weights} holds tensors that the network has no place for: {tensors}");
     }
 }
 

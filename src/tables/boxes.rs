@@ -1,7 +1,7 @@
 //! Table `boxes`: one row per box that the detector kept.
 //!
-//! Corners are in pixels of the original picture and may stick out of it, as the detector
-//! gave them. Nothing is clipped here.
+//! Corners are in pixels of the original picture and inside it: whoever makes the rows cuts
+//! boxes at its edges. Nothing is cut here.
 
 use super::row::row;
 use super::{Row, Table};

@@ -3,9 +3,13 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
 use super::Checkpoint;
 use crate::error::WeightsError;
-use crate::model::config::FiloConfig;
+use crate::model::config::{ConfigError, FiloConfig};
+use crate::model::grounding::GroundingConfig;
 
 const CONFIG_FILE: &str = "config.json";
 const PATCH_EMBEDDING: &str = "clip_model.visual.conv1.weight";
@@ -30,15 +34,44 @@ pub fn config_of(checkpoint: &Checkpoint) -> Result<FiloConfig, WeightsError> {
     }
 }
 
-/// Reads and validates a configuration file.
+/// The configuration of a detector's `checkpoint`: the `config.json` beside it, which may hold it
+/// under the key `config`, or the published one.
+///
+/// # Errors
+/// If `config.json` cannot be read or describes no network.
+pub fn grounding_config_of(checkpoint: &Checkpoint) -> Result<GroundingConfig, WeightsError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum File {
+        Nested { config: GroundingConfig },
+        Plain(GroundingConfig),
+    }
+    let path = checkpoint.path().with_file_name(CONFIG_FILE);
+    if !path.exists() {
+        return Ok(GroundingConfig::swin_t_ogc());
+    }
+    let (File::Nested { config } | File::Plain(config)) = parse(&path)?;
+    checked(&path, config.validate())?;
+    Ok(config)
+}
+
+/// Reads and validates a configuration file of FiLo.
 ///
 /// # Errors
 /// If it cannot be read, is no JSON of the right form, or describes no network.
 pub fn read_config(path: &Path) -> Result<FiloConfig, WeightsError> {
+    let config: FiloConfig = parse(path)?;
+    checked(path, config.validate())?;
+    Ok(config)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, WeightsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| WeightsError::Unreadable { path: path.into(), source })?;
-    let bad = |what: String| WeightsError::BadConfig { path: path.into(), what };
-    let config: FiloConfig = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
-    config.validate().map_err(|error| bad(error.what))?;
-    Ok(config)
+    serde_json::from_str(&text)
+        .map_err(|error| WeightsError::BadConfig { path: path.into(), what: error.to_string() })
+}
+
+fn checked(path: &Path, result: Result<(), ConfigError>) -> Result<(), WeightsError> {
+    result.map_err(|error| WeightsError::BadConfig { path: path.into(), what: error.what })
 }

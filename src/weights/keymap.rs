@@ -1,10 +1,16 @@
 //! Names in checkpoints → names of our parameters. One rule per line, from the layout of the
 //! published files; what no rule knows comes back as unexpected.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::model::grounding::keys::{RENAMES, is_unused};
+
 /// What a name in a checkpoint stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
-    /// The parameter at this path of [`Filo`](crate::model::filo::Filo).
+    /// The parameter at this path of the network.
     Parameter(String),
     /// The same numbers stand under another name, or are never used: left out on purpose.
     Alias,
@@ -65,6 +71,23 @@ fn norm_names(path: &str) -> String {
     }
 }
 
+/// The parameter of [`GroundingDino`](crate::model::grounding::GroundingDino) that `name` of a
+/// detector's checkpoint fills.
+pub fn grounding_key(name: &str) -> Key {
+    if is_unused(name) {
+        return Key::Alias;
+    }
+    let path = RULES
+        .iter()
+        .fold(name.to_string(), |name, (from, to)| from.replace_all(&name, *to).into_owned());
+    Key::Parameter(path)
+}
+
+static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
+    let rule = |(from, to)| Some((Regex::new(from).ok()?, to));
+    RENAMES.into_iter().filter_map(rule).collect()
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +106,12 @@ mod tests {
         assert_eq!(filo_key("text_encoder.ln_final.weight"), Key::Alias);
         assert_eq!(filo_key("clip_model.visual.attn.qkv.bias"), Key::Alias);
         assert_eq!(filo_key("head.weight"), Key::Unknown);
+    }
+
+    #[test]
+    fn every_rule_of_the_detector_compiles() {
+        assert_eq!(RULES.len(), RENAMES.len());
+        let expected = Key::Parameter("bert.layers.4.attention.query.weight".into());
+        assert_eq!(grounding_key("bert.encoder.layer.4.attention.self.query.weight"), expected);
     }
 }

@@ -11,7 +11,7 @@ pub mod prompt_tree;
 pub mod prompts;
 
 use burn::module::Module;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use self::adapter::Adapter;
 use self::mmci::{LinearDecoder, MergedMmci, Mmci, without_class_token};
@@ -81,6 +81,23 @@ pub struct ImageEncoding<B: Backend> {
     pub tokens: ImageTokens<B>,
     /// Class feature, adapted and normalised, `[batch, embed_dim]`.
     pub features: Tensor<B, 2>,
+}
+
+impl<B: Backend> ImageEncoding<B> {
+    /// The pictures at `rows` of the batch, in that order.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let indices = rows.iter().map(|&row| row as i64).collect::<Vec<_>>();
+        let data = TensorData::new(indices, [rows.len()]);
+        let rows = Tensor::<B, 1, Int>::from_data(data, &self.features.device());
+        let of = |x: &Tensor<B, 3>| x.clone().select(0, rows.clone());
+        ImageEncoding {
+            tokens: ImageTokens {
+                value_value: of(&self.tokens.value_value),
+                ordinary: self.tokens.ordinary.iter().map(of).collect(),
+            },
+            features: self.features.clone().select(0, rows.clone()),
+        }
+    }
 }
 
 /// Whether the class feature passes through the adapter.

@@ -1,0 +1,137 @@
+//! What the program says about itself is what the repository says about it: the committed schemas
+//! are those that it writes, job files in the repository are read, help and pages come out.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use filo::job::RawJobSpec;
+use filo::tables::Table;
+use support::run::{Folder, filo, run};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const SUBCOMMANDS: [&str; 8] =
+    ["score", "metrics", "demo", "bench", "schema", "devices", "completions", "man"];
+
+fn files(folder: &Path) -> BTreeMap<String, String> {
+    let entries = std::fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_string();
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+fn schemas() -> BTreeMap<String, String> {
+    let folder = Folder::new();
+    let mut command = filo("schema");
+    command.arg("--out").arg(folder.path("schemas"));
+    let ended = run(command);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let written = files(&folder.path("schemas"));
+    let said = ended.stdout.lines().map(|line| line.rsplit('/').next().unwrap());
+    let mut said = said.collect::<Vec<_>>();
+    said.sort();
+    assert_eq!(said, written.keys().collect::<Vec<_>>());
+    written
+}
+
+#[test]
+fn the_committed_schemas_are_those_of_the_program() {
+    let (written, committed) = (schemas(), files(&Path::new(ROOT).join("schemas")));
+    let names = |files: &BTreeMap<String, String>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&written), names(&committed), "run `filo schema`");
+    for (name, text) in &written {
+        assert_eq!(text, &committed[name], "schemas/{name} is out of date: run `filo schema`");
+    }
+}
+
+#[test]
+fn every_table_is_described_column_by_column() {
+    let written = schemas();
+    assert_eq!(written.len(), Table::ALL.len() + 1);
+    for table in Table::ALL {
+        let text = &written[&format!("{}.json", table.as_str())];
+        let document: serde_json::Value = serde_json::from_str(text).unwrap();
+        let columns = document["columns"].as_array().unwrap();
+        let names = columns.iter().map(|column| column["name"].as_str().unwrap());
+        let names = names.collect::<Vec<_>>();
+        assert_eq!(names[..2], ["run_id", "shard_id"], "{text}");
+        assert_eq!(names[names.len() - 2..], ["run_date", "category"], "{text}");
+        let described = |column: &serde_json::Value| {
+            column["about"].as_str().is_some_and(|about| about.ends_with('.'))
+        };
+        assert!(columns.iter().all(described), "{text}");
+    }
+}
+
+#[test]
+fn the_schema_of_a_job_file_is_made_from_the_flags() {
+    let schema = schemars::schema_for!(RawJobSpec).to_value();
+    let written: serde_json::Value = serde_json::from_str(&schemas()["job.schema.json"]).unwrap();
+    assert_eq!(written, schema);
+    assert_eq!(written["additionalProperties"], false);
+}
+
+#[test]
+fn every_job_file_of_the_repository_is_read() {
+    let folder = Folder::new();
+    folder.picture("in/bottle/test/good/000.png", 20, 20);
+    let pipelines = files(&Path::new(ROOT).join("pipelines"));
+    assert!(pipelines.len() >= 4, "{:?}", pipelines.keys());
+    for name in pipelines.keys() {
+        let mut command = filo("score");
+        command.arg("--job").arg(Path::new(ROOT).join("pipelines").join(name));
+        // Flags win: the pictures are here, whatever layout the file names.
+        command.arg("--input").arg(folder.path("in")).args(["--layout", "folder", "--dry-run"]);
+        for variable in ["FILO_DATA", "FILO_WEIGHTS", "FILO_ARCHIVE", "FILO_OUT"] {
+            command.env(variable, folder.path("elsewhere"));
+        }
+        let ended = run(command);
+        assert!(ended.last_line().starts_with("1 pictures in 1 shards"), "{name}: {}", ended.stdout);
+    }
+    assert!(!folder.path("elsewhere").exists(), "a dry run writes nothing");
+}
+
+#[test]
+fn completions_of_every_shell_know_the_subcommands_and_flags() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let mut command = filo("completions");
+        command.arg(shell);
+        let ended = run(command);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        for word in SUBCOMMANDS.into_iter().chain(["mask-threshold", "shard-size"]) {
+            assert!(ended.stdout.contains(word), "{shell}: no {word}");
+        }
+    }
+}
+
+#[test]
+fn the_manual_page_and_the_help_name_every_subcommand() {
+    for page in ["man", "--help"] {
+        let ended = run(filo(page));
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        for subcommand in SUBCOMMANDS {
+            assert!(ended.stdout.contains(subcommand), "{page}: no {subcommand}");
+        }
+    }
+    let version = run(filo("--version"));
+    assert_eq!(version.last_line(), concat!("filo ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_run_on_nothing_but_the_programs_own_pictures_ends_with_metrics() {
+    let folder = Folder::new();
+    let mut command = filo("demo");
+    command.arg("--out").arg(folder.path("demo"));
+    command.args(["--weights", support::run::WEIGHTS]);
+    let ended = run(command);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    for part in ["made 24 pictures", "scored 24 images (0 failed)", "__mean__", "detect nothing"] {
+        assert!(ended.stdout.contains(part), "no {part} in {}", ended.stdout);
+    }
+}

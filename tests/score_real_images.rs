@@ -1,0 +1,254 @@
+//! What a finished run promises: every picture is in a table once, the numbers follow from the
+//! pictures alone, and tools that share no code with the program read the same from its files.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use filo::image::{Rle, Size};
+use filo::train::synthetic::write_set;
+use image::{DynamicImage, ImageFormat};
+use support::run::{Folder, Rows, filo, manifest, rows, run};
+
+/// Pictures in the set: 2 good ones and 3 defects on each of 3 surfaces.
+const PICTURES: usize = 15;
+
+/// A labelled set in the MVTec layout with all kinds of files that an archive may hold.
+fn labelled_set() -> Folder {
+    let folder = Folder::new();
+    assert_eq!(write_set(&folder.path("in"), 7, 2).unwrap(), PICTURES);
+    let defect = folder.path("in/weave/test/stain/000.png");
+    let picture = image::open(&defect).unwrap();
+    picture.save_with_format(defect.with_extension("jpg"), ImageFormat::Jpeg).unwrap();
+    std::fs::remove_file(&defect).unwrap();
+    let good = folder.path("in/weave/test/good/000.png");
+    let picture = image::open(&good).unwrap();
+    DynamicImage::ImageRgb16(picture.to_rgb16()).save(&good).unwrap();
+    write_palette_png(&folder.path("in/ceramic_tile/test/good/000.png"));
+    folder
+}
+
+/// Sixteen colours in diagonal stripes, 4 bits a pixel.
+fn write_palette_png(path: &Path) {
+    let (width, height) = (120u32, 90u32);
+    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), width, height);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Four);
+    encoder.set_palette((0..48u8).map(|value| value.wrapping_mul(37)).collect::<Vec<_>>());
+    let index = |x, y| ((x + y) / 5 % 16) as u8;
+    let packed = (0..height)
+        .flat_map(|y| (0..width / 2).map(move |x| index(2 * x, y) << 4 | index(2 * x + 1, y)));
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&packed.collect::<Vec<_>>()).unwrap();
+}
+
+fn score(folder: &Folder, out: &str, flags: &[&str]) -> Rows {
+    let mut command = folder.score_to(out);
+    command.args(flags);
+    let ended = run(command);
+    let said = ended.last_line();
+    assert!(said.starts_with("scored 15 images (0 failed) in "), "{said}");
+    assert!(
+        said.ends_with(&format!("filo metrics --run {}", folder.path(out).display())),
+        "{said}"
+    );
+    rows(&folder.path(out), PICTURES)
+}
+
+fn metrics(folder: &Folder, flags: &[&str]) -> String {
+    let mut command = filo("metrics");
+    command.arg("--run").arg(folder.path("out")).args(flags);
+    let ended = run(command);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    ended.stdout
+}
+
+#[test]
+fn every_picture_is_scored_whatever_its_format() {
+    let folder = labelled_set();
+    let rows = score(&folder, "out", &[]);
+    let sizes = rows.scores.iter().map(|row| (row.image_id.as_str(), (row.width, row.height)));
+    let sizes = sizes.collect::<BTreeMap<_, _>>();
+    assert_eq!(sizes["weave/test/stain/000.jpg"], (256, 256));
+    assert_eq!(sizes["weave/test/good/000.png"], (256, 256));
+    assert_eq!(sizes["ceramic_tile/test/good/000.png"], (120, 90));
+    let anomalous = rows.scores.iter().filter(|row| row.label == Some(true)).count();
+    assert_eq!(anomalous, 9);
+    let all_finite = rows.scores.iter().all(|row| {
+        row.score.is_finite() && (0.0..=1.0).contains(&row.map_max) && row.map_mean <= row.map_max
+    });
+    assert!(all_finite, "{:#?}", rows.scores);
+    // 126 × 126 map values of every picture are counted, once.
+    let pixels = rows.partials.values().flatten().map(|row| row.n).sum::<u64>();
+    assert_eq!(pixels, 126 * 126 * PICTURES as u64);
+}
+
+#[test]
+fn masks_have_the_size_of_their_pictures() {
+    let folder = labelled_set();
+    let rows = score(&folder, "out", &["--mask-threshold", "0.4"]);
+    assert!(rows.masks.len() > PICTURES / 2, "{} masks", rows.masks.len());
+    let sizes = rows.scores.iter().map(|row| (row.image_id.as_str(), (row.width, row.height)));
+    let sizes = sizes.collect::<BTreeMap<_, _>>();
+    for row in &rows.masks {
+        assert_eq!((row.width, row.height), sizes[row.image_id.as_str()]);
+        let size = Size { width: row.width as usize, height: row.height as usize };
+        let mask = Rle::from_counts(size, row.counts.clone()).unwrap().decode();
+        assert_eq!(mask.size(), size);
+        assert_eq!(mask.area_px() as i64, row.area);
+        assert!(row.area > 0 && row.regions > 0);
+    }
+}
+
+#[test]
+fn one_picture_at_a_time_or_eight_makes_no_difference() {
+    let folder = labelled_set();
+    let one = score(&folder, "one", &["--batch-size", "1"]);
+    let eight = score(&folder, "eight", &["--batch-size", "8"]);
+    for (one, eight) in one.scores.iter().zip(&eight.scores) {
+        for (a, b) in [
+            (one.score, eight.score),
+            (one.global_score, eight.global_score),
+            (one.map_max, eight.map_max),
+            (one.map_mean, eight.map_mean),
+        ] {
+            assert!((a - b).abs() <= 1e-5, "{}: {a} {b}", one.image_id);
+        }
+    }
+    assert_eq!(without_values(one), without_values(eight));
+}
+
+/// The rows without the numbers that a batch may change in their last digits.
+fn without_values(mut rows: Rows) -> Rows {
+    for row in &mut rows.scores {
+        (row.score, row.global_score, row.map_max, row.map_mean) = (0.0, 0.0, 0.0, 0.0);
+    }
+    for rows in rows.partials.values_mut() {
+        rows.iter_mut().for_each(|row| row.score = 0.0);
+        rows.sort_by_key(|row| row.region_px);
+        rows.dedup_by(|row, kept| {
+            let same = row.region_px == kept.region_px;
+            kept.n += if same { row.n } else { 0 };
+            same
+        });
+    }
+    rows
+}
+
+#[test]
+fn two_starts_write_the_same_bytes_but_for_measured_times() {
+    let folder = labelled_set();
+    let flags = ["--shard-size", "4", "--maps", "f32"];
+    let first = score(&folder, "first", &flags);
+    let second = score(&folder, "second", &flags);
+    assert_eq!(first, second);
+    let (first, second) = (files(&folder.path("first")), files(&folder.path("second")));
+    assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>());
+    // Scores hold `ms_infer`, the ledger their digests.
+    let timed = |name: &str| name.starts_with("scores/") || name.starts_with("_filo/ledger/");
+    let mut compared = 0;
+    for (name, bytes) in first.iter().filter(|(name, _)| !timed(name)) {
+        assert!(bytes == &second[name], "{name} differs");
+        compared += 1;
+    }
+    // 15 maps, 5 tables with pixel counts, masks and empty parts among them, manifest, _SUCCESS.
+    assert!(compared >= PICTURES + 10, "{compared} files compared");
+}
+
+/// Every file below `folder`, by its path.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap);
+    let files = files.filter(|entry| entry.file_type().is_file());
+    files
+        .map(|entry| {
+            let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_string();
+            (name, std::fs::read(entry.path()).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn the_metrics_table_comes_as_text_as_csv_and_as_json() {
+    let folder = labelled_set();
+    score(&folder, "out", &[]);
+    let names = ["brushed_metal", "ceramic_tile", "weave", "__all__", "__mean__"];
+    let text = metrics(&folder, &[]);
+    let lines = text.lines().collect::<Vec<_>>();
+    assert!(lines[0].starts_with("category") && lines[0].ends_with("aupro"), "{text}");
+    for (line, name) in lines[1..].iter().zip(names) {
+        assert!(line.starts_with(name) && line.split_whitespace().count() == 10, "{text}");
+    }
+    let json = metrics(&folder, &["--json"]);
+    let document: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let csv = metrics(&folder, &["--csv"]);
+    let mut csv = csv::Reader::from_reader(csv.as_bytes());
+    let rows = csv.deserialize::<BTreeMap<String, String>>().map(Result::unwrap);
+    let rows = rows.collect::<Vec<_>>();
+    assert_eq!((lines.len() - 1, rows.len()), (names.len(), names.len()));
+    for (n, (row, name)) in rows.iter().zip(names).enumerate() {
+        let same = &document["metrics"][n];
+        assert_eq!((row["category"].as_str(), row["protocol"].as_str()), (name, "exact"));
+        assert_eq!(same["category"], name);
+        assert_eq!(same["n_images"].to_string(), row["n_images"]);
+        assert!(json.contains(&format!("\"aupro\": {},", row["aupro"])), "{json}");
+        let aupro: f64 = row["aupro"].parse().unwrap();
+        assert!(lines[1 + n].ends_with(&format!(" {:.1}", 100.0 * aupro)), "{text}");
+    }
+    let published = metrics(&folder, &["--json", "--protocol", "published"]);
+    assert!(published.contains("\"protocol\": \"published\""), "{published}");
+}
+
+#[test]
+fn other_readers_and_other_metrics_agree() {
+    let folder = labelled_set();
+    score(&folder, "out", &["--maps", "f32", "--shard-size", "4"]);
+    for protocol in ["exact", "published"] {
+        metrics(&folder, &["--protocol", protocol]);
+        let report = second_opinion(&folder);
+        // Image and pixel metrics of three categories, of all and of their mean, nothing skipped.
+        assert!(report.contains(" ok, 0 skipped, 0 DISAGREES"), "{protocol}\n{report}");
+        for name in ["image_auroc", "pixel_ap", "aupro"] {
+            let rows = report.lines().filter(|line| line.starts_with(name));
+            assert_eq!(rows.count(), 5, "{protocol}\n{report}");
+        }
+    }
+}
+
+/// What `scripts/second_opinion.py` says about the run, run by `FILO_PYTHON` or `python3`.
+fn second_opinion(folder: &Folder) -> String {
+    let python = std::env::var("FILO_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/second_opinion.py");
+    let mut command = Command::new(&python);
+    command.arg(script).arg(folder.path("out")).arg("--maps");
+    let output = command.arg("--input").arg(folder.path("in")).output();
+    let output = output.unwrap_or_else(|error| {
+        panic!("{python} cannot be started ({error}): run scripts/test, which sets FILO_PYTHON")
+    });
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        !stderr.contains("ModuleNotFoundError"),
+        "{python} lacks packages of scripts/requirements.txt: run scripts/test, which installs \
+         them and sets FILO_PYTHON\n{stderr}"
+    );
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    stdout.into_owned()
+}
+
+#[test]
+fn a_strict_run_with_a_failing_picture_exits_with_3() {
+    let folder = Folder::new();
+    folder.picture("in/nut/good.png", 40, 30);
+    folder.file("in/nut/broken.png", "no picture");
+    let mut strict = folder.score();
+    strict.arg("--strict");
+    let ended = run(strict);
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+    assert!(ended.stdout.starts_with("scored 1 images (1 failed)"), "{}", ended.stdout);
+    assert_eq!(rows(&folder.path("out"), 2).only_failure().image_id, "nut/broken.png");
+    // Without --strict the same is a success, and strictness is not part of what a run is.
+    assert_eq!(run(folder.score()).code, 0);
+    assert_eq!(manifest(&folder.path("out")).totals.unwrap().shards, 1);
+}
