@@ -92,7 +92,11 @@ fn every_job_file_of_the_repository_is_read() {
             command.env(variable, folder.path("elsewhere"));
         }
         let ended = run(command);
-        assert!(ended.last_line().starts_with("1 pictures in 1 shards"), "{name}: {}", ended.stdout);
+        assert!(
+            ended.last_line().starts_with("1 pictures in 1 shards"),
+            "{name}: {}",
+            ended.stdout
+        );
     }
     assert!(!folder.path("elsewhere").exists(), "a dry run writes nothing");
 }
