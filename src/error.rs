@@ -35,22 +35,6 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
-    /// All codes, in the order of their declaration.
-    pub const ALL: [FailureCode; 12] = [
-        FailureCode::Unreadable,
-        FailureCode::EmptyFile,
-        FailureCode::UnknownFormat,
-        FailureCode::CorruptImage,
-        FailureCode::TooLarge,
-        FailureCode::NonUtf8Name,
-        FailureCode::MaskMissing,
-        FailureCode::MaskCorrupt,
-        FailureCode::MaskSizeMismatch,
-        FailureCode::DuplicateName,
-        FailureCode::NonFinite,
-        FailureCode::Internal,
-    ];
-
     /// The stable text form, as written to the `failures` table.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -316,10 +300,6 @@ pub enum RleError {
 /// Writing and reading an output folder: tables, maps, ledger, manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    #[error(
-        "{uri}: this program writes and reads outputs on local disk only: give a path or a file:// URI"
-    )]
-    UnsupportedUri { uri: String },
     #[error("{path}: cannot be {action}: {problem}", action = action.as_str())]
     Store {
         path: String,
@@ -380,13 +360,6 @@ fn list_differences(differences: &[SpecDifference]) -> String {
     differences.iter().map(SpecDifference::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Running the stages: what stops a whole run. Exit code 1.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    #[error(transparent)]
-    Table(#[from] TableError),
-}
-
 /// Choosing where the network runs. Exit code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
@@ -415,8 +388,6 @@ pub enum Error {
     Table(#[from] TableError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    #[error(transparent)]
-    Pipeline(#[from] PipelineError),
     #[error("{path}: cannot be written ({why}): free space or choose another folder", path = path.display())]
     Unwritable { path: PathBuf, why: String },
 }
@@ -431,7 +402,7 @@ impl Error {
             | Error::Model(_)
             | Error::Device(_) => 2,
             Error::Table(error) => match error {
-                TableError::UnsupportedUri { .. }
+                TableError::Store { action: StoreAction::Open, .. }
                 | TableError::ForeignFiles { .. }
                 | TableError::OtherRun { .. }
                 | TableError::NoRun { .. }
@@ -439,7 +410,7 @@ impl Error {
                 | TableError::BadName { .. } => 2,
                 _ => 1,
             },
-            Error::Metrics(_) | Error::Pipeline(_) | Error::Unwritable { .. } => 1,
+            Error::Metrics(_) | Error::Unwritable { .. } => 1,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use filo::cli::Cli;
+use filo::cli::{Cli, tell};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -14,10 +14,10 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("filo: {error}");
+            tell(format_args!("filo: {error}"));
             let mut cause = std::error::Error::source(&error);
             while let Some(error) = cause.filter(|_| verbose) {
-                eprintln!("  because: {error}");
+                tell(format_args!("  because: {error}"));
                 cause = error.source();
             }
             ExitCode::from(error.exit_code())

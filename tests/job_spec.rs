@@ -54,6 +54,7 @@ fn every_flag_is_a_key_of_the_job_file_and_means_the_same() {
         "input = 'in'
 output = 'out'
 weights = 'w'
+grounding_weights = 'g'
 layout = 'mvtec'
 category = 'metal nut'
 descriptions = 'd.json'
@@ -77,6 +78,7 @@ log_format = 'json'",
         "--input=in",
         "--output=out",
         "--weights=w",
+        "--grounding-weights=g",
         "--layout=mvtec",
         "--category=metal nut",
         "--descriptions=d.json",

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use filo::job::RawJobSpec;
 use filo::tables::Table;
-use support::run::{Folder, filo, run};
+use support::run::{Ended, Folder, filo, run};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SUBCOMMANDS: [&str; 8] =
@@ -135,7 +135,30 @@ fn a_run_on_nothing_but_the_programs_own_pictures_ends_with_metrics() {
     command.args(["--weights", support::run::WEIGHTS]);
     let ended = run(command);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    for part in ["made 24 pictures", "scored 24 images (0 failed)", "__mean__", "detect nothing"] {
+    for part in ["made 24 pictures", "scored 24 images (0 failed)", "__mean__"] {
         assert!(ended.stdout.contains(part), "no {part} in {}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
+    for arguments in [vec!["man"], vec!["completions", "bash"], vec!["devices"]] {
+        let mut command = filo(arguments[0]);
+        command.args(&arguments[1..]);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.stdout(writer);
+        let ended = Ended::of(command.output().unwrap());
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{arguments:?}");
+        if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
+            command.stdout(full);
+            let ended = Ended::of(command.output().unwrap());
+            assert_eq!(ended.code, 1);
+            assert!(
+                ended.stderr.starts_with("filo: stdout: cannot be written"),
+                "{}",
+                ended.stderr
+            );
+        }
     }
 }

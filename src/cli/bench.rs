@@ -6,6 +6,7 @@ use std::time::Instant;
 use burn::tensor::{Distribution, Tensor};
 use clap::{Args, ValueEnum};
 
+use super::say::say;
 use crate::device::{Backend, Device, cpu};
 use crate::error::Error;
 use crate::model::clip::text::TextEncoder;
@@ -13,7 +14,6 @@ use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
 use crate::model::config::FiloConfig;
 use crate::model::filo::descriptions::Descriptions;
 use crate::model::filo::position::Position;
-use crate::model::filo::prompt_tree::PromptTree;
 use crate::model::filo::prompts::PreparedPrompts;
 
 #[derive(Debug, Clone, Args)]
@@ -67,14 +67,18 @@ impl BenchArgs {
             let document = serde_json::json!({
                 "stage": "text", "category": self.category, "ways": rows.collect::<Vec<_>>(),
             });
-            println!("{document:#}");
+            say(format_args!("{document:#}"))?;
             return Ok(0);
         }
-        println!("| text tower, {}, one picture | tokens | seconds | ratio |", self.category);
-        println!("|---|---|---|---|");
+        say(format_args!(
+            "| text tower, {}, one picture | tokens | seconds | ratio |",
+            self.category
+        ))?;
+        say("|---|---|---|---|")?;
         for row in &rows {
             let ratio = slowest / row.seconds;
-            println!("| {} | {} | {:.2} | {ratio:.1}× |", row.name, row.tokens, row.seconds);
+            let Measured { name, tokens, seconds } = row;
+            say(format_args!("| {name} | {tokens} | {seconds:.2} | {ratio:.1}× |"))?;
         }
         Ok(0)
     }
@@ -88,20 +92,22 @@ impl BenchArgs {
         let tokenizer = ClipTokenizer::embedded()?;
         let n_ctx = config.n_ctx;
         let encode = |texts: Vec<String>| {
-            texts.iter().map(|text| tokenizer.encode(text)).collect::<Vec<_>>()
+            texts.into_iter().map(|text| tokenizer.encode(&text)).collect::<Vec<_>>()
         };
-        let normal = encode(texts.normal_texts(n_ctx));
-        let all = encode(texts.abnormal_texts(n_ctx, &Position::ALL));
-        let one = encode(texts.abnormal_texts(n_ctx, &[Position::Center]));
-        let prompts = normal.iter().chain(&all).cloned().collect::<Vec<_>>();
+        let mut prompts = encode(texts.normal_texts(n_ctx));
+        prompts.extend(encode(texts.abnormal_texts(n_ctx, &Position::ALL)));
 
         let mut rows = vec![Measured {
             name: "padded sequences, as published",
             tokens: prompts.len() * config.text.context_length,
             seconds: fastest(self.repeat, || plain(&encoder, &config, &prompts, &device)),
         }];
-        for (name, abnormal) in [("tree, all positions", all), ("tree, one position", one)] {
-            let tree = PromptTree::new(n_ctx, &normal, &abnormal);
+        let trees = [
+            ("tree, all positions", &Position::ALL[..]),
+            ("tree, one position", &[Position::Center]),
+        ];
+        for (name, positions) in trees {
+            let tree = texts.tree(&tokenizer, n_ctx, positions);
             let prepared = PreparedPrompts::new(&tree, START_ID, &encoder);
             let context = random([1, n_ctx, config.text.width], &device);
             rows.push(Measured {

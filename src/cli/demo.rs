@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::metrics::write_metrics;
+use super::say::say;
 use super::score::score;
 use super::table;
 use crate::error::Error;
@@ -34,7 +35,7 @@ impl DemoArgs {
         let run = self.out.join("run");
         let written = write_set(&pictures, SEED, GOOD)
             .map_err(|(path, why)| Error::Unwritable { path, why })?;
-        println!("made {written} pictures · {}", pictures.display());
+        say(format_args!("made {written} pictures · {}", pictures.display()))?;
         let raw = RawJobSpec {
             input: Some(pictures.display().to_string()),
             output: Some(run.display().to_string()),
@@ -46,13 +47,7 @@ impl DemoArgs {
             return Ok(code);
         }
         let rows = write_metrics(&run.display().to_string(), AuproProtocol::Exact)?;
-        println!("\n{}", table::text(&rows));
-        if self.weights.contains("tiny") {
-            println!(
-                "These weights are tiny and random: they show that everything runs, and detect \
-                 nothing. Pass real ones with --weights."
-            );
-        }
+        say(format_args!("\n{}", table::text(&rows)))?;
         Ok(0)
     }
 }

@@ -2,10 +2,12 @@
 
 use clap::{Args, ValueEnum};
 
+use super::say::say;
 use super::table;
 use crate::error::Error;
 use crate::metrics::AuproProtocol;
 use crate::pipeline::reduce::reduce;
+use crate::source::Location;
 use crate::tables::{CategoryMetrics, OutputStore, RunReader};
 
 #[derive(Debug, Clone, Args)]
@@ -49,14 +51,15 @@ impl MetricsArgs {
             (_, true) => table::json(&rows),
             _ => table::text(&rows),
         };
-        print!("{shown}");
+        say(shown.trim_end())?;
         Ok(0)
     }
 }
 
 /// Computes the metrics of the run at `uri`, writes its table and returns the rows.
 pub fn write_metrics(uri: &str, protocol: AuproProtocol) -> Result<Vec<CategoryMetrics>, Error> {
-    let run = RunReader::open(OutputStore::open(uri)?)?;
+    let location = uri.parse::<Location>()?;
+    let run = RunReader::open(OutputStore::open(location.path())?)?;
     if run.manifest().totals.is_none() {
         tracing::warn!("{uri}: the run is not finished, the metrics cover what is committed");
     }

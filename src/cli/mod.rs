@@ -6,6 +6,7 @@ mod demo;
 mod metrics;
 mod pages;
 mod progress;
+mod say;
 mod schema;
 mod score;
 mod signals;
@@ -17,6 +18,8 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Error;
 use crate::job::LogFormat;
+
+pub use say::tell;
 
 /// Zero-shot anomaly detection over archives of inspection pictures.
 #[derive(Debug, Parser)]
@@ -56,13 +59,17 @@ impl Cli {
     /// # Errors
     /// What stopped it.
     pub fn run(self) -> Result<u8, Error> {
-        let format = match &self.command {
-            Command::Score(args) => args.log_format(),
-            _ => LogFormat::Text,
-        };
-        log_to_stderr(format, self.verbose);
+        let log = |format| log_to_stderr(format, self.verbose);
+        if !matches!(self.command, Command::Score(_)) {
+            log(LogFormat::Text);
+        }
         match self.command {
-            Command::Score(args) => args.run(),
+            Command::Score(args) => {
+                // A job file may name the log format, so it is read before anything is logged.
+                let spec = args.spec()?;
+                log(spec.log_format);
+                score::run(&spec)
+            }
             Command::Metrics(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Bench(args) => args.run(),
@@ -74,7 +81,7 @@ impl Cli {
     }
 }
 
-/// Log lines go to stderr: warnings, or with `verbose` more. `FILO_LOG` overrides both.
+/// Log lines go to stderr: what a run does, or with `verbose` more. `FILO_LOG` overrides both.
 fn log_to_stderr(format: LogFormat, verbose: bool) {
     use tracing_subscriber::EnvFilter;
     let default = if verbose { "filo=debug" } else { "filo=info" };
@@ -83,6 +90,8 @@ fn log_to_stderr(format: LogFormat, verbose: bool) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A log that nobody reads any more, as with `2>&1 | head`, must not end the run.
+        .log_internal_errors(false)
         .with_target(false);
     // A second call, as tests make, keeps the first subscriber.
     let _ = match format {

@@ -3,7 +3,7 @@
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -32,11 +32,22 @@ pub fn show<T: Send>(
             true => draw(total, progress, &done),
             false => log(total, progress, &done),
         });
-        let result = work();
-        done.store(true, Ordering::Relaxed);
-        watcher.thread().unpark();
-        result
+        // Also when `work` panics: the scope would wait for the watcher for ever.
+        let _end = SetOnDrop { flag: &done, wake: watcher.thread().clone() };
+        work()
     })
+}
+
+struct SetOnDrop<'a> {
+    flag: &'a AtomicBool,
+    wake: Thread,
+}
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.flag.store(true, Ordering::Relaxed);
+        self.wake.unpark();
+    }
 }
 
 fn counts(progress: &Progress) -> (u64, u64) {
@@ -47,6 +58,9 @@ fn draw(total: u64, progress: &Progress, done: &AtomicBool) {
     let target = ProgressDrawTarget::stderr();
     let bar = ProgressBar::with_draw_target(Some(total), target);
     let style = "{bar:24} {pos}/{len} images · {per_sec} · ETA {eta} · {msg}";
+    if bar.is_hidden() {
+        return log(total, progress, done);
+    }
     bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
     while !done.load(Ordering::Relaxed) {
         let (scored, failed) = counts(progress);
@@ -70,11 +84,8 @@ fn log(total: u64, progress: &Progress, done: &AtomicBool) {
         let finished = scored + failed;
         let seconds = started.elapsed().as_secs_f64();
         let per_second = finished as f64 / seconds;
-        let eta_s = if finished == 0 {
-            f64::NAN
-        } else {
-            (total.saturating_sub(finished)) as f64 / per_second
-        };
+        let left = total.saturating_sub(finished) as f64;
+        let eta_s = if finished == 0 { f64::INFINITY } else { left / per_second };
         tracing::info!(
             scored,
             failed,

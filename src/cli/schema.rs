@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::say::say;
 use crate::error::Error;
 use crate::job::RawJobSpec;
 use crate::tables::{Stored, Table};
@@ -26,7 +27,7 @@ impl SchemaArgs {
             };
             std::fs::create_dir_all(&self.out).map_err(failed)?;
             std::fs::write(&path, format!("{document:#}\n")).map_err(failed)?;
-            println!("{}", path.display());
+            say(path.display())?;
         }
         Ok(0)
     }

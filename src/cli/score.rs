@@ -1,17 +1,19 @@
 //! `filo score`: a job file and flags in, a committed output out.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::Args;
 
 use super::progress;
+use super::say::{say, shell_line, tell};
 use super::signals::Signals;
 use crate::error::Error;
-use crate::job::{JobSpec, LogFormat, RawJobSpec, RunMode, Strictness};
+use crate::job::{JobSpec, RawJobSpec, RunMode, Strictness};
 use crate::pipeline::Progress;
 use crate::pipeline::run::{Outcome, Run, listed};
-use crate::tables::{Manifest, Table};
+use crate::tables::Table;
 
 /// Exit code of a strict run with failed pictures.
 const SOME_FAILED: u8 = 3;
@@ -27,37 +29,37 @@ pub struct ScoreArgs {
 }
 
 impl ScoreArgs {
-    /// The log format that the flags name; a job file is read later.
-    pub fn log_format(&self) -> LogFormat {
-        self.flags.log_format.unwrap_or_default()
-    }
-
-    pub fn run(self) -> Result<u8, Error> {
+    /// Flags over the job file, validated.
+    pub fn spec(self) -> Result<JobSpec, Error> {
         let raw = match &self.job {
             Some(file) => self.flags.over(RawJobSpec::from_file(file)?),
             None => self.flags,
         };
-        let spec = JobSpec::try_from(raw)?;
-        if spec.dry_run == RunMode::DryRun {
-            return dry_run(&spec);
-        }
-        score(&spec)
+        Ok(JobSpec::try_from(raw)?)
     }
 }
 
-/// Prints what a run would do, without weights or output.
+/// Runs a job, or tells what it would do.
+pub fn run(spec: &JobSpec) -> Result<u8, Error> {
+    match spec.dry_run {
+        RunMode::DryRun => dry_run(spec),
+        RunMode::Score => score(spec),
+    }
+}
+
+/// Prints what a run would do in all its parts; weights and output are not opened.
 fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
     let listing = listed(spec)?;
-    println!("{}", listing.why);
+    say(&listing.why)?;
     for (category, pictures) in &listing.categories {
-        println!("{pictures:>9}  {category}");
+        say(format_args!("{pictures:>9}  {category}"))?;
     }
-    println!(
+    say(format_args!(
         "{} pictures in {} shards would be scored into {}",
         listing.n_entries,
         listing.shards.len(),
         spec.output
-    );
+    ))?;
     Ok(0)
 }
 
@@ -72,50 +74,44 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
         }
     };
     let run = Run::open(spec)?;
-    let resumed = run.listing.n_entries as u64 - run.pictures();
+    if run.resumed > 0 {
+        tracing::info!(pictures = run.resumed, "committed by an earlier start");
+    }
     let progress = Progress::default();
     let outcome = progress::show(spec.progress, run.pictures(), &progress, || {
         run.start(&progress, &signals.stop)
     })?;
-    let out = &spec.output;
-    match outcome {
+    let (out, seconds) = (&spec.output, started.elapsed().as_secs_f64());
+    let failed = match outcome {
         Outcome::Finished(manifest) => {
-            if resumed > 0 {
-                tracing::info!(pictures = resumed, "found committed by an earlier start");
-            }
-            Ok(said_finished(spec, &manifest, started))
+            let rows = |table| manifest.totals.as_ref().map_or(0, |totals| totals.rows_of(table));
+            let (scored, failed) = (rows(Table::Scores), rows(Table::Failures));
+            let next = shell_line(["filo", "metrics", "--run", out.uri()]);
+            say(format_args!(
+                "scored {scored} images ({failed} failed) in {seconds:.1} s · {out} · {next}"
+            ))?;
+            failed
         }
         Outcome::PartDone => {
-            println!(
-                "part {} done in {:.1} s · {out} · other parts are still open",
-                spec.partition,
-                started.elapsed().as_secs_f64()
-            );
-            Ok(0)
+            let failed = progress.failed.load(Ordering::Relaxed);
+            let part = spec.partition;
+            say(format_args!(
+                "part {part} done in {seconds:.1} s · {out} · other parts are still open"
+            ))?;
+            failed
         }
         Outcome::Stopped => {
-            let command = std::env::args().collect::<Vec<_>>().join(" ");
-            eprintln!("stopped; whole shards are committed. Resume with: {command}");
-            Ok(signals.exit_code())
+            let again = shell_line(std::env::args_os());
+            tell(format_args!("stopped; whole shards are committed. Resume with: {again}"));
+            return Ok(signals.exit_code());
         }
-    }
-}
-
-fn said_finished(spec: &JobSpec, manifest: &Manifest, started: Instant) -> u8 {
-    let rows = |table| manifest.totals.as_ref().map_or(0, |totals| totals.rows_of(table));
-    let failed = rows(Table::Failures);
-    let out = &spec.output;
-    println!(
-        "scored {} images ({failed} failed) in {:.1} s · {out} · filo metrics --run {out}",
-        rows(Table::Scores),
-        started.elapsed().as_secs_f64(),
-    );
+    };
     if failed == 0 {
-        return 0;
+        return Ok(0);
     }
     tracing::warn!("{failed} pictures could not be scored: see the table failures in {out}");
-    match spec.strict {
+    Ok(match spec.strict {
         Strictness::Strict => SOME_FAILED,
         Strictness::Lenient => 0,
-    }
+    })
 }

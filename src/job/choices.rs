@@ -107,7 +107,7 @@ pub enum Strictness {
 pub enum RunMode {
     #[default]
     Score,
-    /// List the input and check the weights; write nothing.
+    /// List the input; write nothing.
     DryRun,
 }
 

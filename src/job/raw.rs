@@ -47,7 +47,7 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "NAME")]
     pub category: Option<Category>,
 
-    /// JSON file of category → list of anomaly descriptions [default: the built-in set].
+    /// JSON or TOML file of category → list of anomaly descriptions [default: the built-in set].
     #[arg(long, value_name = "FILE")]
     pub descriptions: Option<PathBuf>,
 

@@ -41,7 +41,7 @@ pub struct UnitThreshold(f64);
 /// From which map value on a pixel belongs to the mask.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum MaskThreshold {
-    /// Found from the maps of the run.
+    /// One half: a convention, as nothing is known of the product.
     #[default]
     Auto,
     At(UnitThreshold),

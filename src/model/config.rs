@@ -4,6 +4,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clip::tokenizer::{CONTEXT_LENGTH, END_ID};
+
+/// Bounds far beyond any network that exists: what they keep out is a slip in a `config.json` that
+/// would ask for more memory than there is before the first tensor is compared.
+const MAX_SIZE: usize = 1 << 20;
+const MAX_BLOCKS: usize = 256;
+const MAX_GRID: usize = 512;
+
 /// Image tower: a ViT whose last blocks also carry a value-value stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VisionConfig {
@@ -35,7 +43,7 @@ impl VisionConfig {
 
     /// Hidden channels of a block's MLP.
     pub fn mlp_width(&self) -> usize {
-        self.mlp_width.unwrap_or(4 * self.width)
+        self.mlp_width.unwrap_or(self.width.saturating_mul(4))
     }
 }
 
@@ -146,23 +154,25 @@ impl FiloConfig {
     /// # Errors
     /// Names the first rule that does not hold.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        if let Some((key, _)) = self.sizes().iter().find(|(_, n)| !(1..=MAX_SIZE).contains(n)) {
+            return Err(ConfigError { what: format!("{key} must be from 1 to {MAX_SIZE}") });
+        }
         let rules = [
             (
-                self.vision.patch_size > 0
-                    && self.vision.image_size > 0
-                    && self.vision.image_size.is_multiple_of(self.vision.patch_size),
+                self.vision.image_size.is_multiple_of(self.vision.patch_size),
                 "vision.image_size must be a multiple of vision.patch_size",
             ),
             (
-                self.vision.head_width > 0
-                    && self.vision.width.is_multiple_of(self.vision.head_width),
+                self.vision.width.is_multiple_of(self.vision.head_width),
                 "vision.width must be a multiple of vision.head_width",
             ),
             (
-                self.text.heads > 0 && self.text.width.is_multiple_of(self.text.heads),
+                self.text.width.is_multiple_of(self.text.heads),
                 "text.width must be a multiple of text.heads",
             ),
-            (self.vision.layers > 0 && self.text.layers > 0, "both towers need blocks"),
+            (self.vision.layers <= MAX_BLOCKS, "vision.layers must be at most 256"),
+            (self.text.layers <= MAX_BLOCKS, "text.layers must be at most 256"),
+            (self.vision.grid() <= MAX_GRID, "vision.image_size must be at most 512 patches"),
             (
                 self.features_list.first() == Some(&self.first_dual_block_index),
                 "features_list must start at first_dual_block_index",
@@ -173,15 +183,57 @@ impl FiloConfig {
                 "features_list must rise and end at vision.layers",
             ),
             (self.first_dual_block_index > 0, "first_dual_block_index must be above 0"),
+            (self.features_list.len() > 1, "features_list needs two captures or more"),
             (
-                self.text.context_length > self.n_ctx + 2,
+                (self.n_ctx + 3..=MAX_SIZE).contains(&self.text.context_length),
                 "text.context_length must leave room for n_ctx and a prompt",
             ),
         ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, what)) => Err(ConfigError { what: (*what).to_string() }),
-            None => Ok(()),
-        }
+        first_broken(&rules)
+    }
+
+    /// Checks that the embedded tokenizer's prompts fit the text tower.
+    ///
+    /// # Errors
+    /// Names the first rule that does not hold.
+    pub fn validate_for_tokenizer(&self) -> Result<(), ConfigError> {
+        first_broken(&[
+            (
+                self.text.context_length == CONTEXT_LENGTH && self.n_ctx < CONTEXT_LENGTH - 2,
+                "text.context_length must be 77, the tokenizer's, with room beside n_ctx",
+            ),
+            (
+                self.text.vocab_size > END_ID as usize,
+                "text.vocab_size must hold the tokenizer's 49408 tokens",
+            ),
+        ])
+    }
+
+    /// Every dimension with its key; zero is no size.
+    fn sizes(&self) -> [(&'static str, usize); 14] {
+        [
+            ("vision.image_size", self.vision.image_size),
+            ("vision.patch_size", self.vision.patch_size),
+            ("vision.width", self.vision.width),
+            ("vision.layers", self.vision.layers),
+            ("vision.head_width", self.vision.head_width),
+            ("vision.mlp_width", self.vision.mlp_width()),
+            ("text.vocab_size", self.text.vocab_size),
+            ("text.width", self.text.width),
+            ("text.heads", self.text.heads),
+            ("text.layers", self.text.layers),
+            ("embed_dim", self.embed_dim),
+            ("n_ctx", self.n_ctx),
+            ("meta_net_hidden", self.meta_net_hidden),
+            ("adapter_hidden", self.adapter_hidden),
+        ]
+    }
+}
+
+fn first_broken(rules: &[(bool, &str)]) -> Result<(), ConfigError> {
+    match rules.iter().find(|(holds, _)| !holds) {
+        Some((_, what)) => Err(ConfigError { what: (*what).to_string() }),
+        None => Ok(()),
     }
 }
 
@@ -202,5 +254,18 @@ mod tests {
         let mut config = FiloConfig::published();
         config.vision.image_size = 512;
         assert!(config.validate().unwrap_err().what.contains("image_size"));
+    }
+
+    #[test]
+    fn a_size_of_nothing_or_beyond_reason_is_refused() {
+        let refused = |change: fn(&mut FiloConfig)| {
+            let mut config = FiloConfig::published();
+            change(&mut config);
+            config.validate().unwrap_err().what
+        };
+        assert_eq!(refused(|config| config.embed_dim = 0), "embed_dim must be from 1 to 1048576");
+        assert!(refused(|config| config.text.width = 1 << 40).starts_with("text.width"));
+        assert!(refused(|config| config.text.layers = 1000).starts_with("text.layers"));
+        assert!(refused(|config| config.vision.image_size = 14 << 10).contains("512 patches"));
     }
 }

@@ -51,11 +51,11 @@ impl<B: Backend> FusedAttention<B> {
         [0, 1, 2].map(|part| split_heads(qkv.clone().narrow(2, part * width, width), self.heads))
     }
 
-    /// Ordinary self-attention. `hidden` `[1, 1, tokens, tokens]` is true where a query (row)
+    /// Ordinary self-attention. `attn_mask` `[1, 1, tokens, tokens]` is true where a query (row)
     /// must not see a key (column).
-    pub fn forward(&self, x: Tensor<B, 3>, hidden: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
+    pub fn forward(&self, x: Tensor<B, 3>, attn_mask: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
         let [q, k, v] = self.project(x);
-        self.out_proj.forward(merge_heads(attend(q, k, v, hidden)))
+        self.out_proj.forward(merge_heads(attend(q, k, v, attn_mask)))
     }
 
     /// Ordinary and value-value self-attention from one projection.
@@ -128,9 +128,9 @@ impl ResidualBlockConfig {
 }
 
 impl<B: Backend> ResidualBlock<B> {
-    /// The ordinary block; see [`FusedAttention::forward`] for `hidden`.
-    pub fn forward(&self, x: Tensor<B, 3>, hidden: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
-        let mid = x.clone() + self.attn.forward(self.ln_1.forward(x), hidden);
+    /// The ordinary block; see [`FusedAttention::forward`] for `attn_mask`.
+    pub fn forward(&self, x: Tensor<B, 3>, attn_mask: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
+        let mid = x.clone() + self.attn.forward(self.ln_1.forward(x), attn_mask);
         self.add_mlp(mid)
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::batch::{Inferred, Lost, Subject, Truth};
-use crate::error::{Failure, FailureCode, PipelineError, Stage};
+use super::caught;
+use crate::error::{Failure, FailureCode, MetricsError, Stage, TableError};
 use crate::image::{Mask, Rle, Size, mask_from_map};
 use crate::metrics::{PixelCounts, connected_regions};
 use crate::model::filo::anomaly_map::AnomalyMapper;
@@ -69,7 +70,7 @@ impl ShardBuilder {
         self.categories.entry(lost.category).or_default().failures.push((lost.order, row));
     }
 
-    /// Adds the pictures of a batch.
+    /// Adds the pictures of a batch; returns how many of them have a score.
     ///
     /// # Errors
     /// If a map cannot be written: the output is at fault, not the picture.
@@ -77,31 +78,62 @@ impl ShardBuilder {
         &mut self,
         batch: Vec<Inferred>,
         settings: &FinishSettings,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<u64, TableError> {
         let shard_id = self.shard.id.as_str();
         let finished = batch
             .into_par_iter()
-            .map(|inferred| finish(inferred, shard_id, settings))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|inferred| {
+                let (order, sample) = (inferred.subject.order, inferred.subject.sample.clone());
+                match caught(Stage::Finish, || finish(inferred, shard_id, settings)) {
+                    Ok(finished) => finished.map(Ok),
+                    Err(failure) => Ok(Err(Lost::new(order, &sample, failure))),
+                }
+            })
+            .collect::<Result<Vec<_>, TableError>>()?;
+        let mut scored = 0;
         for picture in finished {
-            self.add_finished(picture, settings.mapper.size());
+            match picture.and_then(|picture| self.count_pixels(picture, settings)) {
+                Ok(picture) => {
+                    self.add_finished(picture);
+                    scored += 1;
+                }
+                Err(lost) => self.add_lost(lost),
+            }
         }
-        Ok(())
+        Ok(scored)
     }
 
-    fn add_finished(&mut self, picture: Finished, size: usize) {
-        let Finished { subject, score, mask, boxes, map } = picture;
-        let category = self.categories.entry(subject.sample.category.clone()).or_default();
-        category.has_truth |= !matches!(subject.truth, Truth::NoMask);
-        let counted = match &subject.truth {
-            Truth::NoMask => Ok(()),
-            Truth::AllNormal => category.pixels.add_map(&map, None, size, size),
-            Truth::Mask(mask) => category.pixels.add_map(&map, Some(mask.values()), size, size),
+    /// Adds the map to the pixel counts of its category, where its truth is known.
+    fn count_pixels(
+        &mut self,
+        picture: Finished,
+        settings: &FinishSettings,
+    ) -> Result<Finished, Lost> {
+        let size = settings.mapper.size();
+        let Subject { order, sample, truth, .. } = &picture.subject;
+        let mask = match truth {
+            Truth::NoMask => return Ok(picture),
+            Truth::AllNormal => None,
+            Truth::Mask(mask) => Some(mask.values()),
         };
-        if let Err(error) = counted {
-            let failure = Failure::new(Stage::Finish, FailureCode::NonFinite, error.to_string());
-            return self.add_lost(Lost::new(subject.order, &subject.sample, failure));
+        let category = self.categories.entry(sample.category.clone()).or_default();
+        category.has_truth = true;
+        match category.pixels.add_map(&picture.map, mask, size, size) {
+            Ok(()) => Ok(picture),
+            Err(error) => {
+                let code = match error {
+                    MetricsError::NonFinite { .. } => FailureCode::NonFinite,
+                    _ => FailureCode::Internal,
+                };
+                let failure = Failure::new(Stage::Finish, code, error.to_string());
+                Err(Lost::new(*order, sample, failure))
+            }
         }
+    }
+
+    fn add_finished(&mut self, picture: Finished) {
+        let Finished { subject, score, mask, boxes, .. } = picture;
+        let category = self.categories.entry(subject.sample.category).or_default();
         category.scores.push((subject.order, score));
         category.masks.extend(mask.map(|mask| (subject.order, mask)));
         category.boxes.extend(boxes.into_iter().map(|found| (subject.order, found)));
@@ -147,7 +179,7 @@ fn finish(
     inferred: Inferred,
     shard_id: &str,
     settings: &FinishSettings,
-) -> Result<Finished, PipelineError> {
+) -> Result<Finished, TableError> {
     let Inferred { subject, similarities, text_probs: [_, global_score], localisation, ms_infer } =
         inferred;
     let mut map = settings.mapper.map(&similarities);

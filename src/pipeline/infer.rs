@@ -3,35 +3,40 @@
 //! picture, so that one bad picture costs one row.
 
 use std::collections::{BTreeMap, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 
 use super::batch::{Batch, Inferred, Lost, Prepared};
-use super::localise::{Localisation, Localiser};
+use super::caught;
+use super::localise::{Localisation, Localiser, floats};
+use super::networks::Networks;
 use crate::device::{Backend, Device};
 use crate::error::{Failure, FailureCode, ModelError, Stage};
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
-use crate::model::config::FiloConfig;
 use crate::model::filo::descriptions::Descriptions;
 use crate::model::filo::position::Position;
-use crate::model::filo::prompt_tree::PromptTree;
 use crate::model::filo::prompts::PreparedPrompts;
-use crate::model::filo::{AdapterUse, FiloScorer, ImageEncoding};
+use crate::model::filo::{AdapterUse, ImageEncoding};
+use crate::model::grounding::caption::CaptionWords;
 use crate::source::Category;
 
 /// The networks with all that turns a category's name into prompts.
 pub struct Inferencer {
-    pub config: FiloConfig,
-    pub scorer: FiloScorer<Backend>,
-    pub localiser: Localiser,
-    pub tokenizer: ClipTokenizer,
-    pub descriptions: Descriptions,
-    pub device: Device,
-    /// Made when they are first needed. The second part of the key is the position that they
-    /// name; `None`: all nine.
-    pub prompts: HashMap<(Category, Option<Position>), PreparedPrompts<Backend>>,
+    networks: Networks,
+    tokenizer: ClipTokenizer,
+    descriptions: Descriptions,
+    device: Device,
+    current: Option<CurrentCategory>,
+}
+
+/// What is kept of the category at hand. Batches come category by category, so one is enough, and
+/// memory does not grow with the number of categories.
+struct CurrentCategory {
+    category: Category,
+    words: CaptionWords,
+    /// Made when they are first needed, by the position that they name; `None`: all nine.
+    prompts: HashMap<Option<Position>, PreparedPrompts<Backend>>,
 }
 
 /// Numbers of one picture, straight from the networks.
@@ -42,6 +47,19 @@ struct Numbers {
 }
 
 impl Inferencer {
+    /// Ready to infer.
+    ///
+    /// # Errors
+    /// If the embedded vocabulary is damaged.
+    pub fn new(
+        networks: Networks,
+        descriptions: Descriptions,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let tokenizer = ClipTokenizer::embedded()?;
+        Ok(Inferencer { networks, tokenizer, descriptions, device, current: None })
+    }
+
     /// Reads what is read once per category; to be called before the first batch, so that a
     /// category that cannot be scored stops the run before it starts.
     ///
@@ -51,7 +69,9 @@ impl Inferencer {
         &mut self,
         categories: impl IntoIterator<Item = &'a Category>,
     ) -> Result<(), ModelError> {
-        let Localiser::GroundingDino(detector) = &mut self.localiser else { return Ok(()) };
+        let Localiser::GroundingDino(detector) = &mut self.networks.localiser else {
+            return Ok(());
+        };
         categories
             .into_iter()
             .try_for_each(|category| detector.read_caption(category, &self.descriptions))
@@ -101,18 +121,7 @@ impl Inferencer {
         category: &Category,
         pictures: &[Prepared],
     ) -> Result<Vec<Result<Numbers, Failure>>, Failure> {
-        catch_unwind(AssertUnwindSafe(|| self.forward(category, pictures))).map_err(|panic| {
-            let what = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Failure::new(
-                Stage::Infer,
-                FailureCode::Internal,
-                format!("the network broke ({what}): please report this picture"),
-            )
-        })
+        caught(Stage::Infer, || self.forward(category, pictures))
     }
 
     fn forward(
@@ -120,66 +129,76 @@ impl Inferencer {
         category: &Category,
         pictures: &[Prepared],
     ) -> Vec<Result<Numbers, Failure>> {
+        self.turn_to(category);
         let encoding = self.encode(pictures);
-        let mut results = self.localise(category, pictures);
+        let found = self.localise(pictures);
         // Pictures whose boxes chose the same position share their prompts.
         let mut by_position = BTreeMap::<Option<Position>, Vec<usize>>::new();
-        for (i, localisation) in results.iter().enumerate() {
-            if let Ok(found) = localisation {
-                let position = found.as_ref().and_then(|found| found.position);
+        for (i, localisation) in found.iter().enumerate() {
+            if let Ok(localisation) = localisation {
+                let position = localisation.as_ref().and_then(|found| found.position);
                 by_position.entry(position).or_default().push(i);
             }
         }
         let mut scored = HashMap::new();
         for (position, members) in by_position {
-            let numbers = self.score(category, position, &encoding.select(&members));
+            let numbers = self.score(position, &encoding.select(&members));
             scored.extend(members.into_iter().zip(numbers));
         }
-        let with_numbers = results.drain(..).enumerate().map(|(i, localisation)| {
+        let numbers = found.into_iter().enumerate().map(|(i, localisation)| {
             let localisation = localisation?;
-            let (similarities, text_probs) = scored.remove(&i).unwrap_or_default();
+            let (similarities, text_probs) =
+                scored.remove(&i).expect("every localised picture was scored");
             finite(Numbers { similarities, text_probs, localisation })
         });
-        with_numbers.collect()
+        numbers.collect()
+    }
+
+    fn turn_to(&mut self, category: &Category) {
+        if self.current.as_ref().is_some_and(|current| current.category == *category) {
+            return;
+        }
+        self.current = Some(CurrentCategory {
+            category: category.clone(),
+            words: self.descriptions.caption_words(category.as_str()),
+            prompts: HashMap::new(),
+        });
     }
 
     fn encode(&self, pictures: &[Prepared]) -> ImageEncoding<Backend> {
-        let size = self.config.vision.image_size;
+        let size = self.networks.config.vision.image_size;
         let planes = pictures.iter().flat_map(|picture| &picture.planes).copied().collect();
         let images = TensorData::new::<f32, _>(planes, [pictures.len(), 3, size, size]);
         let images = Tensor::<Backend, 4>::from_data(images, &self.device);
-        self.scorer.encode_images(images, AdapterUse::Applied)
+        self.networks.scorer.encode_images(images, AdapterUse::Applied)
     }
 
     /// `Ok(None)` for every picture without a detector.
-    fn localise(
-        &self,
-        category: &Category,
-        pictures: &[Prepared],
-    ) -> Vec<Result<Option<Localisation>, Failure>> {
-        let planes = pictures.iter().filter_map(|picture| picture.detector.as_ref());
-        match &self.localiser {
-            Localiser::None => pictures.iter().map(|_| Ok(None)).collect(),
-            Localiser::GroundingDino(detector) => detector
-                .localise(category, &planes.collect::<Vec<_>>())
-                .into_iter()
-                .map(|found| found.map(Some))
-                .collect(),
-        }
+    fn localise(&self, pictures: &[Prepared]) -> Vec<Result<Option<Localisation>, Failure>> {
+        let (Localiser::GroundingDino(detector), Some(current)) =
+            (&self.networks.localiser, &self.current)
+        else {
+            return pictures.iter().map(|_| Ok(None)).collect();
+        };
+        let planes = pictures.iter().map(|picture| {
+            picture.detector.as_ref().expect("pictures are prepared for the detector there is")
+        });
+        let map_side = self.networks.config.vision.image_size;
+        let found = detector.localise(&current.words, &planes.collect::<Vec<_>>(), map_side);
+        found.into_iter().map(|found| found.map(Some)).collect()
     }
 
     /// Similarities and text probabilities of each picture in `encoding`.
     fn score(
         &mut self,
-        category: &Category,
         position: Option<Position>,
         encoding: &ImageEncoding<Backend>,
     ) -> Vec<(Vec<f32>, [f32; 2])> {
-        let prompts = self.prompts_of(category, position);
-        let output = self.scorer.score(encoding, &prompts);
+        let prompts = self.prompts_for(position);
+        let output = self.networks.scorer.score(encoding, &prompts);
         let [_, heads, channels, patches] = output.similarities.dims();
-        let similarities = to_vec(output.similarities.into_data());
-        let text_probs = to_vec(output.text_probs.into_data());
+        let similarities = floats(output.similarities);
+        let text_probs = floats(output.text_probs);
         let (text_probs, _) = text_probs.as_chunks::<2>();
         similarities
             .chunks_exact(heads * channels * patches)
@@ -188,34 +207,17 @@ impl Inferencer {
             .collect()
     }
 
-    fn prompts_of(
-        &mut self,
-        category: &Category,
-        position: Option<Position>,
-    ) -> PreparedPrompts<Backend> {
-        let key = (category.clone(), position);
-        if let Some(prompts) = self.prompts.get(&key) {
-            return prompts.clone();
-        }
-        let texts = self.descriptions.prompts(category.as_str());
-        let n_ctx = self.config.n_ctx;
-        let positions = position.as_ref().map_or(&Position::ALL[..], std::slice::from_ref);
-        let encode = |texts: Vec<String>| {
-            texts.iter().map(|text| self.tokenizer.encode(text)).collect::<Vec<_>>()
+    fn prompts_for(&mut self, position: Option<Position>) -> PreparedPrompts<Backend> {
+        let current = self.current.as_mut().expect("a batch turns to its category first");
+        let category = &current.category;
+        let prepare = || {
+            let positions = position.as_ref().map_or(&Position::ALL[..], std::slice::from_ref);
+            let texts = self.descriptions.prompts(category.as_str());
+            let tree = texts.tree(&self.tokenizer, self.networks.config.n_ctx, positions);
+            PreparedPrompts::new(&tree, START_ID, &self.networks.scorer.text_encoder)
         };
-        let tree = PromptTree::new(
-            n_ctx,
-            &encode(texts.normal_texts(n_ctx)),
-            &encode(texts.abnormal_texts(n_ctx, positions)),
-        );
-        let prompts = PreparedPrompts::new(&tree, START_ID, &self.scorer.text_encoder);
-        self.prompts.insert(key, prompts.clone());
-        prompts
+        current.prompts.entry(position).or_insert_with(prepare).clone()
     }
-}
-
-fn to_vec(data: TensorData) -> Vec<f32> {
-    data.convert::<f32>().into_vec().expect("the data was just converted to f32")
 }
 
 fn finite(numbers: Numbers) -> Result<Numbers, Failure> {

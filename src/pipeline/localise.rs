@@ -13,7 +13,7 @@ use crate::error::{Failure, FailureCode, ModelError, Stage};
 use crate::image::DetectorSide;
 use crate::model::filo::descriptions::Descriptions;
 use crate::model::filo::position::{Position, choose_position};
-use crate::model::grounding::caption::CaptionTokenizer;
+use crate::model::grounding::caption::{CaptionTokenizer, CaptionWords};
 use crate::model::grounding::phrases::{
     Detection, DetectionThresholds, NormalizedBox, PhraseFilter, QueryOutputs, select_detections,
 };
@@ -47,10 +47,9 @@ pub struct Detector {
     config: GroundingConfig,
     tokenizer: CaptionTokenizer,
     thresholds: DetectionThresholds,
-    /// Side of the map that positions are chosen on, pixels.
-    map_side: usize,
     device: Device,
-    captions: HashMap<Category, Caption>,
+    /// By text: categories that nobody described share one.
+    captions: HashMap<String, Caption>,
 }
 
 /// A category's caption: read by BERT once, used for every picture.
@@ -68,12 +67,11 @@ impl Detector {
         net: GroundingDino<Backend>,
         config: GroundingConfig,
         thresholds: DetectionThresholds,
-        map_side: usize,
         device: Device,
     ) -> Result<Self, ModelError> {
         let tokenizer = CaptionTokenizer::embedded()?;
         let captions = HashMap::new();
-        Ok(Detector { net, config, tokenizer, thresholds, map_side, device, captions })
+        Ok(Detector { net, config, tokenizer, thresholds, device, captions })
     }
 
     /// Reads the caption of `category`, once.
@@ -86,36 +84,40 @@ impl Detector {
         category: &Category,
         descriptions: &Descriptions,
     ) -> Result<(), ModelError> {
-        if self.captions.contains_key(category) {
+        let words = descriptions.caption_words(category.as_str());
+        let text = words.caption();
+        if self.captions.contains_key(&text) {
             return Ok(());
         }
-        let words = descriptions.caption_words(category.as_str());
         // Cutting is the published code's way with long captions; a lost description would be
         // silent, so the length is checked instead.
-        let tokens = self.tokenizer.encode(&words.caption(), usize::MAX);
-        let text = TextBatch::new(&[&tokens], &self.config, &self.device).map_err(|error| {
+        let tokens = self.tokenizer.encode(&text, usize::MAX);
+        let batch = TextBatch::new(&[&tokens], &self.config, &self.device).map_err(|error| {
             ModelError::Caption { category: category.to_string(), reason: error.to_string() }
         })?;
         let caption = Caption {
             filter: PhraseFilter::new(&words, &self.tokenizer),
-            encoded: self.net.encode_caption(text),
+            encoded: self.net.encode_caption(batch),
             tokens,
         };
-        self.captions.insert(category.clone(), caption);
+        self.captions.insert(text, caption);
         Ok(())
     }
 
-    /// Looks for the anomalies of `category` in each picture. The caption must have been read.
+    /// Looks for what `words` name in each picture; the caption must have been read. Positions are
+    /// those of a map of `map_side` pixels a side.
     ///
     /// Only pictures of one size go through the network together: its backbone knows nothing of
     /// padding, so a picture filled up to a larger one's size would get other boxes than alone.
     pub fn localise(
         &self,
-        category: &Category,
+        words: &CaptionWords,
         pictures: &[&DetectorPlanes],
+        map_side: usize,
     ) -> Vec<Result<Localisation, Failure>> {
-        let Some(caption) = self.captions.get(category) else {
-            let what = format!("the caption of {category} was not read: please report this");
+        let text = words.caption();
+        let Some(caption) = self.captions.get(&text) else {
+            let what = format!("the caption {text:?} was not read: please report this");
             let failure = Failure::new(Stage::Infer, FailureCode::Internal, what);
             return vec![Err(failure); pictures.len()];
         };
@@ -125,7 +127,8 @@ impl Detector {
         let mut found = Vec::with_capacity(pictures.len());
         for of_one_size in order.chunk_by(|a, b| size(a) == size(b)) {
             let group = of_one_size.iter().map(|&i| pictures[i]).collect::<Vec<_>>();
-            found.extend(of_one_size.iter().copied().zip(self.localise_equal(caption, &group)));
+            let localised = self.localise_equal(caption, &group, map_side);
+            found.extend(of_one_size.iter().copied().zip(localised));
         }
         found.sort_by_key(|(i, _)| *i);
         found.into_iter().map(|(_, localisation)| localisation).collect()
@@ -136,6 +139,7 @@ impl Detector {
         &self,
         caption: &Caption,
         pictures: &[&DetectorPlanes],
+        map_side: usize,
     ) -> Vec<Result<Localisation, Failure>> {
         let planes = pictures.iter().map(|picture| {
             let shape = [3, picture.size.height, picture.size.width];
@@ -150,16 +154,21 @@ impl Detector {
         probabilities
             .chunks_exact(queries * tokens)
             .zip(boxes.chunks_exact(queries * 4))
-            .map(|(probabilities, boxes)| self.choose(caption, probabilities, boxes))
+            .map(|(probabilities, boxes)| {
+                let accepted = self.accepted(caption, probabilities, boxes)?;
+                let position = choose_position(&accepted, map_side);
+                Ok(Localisation { accepted, position })
+            })
             .collect()
     }
 
-    fn choose(
+    /// The boxes of one picture whose phrase names an anomaly.
+    fn accepted(
         &self,
         caption: &Caption,
         probabilities: &[f32],
         boxes: &[f32],
-    ) -> Result<Localisation, Failure> {
+    ) -> Result<Vec<Detection>, Failure> {
         if probabilities.iter().chain(boxes).any(|value| !value.is_finite()) {
             return Err(Failure::new(
                 Stage::Infer,
@@ -171,13 +180,11 @@ impl Detector {
         let boxes = boxes.iter().map(|&corners| NormalizedBox::from(corners)).collect::<Vec<_>>();
         let outputs = QueryOutputs { probabilities, boxes: &boxes };
         let kept = select_detections(outputs, &caption.tokens, self.thresholds, &self.tokenizer);
-        let accepted =
-            kept.into_iter().filter(|found| caption.filter.accepts(found)).collect::<Vec<_>>();
-        let position = choose_position(&accepted, self.map_side);
-        Ok(Localisation { accepted, position })
+        Ok(kept.into_iter().filter(|found| caption.filter.accepts(found)).collect())
     }
 }
 
-fn floats<const D: usize>(tensor: Tensor<Backend, D>) -> Vec<f32> {
+/// The numbers of a tensor, row-major.
+pub fn floats<const D: usize>(tensor: Tensor<Backend, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().into_vec().expect("the data was just converted to f32")
 }

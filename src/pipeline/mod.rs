@@ -6,10 +6,12 @@ pub mod batch;
 pub mod finish;
 pub mod infer;
 pub mod localise;
+pub mod networks;
 pub mod prepare;
 pub mod reduce;
 pub mod run;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -20,12 +22,9 @@ use self::batch::{Batch, Inferred, Work};
 use self::finish::{FinishSettings, ShardBuilder};
 use self::infer::Inferencer;
 use self::prepare::{PrepareSettings, prepare};
-use crate::error::PipelineError;
+use crate::error::{Failure, FailureCode, Stage, TableError};
 use crate::source::Shard;
 use crate::tables::RunWriter;
-
-/// Messages that may wait between two stages: one batch of prefetch and what is said around it.
-const CHANNEL_CAPACITY: usize = 1;
 
 /// How far a run is; read while it runs.
 #[derive(Debug, Default)]
@@ -60,20 +59,22 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// If rows or maps cannot be written. Trouble with a picture is a row, not an error.
-    pub fn run(self) -> Result<Ending, PipelineError> {
+    pub fn run(self) -> Result<Ending, TableError> {
         let Pipeline { shards, prepare: settings, infer, finish, writer, progress, stop } = self;
-        let (to_infer, prepared) = bounded(CHANNEL_CAPACITY);
-        let (to_finish, inferred) = bounded(CHANNEL_CAPACITY);
-        let finished = thread::scope(|scope| {
+        let expected = shards.len() as u64;
+        // No message waits in a channel: each stage holds the next one ready, and no more.
+        let (to_infer, prepared) = bounded(0);
+        let (to_finish, inferred) = bounded(0);
+        thread::scope(|scope| {
             scope.spawn(move || prepare(shards.into_iter(), &settings, &to_infer, stop));
-            scope.spawn(move || infer_all(infer, &prepared, &to_finish));
+            scope.spawn(move || infer_all(infer, &prepared, &to_finish, stop));
             // An error here drops `inferred`: the stages in front find nobody listening and end.
             finish_all(inferred, &finish, writer, progress)
-        });
-        finished.map(|()| match stop.load(Ordering::Relaxed) {
-            true => Ending::Stopped,
-            false => Ending::Complete,
-        })
+        })?;
+        match progress.shards.load(Ordering::Relaxed) == expected {
+            true => Ok(Ending::Complete),
+            false => Ok(Ending::Stopped),
+        }
     }
 }
 
@@ -81,12 +82,15 @@ fn infer_all(
     mut infer: Inferencer,
     work: &Receiver<Work<Batch>>,
     out: &Sender<Work<Vec<Inferred>>>,
+    stop: &AtomicBool,
 ) {
     for message in work {
         let sent = match message {
             Work::Begin(shard) => out.send(Work::Begin(shard)),
             Work::Failed(lost) => out.send(Work::Failed(lost)),
             Work::End => out.send(Work::End),
+            // The open shard will be done again anyway: whoever wants to stop should not wait.
+            Work::Batch(_) if stop.load(Ordering::Relaxed) => return,
             Work::Batch(batch) => {
                 let (done, lost) = infer.infer(batch);
                 lost.into_iter()
@@ -105,15 +109,16 @@ fn finish_all(
     settings: &FinishSettings,
     writer: &RunWriter,
     progress: &Progress,
-) -> Result<(), PipelineError> {
+) -> Result<(), TableError> {
     let mut open: Option<ShardBuilder> = None;
     for message in work {
         match (message, &mut open) {
             (Work::Begin(shard), _) => open = Some(ShardBuilder::new(shard)),
             (Work::Batch(batch), Some(builder)) => {
                 let pictures = batch.len() as u64;
-                builder.add_batch(batch, settings)?;
-                progress.scored.fetch_add(pictures, Ordering::Relaxed);
+                let scored = builder.add_batch(batch, settings)?;
+                progress.scored.fetch_add(scored, Ordering::Relaxed);
+                progress.failed.fetch_add(pictures - scored, Ordering::Relaxed);
             }
             (Work::Failed(lost), Some(builder)) => {
                 builder.add_lost(lost);
@@ -130,4 +135,18 @@ fn finish_all(
         }
     }
     Ok(())
+}
+
+/// What `work` returns; a panic in it, which a stranger's bytes or a backend may cause, becomes a
+/// failure of the picture at hand.
+fn caught<T>(stage: Stage, work: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let what = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        let message = format!("the program broke here ({what}): please report this picture");
+        Failure::new(stage, FailureCode::Internal, message)
+    })
 }

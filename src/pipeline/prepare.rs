@@ -1,6 +1,9 @@
 //! Files → normalised planes. In: shards. Out: batches of one category, in listing order, decoded
 //! and resized by all cores. A file that cannot be used becomes a [`Lost`], never an error.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,6 +11,7 @@ use crossbeam_channel::Sender;
 use rayon::prelude::*;
 
 use super::batch::{Batch, DetectorPlanes, Lost, Prepared, Subject, Truth, Work};
+use super::caught;
 use crate::error::{Failure, FailureCode, Stage};
 use crate::image::{
     ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, Size, normalize,
@@ -87,7 +91,8 @@ fn send_batch(
     let results = group
         .par_iter()
         .map(|(order, sample)| {
-            prepare_picture(*order, sample, settings)
+            caught(Stage::Decode, || prepare_picture(*order, sample, settings))
+                .and_then(|prepared| prepared)
                 .map_err(|failure| Lost::new(*order, sample, failure))
         })
         .collect::<Vec<_>>();
@@ -109,13 +114,14 @@ fn prepare_picture(
     sample: &Sample,
     settings: &PrepareSettings,
 ) -> Result<Prepared, Failure> {
-    let picture = Picture::decode(&read(&sample.path)?, settings.mode, settings.limits)?;
+    let bytes = read(&sample.path, settings.limits)?;
+    let picture = Picture::decode(&bytes, settings.mode, settings.limits)?;
     let size = picture.size();
     let truth = match &sample.mask {
         MaskSource::Unknown => Truth::NoMask,
         MaskSource::AllNormal => Truth::AllNormal,
         MaskSource::File(path) => {
-            let bytes = read(path).map_err(as_mask)?;
+            let bytes = read(path, settings.limits).map_err(as_mask)?;
             let mask = Mask::decode(&bytes, settings.mode, settings.limits)?;
             same_size(mask.size(), size)?;
             Truth::Mask(mask.resize(settings.side))
@@ -144,14 +150,21 @@ fn same_size(mask: Size, picture: Size) -> Result<(), Failure> {
     ))
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
-        Failure::new(
-            Stage::Fetch,
-            FailureCode::Unreadable,
-            format!("{}: {error}: check the file and its permissions", path.display()),
-        )
-    })
+/// The bytes of a file, if it is not larger than a decoded picture may be.
+fn read(path: &Path, limits: DecodeLimits) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: std::io::Error| {
+        let what = format!("{}: {error}: check the file and its permissions", path.display());
+        Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limits.max_bytes {
+        let limit = limits.max_bytes;
+        let what = format!("the file has more than {limit} bytes: cut it into smaller pictures");
+        return Err(Failure::new(Stage::Fetch, FailureCode::TooLarge, what));
+    }
+    Ok(bytes)
 }
 
 /// A mask that cannot be read is the mask's problem, not the picture's.

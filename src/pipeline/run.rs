@@ -1,7 +1,7 @@
 //! One run of `filo score`: a job spec goes in, a committed output comes out. Opens the input, the
 //! weights and the output, gives the run its name, and hands all of it to the stages.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,30 +10,25 @@ use serde_json::{Value, json};
 
 use super::finish::FinishSettings;
 use super::infer::Inferencer;
-use super::localise::{DETECTOR_SIDE, Detector, Localiser};
+use super::localise::DETECTOR_SIDE;
+use super::networks::Networks;
 use super::prepare::PrepareSettings;
 use super::{Ending, Pipeline, Progress};
-use crate::device::{self, Device};
-use crate::error::{DeviceError, Error, JobError, TableError};
+use crate::device;
+use crate::error::{Error, JobError, TableError};
 use crate::image::DecodeLimits;
-use crate::job::{GroundingChoice, JobSpec, MapsFormat, MaskThreshold, RunDate};
-use crate::model::clip::tokenizer::ClipTokenizer;
+use crate::job::{JobSpec, MapsFormat, MaskThreshold, RunDate};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
-use crate::model::grounding::phrases::DetectionThresholds;
 use crate::source::{Listing, Shard, list};
 use crate::tables::{self, ExpectedShard, Manifest, OutputStore, RunIdentity, RunWriter};
-use crate::weights::Checkpoint;
-use crate::weights::config::{config_of, grounding_config_of};
-use crate::weights::load::{LoadReport, load_filo, load_grounding};
 
-/// `auto`: a map is a probability, and without labels of the product one half is the only value
-/// that favours neither side.
+/// `auto`, for masks and for pictures: one half. Nothing is known of the product, so this is a
+/// convention, not a calibrated value.
 const UNCALIBRATED_THRESHOLD: f32 = 0.5;
 
 /// A run that is ready to start.
 pub struct Run {
-    pub listing: Listing,
     infer: Inferencer,
     prepare: PrepareSettings,
     finish: FinishSettings,
@@ -41,6 +36,8 @@ pub struct Run {
     /// What this worker has to do: its partition without what is committed.
     shards: Vec<Arc<Shard>>,
     expected: Vec<ExpectedShard>,
+    /// Pictures of this worker's partition that an earlier start committed.
+    pub resumed: u64,
 }
 
 /// What a run left behind.
@@ -54,51 +51,43 @@ pub enum Outcome {
 }
 
 impl Run {
-    /// Lists the input, loads the weights, begins or resumes the run in the output.
+    /// Lists the input, loads the weights, begins or resumes the run in the output. The output is
+    /// touched last: what is wrong before leaves no trace there.
     ///
     /// # Errors
     /// If any of the three cannot be used as the spec says.
     pub fn open(spec: &JobSpec) -> Result<Self, Error> {
         let listing = listed(spec)?;
         let device = device::device(spec.device, spec.precision)?;
-        let checkpoint = Checkpoint::open(spec.weights.path())?;
-        let detector = opened_detector(spec)?;
-        let config = config_of(&checkpoint)?;
-        let mut fingerprint = checkpoint.fingerprint()?;
-        if let Some(detector) = &detector {
-            let both = format!("{fingerprint}{}", detector.fingerprint()?);
-            fingerprint = blake3::hash(both.as_bytes()).to_hex().to_string();
-        }
+        let networks = Networks::open(spec, &device)?;
         let mut descriptions = Descriptions::built_in()?;
         if let Some(file) = &spec.descriptions {
             descriptions = descriptions.with_file(file, &read_text(file)?)?;
         }
         warn_of_unknown_categories(&listing, &descriptions);
 
-        let store = OutputStore::create(spec.output.uri())?;
-        let writer = RunWriter::open(store, identity(spec, &listing, &fingerprint)?)?;
-        let (filo, report) = load_filo(&checkpoint, &config, &device)?;
-        log_report(&checkpoint, &report);
-        let side = config.vision.image_size;
-        let localiser = match &detector {
-            Some(checkpoint) => localiser(checkpoint, spec, side, &device)?,
-            None => Localiser::None,
-        };
-        let batch_size = device::batch_size(spec.batch_size, &config);
-        let mask_threshold = match spec.mask_threshold {
-            MaskThreshold::Auto => UNCALIBRATED_THRESHOLD,
-            MaskThreshold::At(threshold) => threshold.get() as f32,
-        };
+        let side = networks.config.vision.image_size;
+        let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
         let prepare = PrepareSettings {
             side,
-            batch_size,
-            detector_side: detector.as_ref().map(|_| DETECTOR_SIDE),
+            batch_size: device::batch_size(spec.batch_size, &networks.config),
+            detector_side: networks.has_detector().then_some(DETECTOR_SIDE),
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
         };
+        let identity = identity(spec, &listing, &networks.fingerprint)?;
+        let model_id = networks.fingerprint[..16].to_string();
+        let mut infer = Inferencer::new(networks, descriptions, device)?;
+        infer.read_captions(listing.categories.keys())?;
+
+        let store = OutputStore::create(spec.output.path())?;
+        let writer = RunWriter::open(store, identity)?;
         let finish = FinishSettings {
-            mapper: AnomalyMapper::new(config.vision.grid(), side),
-            mask_threshold,
+            mapper,
+            mask_threshold: match spec.mask_threshold {
+                MaskThreshold::Auto => UNCALIBRATED_THRESHOLD,
+                MaskThreshold::At(threshold) => threshold.get() as f32,
+            },
             score_threshold: UNCALIBRATED_THRESHOLD,
             maps: match spec.maps {
                 MapsFormat::None => None,
@@ -106,21 +95,11 @@ impl Run {
                 MapsFormat::F16 => Some(tables::MapsFormat::F16),
             },
             store: writer.store().clone(),
-            model_id: fingerprint[..16].to_string(),
+            model_id,
         };
-        let tokenizer = ClipTokenizer::embedded()?;
-        let mut infer = Inferencer {
-            config,
-            scorer: filo.into_scorer(),
-            localiser,
-            tokenizer,
-            descriptions,
-            device,
-            prompts: HashMap::new(),
-        };
-        infer.read_captions(listing.categories.keys())?;
-        let (shards, expected) = split(&listing, spec, &writer);
-        Ok(Run { listing, infer, prepare, finish, writer, shards, expected })
+        let expected = expected(&listing);
+        let (shards, resumed) = shards_to_do(listing, spec, &writer);
+        Ok(Run { infer, prepare, finish, writer, shards, expected, resumed })
     }
 
     /// Pictures that this worker has yet to score.
@@ -134,55 +113,20 @@ impl Run {
     /// If the output cannot be written, or its counts do not add up.
     pub fn start(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
         let Run { infer, prepare, finish, writer, shards, expected, .. } = self;
+        let ours = shards.iter().map(|shard| shard.id.clone()).collect::<HashSet<_>>();
         let pipeline = Pipeline { shards, prepare, infer, finish, writer: &writer, progress, stop };
         if pipeline.run()? == Ending::Stopped {
             return Ok(Outcome::Stopped);
         }
         match writer.finish(&expected) {
             Ok(manifest) => Ok(Outcome::Finished(manifest)),
-            Err(TableError::MissingShards { .. }) => Ok(Outcome::PartDone),
+            Err(TableError::MissingShards { shards, .. })
+                if shards.iter().all(|shard| !ours.contains(shard)) =>
+            {
+                Ok(Outcome::PartDone)
+            }
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// The detector's checkpoint, if this run has a detector.
-fn opened_detector(spec: &JobSpec) -> Result<Option<Checkpoint>, Error> {
-    match (spec.grounding, &spec.grounding_weights) {
-        (GroundingChoice::Off, _) | (GroundingChoice::Auto, None) => Ok(None),
-        (GroundingChoice::On, None) => Err(DeviceError::NoDetector.into()),
-        (_, Some(weights)) => Ok(Some(Checkpoint::open(weights.path())?)),
-    }
-}
-
-fn localiser(
-    checkpoint: &Checkpoint,
-    spec: &JobSpec,
-    map_side: usize,
-    device: &Device,
-) -> Result<Localiser, Error> {
-    let config = grounding_config_of(checkpoint)?;
-    let (net, report) = load_grounding(checkpoint, &config, device)?;
-    log_report(checkpoint, &report);
-    let thresholds = DetectionThresholds {
-        probability: spec.box_threshold.get() as f32,
-        ..DetectionThresholds::default()
-    };
-    let detector = Detector::new(net, config, thresholds, map_side, device.clone())?;
-    Ok(Localiser::GroundingDino(Box::new(detector)))
-}
-
-fn log_report(checkpoint: &Checkpoint, report: &LoadReport) {
-    let weights = checkpoint.path().display();
-    tracing::info!(
-        used = report.used.len(),
-        aliases = report.aliases.len(),
-        resized = report.resized.len(),
-        "weights loaded: {weights}"
-    );
-    if !report.unexpected.is_empty() {
-        let tensors = report.unexpected.join(", ");
-        tracing::warn!("{weights} holds tensors that the network has no place for: {tensors}");
     }
 }
 
@@ -263,18 +207,19 @@ fn read_text(file: &Path) -> Result<String, Error> {
         .map_err(|source| JobError::Unreadable { path: file.into(), source }.into())
 }
 
-fn split(
-    listing: &Listing,
-    spec: &JobSpec,
-    writer: &RunWriter,
-) -> (Vec<Arc<Shard>>, Vec<ExpectedShard>) {
-    let expected = listing.shards.iter().map(|shard| ExpectedShard {
+fn expected(listing: &Listing) -> Vec<ExpectedShard> {
+    let shard = |shard: &Shard| ExpectedShard {
         shard_id: shard.id.clone(),
         entries: shard.entries.len() as u64,
-    });
-    let todo = listing
-        .shards
-        .iter()
-        .filter(|shard| spec.partition.takes(shard.index) && !writer.was_committed(&shard.id));
-    (todo.cloned().map(Arc::new).collect(), expected.collect())
+    };
+    listing.shards.iter().map(shard).collect()
+}
+
+/// The shards of this worker's partition that are not committed, and the number of pictures in
+/// those that are.
+fn shards_to_do(listing: Listing, spec: &JobSpec, writer: &RunWriter) -> (Vec<Arc<Shard>>, u64) {
+    let ours = listing.shards.into_iter().filter(|shard| spec.partition.takes(shard.index));
+    let (done, to_do) = ours.partition::<Vec<_>, _>(|shard| writer.was_committed(&shard.id));
+    let resumed = done.iter().map(|shard| shard.entries.len() as u64).sum();
+    (to_do.into_iter().map(Arc::new).collect(), resumed)
 }

@@ -15,7 +15,6 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
-use percent_encoding::percent_decode_str;
 
 use crate::error::{StoreAction, TableError};
 
@@ -50,23 +49,25 @@ pub struct OutputStore {
 }
 
 impl OutputStore {
-    /// Opens the folder at `uri` (a path or `file://`), which must exist.
-    pub fn open(uri: &str) -> Result<OutputStore, TableError> {
-        let folder = local_folder(uri)?;
+    /// Opens a folder, which must exist.
+    pub fn open(folder: impl AsRef<std::path::Path>) -> Result<OutputStore, TableError> {
+        let folder = folder.as_ref().to_path_buf();
+        let uri = folder.display().to_string();
         let inner = LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|e| failed(uri, StoreAction::Open, e.into()))?
+            .map_err(|e| failed(&uri, StoreAction::Open, e.into()))?
             .with_fsync(true);
-        Ok(OutputStore { inner: Arc::new(inner), folder, uri: uri.to_string() })
+        Ok(OutputStore { inner: Arc::new(inner), folder, uri })
     }
 
-    /// Opens the folder at `uri`, made if it does not exist.
-    pub fn create(uri: &str) -> Result<OutputStore, TableError> {
-        let folder = local_folder(uri)?;
-        std::fs::create_dir_all(folder).map_err(|e| failed(uri, StoreAction::Open, e.into()))?;
-        OutputStore::open(uri)
+    /// Opens a folder, made if it does not exist.
+    pub fn create(folder: impl AsRef<std::path::Path>) -> Result<OutputStore, TableError> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder)
+            .map_err(|e| failed(&folder.display().to_string(), StoreAction::Open, e.into()))?;
+        OutputStore::open(folder)
     }
 
-    /// The URI as it was given.
+    /// The folder, for messages.
     pub fn uri(&self) -> &str {
         &self.uri
     }
@@ -198,17 +199,6 @@ impl OutputStore {
     }
 }
 
-/// The folder that `uri` names.
-fn local_folder(uri: &str) -> Result<PathBuf, TableError> {
-    let unsupported = || TableError::UnsupportedUri { uri: uri.to_string() };
-    if let Some(path) = uri.strip_prefix("file://") {
-        let path = path.strip_prefix("localhost").unwrap_or(path);
-        let path = percent_decode_str(path).decode_utf8().map_err(|_| unsupported())?;
-        return if path.starts_with('/') { Ok(path.as_ref().into()) } else { Err(unsupported()) };
-    }
-    if uri.contains("://") || uri.is_empty() { Err(unsupported()) } else { Ok(uri.into()) }
-}
-
 /// Whether the store made this file on the way to another: `name#1`.
 fn is_staged(path: &std::path::Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
@@ -334,13 +324,5 @@ mod tests {
         for name in ["maps/s/old", "maps/s/old#x", "maps/s/new#1", "notes#1"] {
             assert!(folder.path().join(name).exists(), "{name}");
         }
-    }
-
-    #[test]
-    fn uris_of_other_stores_are_refused() {
-        for uri in ["s3://bucket/prefix", "file://host/x", ""] {
-            assert!(matches!(OutputStore::open(uri), Err(TableError::UnsupportedUri { .. })));
-        }
-        assert_eq!(local_folder("file:///a%20b").unwrap(), PathBuf::from("/a b"));
     }
 }

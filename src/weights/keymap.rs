@@ -29,12 +29,11 @@ const UNCHANGED: [&str; 4] =
 
 /// Substitutions inside the towers. Ordinary blocks store `in_proj_weight`, blocks that ran dual
 /// once store the same numbers as `qkv.weight`: both layouts are read.
-const TOWER_PARTS: [(&str, &str); 5] = [
+const TOWER_PARTS: [(&str, &str); 4] = [
     ("transformer.resblocks.", "blocks."),
     (".attn.in_proj_", ".attn.in_proj."),
     (".attn.qkv.", ".attn.in_proj."),
     (".attn.proj.", ".attn.out_proj."),
-    (".attn.out_proj.", ".attn.out_proj."),
 ];
 
 /// The parameter of [`Filo`](crate::model::filo::Filo) that `name` of a FiLo checkpoint fills.

@@ -17,8 +17,8 @@ use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
 
 use crate::error::WeightsError;
 
-/// The key under which the published FiLo files keep their tensors.
-const FILO_KEY: &str = "filo";
+/// The keys under which the published files keep their tensors: FiLo's, and the detector's.
+const TOP_LEVEL_KEYS: [&str; 2] = ["filo", "model"];
 
 /// A file of named tensors; the numbers are read when a network asks for them.
 pub struct Checkpoint {
@@ -125,8 +125,12 @@ fn safetensors(path: &Path) -> Result<BTreeMap<String, TensorSnapshot>, WeightsE
 
 fn pytorch(path: &Path) -> Result<BTreeMap<String, TensorSnapshot>, WeightsError> {
     let broken = |what: String| WeightsError::Broken { path: path.into(), what };
-    let reader = PytorchReader::with_top_level_key(path, FILO_KEY)
-        .or_else(|_| PytorchReader::new(path))
-        .map_err(|error| broken(error.to_string()))?;
+    let nested = TOP_LEVEL_KEYS.iter().find_map(|key| {
+        PytorchReader::with_top_level_key(path, key).ok().filter(|r| !r.is_empty())
+    });
+    let reader = match nested {
+        Some(reader) => reader,
+        None => PytorchReader::new(path).map_err(|error| broken(error.to_string()))?,
+    };
     Ok(reader.into_tensors().into_iter().collect())
 }

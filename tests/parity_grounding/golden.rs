@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::module::ParamId;
-use burn::store::{KeyRemapper, ModuleSnapshot, PyTorchToBurnAdapter, TensorSnapshot};
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 use filo::device::{Backend as B, cpu};
-use filo::model::grounding::keys::{RENAMES, is_unused};
 use filo::model::grounding::{GroundingConfig, GroundingDino, ImageBatch, TextBatch};
+use filo::weights::Checkpoint;
+use filo::weights::load::load_grounding;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -108,36 +107,16 @@ impl Setup {
         let text = std::fs::read_to_string(dir.join("config.json")).expect("config.json");
         let golden: GoldenSet = serde_json::from_str(&text).expect("config and cases");
         golden.config.validate().expect("the golden configuration is valid");
-        let weights = Tensors::open(&dir.join(format!("{name}.safetensors")));
-        let net = load(&golden.config, weights);
+        let weights = dir.join(format!("{name}.safetensors"));
+        let checkpoint = Checkpoint::open(&weights).expect("golden weights");
+        let (net, report) = load_grounding(&checkpoint, &golden.config, &cpu()).expect("they fit");
+        assert!(report.unexpected.is_empty(), "{:?}", report.unexpected);
         Setup { dir, golden, net }
     }
 
     pub fn tensors(&self, case: &Case) -> Tensors {
         Tensors::open(&self.dir.join(&case.file))
     }
-}
-
-/// Fills a network and insists that every parameter is filled and every tensor used or known to
-/// be superfluous.
-fn load(config: &GroundingConfig, weights: Tensors) -> GroundingDino<B> {
-    let snapshots = weights
-        .0
-        .into_iter()
-        .filter(|(name, _)| !is_unused(name))
-        .map(|(name, data)| {
-            let path = name.split('.').map(str::to_string).collect();
-            TensorSnapshot::from_data(data, path, vec![], ParamId::new())
-        })
-        .collect();
-    let (snapshots, _) =
-        KeyRemapper::from_patterns(RENAMES.to_vec()).expect("patterns").remap(snapshots);
-    let mut net = config.init::<B>(&cpu());
-    let result = net.apply(snapshots, None, Some(Box::new(PyTorchToBurnAdapter)), false);
-    assert!(result.errors.is_empty(), "{:?}", result.errors);
-    assert!(result.missing.is_empty(), "missing: {:?}", result.missing);
-    assert!(result.unused.is_empty(), "unused: {:?}", result.unused);
-    net
 }
 
 /// Compares stages with the tensors of one case, in the order of the computation.

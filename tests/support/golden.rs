@@ -29,6 +29,7 @@ impl Golden {
                 Dtype::F32 => chunks(bytes).map(|b| f64::from(f32::from_le_bytes(b))).collect(),
                 Dtype::F64 => chunks(bytes).map(f64::from_le_bytes).collect(),
                 Dtype::I32 => chunks(bytes).map(|b| f64::from(i32::from_le_bytes(b))).collect(),
+                Dtype::F16 => chunks(bytes).map(|b| half::f16::from_le_bytes(b).into()).collect(),
                 other => panic!("golden tensors are not {other:?}"),
             }
         };

@@ -98,19 +98,16 @@ impl AnomalyMapper {
     fn blur(&self, map: &[f32]) -> Vec<f32> {
         let size = self.size;
         let [edge, centre] = self.taps;
-        let mirror = |i: usize, up: bool| match (i, up) {
-            (0, false) => 1.min(size - 1),
-            (i, true) if i + 1 == size => size.saturating_sub(2),
-            (i, false) => i - 1,
-            (i, true) => i + 1,
-        };
+        let last = size - 1;
+        let before = |i: usize| if i == 0 { 1.min(last) } else { i - 1 };
+        let after = |i: usize| if i == last { last.saturating_sub(1) } else { i + 1 };
         let mut out = vec![0.0f32; map.len()];
         out.par_chunks_mut(size).enumerate().for_each(|(y, row)| {
             let line = |y: usize| &map[y * size..(y + 1) * size];
-            let (above, here, below) = (line(mirror(y, false)), line(y), line(mirror(y, true)));
+            let (above, here, below) = (line(before(y)), line(y), line(after(y)));
             let column = |x: usize| edge * (above[x] + below[x]) + centre * here[x];
             for (x, pixel) in row.iter_mut().enumerate() {
-                let sides = column(mirror(x, false)) + column(mirror(x, true));
+                let sides = column(before(x)) + column(after(x));
                 *pixel = edge * sides + centre * column(x);
             }
         });

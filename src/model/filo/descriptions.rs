@@ -10,7 +10,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::position::Position;
+use super::prompt_tree::PromptTree;
 use crate::error::ModelError;
+use crate::model::clip::tokenizer::ClipTokenizer;
 use crate::model::grounding::caption::{CaptionWords, Spelling};
 
 /// The published lists for MVTec AD and VisA.
@@ -55,6 +57,22 @@ impl CategoryPrompts {
             .iter()
             .flat_map(|state| positions.iter().map(move |position| text(state, position)))
             .collect()
+    }
+}
+
+impl CategoryPrompts {
+    /// All normal prompts and the abnormal ones at `positions`, as one tree of tokens.
+    pub fn tree(
+        &self,
+        tokenizer: &ClipTokenizer,
+        n_ctx: usize,
+        positions: &[Position],
+    ) -> PromptTree {
+        let encode = |texts: Vec<String>| {
+            texts.iter().map(|text| tokenizer.encode(text)).collect::<Vec<_>>()
+        };
+        let normal = encode(self.normal_texts(n_ctx));
+        PromptTree::new(n_ctx, &normal, &encode(self.abnormal_texts(n_ctx, positions)))
     }
 }
 
