@@ -202,6 +202,8 @@ pub enum ModelError {
         "the built-in {what} cannot be read ({reason}): this program is damaged, install it again"
     )]
     Embedded { what: &'static str, reason: String },
+    #[error("category {category:?}: the prompt {text:?} has no room in 77 tokens: shorten it")]
+    Prompt { category: String, text: String },
     #[error("category {category:?}: {reason}")]
     Caption { category: String, reason: String },
     #[error("{path}: no known ending: name a file of descriptions .json or .toml, by what it holds", path = path.display())]

@@ -80,16 +80,8 @@ impl Setup {
     /// Prompts of a category as the published code would build them, for some positions or all.
     fn prompts(&self, category: &str, positions: &[Position]) -> PreparedPrompts<B> {
         let prompts = self.descriptions.prompts(category);
-        let encode = |texts: Vec<String>| {
-            texts.iter().map(|text| self.tokenizer.encode(text)).collect::<Vec<_>>()
-        };
-        let n_ctx = self.config.n_ctx;
-        let tree = PromptTree::new(
-            n_ctx,
-            &encode(prompts.normal_texts(n_ctx)),
-            &encode(prompts.abnormal_texts(n_ctx, positions)),
-        );
-        PreparedPrompts::new(&tree, START_ID, &self.scorer.text_encoder)
+        let trees = prompts.trees(&self.tokenizer, self.config.n_ctx, positions);
+        PreparedPrompts::new(&trees, START_ID, &self.scorer.text_encoder)
     }
 }
 
@@ -268,6 +260,34 @@ fn the_prompt_tree_equals_padded_sequences() {
     let plain = values(scorer.text_encoder.encode_sequences(sequences, &ends));
     let expected = plain.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
     Parity::new("bottle").stage("text_raw_abnormal", &values(tree.abnormal), &expected, 1e-5);
+}
+
+#[test]
+fn so_many_prompts_that_they_need_several_trees_are_encoded_alike() {
+    let setup = Setup::load();
+    let scorer = &setup.scorer;
+    let details = (0..60).map(|n| format!("\"worn tooth {n}\"")).collect::<Vec<_>>().join(",");
+    let text = format!("{{\"gearbox\": [{details}]}}");
+    let descriptions = setup.descriptions.clone().with_file("words.json".as_ref(), &text).unwrap();
+    let prompts = descriptions.prompts("gearbox");
+    let n_ctx = setup.config.n_ctx;
+    let trees = prompts.trees(&setup.tokenizer, n_ctx, &Position::ALL);
+    assert!(trees.len() > 1);
+    let encode = |texts: Vec<String>| {
+        texts.iter().map(|text| setup.tokenizer.encode(text)).collect::<Vec<_>>()
+    };
+    let abnormal = encode(prompts.abnormal_texts(n_ctx, &Position::ALL));
+    let one = PromptTree::new(n_ctx, &encode(prompts.normal_texts(n_ctx)), &abnormal);
+    let encoding = scorer.encode_images(setup.image("img_a"), AdapterUse::Applied);
+    let features = |trees: &[PromptTree]| {
+        let prepared = PreparedPrompts::new(trees, START_ID, &scorer.text_encoder);
+        scorer.encode_prompts(&encoding.features, &prepared)
+    };
+    let (split, whole) = (features(&trees), features(&[one]));
+    let expected = values(whole.abnormal).into_iter().map(f64::from).collect::<Vec<_>>();
+    Parity::new("gearbox").stage("abnormal", &values(split.abnormal), &expected, 1e-5);
+    let expected = values(whole.normal).into_iter().map(f64::from).collect::<Vec<_>>();
+    Parity::new("gearbox").stage("normal", &values(split.normal), &expected, 1e-5);
 }
 
 #[test]

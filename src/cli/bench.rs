@@ -12,9 +12,13 @@ use crate::error::Error;
 use crate::model::clip::text::TextEncoder;
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
 use crate::model::config::FiloConfig;
+use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::Descriptions;
 use crate::model::filo::position::Position;
+use crate::model::filo::prompt_tree::PromptTree;
 use crate::model::filo::prompts::PreparedPrompts;
+use crate::model::filo::{AdapterUse, Filo, ImageEncoding};
+use crate::pipeline::localise::floats;
 
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
@@ -40,9 +44,11 @@ enum BenchStage {
     /// The text tower over one picture's prompts: tree against padded sequences.
     #[default]
     Text,
+    /// Everything that one picture costs, without the detector.
+    Picture,
 }
 
-/// One way to encode the prompts.
+/// One row of the table.
 struct Measured {
     name: &'static str,
     tokens: usize,
@@ -51,36 +57,98 @@ struct Measured {
 
 impl BenchArgs {
     pub fn run(self) -> Result<u8, Error> {
-        let rows = match self.stage {
-            BenchStage::Text => self.text()?,
+        let (stage, rows) = match self.stage {
+            BenchStage::Text => ("text", self.text()?),
+            BenchStage::Picture => ("picture", self.picture()?),
         };
-        let slowest = rows[0].seconds;
+        let first = rows[0].seconds;
         if self.json {
             let rows = rows.iter().map(|row| {
                 serde_json::json!({
-                    "way": row.name,
-                    "tokens": row.tokens,
-                    "seconds": row.seconds,
-                    "times_faster": slowest / row.seconds,
+                    "name": row.name, "tokens": row.tokens, "seconds": row.seconds,
                 })
             });
-            let document = serde_json::json!({
-                "stage": "text", "category": self.category, "ways": rows.collect::<Vec<_>>(),
-            });
+            let rows = rows.collect::<Vec<_>>();
+            let category = &self.category;
+            let document =
+                serde_json::json!({ "stage": stage, "category": category, "rows": rows });
             say(format_args!("{document:#}"))?;
             return Ok(0);
         }
         say(format_args!(
-            "| text tower, {}, one picture | tokens | seconds | ratio |",
+            "| {stage}, {}, one picture | tokens | seconds | ratio |",
             self.category
         ))?;
         say("|---|---|---|---|")?;
         for row in &rows {
-            let ratio = slowest / row.seconds;
-            let Measured { name, tokens, seconds } = row;
-            say(format_args!("| {name} | {tokens} | {seconds:.2} | {ratio:.1}× |"))?;
+            let ratio = first / row.seconds;
+            say(format_args!(
+                "| {} | {} | {:.2} | {ratio:.1}× |",
+                row.name, row.tokens, row.seconds
+            ))?;
         }
         Ok(0)
+    }
+
+    /// The whole picture, then its parts.
+    fn picture(&self) -> Result<Vec<Measured>, Error> {
+        let config = FiloConfig::published();
+        let device = cpu();
+        let scorer = Filo::<Backend>::new(&config, &device).into_scorer();
+        let texts = Descriptions::built_in()?.prompts(&self.category);
+        let trees = texts.trees(&ClipTokenizer::embedded()?, config.n_ctx, &Position::ALL);
+        let prompts = PreparedPrompts::new(&trees, START_ID, &scorer.text_encoder);
+        let nodes = trees.iter().map(PromptTree::len).sum();
+        let side = config.vision.image_size;
+        let noise = Distribution::Normal(0.0, 1.0);
+        let image = Tensor::<Backend, 4>::random([1, 3, side, side], noise, &device);
+        let mapper = AnomalyMapper::new(config.vision.grid(), side);
+
+        let encode = || scorer.encode_images(image.clone(), AdapterUse::Applied);
+        let encoding = encode();
+        let score = |encoding: &ImageEncoding<Backend>| {
+            floats(scorer.score(encoding, &prompts).similarities)
+        };
+        let similarities = score(&encoding);
+        let patches = 1 + config.vision.grid() * config.vision.grid();
+        let row = |name, tokens, seconds| Measured { name, tokens, seconds };
+        Ok(vec![
+            row(
+                "all",
+                patches,
+                fastest(self.repeat, || {
+                    mapper.map(&score(&encode()));
+                }),
+            ),
+            row(
+                "image tower",
+                patches,
+                fastest(self.repeat, || {
+                    floats(encode().features);
+                }),
+            ),
+            row(
+                "map heads",
+                patches,
+                fastest(self.repeat, || {
+                    scorer.decode(&encoding.tokens).into_iter().for_each(|head| drop(floats(head)));
+                }),
+            ),
+            row(
+                "text tower, all positions",
+                nodes,
+                fastest(self.repeat, || {
+                    floats(scorer.encode_prompts(&encoding.features, &prompts).abnormal);
+                }),
+            ),
+            row(
+                "map",
+                patches,
+                fastest(self.repeat, || {
+                    mapper.map(&similarities);
+                }),
+            ),
+        ])
     }
 
     /// The published way first, then ours.
@@ -107,12 +175,12 @@ impl BenchArgs {
             ("tree, one position", &[Position::Center]),
         ];
         for (name, positions) in trees {
-            let tree = texts.tree(&tokenizer, n_ctx, positions);
-            let prepared = PreparedPrompts::new(&tree, START_ID, &encoder);
+            let trees = texts.trees(&tokenizer, n_ctx, positions);
+            let prepared = PreparedPrompts::new(&trees, START_ID, &encoder);
             let context = random([1, n_ctx, config.text.width], &device);
             rows.push(Measured {
                 name,
-                tokens: tree.len(),
+                tokens: trees.iter().map(PromptTree::len).sum(),
                 seconds: fastest(self.repeat, || {
                     let features = prepared.encode(&encoder, context.clone(), context.clone());
                     // Asking for the numbers ends work that a device may have put off.

@@ -14,7 +14,7 @@ use super::networks::Networks;
 use crate::device::{Backend, Device};
 use crate::error::{Failure, FailureCode, ModelError, Stage};
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
-use crate::model::filo::descriptions::Descriptions;
+use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::model::filo::position::Position;
 use crate::model::filo::prompts::PreparedPrompts;
 use crate::model::filo::{AdapterUse, ImageEncoding};
@@ -64,17 +64,23 @@ impl Inferencer {
     /// category that cannot be scored stops the run before it starts.
     ///
     /// # Errors
-    /// If the detector cannot read the caption; names the category.
-    pub fn read_captions<'a>(
+    /// If a prompt or the detector's caption is too long; names the category.
+    pub fn read_words<'a>(
         &mut self,
         categories: impl IntoIterator<Item = &'a Category>,
     ) -> Result<(), ModelError> {
-        let Localiser::GroundingDino(detector) = &mut self.networks.localiser else {
-            return Ok(());
-        };
-        categories
-            .into_iter()
-            .try_for_each(|category| detector.read_caption(category, &self.descriptions))
+        for category in categories {
+            let prompts = self.descriptions.prompts(category.as_str());
+            if prompts.source == DescriptionSource::File
+                && let Some(text) = prompts.too_long(&self.tokenizer, self.networks.config.n_ctx)
+            {
+                return Err(ModelError::Prompt { category: category.to_string(), text });
+            }
+            if let Localiser::GroundingDino(detector) = &mut self.networks.localiser {
+                detector.read_caption(category, &self.descriptions)?;
+            }
+        }
+        Ok(())
     }
 
     /// Every picture of `batch` comes back on one of the two sides.
@@ -213,8 +219,8 @@ impl Inferencer {
         let prepare = || {
             let positions = position.as_ref().map_or(&Position::ALL[..], std::slice::from_ref);
             let texts = self.descriptions.prompts(category.as_str());
-            let tree = texts.tree(&self.tokenizer, self.networks.config.n_ctx, positions);
-            PreparedPrompts::new(&tree, START_ID, &self.networks.scorer.text_encoder)
+            let trees = texts.trees(&self.tokenizer, self.networks.config.n_ctx, positions);
+            PreparedPrompts::new(&trees, START_ID, &self.networks.scorer.text_encoder)
         };
         current.prompts.entry(position).or_insert_with(prepare).clone()
     }

@@ -78,7 +78,7 @@ impl Run {
         let identity = identity(spec, &listing, &networks.fingerprint)?;
         let model_id = networks.fingerprint[..16].to_string();
         let mut infer = Inferencer::new(networks, descriptions, device)?;
-        infer.read_captions(listing.categories.keys())?;
+        infer.read_words(listing.categories.keys())?;
 
         let store = OutputStore::create(spec.output.path())?;
         let writer = RunWriter::open(store, identity)?;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::position::Position;
 use super::prompt_tree::PromptTree;
 use crate::error::ModelError;
-use crate::model::clip::tokenizer::ClipTokenizer;
+use crate::model::clip::tokenizer::{CONTEXT_LENGTH, ClipTokenizer};
 use crate::model::grounding::caption::{CaptionWords, Spelling};
 
 /// The published lists for MVTec AD and VisA.
@@ -61,20 +61,35 @@ impl CategoryPrompts {
 }
 
 impl CategoryPrompts {
-    /// All normal prompts and the abnormal ones at `positions`, as one tree of tokens.
-    pub fn tree(
+    /// All normal prompts and the abnormal ones at `positions` as trees of tokens: one for every
+    /// published category, more where there are so many prompts that the attention between all
+    /// nodes of one tree would cost more than repeating the contexts. The first has the normal
+    /// prompts.
+    pub fn trees(
         &self,
         tokenizer: &ClipTokenizer,
         n_ctx: usize,
         positions: &[Position],
-    ) -> PromptTree {
+    ) -> Vec<PromptTree> {
         let encode = |texts: Vec<String>| {
             texts.iter().map(|text| tokenizer.encode(text)).collect::<Vec<_>>()
         };
         let normal = encode(self.normal_texts(n_ctx));
-        PromptTree::new(n_ctx, &normal, &encode(self.abnormal_texts(n_ctx, positions)))
+        let abnormal = encode(self.abnormal_texts(n_ctx, positions));
+        let tree = |(i, part)| PromptTree::new(n_ctx, if i == 0 { &normal } else { &[] }, part);
+        abnormal.chunks(MAX_PROMPTS_OF_A_TREE).enumerate().map(tree).collect()
+    }
+
+    /// The first text that the tokenizer would have to cut, so that its position would be lost.
+    pub fn too_long(&self, tokenizer: &ClipTokenizer, n_ctx: usize) -> Option<String> {
+        let mut texts = self.abnormal_texts(n_ctx, &Position::ALL).into_iter();
+        let text = texts.find(|text| tokenizer.encode(text).len() >= CONTEXT_LENGTH)?;
+        Some(text.trim_start_matches("X ").to_string())
     }
 }
+
+/// About 1 000 nodes.
+const MAX_PROMPTS_OF_A_TREE: usize = 270;
 
 /// One token each, to be replaced by the learned context.
 fn placeholders(n_ctx: usize) -> String {

@@ -47,15 +47,20 @@ impl<B: Backend> PromptLearner<B> {
     }
 }
 
-/// A category's prompts, ready on a device: words embedded, tree laid out. Made once per category
+/// A category's prompts, ready on a device: words embedded, trees laid out. Made once per category
 /// and choice of positions, used for every picture.
 #[derive(Debug, Clone)]
 pub struct PreparedPrompts<B: Backend> {
     /// `[1, 1, text width]`.
     start: Tensor<B, 3>,
+    trees: Vec<PreparedTree<B>>,
+}
+
+#[derive(Debug, Clone)]
+struct PreparedTree<B: Backend> {
     /// Nodes behind the contexts, `[1, nodes, text width]`.
     words: Tensor<B, 3>,
-    tree: TreeTensors<B>,
+    layout: TreeTensors<B>,
     n_normal: usize,
     n_abnormal: usize,
 }
@@ -68,19 +73,17 @@ pub struct PromptFeatures<B: Backend> {
     pub abnormal: Tensor<B, 3>,
 }
 
-impl<B: Backend> PreparedPrompts<B> {
-    /// Embeds the words of `tree`. `start_id` is the tokenizer's start token.
-    pub fn new(tree: &PromptTree, start_id: u32, encoder: &TextEncoder<B>) -> Self {
+impl<B: Backend> PreparedTree<B> {
+    fn new(tree: &PromptTree, encoder: &TextEncoder<B>) -> Self {
         let device = encoder.token_embedding.weight.device();
         let nodes = tree.len();
         let ints = |values: Vec<i64>| {
             let length = values.len();
             Tensor::<B, 1, Int>::from_data(TensorData::new(values, [length]), &device)
         };
-        PreparedPrompts {
-            start: encoder.embed(&[start_id]),
+        PreparedTree {
             words: encoder.embed(tree.token_ids()),
-            tree: TreeTensors {
+            layout: TreeTensors {
                 depths: ints(tree.depths().iter().map(|&depth| depth as i64).collect()),
                 hidden: Tensor::<B, 4, Bool>::from_data(
                     TensorData::new(tree.hidden(), [1, 1, nodes, nodes]),
@@ -90,6 +93,17 @@ impl<B: Backend> PreparedPrompts<B> {
             },
             n_normal: tree.prompts(PromptKind::Normal),
             n_abnormal: tree.prompts(PromptKind::Abnormal),
+        }
+    }
+}
+
+impl<B: Backend> PreparedPrompts<B> {
+    /// Embeds the words of `trees`, of which the first has the normal prompts. `start_id` is the
+    /// tokenizer's start token.
+    pub fn new(trees: &[PromptTree], start_id: u32, encoder: &TextEncoder<B>) -> Self {
+        PreparedPrompts {
+            start: encoder.embed(&[start_id]),
+            trees: trees.iter().map(|tree| PreparedTree::new(tree, encoder)).collect(),
         }
     }
 
@@ -106,14 +120,16 @@ impl<B: Backend> PreparedPrompts<B> {
             let nodes = x.dims()[1];
             x.clone().expand([batch, nodes, width])
         };
-        let embeddings = Tensor::cat(
-            vec![for_all(&self.start), normal_context, abnormal_context, for_all(&self.words)],
-            1,
-        );
-        let features = encoder.encode_tree(embeddings, &self.tree);
-        PromptFeatures {
-            normal: features.clone().narrow(1, 0, self.n_normal),
-            abnormal: features.narrow(1, self.n_normal, self.n_abnormal),
+        let contexts = Tensor::cat(vec![for_all(&self.start), normal_context, abnormal_context], 1);
+        let (mut normal, mut abnormal) = (Vec::new(), Vec::new());
+        for tree in &self.trees {
+            let embeddings = Tensor::cat(vec![contexts.clone(), for_all(&tree.words)], 1);
+            let features = encoder.encode_tree(embeddings, &tree.layout);
+            if tree.n_normal > 0 {
+                normal.push(features.clone().narrow(1, 0, tree.n_normal));
+            }
+            abnormal.push(features.narrow(1, tree.n_normal, tree.n_abnormal));
         }
+        PromptFeatures { normal: Tensor::cat(normal, 1), abnormal: Tensor::cat(abnormal, 1) }
     }
 }
