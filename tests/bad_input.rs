@@ -146,6 +146,19 @@ fn a_mask_that_is_no_picture_is_corrupt() {
 }
 
 #[test]
+fn a_pipe_in_place_of_a_mask_or_picture_is_not_waited_for() {
+    let rows = labelled(|folder| {
+        for name in ["in/nut/ground_truth/crack/001_mask.png", "in/nut/test/crack/002.png"] {
+            let made = Command::new("mkfifo").arg(folder.path(name)).status().unwrap();
+            assert!(made.success());
+        }
+        folder.mask("in/nut/ground_truth/crack/002_mask.png", 40, 30);
+    });
+    let failures = rows.failures.iter().map(|row| (row.stage.as_str(), row.code.as_str()));
+    assert_eq!(failures.collect::<Vec<_>>(), [("mask", "unreadable"), ("list", "unreadable")]);
+}
+
+#[test]
 fn two_pictures_that_claim_one_mask_are_both_refused() {
     let rows = labelled(|folder| {
         folder.picture("in/nut/test/crack/001.jpg", 40, 30);

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::say::say;
 use crate::device::{Backend, Device, cpu};
-use crate::error::Error;
+use crate::error::{Error, ModelError};
 use crate::model::clip::text::TextEncoder;
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
 use crate::model::config::FiloConfig;
@@ -18,7 +18,9 @@ use crate::model::filo::position::Position;
 use crate::model::filo::prompt_tree::PromptTree;
 use crate::model::filo::prompts::PreparedPrompts;
 use crate::model::filo::{AdapterUse, Filo, ImageEncoding};
-use crate::pipeline::localise::floats;
+use crate::model::grounding::caption::CaptionTokenizer;
+use crate::model::grounding::{GroundingConfig, ImageBatch, TextBatch};
+use crate::pipeline::localise::{DETECTOR_SIDE, floats};
 
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
@@ -46,6 +48,8 @@ enum BenchStage {
     Text,
     /// Everything that one picture costs, without the detector.
     Picture,
+    /// The detector: one picture, and two of different shape in one padded batch.
+    Detector,
 }
 
 /// One row of the table.
@@ -60,6 +64,7 @@ impl BenchArgs {
         let (stage, rows) = match self.stage {
             BenchStage::Text => ("text", self.text()?),
             BenchStage::Picture => ("picture", self.picture()?),
+            BenchStage::Detector => ("detector", self.detector()?),
         };
         let first = rows[0].seconds;
         if self.json {
@@ -149,6 +154,32 @@ impl BenchArgs {
                 }),
             ),
         ])
+    }
+
+    fn detector(&self) -> Result<Vec<Measured>, Error> {
+        let config = GroundingConfig::swin_t_ogc();
+        let device = cpu();
+        let net = config.init::<Backend>(&device);
+        let words = Descriptions::built_in()?.caption_words(&self.category);
+        let tokens = CaptionTokenizer::embedded()?.encode(&words.caption(), config.max_text_len);
+        let text = TextBatch::new(&[&tokens], &config, &device).map_err(|error| {
+            ModelError::Caption { category: self.category.clone(), reason: error.to_string() }
+        })?;
+        let caption = net.encode_caption(text);
+        let noise = |width| {
+            let shape = [3, DETECTOR_SIDE.shorter, width];
+            Tensor::<Backend, 3>::random(shape, Distribution::Normal(0.0, 1.0), &device)
+        };
+        let square = DETECTOR_SIDE.shorter;
+        let batches = [("518×518", vec![square]), ("518×700 and 518×518", vec![700, square])];
+        let rows = batches.into_iter().filter_map(|(name, widths)| {
+            let batch = ImageBatch::new(widths.into_iter().map(noise).collect())?;
+            let seconds = fastest(self.repeat, || {
+                floats(net.forward(batch.clone(), &caption).boxes);
+            });
+            Some(Measured { name, tokens: tokens.len(), seconds })
+        });
+        Ok(rows.collect())
     }
 
     /// The published way first, then ours.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::job;
 use crate::pipeline::Progress;
@@ -57,7 +57,8 @@ fn counts(progress: &Progress) -> (u64, u64) {
 fn draw(total: u64, progress: &Progress, done: &AtomicBool) {
     let target = ProgressDrawTarget::stderr();
     let bar = ProgressBar::with_draw_target(Some(total), target);
-    let style = "{bar:24} {pos}/{len} images · {per_sec} · ETA {eta} · {msg}";
+    // The message is cut to what a narrow terminal leaves: a line that wraps cannot be redrawn.
+    let style = "{bar:16} {pos}/{len} {wide_msg}";
     if bar.is_hidden() {
         return log(total, progress, done);
     }
@@ -65,7 +66,8 @@ fn draw(total: u64, progress: &Progress, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
         let (scored, failed) = counts(progress);
         bar.set_position(scored + failed);
-        bar.set_message(format!("{failed} failed"));
+        let (rate, eta) = (bar.per_sec(), HumanDuration(bar.eta()));
+        bar.set_message(format!("{rate:.1} images/s · ETA {eta} · {failed} failed"));
         thread::park_timeout(REDRAW);
     }
     bar.finish_and_clear();

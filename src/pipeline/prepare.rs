@@ -156,6 +156,11 @@ fn read(path: &Path, limits: DecodeLimits) -> Result<Vec<u8>, Failure> {
         let what = format!("{}: {error}: check the file and its permissions", path.display());
         Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
     };
+    // A pipe would be waited for without end.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        let what = format!("{}: not a regular file: replace it by one", path.display());
+        return Err(Failure::new(Stage::Fetch, FailureCode::Unreadable, what));
+    }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -1,0 +1,92 @@
+//! Trouble with a single picture: where it happened, a stable code, and a line for a person. It
+//! never travels as an error through the pipeline; it ends as a row of the `failures` table.
+
+/// Why one picture has no score. The text form is a promise: dashboards filter on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailureCode {
+    /// The file could not be read (permissions, vanished, I/O error).
+    Unreadable,
+    /// The file has no bytes.
+    EmptyFile,
+    /// The bytes are no picture format we know, whatever the name says.
+    UnknownFormat,
+    /// The format is known, the content is broken or cut off.
+    CorruptImage,
+    /// More pixels than the limit (decompression bomb).
+    TooLarge,
+    /// The file name is not UTF-8, so no table could name it.
+    NonUtf8Name,
+    /// The layout promises a mask for this picture and there is none.
+    MaskMissing,
+    /// The mask file cannot be decoded.
+    MaskCorrupt,
+    /// The mask has another size than its picture.
+    MaskSizeMismatch,
+    /// Several pictures claim the same name where names pair pictures with masks or rows.
+    DuplicateName,
+    /// The network returned NaN or infinity.
+    NonFinite,
+    /// The pipeline broke while it held this picture.
+    Internal,
+}
+
+impl FailureCode {
+    /// The stable text form, as written to the `failures` table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FailureCode::Unreadable => "unreadable",
+            FailureCode::EmptyFile => "empty_file",
+            FailureCode::UnknownFormat => "unknown_format",
+            FailureCode::CorruptImage => "corrupt_image",
+            FailureCode::TooLarge => "too_large",
+            FailureCode::NonUtf8Name => "non_utf8_name",
+            FailureCode::MaskMissing => "mask_missing",
+            FailureCode::MaskCorrupt => "mask_corrupt",
+            FailureCode::MaskSizeMismatch => "mask_size_mismatch",
+            FailureCode::DuplicateName => "duplicate_name",
+            FailureCode::NonFinite => "non_finite",
+            FailureCode::Internal => "internal",
+        }
+    }
+}
+
+/// Where in the pipeline a picture was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    List,
+    Fetch,
+    Decode,
+    Mask,
+    Infer,
+    Finish,
+}
+
+impl Stage {
+    /// The text form, as written to the `failures` table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::List => "list",
+            Stage::Fetch => "fetch",
+            Stage::Decode => "decode",
+            Stage::Mask => "mask",
+            Stage::Infer => "infer",
+            Stage::Finish => "finish",
+        }
+    }
+}
+
+/// One picture that could not be scored: the future row of `failures`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub stage: Stage,
+    pub code: FailureCode,
+    /// One line for a person: what was wrong and what to do.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure at `stage` with `code`; `message` is one line for a person.
+    pub fn new(stage: Stage, code: FailureCode, message: impl Into<String>) -> Self {
+        Failure { stage, code, message: message.into() }
+    }
+}
