@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/weights_small: a FiLo checkpoint of a few kilobytes with random numbers.
+"""Writes tests/golden/weights_small: a FiLo checkpoint of some kilobytes with random numbers.
 
 It has the key layout of the published files as they are after a first forward pass: everything
 below the key `filo`, `in_proj` names in ordinary blocks and `qkv` names in blocks that ran dual,
@@ -166,8 +166,13 @@ def main():
     torch.manual_seed(20_240_501)
     own, twice = checkpoint()
     torch.save({"filo": own | twice}, folder / "small.pth")
-    stored = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in own.items()}
-    save_file(stored, folder / "small.safetensors")
+    save_file({name: t.clone() for name, t in own.items()}, folder / "small.safetensors")
+    # A view with steps of its own: the numbers of a transposed and cut matrix, not of its storage.
+    strided = torch.arange(20.0).reshape(4, 5).t()[1:4]
+    torch.save({"strided": strided, "half": strided.half()}, folder / "strided.pth")
+    # The outer names of the detector's public file; one tensor is enough to see them read.
+    detector = {"module.feat_map.weight": torch.arange(6.0).reshape(2, 3)}
+    torch.save({"model": detector}, folder / "detector.pth")
     positions = resized(own["clip_model.visual.positional_embedding"], 5)
     save_file({"positions_5x5": positions.contiguous()}, folder / "expected.safetensors")
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")

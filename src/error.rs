@@ -140,6 +140,8 @@ pub enum WeightsError {
     NotOneFile { path: PathBuf, found: usize },
     #[error("{path}: cannot be read ({source}): check the file and its permissions", path = path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path}: is in PyTorch's format from before version 1.6: load it and save it again with a current torch", path = path.display())]
+    OldFormat { path: PathBuf },
     #[error("{path}: is neither safetensors nor a PyTorch archive: pass a FiLo checkpoint", path = path.display())]
     UnknownFormat { path: PathBuf },
     #[error("{path}: broken archive ({what}): copy or download it again", path = path.display())]

@@ -14,6 +14,7 @@ use filo::model::config::FiloConfig;
 use filo::model::filo::Filo;
 use filo::weights::Checkpoint;
 use filo::weights::config::config_of;
+use filo::weights::keymap::{Key, grounding_key};
 use filo::weights::load::{LoadReport, load_filo};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use support::golden::{Golden, golden_dir};
@@ -219,17 +220,9 @@ fn what_a_file_is_shows_in_its_bytes_not_in_its_name() {
 
 #[test]
 fn a_pickle_that_calls_anything_but_tensors_is_refused_and_not_executed() {
-    let folder = TempDir::new().unwrap();
-    let bare = folder.path().join("bare.pth");
-    let command = "echo executed > executed_by_a_pickle";
-    let text = [b"X".as_slice(), &(command.len() as u32).to_le_bytes(), command.as_bytes()];
-    let call = [b"\x80\x02cposix\nsystem\n".as_slice(), &text.concat(), b"\x85R."].concat();
-    std::fs::write(&bare, call).unwrap();
-    for path in [small("os_system.pth"), bare] {
-        let Err(error) = Checkpoint::open(&path) else { panic!("{path:?} is accepted") };
-        assert!(matches!(error, WeightsError::Broken { .. }), "{error}");
-        assert!(error.to_string().contains("posix.system"), "{error}");
-    }
+    let Err(error) = Checkpoint::open(&small("os_system.pth")) else { panic!("it is accepted") };
+    assert!(matches!(error, WeightsError::Broken { .. }), "{error}");
+    assert!(error.to_string().contains("posix.system"), "{error}");
     assert!(!Path::new("executed_by_a_pickle").exists());
 }
 
@@ -263,4 +256,47 @@ fn a_damaged_file_never_panics() {
             let _ = load(&path).map(|(filo, _)| parameters(&filo).len());
         }
     }
+}
+
+#[test]
+fn the_outer_names_of_the_detectors_public_file_are_taken_off() {
+    let checkpoint = Checkpoint::open(&small("detector.pth")).unwrap();
+    let names = checkpoint.tensors().keys().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(names, ["module.feat_map.weight"]);
+    assert_eq!(grounding_key(names[0]), Key::Parameter("feat_map.weight".to_string()));
+}
+
+#[test]
+fn a_view_with_steps_of_its_own_gives_its_numbers_not_those_of_its_storage() {
+    let checkpoint = Checkpoint::open(&small("strided.pth")).unwrap();
+    // arange(20) as 4 × 5, transposed, rows 1 to 3.
+    let expected = [1., 6., 11., 16., 2., 7., 12., 17., 3., 8., 13., 18.];
+    for name in ["strided", "half"] {
+        assert_eq!(checkpoint.shape(name), Some(vec![3, 4]));
+        let numbers = checkpoint.tensors()[name].to_data().unwrap().convert::<f32>();
+        assert_eq!(numbers.to_vec::<f32>().unwrap(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_numbers_is_found_by_the_checksum() {
+    let bytes = std::fs::read(small("strided.pth")).unwrap();
+    // 7.0, which stands in the f32 storage only.
+    let at = bytes.windows(4).position(|window| window == 7.0f32.to_le_bytes()).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[at] ^= 1;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("damaged.pth");
+    std::fs::write(&path, damaged).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let error = checkpoint.tensors()["strided"].to_data().unwrap_err().to_string();
+    assert!(error.to_lowercase().contains("checksum"), "{error}");
+}
+
+#[test]
+fn the_format_from_before_version_1_6_is_refused_with_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("old.pth");
+    std::fs::write(&path, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.").unwrap();
+    assert!(matches!(Checkpoint::open(&path), Err(WeightsError::OldFormat { .. })));
 }

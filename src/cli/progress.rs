@@ -87,13 +87,16 @@ fn log(total: u64, progress: &Progress, done: &AtomicBool) {
         let seconds = started.elapsed().as_secs_f64();
         let per_second = finished as f64 / seconds;
         let left = total.saturating_sub(finished) as f64;
-        let eta_s = if finished == 0 { f64::INFINITY } else { left / per_second };
+        let eta_s = match finished {
+            0 => "unknown".to_string(),
+            _ => format!("{:.0}", left / per_second),
+        };
         tracing::info!(
             scored,
             failed,
             total,
             images_per_s = format!("{per_second:.2}"),
-            eta_s = format!("{eta_s:.0}"),
+            eta_s,
             "scoring"
         );
     }

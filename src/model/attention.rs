@@ -22,7 +22,7 @@ const MAX_SCORES: usize = 32 << 20;
 /// `softmax(q·kᵀ/√head_width)·v`. `hidden` `[1, 1, queries, keys]` is true where a query must not
 /// see a key; every query must see at least one.
 ///
-/// A batch is cut so that its scores fit [`MAX_SCORES`]: more would be most of the memory of a run
+/// A batch is cut so that its scores fit `MAX_SCORES`: more would be most of the memory of a run
 /// and gain nothing, since products of different pictures share no operand.
 pub fn attend<B: Backend>(
     q: Tensor<B, 4>,

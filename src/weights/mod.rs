@@ -5,20 +5,18 @@
 pub mod config;
 pub mod keymap;
 pub mod load;
+mod pickle;
 pub mod positions;
+mod pytorch;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use burn_store::pytorch::PytorchReader;
 use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
 
 use crate::error::WeightsError;
-
-/// The keys under which the published files keep their tensors: FiLo's, and the detector's.
-const TOP_LEVEL_KEYS: [&str; 2] = ["filo", "model"];
 
 /// A file of named tensors; the numbers are read when a network asks for them.
 pub struct Checkpoint {
@@ -36,7 +34,8 @@ impl Checkpoint {
         let path = the_file(path)?;
         let tensors = match Format::of(&path)? {
             Format::Safetensors => safetensors(&path)?,
-            Format::Pytorch => pytorch(&path)?,
+            Format::Pytorch => pytorch::read(&path)
+                .map_err(|what| WeightsError::Broken { path: path.clone(), what })?,
         };
         Ok(Checkpoint { path, tensors })
     }
@@ -72,7 +71,7 @@ impl Checkpoint {
 /// Kinds of files that are read.
 enum Format {
     Safetensors,
-    /// A zip archive or a bare pickle, as `torch.save` writes them.
+    /// A zip archive, as `torch.save` writes it since version 1.6.
     Pytorch,
 }
 
@@ -83,7 +82,8 @@ impl Format {
             .and_then(|mut file| file.read(&mut start))
             .map_err(|source| WeightsError::Unreadable { path: path.into(), source })?;
         match &start[..read] {
-            [b'P', b'K', ..] | [0x80, ..] => Ok(Format::Pytorch),
+            [b'P', b'K', ..] => Ok(Format::Pytorch),
+            [0x80, ..] => Err(WeightsError::OldFormat { path: path.into() }),
             [_, _, _, _, _, _, 0, 0, b'{'] => Ok(Format::Safetensors),
             _ => Err(WeightsError::UnknownFormat { path: path.into() }),
         }
@@ -121,16 +121,4 @@ fn safetensors(path: &Path) -> Result<BTreeMap<String, TensorSnapshot>, WeightsE
         Ok(tensors) => Ok(tensors.clone()),
         Err(error) => Err(WeightsError::Broken { path: path.into(), what: error.to_string() }),
     }
-}
-
-fn pytorch(path: &Path) -> Result<BTreeMap<String, TensorSnapshot>, WeightsError> {
-    let broken = |what: String| WeightsError::Broken { path: path.into(), what };
-    let nested = TOP_LEVEL_KEYS.iter().find_map(|key| {
-        PytorchReader::with_top_level_key(path, key).ok().filter(|r| !r.is_empty())
-    });
-    let reader = match nested {
-        Some(reader) => reader,
-        None => PytorchReader::new(path).map_err(|error| broken(error.to_string()))?,
-    };
-    Ok(reader.into_tensors().into_iter().collect())
 }

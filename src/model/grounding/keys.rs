@@ -43,7 +43,7 @@ pub fn is_unused(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::store::KeyRemapper;
+    use burn_store::KeyRemapper;
 
     fn rename(name: &str) -> String {
         let remapper = KeyRemapper::from_patterns(RENAMES.to_vec()).unwrap();
