@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use burn::tensor::{Tensor, TensorData};
 use filo::device::{Backend as B, cpu};
 use filo::model::clip::tokenizer::{ClipTokenizer, START_ID};
@@ -58,7 +60,9 @@ impl Setup {
         let config = read_config(&config_file).expect("the golden config is ours");
         let text = std::fs::read_to_string(config_file).expect("it was just read");
         let cases: Cases = serde_json::from_str(&text).expect("the golden config lists cases");
-        let checkpoint = Checkpoint::open(&dir.join("filo_tiny.safetensors")).expect("weights");
+        let weights = ["filo_tiny.safetensors", "filo_tiny.pth"].map(|name| dir.join(name));
+        let weights = weights.iter().find(|path| path.exists()).expect("a weights file");
+        let checkpoint = Checkpoint::open(weights).expect("weights");
         let (filo, report) = load_filo(&checkpoint, &config, &cpu()).expect("weights fit");
         assert!(report.unexpected.is_empty(), "{:?}", report.unexpected);
         Setup {
@@ -69,6 +73,11 @@ impl Setup {
             vision: Golden::open(&dir.join("vision.safetensors")),
             cases: cases.cases,
         }
+    }
+
+    /// Pictures of the cases, each once.
+    fn images(&self) -> BTreeSet<&str> {
+        self.cases.iter().map(|case| case.image.as_str()).collect()
     }
 
     fn image(&self, name: &str) -> Tensor<B, 4> {
@@ -90,13 +99,16 @@ fn the_image_tower_agrees_block_by_block() {
     let setup = Setup::load();
     let golden = &setup.vision;
     let encoder = &setup.scorer.image_encoder;
-    let mut parity = Parity::new("img_a");
-    let mut x = encoder.embed(setup.image("img_a"));
-    parity.stage("ln_pre", &values(x.clone()), golden.get("img_a.vis.ln_pre"), TOLERANCE);
+    let traced = |image: &&str| golden.has(&format!("{image}.vis.ln_pre"));
+    let image = setup.images().into_iter().find(traced).expect("one picture is traced");
+    let mut parity = Parity::new(image);
+    let mut x = encoder.embed(setup.image(image));
+    let name = format!("{image}.vis.ln_pre");
+    parity.stage(&name, &values(x.clone()), golden.get(&name), TOLERANCE);
     let first_dual = setup.config.first_dual_block_index;
     let mut value_value = None;
     for (i, block) in encoder.blocks.iter().enumerate() {
-        let name = format!("img_a.vis.block{i:02}");
+        let name = format!("{image}.vis.block{i:02}");
         if i < first_dual {
             x = block.forward(x, None);
             parity.stage(&name, &values(x.clone()), golden.get(&name), TOLERANCE);
@@ -117,7 +129,7 @@ fn the_image_tower_agrees_block_by_block() {
 #[test]
 fn captured_tokens_and_class_features_agree() {
     let setup = Setup::load();
-    for image in ["img_a", "img_b"] {
+    for image in setup.images() {
         let golden = &setup.vision;
         let mut parity = Parity::new(image);
         let tokens = setup.scorer.image_encoder.forward(setup.image(image));
@@ -218,8 +230,9 @@ fn check_case(setup: &Setup, case: &Case) {
 #[test]
 fn a_batch_gives_what_single_pictures_give() {
     let setup = Setup::load();
-    let prompts = setup.prompts("bottle", &Position::ALL);
-    let names = ["img_a", "img_b", "img_b", "img_a", "img_b", "img_a", "img_a", "img_b"];
+    let prompts = setup.prompts(&setup.cases[0].cls_name, &Position::ALL);
+    let images = setup.images();
+    let names = images.iter().copied().cycle().take(8).collect::<Vec<_>>();
     let score = |images: Tensor<B, 4>| {
         let encoding = setup.scorer.encode_images(images, AdapterUse::Applied);
         let output = setup.scorer.score(&encoding, &prompts);
@@ -243,10 +256,11 @@ fn the_prompt_tree_equals_padded_sequences() {
     let setup = Setup::load();
     let scorer = &setup.scorer;
     let n_ctx = setup.config.n_ctx;
-    let encoding = scorer.encode_images(setup.image("img_a"), AdapterUse::Applied);
-    let tree = scorer.encode_prompts(&encoding.features, &setup.prompts("bottle", &Position::ALL));
+    let Case { image, cls_name, .. } = &setup.cases[0];
+    let encoding = scorer.encode_images(setup.image(image), AdapterUse::Applied);
+    let tree = scorer.encode_prompts(&encoding.features, &setup.prompts(cls_name, &Position::ALL));
 
-    let prompts = setup.descriptions.prompts("bottle");
+    let prompts = setup.descriptions.prompts(cls_name);
     let context = scorer.abnormal_prompt_learner.context(encoding.features.clone());
     let texts = prompts.abnormal_texts(n_ctx, &Position::ALL);
     let sequences = texts.iter().map(|text| {
@@ -259,7 +273,7 @@ fn the_prompt_tree_equals_padded_sequences() {
     let ends = texts.iter().map(|text| setup.tokenizer.encode(text).len() - 1).collect::<Vec<_>>();
     let plain = values(scorer.text_encoder.encode_sequences(sequences, &ends));
     let expected = plain.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
-    Parity::new("bottle").stage("text_raw_abnormal", &values(tree.abnormal), &expected, 1e-5);
+    Parity::new(cls_name).stage("text_raw_abnormal", &values(tree.abnormal), &expected, 1e-5);
 }
 
 #[test]
@@ -278,7 +292,8 @@ fn so_many_prompts_that_they_need_several_trees_are_encoded_alike() {
     };
     let abnormal = encode(prompts.abnormal_texts(n_ctx, &Position::ALL));
     let one = PromptTree::new(n_ctx, &encode(prompts.normal_texts(n_ctx)), &abnormal);
-    let encoding = scorer.encode_images(setup.image("img_a"), AdapterUse::Applied);
+    let image = setup.image(&setup.cases[0].image);
+    let encoding = scorer.encode_images(image, AdapterUse::Applied);
     let features = |trees: &[PromptTree]| {
         let prepared = PreparedPrompts::new(trees, START_ID, &scorer.text_encoder);
         scorer.encode_prompts(&encoding.features, &prepared)
@@ -292,16 +307,18 @@ fn so_many_prompts_that_they_need_several_trees_are_encoded_alike() {
 
 #[test]
 fn image_positions_are_resized_like_the_published_code_does() {
-    check_resize("pos_embed_resize.safetensors", "native_6x6", "resized_9x9");
-    check_resize("pos_embed_resize_24_to_37.safetensors", "native_24x24", "resized_37x37");
+    check_resize("pos_embed_resize.safetensors");
+    check_resize("pos_embed_resize_24_to_37.safetensors");
 }
 
-fn check_resize(file: &str, native: &str, resized: &str) {
+fn check_resize(file: &str) {
     let path = golden_dir().join("clip_tiny").join(file);
     if !path.exists() {
         return;
     }
     let golden = Golden::open(&path);
+    let native = golden.name_starting_with("native_");
+    let resized = golden.name_starting_with("resized_");
     let [rows, width] = golden.shape(native)[..] else { panic!("positions are a matrix") };
     let side = |rows: usize| (rows - 1).isqrt();
     let (from, to) = (side(rows), side(golden.shape(resized)[0]));
