@@ -10,6 +10,8 @@ at an offset, and the token table is in half precision.
     small.safetensors    the same without what stands there twice
     config.json          belongs to both
     expected.safetensors image positions resized to a grid of 5 × 5 by PyTorch
+    strided.pth          views whose numbers do not lie one behind the other
+    detector.pth         one tensor under the outer names of the detector's public file
     os_system.pth        a pickle that would run a shell command if it were executed
 
 Needs torch and safetensors: make_small_pth.py [FOLDER]

@@ -24,17 +24,6 @@ impl Mask {
         (values.len() == size.area()).then_some(Mask { size, values })
     }
 
-    /// The pixels at which `scores` (row by row) are above `threshold`; `None` unless there are
-    /// height × width of them.
-    pub fn from_scores(size: Size, scores: &[f32], threshold: f32) -> Option<Self> {
-        Mask::new(size, scores.iter().map(|score| u8::from(*score > threshold)).collect())
-    }
-
-    /// A mask without defect.
-    pub fn empty(size: Size) -> Self {
-        Mask { size, values: vec![0; size.area()] }
-    }
-
     /// For makers of masks inside this folder: `values` are 0 or 1, height × width of them.
     pub(super) fn from_flags(size: Size, values: Vec<u8>) -> Self {
         debug_assert_eq!(values.len(), size.area());

@@ -51,16 +51,6 @@ impl Partition {
         (index < count).then_some(Partition { index, count })
     }
 
-    /// This worker's number, from 0.
-    pub fn index(self) -> usize {
-        self.index
-    }
-
-    /// How many workers there are, from 1.
-    pub fn count(self) -> usize {
-        self.count
-    }
-
     /// Whether this worker takes the shard with that index.
     pub fn takes(self, shard_index: usize) -> bool {
         shard_index % self.count == self.index

@@ -61,8 +61,11 @@ impl Run {
         let device = device::device(spec.device, spec.precision)?;
         let networks = Networks::open(spec, &device)?;
         let mut descriptions = Descriptions::built_in()?;
+        let mut descriptions_id = "built-in".to_string();
         if let Some(file) = &spec.descriptions {
-            descriptions = descriptions.with_file(file, &read_text(file)?)?;
+            let text = read_text(file)?;
+            descriptions_id = blake3::hash(text.as_bytes()).to_hex().to_string();
+            descriptions = descriptions.with_file(file, &text)?;
         }
         warn_of_unknown_categories(&listing, &descriptions);
 
@@ -75,7 +78,7 @@ impl Run {
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
         };
-        let identity = identity(spec, &listing, &networks.fingerprint)?;
+        let identity = identity(spec, &listing, &networks.fingerprint, &descriptions_id);
         let model_id = networks.fingerprint[..16].to_string();
         let mut infer = Inferencer::new(networks, descriptions, device)?;
         infer.read_words(listing.categories.keys())?;
@@ -162,11 +165,7 @@ fn warn_of_unknown_categories(listing: &Listing, descriptions: &Descriptions) {
 }
 
 /// What makes this run this run. Who does the work, and how much at a time, does not.
-fn identity(spec: &JobSpec, listing: &Listing, weights: &str) -> Result<RunIdentity, Error> {
-    let descriptions = match &spec.descriptions {
-        Some(file) => blake3::hash(read_text(file)?.as_bytes()).to_hex().to_string(),
-        None => "built-in".to_string(),
-    };
+fn identity(spec: &JobSpec, listing: &Listing, weights: &str, descriptions: &str) -> RunIdentity {
     let mut listed = blake3::Hasher::new();
     listing.shards.iter().for_each(|shard| {
         listed.update(shard.id.as_bytes());
@@ -189,7 +188,7 @@ fn identity(spec: &JobSpec, listing: &Listing, weights: &str) -> Result<RunIdent
         "preprocess": spec.preprocess,
     });
     let run_date = spec.run_date.unwrap_or_else(RunDate::today).date();
-    Ok(RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value })
+    RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value }
 }
 
 /// 16 hex digits over everything in the identity. The input's place is left out: the same

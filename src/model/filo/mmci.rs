@@ -62,16 +62,6 @@ impl<B: Backend> Mmci<B> {
         }
     }
 
-    /// One head as it is written in the paper: `grid` `[batch, width, side, side]` → the sum of
-    /// six convolutions `[batch, embed_dim, side, side]`.
-    pub fn head(&self, index: usize, grid: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.shapes()
-            .map(|convs| convs[index].forward(grid.clone()))
-            .into_iter()
-            .reduce(|sum, part| sum + part)
-            .expect("there are six shapes")
-    }
-
     fn shapes(&self) -> [&Vec<Conv2d<B>>; 6] {
         [&self.fc_11, &self.fc_33, &self.fc_55, &self.fc_77, &self.fc_15, &self.fc_51]
     }

@@ -37,11 +37,6 @@ impl Position {
         Position::BottomRight,
     ];
 
-    /// Place in [`Position::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
     /// Its words in a prompt and in the `scores` table.
     pub fn as_str(self) -> &'static str {
         match self {
