@@ -152,6 +152,30 @@ pub enum WeightsError {
     BadConfig { path: PathBuf, what: String },
     #[error("{path}: does not fit its configuration: missing [{missing}]; wrong [{wrong}]: pass the config.json that belongs to it", path = path.display(), missing = missing.join(", "), wrong = wrong.join("; "))]
     Mismatch { path: PathBuf, missing: Vec<String>, wrong: Vec<String> },
+    #[error("{path}: holds no weights that are known (its tensors begin with {examples}): pass a checkpoint of FiLo, CLIP or Grounding DINO", path = path.display(), examples = examples.join(", "))]
+    Unrecognised { path: PathBuf, examples: Vec<String> },
+    #[error("{second}: is {kind} as {first} is already: give one file of each kind", first = first.display(), second = second.display())]
+    TwoOfAKind { kind: &'static str, first: PathBuf, second: PathBuf },
+    #[error("none of {paths} holds FiLo's own heads (decoder_linear, decoder_cov): add FiLo's checkpoint with --from", paths = list_paths(paths))]
+    NoFilo { paths: Vec<PathBuf> },
+    #[error("{path}: is no new or empty folder: choose another --to", path = path.display())]
+    Occupied { path: PathBuf },
+    #[error("{path}: cannot be written ({source}): free space or choose another --to", path = path.display())]
+    Unwritable { path: PathBuf, source: std::io::Error },
+    #[error("tensor {name}: {what}: copy or download its file again")]
+    BrokenTensor { name: String, what: String },
+    #[error("{path}: holds no bundle.json: pass the --to of filo weights convert", path = path.display())]
+    NotABundle { path: PathBuf },
+    #[error("{path}: is a bundle of another version (format {found}, this program knows {known}): convert the checkpoints again", path = path.display())]
+    OtherBundle { path: PathBuf, found: u32, known: u32 },
+    #[error("{path}: broken bundle ({what}): copy it again, or convert the checkpoints again", path = path.display())]
+    BrokenBundle { path: PathBuf, what: String },
+    #[error("{path}: {problems} things are wrong with this bundle, see above: copy it again, or convert the checkpoints again", path = path.display())]
+    NotSound { path: PathBuf, problems: usize },
+}
+
+fn list_paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What was being done to the output when it failed.

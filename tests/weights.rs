@@ -14,8 +14,9 @@ use filo::model::config::FiloConfig;
 use filo::model::filo::Filo;
 use filo::weights::Checkpoint;
 use filo::weights::config::config_of;
-use filo::weights::keymap::{Key, grounding_key};
-use filo::weights::load::{LoadReport, load_filo};
+use filo::weights::keymap::{Key, Kind, Part};
+use filo::weights::load::load_filo;
+use filo::weights::mapping::LoadReport;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use support::golden::{Golden, golden_dir};
 use tempfile::TempDir;
@@ -160,7 +161,7 @@ fn tensors_without_a_place_are_reported_and_do_no_harm() {
     });
     let (filo, mut report) = load(&path).unwrap();
     report.unexpected.sort();
-    assert_eq!(report.unexpected, ["head.weight", "image_encoder.extra"]);
+    assert_eq!(report.unexpected, ["clip_model.visual.extra", "head.weight"]);
     let (plain, _) = load(&small("small.safetensors")).unwrap();
     assert!(parameters(&filo) == parameters(&plain));
 }
@@ -191,7 +192,7 @@ fn positions_that_are_no_square_grid_are_not_guessed_at() {
         positions.bytes.truncate(9 * 8 * 4);
     });
     let Err(WeightsError::Mismatch { wrong, .. }) = load(&path) else { panic!("it loads") };
-    assert!(wrong[0].contains("image_encoder.positional_embedding"), "{wrong:?}");
+    assert!(wrong[0].contains("visual.positional_embedding"), "{wrong:?}");
 }
 
 #[test]
@@ -263,7 +264,8 @@ fn the_outer_names_of_the_detectors_public_file_are_taken_off() {
     let checkpoint = Checkpoint::open(&small("detector.pth")).unwrap();
     let names = checkpoint.tensors().keys().map(String::as_str).collect::<Vec<_>>();
     assert_eq!(names, ["module.feat_map.weight"]);
-    assert_eq!(grounding_key(names[0]), Key::Parameter("feat_map.weight".to_string()));
+    let (path, part) = ("feat_map.weight".to_string(), Part::Whole);
+    assert_eq!(Kind::GroundingDino.key(names[0]), Key::Parameter { path, part });
 }
 
 #[test]

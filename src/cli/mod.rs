@@ -11,6 +11,7 @@ mod schema;
 mod score;
 mod signals;
 mod table;
+mod weights;
 
 use std::io::IsTerminal;
 
@@ -43,6 +44,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure one stage at the published size.
     Bench(bench::BenchArgs),
+    /// Convert, inspect and verify weights.
+    Weights(weights::WeightsArgs),
     /// Write the schemas of all tables and of the job file.
     Schema(schema::SchemaArgs),
     /// What this machine offers, and what `--device auto` chooses.
@@ -73,6 +76,7 @@ impl Cli {
             Command::Metrics(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Bench(args) => args.run(),
+            Command::Weights(args) => args.run(),
             Command::Schema(args) => args.run(),
             Command::Devices => pages::devices(),
             Command::Completions(args) => args.run(),

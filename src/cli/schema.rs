@@ -1,4 +1,5 @@
-//! `filo schema`: one JSON file per table and one JSON Schema for job files.
+//! `filo schema`: one JSON file per table, and JSON Schemas for job files and for documents
+//! that the program prints or writes.
 
 use std::path::PathBuf;
 
@@ -9,6 +10,8 @@ use super::say::say;
 use crate::error::Error;
 use crate::job::RawJobSpec;
 use crate::tables::{Stored, Table};
+use crate::weights::bundle::Manifest;
+use crate::weights::inspect::Inspection;
 
 #[derive(Debug, Clone, Args)]
 pub struct SchemaArgs {
@@ -39,6 +42,10 @@ fn documents() -> Vec<(String, Value)> {
         Table::ALL.map(|table| (format!("{}.json", table.as_str()), table_schema(table))).to_vec();
     let job = schemars::schema_for!(RawJobSpec);
     documents.push(("job.schema.json".to_string(), job.to_value()));
+    let bundle = schemars::schema_for!(Manifest);
+    documents.push(("bundle.schema.json".to_string(), bundle.to_value()));
+    let inspection = schemars::schema_for!(Inspection);
+    documents.push(("weights-inspect.schema.json".to_string(), inspection.to_value()));
     documents
 }
 

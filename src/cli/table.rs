@@ -27,11 +27,17 @@ pub fn text(rows: &[CategoryMetrics]) -> String {
         }));
         lines.push(line);
     }
-    let columns = lines[0].len();
+    aligned(&lines)
+}
+
+/// Lines of cells, the first column left-aligned, the others right-aligned. All lines have as many
+/// cells as the first.
+pub fn aligned(lines: &[Vec<String>]) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
     let width = |c: usize| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0);
     let widths = (0..columns).map(width).collect::<Vec<_>>();
     let mut out = String::new();
-    for line in &lines {
+    for line in lines {
         for (c, (cell, width)) in line.iter().zip(&widths).enumerate() {
             let padding = " ".repeat(width - cell.chars().count());
             let gap = if c == 0 { "" } else { "  " };

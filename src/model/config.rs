@@ -2,6 +2,7 @@
 //! published ViT-L/14-336 at 518 px are values of one type; no network file holds a literal.
 //! The JSON form is the `config.json` that lies beside a weights file; unknown keys are ignored.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::clip::tokenizer::{CONTEXT_LENGTH, END_ID};
@@ -13,7 +14,7 @@ const MAX_BLOCKS: usize = 256;
 const MAX_GRID: usize = 512;
 
 /// Image tower: a ViT whose last blocks also carry a value-value stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VisionConfig {
     /// Side of the square input, pixels. A multiple of `patch_size`.
     pub image_size: usize,
@@ -48,7 +49,7 @@ impl VisionConfig {
 }
 
 /// Text tower: a causal transformer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TextConfig {
     /// Longest prompt, tokens, start and end token included.
     pub context_length: usize,
@@ -63,7 +64,7 @@ pub struct TextConfig {
 }
 
 /// The activation inside the MLPs of both towers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x·Φ(x)`: what the published release runs at 518 px, although its backbone was trained
@@ -75,7 +76,7 @@ pub enum Activation {
 }
 
 /// FiLo without its detector.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FiloConfig {
     pub vision: VisionConfig,
     pub text: TextConfig,

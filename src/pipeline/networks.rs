@@ -1,5 +1,5 @@
 //! The networks of a run, filled from the weights that its spec names. In: a job spec. Out: FiLo
-//! ready to score, the detector if there is one, and one fingerprint over all that decides numbers.
+//! ready to score, the detector if there is one, and one id over all that decides numbers.
 
 use super::localise::{Detector, Localiser};
 use crate::device::{Backend, Device};
@@ -9,8 +9,10 @@ use crate::model::config::FiloConfig;
 use crate::model::filo::FiloScorer;
 use crate::model::grounding::phrases::DetectionThresholds;
 use crate::weights::Checkpoint;
+use crate::weights::bundle::Bundle;
 use crate::weights::config::{config_of, grounding_config_of};
-use crate::weights::load::{LoadReport, load_filo, load_grounding};
+use crate::weights::load::{bundled_filo, bundled_grounding, load_filo, load_grounding};
+use crate::weights::mapping::LoadReport;
 
 /// What scores pictures.
 pub struct Networks {
@@ -18,7 +20,7 @@ pub struct Networks {
     pub scorer: FiloScorer<Backend>,
     pub localiser: Localiser,
     /// blake3 over weights and configurations, hexadecimal.
-    pub fingerprint: String,
+    pub model_id: String,
 }
 
 impl Networks {
@@ -29,25 +31,44 @@ impl Networks {
     /// that there is none of.
     pub fn open(spec: &JobSpec, device: &Device) -> Result<Self, Error> {
         let detector = opened_detector(spec)?;
-        let checkpoint = Checkpoint::open(spec.weights.path())?;
-        let config = config_of(&checkpoint)?;
-        config.validate_for_tokenizer().map_err(|error| WeightsError::BadConfig {
-            path: checkpoint.path().into(),
-            what: error.what,
-        })?;
-        let mut fingerprint = blake3::Hasher::new();
-        fingerprint.update(checkpoint.fingerprint()?.as_bytes());
-        fingerprint.update(format!("{config:?}").as_bytes());
-        let (filo, report) = load_filo(&checkpoint, &config, device)?;
-        log_report(&checkpoint, &report);
-        let localiser = match &detector {
+        let path = spec.weights.path();
+        let mut id = ModelId::default();
+        let (config, filo, bundle) = if Bundle::is_at(path) {
+            let bundle = Bundle::open(path)?;
+            id.only(bundle.model_id());
+            let filo = bundled_filo(&bundle, device)?;
+            (bundle.manifest().filo.clone(), filo, Some(bundle))
+        } else {
+            let checkpoint = Checkpoint::open(path)?;
+            let config = config_of(&checkpoint)?;
+            id.add(&checkpoint.fingerprint()?, &config);
+            let (filo, report) = load_filo(&checkpoint, &config, device)?;
+            log_report(&checkpoint, &report);
+            (config, filo, None)
+        };
+        config
+            .validate_for_tokenizer()
+            .map_err(|error| WeightsError::BadConfig { path: path.into(), what: error.what })?;
+        let detector = match (detector, &bundle) {
+            (Some(checkpoint), _) => {
+                let config = grounding_config_of(&checkpoint)?;
+                id.add(&checkpoint.fingerprint()?, &config);
+                let (net, report) = load_grounding(&checkpoint, &config, device)?;
+                log_report(&checkpoint, &report);
+                Some((config, net))
+            }
+            (None, Some(bundle)) if spec.grounding != GroundingChoice::Off => {
+                let config = bundle.manifest().grounding.clone();
+                config.zip(bundled_grounding(bundle, device)?)
+            }
+            _ => None,
+        };
+        let localiser = match detector {
+            None if spec.grounding == GroundingChoice::On => {
+                return Err(DeviceError::NoDetector.into());
+            }
             None => Localiser::None,
-            Some(checkpoint) => {
-                let config = grounding_config_of(checkpoint)?;
-                fingerprint.update(checkpoint.fingerprint()?.as_bytes());
-                fingerprint.update(format!("{config:?}").as_bytes());
-                let (net, report) = load_grounding(checkpoint, &config, device)?;
-                log_report(checkpoint, &report);
+            Some((config, net)) => {
                 let thresholds = DetectionThresholds {
                     probability: spec.box_threshold.get() as f32,
                     ..DetectionThresholds::default()
@@ -56,12 +77,7 @@ impl Networks {
                 Localiser::GroundingDino(Box::new(detector))
             }
         };
-        Ok(Networks {
-            config,
-            scorer: filo.into_scorer(),
-            localiser,
-            fingerprint: fingerprint.finalize().to_hex().to_string(),
-        })
+        Ok(Networks { config, scorer: filo.into_scorer(), localiser, model_id: id.text() })
     }
 
     /// Whether boxes are searched.
@@ -70,12 +86,44 @@ impl Networks {
     }
 }
 
-/// The detector's checkpoint, if this run has a detector.
+/// The detector's own checkpoint, if the run names one and wants it.
 fn opened_detector(spec: &JobSpec) -> Result<Option<Checkpoint>, Error> {
     match (spec.grounding, &spec.grounding_weights) {
-        (GroundingChoice::Off, _) | (GroundingChoice::Auto, None) => Ok(None),
-        (GroundingChoice::On, None) => Err(DeviceError::NoDetector.into()),
+        (GroundingChoice::On, None) if !Bundle::is_at(spec.weights.path()) => {
+            Err(DeviceError::NoDetector.into())
+        }
+        (GroundingChoice::Off, _) | (_, None) => Ok(None),
         (_, Some(weights)) => Ok(Some(Checkpoint::open(weights.path())?)),
+    }
+}
+
+/// What decides numbers, as one text. A bundle alone has an id already and keeps it.
+#[derive(Default)]
+struct ModelId {
+    bundle: Option<String>,
+    others: Option<blake3::Hasher>,
+}
+
+impl ModelId {
+    fn only(&mut self, bundle: String) {
+        self.bundle = Some(bundle);
+    }
+
+    fn add(&mut self, weights: &str, config: &impl std::fmt::Debug) {
+        let hasher = self.others.get_or_insert_default();
+        hasher.update(weights.as_bytes());
+        hasher.update(format!("{config:?}").as_bytes());
+    }
+
+    fn text(self) -> String {
+        match (self.bundle, self.others) {
+            (Some(bundle), None) => bundle,
+            (bundle, others) => {
+                let mut hasher = others.unwrap_or_default();
+                hasher.update(bundle.unwrap_or_default().as_bytes());
+                hasher.finalize().to_hex()[..16].to_string()
+            }
+        }
     }
 }
 

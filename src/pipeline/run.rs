@@ -78,8 +78,8 @@ impl Run {
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
         };
-        let identity = identity(spec, &listing, &networks.fingerprint, &descriptions_id);
-        let model_id = networks.fingerprint[..16].to_string();
+        let identity = identity(spec, &listing, &networks.model_id, &descriptions_id);
+        let model_id = networks.model_id.clone();
         let mut infer = Inferencer::new(networks, descriptions, device)?;
         infer.read_words(listing.categories.keys())?;
 

@@ -1,21 +1,88 @@
-//! Names in checkpoints → names of our parameters. One rule per line, from the layout of the
+//! Names in checkpoints → names of our parameters. One rule per line, from the layouts of the
 //! published files; what no rule knows comes back as unexpected.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::transformers::transformers_key;
 use crate::model::grounding::keys::{RENAMES, is_unused};
 
 /// What a name in a checkpoint stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
-    /// The parameter at this path of the network.
-    Parameter(String),
+    /// The parameter at this path of the network, or a part of it.
+    Parameter { path: String, part: Part },
     /// The same numbers stand under another name, or are never used: left out on purpose.
     Alias,
     /// No rule knows it.
     Unknown,
+}
+
+/// Which part of a parameter a tensor holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// A matrix stored the other way round than the published files store it.
+    Transposed,
+    /// Rows of query (0), key (1) or value (2) of an attention whose three are stored as one.
+    Third(usize),
+}
+
+/// What a checkpoint holds, by the names in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// FiLo, with or without the CLIP it was trained on.
+    Filo,
+    /// CLIP under OpenAI's names: its own archive, and open_clip's files.
+    OpenAiClip,
+    /// CLIP under the names of `transformers`.
+    TransformersClip,
+    /// Grounding DINO under the names of its public file.
+    GroundingDino,
+}
+
+impl Kind {
+    /// What a file with these tensors is, if it is any of what we read.
+    pub fn of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<Kind> {
+        let any = |test: fn(&str) -> bool| names.clone().any(test);
+        if any(|name| name.starts_with("decoder_cov.") || name.starts_with("decoder_linear.")) {
+            Some(Kind::Filo)
+        } else if any(|name| without_wrapper(name) == "visual.conv1.weight") {
+            Some(Kind::OpenAiClip)
+        } else if any(|name| name == "vision_model.embeddings.patch_embedding.weight") {
+            Some(Kind::TransformersClip)
+        } else if any(|name| without_wrapper(name) == "transformer.level_embed") {
+            Some(Kind::GroundingDino)
+        } else {
+            None
+        }
+    }
+
+    /// For tables and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Filo => "FiLo",
+            Kind::OpenAiClip => "CLIP (OpenAI's names)",
+            Kind::TransformersClip => "CLIP (transformers' names)",
+            Kind::GroundingDino => "Grounding DINO",
+        }
+    }
+
+    /// What `name` of such a checkpoint stands for.
+    pub fn key(self, name: &str) -> Key {
+        match self {
+            Kind::Filo => filo_key(name),
+            Kind::OpenAiClip => openai_clip_key(name),
+            Kind::TransformersClip => transformers_key(name),
+            Kind::GroundingDino => grounding_key(name),
+        }
+    }
+}
+
+/// Data-parallel training puts this in front of every name.
+fn without_wrapper(name: &str) -> &str {
+    name.strip_prefix("module.").unwrap_or(name)
 }
 
 /// Prefixes whose tensors repeat others: the prompt side's copy of the text tower, and the last
@@ -36,32 +103,58 @@ const TOWER_PARTS: [(&str, &str); 4] = [
     (".attn.proj.", ".attn.out_proj."),
 ];
 
+/// Numbers about the network in OpenAI's archive, which a configuration says as well.
+const OPENAI_SCALARS: [&str; 4] =
+    ["logit_scale", "input_resolution", "context_length", "vocab_size"];
+
+fn whole(path: impl Into<String>) -> Key {
+    Key::Parameter { path: path.into(), part: Part::Whole }
+}
+
 /// The parameter of [`Filo`](crate::model::filo::Filo) that `name` of a FiLo checkpoint fills.
-pub fn filo_key(name: &str) -> Key {
+fn filo_key(name: &str) -> Key {
     if ALIASES.iter().any(|prefix| name.starts_with(prefix)) {
         return Key::Alias;
     }
     if UNCHANGED.iter().any(|prefix| name.starts_with(prefix)) {
-        return Key::Parameter(name.to_string());
+        return whole(name);
     }
     match name {
-        "adapter.fc.0.weight" => return Key::Parameter("adapter.down.weight".to_string()),
-        "adapter.fc.2.weight" => return Key::Parameter("adapter.up.weight".to_string()),
+        "adapter.fc.0.weight" => return whole("adapter.down.weight"),
+        "adapter.fc.2.weight" => return whole("adapter.up.weight"),
         _ => {}
     }
-    let (tower, rest) = if let Some(rest) = name.strip_prefix("clip_model.visual.") {
-        ("image_encoder", rest)
-    } else if let Some(rest) = name.strip_prefix("clip_model.") {
-        ("text_encoder", rest)
-    } else {
-        return Key::Unknown;
+    name.strip_prefix("clip_model.").map_or(Key::Unknown, clip_key)
+}
+
+/// The parameter that `name` of OpenAI's archive, or of open_clip's files, fills.
+fn openai_clip_key(name: &str) -> Key {
+    let name = without_wrapper(name);
+    // open_clip puts the text tower below `text.` where it is a module of its own.
+    let name = name.strip_prefix("text.").unwrap_or(name);
+    if OPENAI_SCALARS.contains(&name) || name == "attn_mask" { Key::Alias } else { clip_key(name) }
+}
+
+/// The parameter of a tower that `name` of CLIP fills.
+fn clip_key(name: &str) -> Key {
+    const TEXT: [&str; 5] = [
+        "transformer.",
+        "token_embedding.",
+        "positional_embedding",
+        "ln_final.",
+        "text_projection",
+    ];
+    let (tower, rest) = match name.strip_prefix("visual.") {
+        Some(rest) => ("image_encoder", rest),
+        None if TEXT.iter().any(|prefix| name.starts_with(prefix)) => ("text_encoder", name),
+        None => return Key::Unknown,
     };
     let part = TOWER_PARTS.iter().fold(rest.to_string(), |part, (from, to)| part.replace(from, to));
-    Key::Parameter(norm_names(&format!("{tower}.{part}")))
+    whole(norm_names(&format!("{tower}.{part}")))
 }
 
 /// burn calls weight and bias of a norm `gamma` and `beta`.
-fn norm_names(path: &str) -> String {
+pub fn norm_names(path: &str) -> String {
     let is_norm = |module: &str| module.rsplit('.').next().is_some_and(|m| m.starts_with("ln_"));
     match path.rsplit_once('.') {
         Some((module, "weight")) if is_norm(module) => format!("{module}.gamma"),
@@ -72,14 +165,14 @@ fn norm_names(path: &str) -> String {
 
 /// The parameter of [`GroundingDino`](crate::model::grounding::GroundingDino) that `name` of a
 /// detector's checkpoint fills.
-pub fn grounding_key(name: &str) -> Key {
+fn grounding_key(name: &str) -> Key {
     if is_unused(name) {
         return Key::Alias;
     }
     let path = RULES
         .iter()
         .fold(name.to_string(), |name, (from, to)| from.replace_all(&name, *to).into_owned());
-    Key::Parameter(path)
+    whole(path)
 }
 
 static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
@@ -92,25 +185,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_names_of_an_attention_projection_lead_to_one_parameter() {
-        let expected = Key::Parameter("image_encoder.blocks.7.attn.in_proj.weight".into());
+    fn all_names_of_an_attention_projection_lead_to_one_parameter() {
+        let expected = whole("image_encoder.blocks.7.attn.in_proj.weight");
         let dual = "clip_model.visual.transformer.resblocks.7.attn.qkv.weight";
         let plain = "clip_model.visual.transformer.resblocks.7.attn.in_proj_weight";
-        assert_eq!(filo_key(dual), expected);
-        assert_eq!(filo_key(plain), expected);
+        let openai = "visual.transformer.resblocks.7.attn.in_proj_weight";
+        assert_eq!(Kind::Filo.key(dual), expected);
+        assert_eq!(Kind::Filo.key(plain), expected);
+        assert_eq!(Kind::OpenAiClip.key(openai), expected);
     }
 
     #[test]
     fn aliases_are_left_out_and_strangers_are_named() {
-        assert_eq!(filo_key("text_encoder.ln_final.weight"), Key::Alias);
-        assert_eq!(filo_key("clip_model.visual.attn.qkv.bias"), Key::Alias);
-        assert_eq!(filo_key("head.weight"), Key::Unknown);
+        assert_eq!(Kind::Filo.key("text_encoder.ln_final.weight"), Key::Alias);
+        assert_eq!(Kind::Filo.key("clip_model.visual.attn.qkv.bias"), Key::Alias);
+        assert_eq!(Kind::Filo.key("head.weight"), Key::Unknown);
+        assert_eq!(Kind::OpenAiClip.key("input_resolution"), Key::Alias);
+        assert_eq!(Kind::OpenAiClip.key("decoder.weight"), Key::Unknown);
     }
 
     #[test]
     fn every_rule_of_the_detector_compiles() {
         assert_eq!(RULES.len(), RENAMES.len());
-        let expected = Key::Parameter("bert.layers.4.attention.query.weight".into());
-        assert_eq!(grounding_key("bert.encoder.layer.4.attention.self.query.weight"), expected);
+        let expected = whole("bert.layers.4.attention.query.weight");
+        let name = "bert.encoder.layer.4.attention.self.query.weight";
+        assert_eq!(Kind::GroundingDino.key(name), expected);
+    }
+
+    #[test]
+    fn a_file_is_what_its_names_say() {
+        let of = |names: &[&'static str]| Kind::of(names.iter().copied());
+        assert_eq!(of(&["visual.conv1.weight", "decoder_linear.fc.0.bias"]), Some(Kind::Filo));
+        assert_eq!(of(&["module.visual.conv1.weight"]), Some(Kind::OpenAiClip));
+        assert_eq!(of(&["module.transformer.level_embed"]), Some(Kind::GroundingDino));
+        assert_eq!(of(&["conv1.weight"]), None);
     }
 }

@@ -1,48 +1,74 @@
-//! Checkpoints: files of named tensors, from strangers. A [`Checkpoint`] lists what is inside
-//! without reading the numbers; [`load`] fills a network and reports what was used.
-//! Nothing in a file is ever executed: pickles are parsed for tensors and nothing else.
+//! Weights. A [`Checkpoint`] is a file of named tensors from a stranger: it lists what is inside
+//! without reading the numbers, and nothing in it is ever executed. A [`bundle`](bundle::Bundle) is
+//! the form of ours that [`convert`] makes of checkpoints. [`load`] fills a network from either.
 
+pub mod bundle;
 pub mod config;
+pub mod convert;
+pub mod inspect;
 pub mod keymap;
 pub mod load;
+pub mod mapping;
+pub mod parameters;
 mod pickle;
 pub mod positions;
 mod pytorch;
+mod safetensors;
+mod stored;
+mod transformers;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
+use burn_store::TensorSnapshot;
 
+use self::keymap::Kind;
+use self::pickle::Root;
 use crate::error::WeightsError;
 
 /// A file of named tensors; the numbers are read when a network asks for them.
 pub struct Checkpoint {
     path: PathBuf,
+    format: &'static str,
+    kind: Option<Kind>,
     tensors: BTreeMap<String, TensorSnapshot>,
 }
 
 impl Checkpoint {
     /// Opens `path`: a weights file, or a folder that holds exactly one. What a file is, is
-    /// recognised by its first bytes, never by its name.
+    /// recognised by its first bytes, and what is in it by the names there; never by its own name.
     ///
     /// # Errors
     /// If there is no such file, it is of no kind we read, or its index is broken.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let path = the_file(path)?;
-        let tensors = match Format::of(&path)? {
-            Format::Safetensors => safetensors(&path)?,
-            Format::Pytorch => pytorch::read(&path)
-                .map_err(|what| WeightsError::Broken { path: path.clone(), what })?,
+        let broken = |what| WeightsError::Broken { path: path.clone(), what };
+        let (format, tensors) = match Format::of(&path)? {
+            Format::Safetensors => ("safetensors", safetensors::read(&path).map_err(broken)?),
+            Format::Pytorch => match pytorch::read(&path).map_err(broken)? {
+                (Root::Dictionary, tensors) => ("pytorch", tensors),
+                (Root::Module, tensors) => ("torchscript", tensors),
+            },
         };
-        Ok(Checkpoint { path, tensors })
+        let kind = Kind::of(tensors.keys().map(String::as_str));
+        Ok(Checkpoint { path, format, kind, tensors })
     }
 
     /// The file itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// `safetensors`, `pytorch` or `torchscript`.
+    pub fn format(&self) -> &'static str {
+        self.format
+    }
+
+    /// What the file holds, if it is any of what we read.
+    pub fn kind(&self) -> Option<Kind> {
+        self.kind
     }
 
     /// Names and, still unread, numbers.
@@ -60,11 +86,8 @@ impl Checkpoint {
     /// # Errors
     /// If the file cannot be read.
     pub fn fingerprint(&self) -> Result<String, WeightsError> {
-        let unreadable = |source| WeightsError::Unreadable { path: self.path.clone(), source };
-        let mut hasher = blake3::Hasher::new();
-        let mut file = File::open(&self.path).map_err(unreadable)?;
-        hasher.update_reader(&mut file).map_err(unreadable)?;
-        Ok(hasher.finalize().to_hex().to_string())
+        bundle::blake3_of(&self.path)
+            .map_err(|source| WeightsError::Unreadable { path: self.path.clone(), source })
     }
 }
 
@@ -112,13 +135,5 @@ fn the_file(path: &Path) -> Result<PathBuf, WeightsError> {
     match files.as_slice() {
         [file] => Ok(file.clone()),
         _ => Err(WeightsError::NotOneFile { path: path.into(), found: files.len() }),
-    }
-}
-
-fn safetensors(path: &Path) -> Result<BTreeMap<String, TensorSnapshot>, WeightsError> {
-    let mut store = SafetensorsStore::from_file(path);
-    match store.get_all_snapshots() {
-        Ok(tensors) => Ok(tensors.clone()),
-        Err(error) => Err(WeightsError::Broken { path: path.into(), what: error.to_string() }),
     }
 }

@@ -2,12 +2,13 @@
 //! size are values of one type; no network file holds a literal. The JSON form is the detector's
 //! part of the `config.json` that lies beside a weights file; unknown keys are ignored.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::config::ConfigError;
 
 /// Image backbone: Swin transformer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SwinConfig {
     /// Channels of the first stage; every later stage has twice those of the one before.
     pub embed_dim: usize,
@@ -33,7 +34,7 @@ impl SwinConfig {
 }
 
 /// Text backbone: BERT, exact (erf) GELU.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BertConfig {
     /// Channels of a token.
     pub hidden: usize,
@@ -52,7 +53,7 @@ pub struct BertConfig {
 }
 
 /// The whole detector.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GroundingConfig {
     pub swin: SwinConfig,
     pub bert: BertConfig,

@@ -1,65 +1,13 @@
-//! The part of Python's pickle format that tensor archives use. In: the bytes of a `data.pkl`.
-//! Out: names and descriptions of tensors. Nothing is executed: a pickle is a program, and here it
-//! may only build texts, numbers, dictionaries and tensors; whatever else it names is refused.
+//! The machine that a pickle is a program for: a stack, marks, and a memo. It knows the opcodes
+//! that tensor archives use and refuses the others.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use burn::tensor::DType;
+use super::value::{Value, deeper, dtype_of, tensor_from};
+use super::{MAX_NAME_BYTES, MODULE_CLASS};
 
-/// Nesting beyond this is no checkpoint.
-const MAX_DEPTH: u8 = 16;
-
-/// Where the numbers of a tensor lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredTensor {
-    /// Name of the storage in the archive.
-    pub storage: String,
-    pub dtype: DType,
-    /// First element, counted in elements of the storage.
-    pub offset: usize,
-    pub shape: Vec<usize>,
-    /// Steps between neighbours along each dimension, in elements.
-    pub strides: Vec<usize>,
-}
-
-/// What a pickle can say here.
-#[derive(Debug, Clone)]
-enum Value {
-    Nothing,
-    Int(i64),
-    Text(String),
-    Sequence { items: Vec<Value>, depth: u8 },
-    Dict { items: Vec<(Value, Value)>, depth: u8 },
-    Global(String),
-    Storage { name: String, dtype: DType },
-    Tensor(StoredTensor),
-}
-
-/// The tensors of a pickled state dictionary: of the dictionary under the first of `keys` that is
-/// there, else of the outermost one. Entries that are no tensors are left out.
-///
-/// # Errors
-/// Says at which byte what was found: an opcode or a global that tensors do not need, or the end.
-pub fn tensors_of(bytes: &[u8], keys: &[&str]) -> Result<Vec<(String, StoredTensor)>, String> {
-    let mut machine =
-        Machine { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
-    let Value::Dict { items, .. } = machine.run()? else {
-        return Err("the pickle holds no dictionary".to_string());
-    };
-    let inner = keys.iter().find_map(|key| {
-        items.iter().find_map(|(name, value)| match (name, value) {
-            (Value::Text(name), Value::Dict { items, .. }) if name == key => Some(items),
-            _ => None,
-        })
-    });
-    let named = inner.unwrap_or(&items).iter().filter_map(|(name, value)| match (name, value) {
-        (Value::Text(name), Value::Tensor(tensor)) => Some((name.clone(), tensor.clone())),
-        _ => None,
-    });
-    Ok(named.collect())
-}
-
-struct Machine<'a> {
+pub struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     stack: Vec<Value>,
@@ -67,8 +15,14 @@ struct Machine<'a> {
     memo: HashMap<u32, Value>,
 }
 
-impl Machine<'_> {
-    fn run(&mut self) -> Result<Value, String> {
+impl<'a> Machine<'a> {
+    /// A machine in front of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Machine { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() }
+    }
+
+    /// Runs to the end; the value is the last one on the stack.
+    pub fn run(&mut self) -> Result<Value, String> {
         loop {
             let at = self.at;
             let opcode = self.byte()?;
@@ -107,7 +61,7 @@ impl Machine<'_> {
             }
             b'c' => {
                 let global = format!("{}.{}", self.line()?, self.line()?);
-                self.stack.push(Value::Global(global));
+                self.stack.push(Value::Global(global.into()));
             }
             0x93 => self.stack_global()?,
             b'q' => {
@@ -127,24 +81,25 @@ impl Machine<'_> {
                 let slot = u32::from_le_bytes(self.array()?);
                 self.get(slot)?;
             }
-            b')' | b']' => self.sequence(Vec::new())?,
+            b')' => self.tuple(Vec::new())?,
+            b']' => self.stack.push(Value::List { items: Vec::new(), depth: 1 }),
             b't' => {
                 let items = self.pop_to_mark()?;
-                self.sequence(items)?;
+                self.tuple(items)?;
             }
             0x85..=0x87 => {
                 let count = usize::from(opcode - 0x84);
                 let start = self.stack.len().checked_sub(count).ok_or("the stack is empty")?;
                 let items = self.stack.split_off(start);
-                self.sequence(items)?;
+                self.tuple(items)?;
             }
             b'a' | b'e' => self.append(opcode)?,
             b'}' => self.stack.push(Value::Dict { items: Vec::new(), depth: 1 }),
             b's' | b'u' => self.set_items(opcode)?,
             b'Q' => self.persistent()?,
             b'R' => self.reduce()?,
-            // State of an object: for dictionaries some metadata that nobody reads.
-            b'b' => drop(self.pop()?),
+            0x81 => self.new_module()?,
+            b'b' => self.build()?,
             other => {
                 return Err(format!("opcode 0x{other:02x} is not needed for tensors, refused"));
             }
@@ -173,13 +128,16 @@ impl Machine<'_> {
     fn line(&mut self) -> Result<String, String> {
         let rest = &self.bytes[self.at..];
         let length = rest.iter().position(|&byte| byte == b'\n').ok_or("a line does not end")?;
+        if length > MAX_NAME_BYTES {
+            return Err(format!("a name of {length} bytes"));
+        }
         let line = String::from_utf8_lossy(&rest[..length]).into_owned();
         self.at += length + 1;
         Ok(line)
     }
 
     fn text(&mut self, length: usize) -> Result<(), String> {
-        let text = std::str::from_utf8(self.take(length)?).map_err(|e| e.to_string())?.to_string();
+        let text = std::str::from_utf8(self.take(length)?).map_err(|e| e.to_string())?.into();
         self.stack.push(Value::Text(text));
         Ok(())
     }
@@ -216,7 +174,13 @@ impl Machine<'_> {
     }
 
     fn put(&mut self, slot: u32) -> Result<(), String> {
-        let value = self.stack.last().ok_or("the stack is empty")?.clone();
+        let value = match self.stack.last().ok_or("the stack is empty")? {
+            // What can still change is not worth a copy, see `get`.
+            Value::Dict { .. } => Value::Dict { items: Vec::new(), depth: 0 },
+            Value::List { .. } => Value::List { items: Vec::new(), depth: 0 },
+            Value::Module { .. } => Value::Module { items: Vec::new(), depth: 0 },
+            other => other.clone(),
+        };
         self.memo.insert(slot, value);
         Ok(())
     }
@@ -224,16 +188,41 @@ impl Machine<'_> {
     /// Fetches a value that cannot have changed since it was put aside.
     fn get(&mut self, slot: u32) -> Result<(), String> {
         let value = self.memo.get(&slot).ok_or("nothing was put into this slot")?;
-        if matches!(value, Value::Dict { .. }) {
-            return Err("one dictionary in two places, refused".to_string());
+        if matches!(value, Value::Dict { .. } | Value::List { .. } | Value::Module { .. }) {
+            return Err("one dictionary, list or module in two places, refused".to_string());
         }
         self.stack.push(value.clone());
         Ok(())
     }
 
-    fn sequence(&mut self, items: Vec<Value>) -> Result<(), String> {
+    fn tuple(&mut self, items: Vec<Value>) -> Result<(), String> {
         let depth = deeper(items.iter().map(Value::depth))?;
-        self.stack.push(Value::Sequence { items, depth });
+        self.stack.push(Value::Tuple { items: items.into(), depth });
+        Ok(())
+    }
+
+    /// An object of TorchScript, without attributes yet.
+    fn new_module(&mut self) -> Result<(), String> {
+        let (_arguments, class) = (self.pop()?, self.pop()?);
+        match class {
+            Value::Global(class) if class.starts_with(MODULE_CLASS) => {
+                self.stack.push(Value::Module { items: Vec::new(), depth: 1 });
+                Ok(())
+            }
+            Value::Global(class) => Err(format!("an object of class {class}, refused")),
+            _ => Err("an object of what is no class".to_string()),
+        }
+    }
+
+    /// Gives an object its state: a module its attributes. Of anything else it is metadata that
+    /// nobody reads.
+    fn build(&mut self) -> Result<(), String> {
+        let state = self.pop()?;
+        let Some(Value::Module { items, depth }) = self.stack.last_mut() else { return Ok(()) };
+        let Value::Dict { items: attributes, depth: below } = state else {
+            return Err("a module whose state is no dictionary".to_string());
+        };
+        (*items, *depth) = (attributes, below);
         Ok(())
     }
 
@@ -241,7 +230,7 @@ impl Machine<'_> {
         let added = if opcode == b'a' { vec![self.pop()?] } else { self.pop_to_mark()? };
         let below = deeper(added.iter().map(Value::depth))?;
         match self.stack.last_mut() {
-            Some(Value::Sequence { items, depth }) => {
+            Some(Value::List { items, depth }) => {
                 items.extend(added);
                 *depth = below.max(*depth);
                 Ok(())
@@ -271,8 +260,10 @@ impl Machine<'_> {
 
     fn stack_global(&mut self) -> Result<(), String> {
         match (self.pop()?, self.pop()?) {
-            (Value::Text(name), Value::Text(module)) => {
-                self.stack.push(Value::Global(format!("{module}.{name}")));
+            (Value::Text(name), Value::Text(module))
+                if name.len().max(module.len()) <= MAX_NAME_BYTES =>
+            {
+                self.stack.push(Value::Global(format!("{module}.{name}").into()));
                 Ok(())
             }
             _ => Err("a global without a name".to_string()),
@@ -281,11 +272,13 @@ impl Machine<'_> {
 
     /// A reference to a storage: ("storage", type, name, device, elements).
     fn persistent(&mut self) -> Result<(), String> {
-        let Value::Sequence { items, .. } = self.pop()? else {
+        let Value::Tuple { items, .. } = self.pop()? else {
             return Err("a reference to something that is no storage".to_string());
         };
-        match items.as_slice() {
-            [Value::Text(tag), Value::Global(kind), Value::Text(name), ..] if tag == "storage" => {
+        match &*items {
+            [Value::Text(tag), Value::Global(kind), Value::Text(name), ..]
+                if **tag == *"storage" =>
+            {
                 let dtype =
                     dtype_of(kind).ok_or_else(|| format!("storage type {kind}, refused"))?;
                 self.stack.push(Value::Storage { name: name.clone(), dtype });
@@ -300,93 +293,26 @@ impl Machine<'_> {
         let Value::Global(name) = callable else {
             return Err("a call of something that is no global".to_string());
         };
-        let Value::Sequence { mut items, .. } = arguments else {
+        let Value::Tuple { items, .. } = arguments else {
             return Err(format!("a call of {name} without arguments"));
         };
-        let made = match name.as_str() {
+        let made = match &*name {
             "collections.OrderedDict" if items.is_empty() => {
                 Value::Dict { items: Vec::new(), depth: 1 }
             }
-            "torch._utils._rebuild_tensor_v2" => Value::Tensor(tensor_from(&items)?),
-            "torch._utils._rebuild_parameter" | "torch.Size" if !items.is_empty() => {
-                items.remove(0)
-            }
+            "torch._utils._rebuild_tensor_v2" => Value::Tensor(Rc::new(tensor_from(&items)?)),
+            // A parameter around a tensor, and TorchScript's typed lists around a list.
+            "torch._utils._rebuild_parameter"
+            | "torch.Size"
+            | "torch.jit._pickle.build_intlist"
+            | "torch.jit._pickle.build_doublelist"
+            | "torch.jit._pickle.build_boollist" => match items.first() {
+                Some(first @ (Value::Tensor(_) | Value::Tuple { .. })) => first.clone(),
+                _ => Value::Nothing,
+            },
             _ => return Err(format!("a call of {name}, refused")),
         };
         self.stack.push(made);
         Ok(())
-    }
-}
-
-impl Value {
-    fn depth(&self) -> u8 {
-        match self {
-            Value::Sequence { depth, .. } | Value::Dict { depth, .. } => *depth,
-            _ => 0,
-        }
-    }
-}
-
-/// One more than the deepest.
-fn deeper(depths: impl Iterator<Item = u8>) -> Result<u8, String> {
-    let depth = 1 + depths.max().unwrap_or(0);
-    if depth > MAX_DEPTH { Err(format!("nested more than {MAX_DEPTH} deep")) } else { Ok(depth) }
-}
-
-/// From (storage, offset, shape, strides, …).
-fn tensor_from(arguments: &[Value]) -> Result<StoredTensor, String> {
-    let [
-        Value::Storage { name, dtype },
-        Value::Int(offset),
-        Value::Sequence { items: shape, .. },
-        Value::Sequence { items: strides, .. },
-        ..,
-    ] = arguments
-    else {
-        return Err("a tensor without storage, offset, shape and strides".to_string());
-    };
-    let size = |value: &Value| match value {
-        Value::Int(size) => usize::try_from(*size).ok(),
-        _ => None,
-    };
-    let sizes = |values: &[Value]| values.iter().map(size).collect::<Option<Vec<_>>>();
-    match (usize::try_from(*offset), sizes(shape), sizes(strides)) {
-        (Ok(offset), Some(shape), Some(strides)) if shape.len() == strides.len() => {
-            Ok(StoredTensor { storage: name.clone(), dtype: *dtype, offset, shape, strides })
-        }
-        _ => Err("a tensor with a negative or missing size".to_string()),
-    }
-}
-
-fn dtype_of(storage: &str) -> Option<DType> {
-    Some(match storage.strip_prefix("torch.")? {
-        "FloatStorage" => DType::F32,
-        "HalfStorage" => DType::F16,
-        "BFloat16Storage" => DType::BF16,
-        "DoubleStorage" => DType::F64,
-        "LongStorage" => DType::I64,
-        "IntStorage" => DType::I32,
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_is_no_tensor_is_refused_by_name() {
-        let call = b"\x80\x02cos\nsystem\n(X\x04\x00\x00\x00echotR.";
-        assert!(tensors_of(call, &[]).unwrap_err().contains("os.system"));
-        assert!(tensors_of(b"\x80\x02i", &[]).unwrap_err().contains("0x69"));
-        assert!(tensors_of(b"\x80\x02}", &[]).unwrap_err().contains("ends too early"));
-        assert!(tensors_of(b"\x80\x02N.", &[]).unwrap_err().contains("no dictionary"));
-    }
-
-    #[test]
-    fn nesting_without_end_is_refused() {
-        let mut deep = b"\x80\x02)".to_vec();
-        deep.extend([0x85; 100_000]);
-        assert!(tensors_of(&deep, &[]).unwrap_err().contains("nested"));
     }
 }
