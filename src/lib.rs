@@ -12,7 +12,7 @@
 //! `cli` → `pipeline`, `train` → `source`, `image`, `model`, `weights`, `tables`, `metrics` →
 //! `error`; nothing points back.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod cli;
 pub mod device;

@@ -295,7 +295,7 @@ fn with_config(change: impl FnOnce(&mut serde_json::Value)) -> Folder {
 #[test]
 fn a_config_that_does_not_fit_is_answered_with_the_tensors() {
     let folder = with_config(|config| config["adapter_hidden"] = 17.into());
-    run(score_with_weights(&folder, "w")).refused(&["adapter.down.weight", "17", "16"]);
+    run(score_with_weights(&folder, "w")).refused(&["adapter.fc.0.weight", "17", "16"]);
     let folder = with_config(|config| config["text"]["layers"] = 5.into());
     run(score_with_weights(&folder, "w")).refused(&["missing [", "text_encoder.blocks.4."]);
 }

@@ -37,6 +37,7 @@ impl Networks {
             let bundle = Bundle::open(path)?;
             id.only(bundle.model_id());
             let filo = bundled_filo(&bundle, device)?;
+            tracing::info!(model = bundle.model_id(), "weights loaded: {}", path.display());
             (bundle.manifest().filo.clone(), filo, Some(bundle))
         } else {
             let checkpoint = Checkpoint::open(path)?;

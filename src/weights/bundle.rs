@@ -3,13 +3,15 @@
 //! paths and in the orientation of our networks. Nobody edits one: it is written whole or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
+use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
+use burn_store::TensorSnapshot;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::mapped;
+use super::safetensors::entries_of;
 use super::stored::lazy;
 use crate::error::WeightsError;
 use crate::model::config::FiloConfig;
@@ -196,8 +198,9 @@ impl Bundle {
         if found != file.bytes {
             return Some(format!("{name} has {found} bytes, {} are expected", file.bytes));
         }
-        match blake3_of(&self.file(file)) {
-            Ok(hash) if hash == file.blake3 => None,
+        let hash = mapped::map(&self.file(file)).map(|bytes| blake3::hash(&bytes).to_hex());
+        match hash {
+            Ok(hash) if *hash == *file.blake3 => None,
             Ok(_) => Some(format!("{name} is not the file that was written: its hash differs")),
             Err(error) => Some(format!("{name}: {error}")),
         }
@@ -225,11 +228,18 @@ impl Bundle {
     ) -> Result<BTreeMap<String, TensorSnapshot>, WeightsError> {
         let mut tensors = BTreeMap::new();
         for file in self.manifest.files.iter().filter(|file| file.network == network) {
-            let mut store = SafetensorsStore::from_file(self.file(file));
-            let snapshots = store
-                .get_all_snapshots()
-                .map_err(|error| self.broken(format!("{}: {error}", file.name)))?;
-            tensors.extend(snapshots.clone());
+            let broken = |what: String| self.broken(format!("{}: {what}", file.name));
+            let bytes = mapped::map(&self.file(file)).map_err(|error| broken(error.to_string()))?;
+            for (name, entry) in entries_of(&bytes).map_err(broken)? {
+                let numbers = bytes.slice(entry.start..entry.end);
+                let shape = entry.shape.clone();
+                let read = move || {
+                    let bytes = Bytes::from_shared(numbers.clone(), AllocationProperty::File);
+                    Ok(TensorData::from_bytes(bytes, entry.shape.clone(), entry.dtype))
+                };
+                let tensor = lazy(&name, entry.dtype, shape, read);
+                tensors.insert(name, tensor);
+            }
         }
         Ok(tensors)
     }
@@ -244,12 +254,5 @@ impl Bundle {
 fn widened(path: &str, tensor: &TensorSnapshot) -> TensorSnapshot {
     let read = tensor.clone_data_fn();
     let shape = tensor.shape.to_vec();
-    lazy(path, burn::tensor::DType::F32, shape, move || Ok(read()?.convert::<f32>()))
-}
-
-/// Hash of a file, hexadecimal.
-pub fn blake3_of(path: &Path) -> std::io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
+    lazy(path, DType::F32, shape, move || Ok(read()?.convert::<f32>()))
 }

@@ -12,13 +12,14 @@ use burn_store::TensorSnapshot;
 
 use super::Checkpoint;
 use super::bundle::{
-    BundleFile, FORMAT, MANIFEST_FILE, Manifest, Network, Source, StoredPrecision, blake3_of,
+    BundleFile, FORMAT, MANIFEST_FILE, Manifest, Network, Source, StoredPrecision,
 };
 use super::config::{config_of, grounding_config_of};
 use super::keymap::Kind;
 use super::mapping::{LoadReport, Mapped, map};
 use super::parameters::parameters;
 use super::safetensors::{Entry, write_header};
+use super::stored::blake3_of;
 use crate::device::{Backend, cpu};
 use crate::error::WeightsError;
 use crate::model::filo::Filo;

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod inspect;
 pub mod keymap;
 pub mod load;
+mod mapped;
 pub mod mapping;
 pub mod parameters;
 mod pickle;
@@ -86,7 +87,7 @@ impl Checkpoint {
     /// # Errors
     /// If the file cannot be read.
     pub fn fingerprint(&self) -> Result<String, WeightsError> {
-        bundle::blake3_of(&self.path)
+        stored::blake3_of(&self.path)
             .map_err(|source| WeightsError::Unreadable { path: self.path.clone(), source })
     }
 }

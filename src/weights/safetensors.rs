@@ -22,42 +22,77 @@ const MAX_HEADER_BYTES: u64 = 64 << 20;
 /// Says what is wrong with the file; the caller knows its path.
 pub fn read(path: &Path) -> Result<BTreeMap<String, TensorSnapshot>, String> {
     let file = SharedFile::open(path).map_err(|error| error.to_string())?;
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    let prefix = file.bytes(0, 8).map_err(|error| error.to_string())?;
-    let header = prefix.iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte));
-    if header > MAX_HEADER_BYTES || 8 + header > size {
-        return Err(format!("its header is said to have {header} bytes"));
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len() as usize;
+    let prefix = file.bytes(0, PREFIX).map_err(|error| error.to_string())?;
+    let header = file.bytes(0, header_end(&prefix, size)?).map_err(|error| error.to_string())?;
+    let mut tensors = BTreeMap::new();
+    for (name, stored) in parsed(&header, size)? {
+        let (file, shape) = (file.clone(), stored.shape.clone());
+        let read = move || {
+            let length = stored.end - stored.start;
+            let bytes = file.bytes(stored.start as u64, length).map_err(unreadable)?;
+            Ok(TensorData::from_bytes_vec(bytes, stored.shape.clone(), stored.dtype))
+        };
+        let tensor = lazy(&name, stored.dtype, shape, read);
+        tensors.insert(name, tensor);
     }
-    let text = file.bytes(8, header as usize).map_err(|error| error.to_string())?;
-    let metadata = serde_json::from_slice::<Metadata>(&text).map_err(|error| error.to_string())?;
+    Ok(tensors)
+}
+
+/// Where a tensor's numbers lie in its file.
+pub struct Stored {
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+    /// First byte, and the one behind the last.
+    pub start: usize,
+    pub end: usize,
+}
+
+/// What is in a whole file in memory.
+///
+/// # Errors
+/// Says what is wrong with the file; the caller knows its path.
+pub fn entries_of(file: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
+    let end = header_end(file.get(..PREFIX).ok_or("it has no header")?, file.len())?;
+    parsed(&file[..end], file.len())
+}
+
+/// Bytes before the header, which say how long it is.
+const PREFIX: usize = 8;
+
+/// Where the header ends in a file of `size` bytes that begins with `prefix`.
+fn header_end(prefix: &[u8], size: usize) -> Result<usize, String> {
+    let length = prefix.iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte));
+    if length > MAX_HEADER_BYTES || PREFIX + length as usize > size {
+        return Err(format!("its header is said to have {length} bytes"));
+    }
+    Ok(PREFIX + length as usize)
+}
+
+/// What `header`, prefix included, says of a file of `size` bytes.
+fn parsed(header: &[u8], size: usize) -> Result<BTreeMap<String, Stored>, String> {
+    let metadata =
+        serde_json::from_slice::<Metadata>(&header[PREFIX..]).map_err(|error| error.to_string())?;
     let mut infos = metadata.tensors().into_iter().collect::<Vec<_>>();
     infos.sort_by_key(|(_, info)| info.data_offsets);
-    let (start, mut end) = (8 + header, 0);
-    let mut tensors = BTreeMap::new();
+    let mut stored = BTreeMap::new();
+    let mut end = header.len();
     for (name, info) in infos {
         let dtype = dtype_of(info.dtype)
             .ok_or_else(|| format!("{name}: numbers of type {:?}, refused", info.dtype))?;
-        let bytes = bytes_of(&info.shape, dtype);
-        let (from, to) = info.data_offsets;
+        let misplaced = || format!("{name}: its numbers are not where its shape says");
         // As the format has it: one tensor behind the other, without gaps.
-        if from != end || bytes.and_then(|bytes| from.checked_add(bytes)) != Some(to) {
-            return Err(format!("{name}: its numbers are not where its shape says"));
+        let (start, bytes) = (end, bytes_of(&info.shape, dtype).ok_or_else(misplaced)?);
+        end = start.checked_add(bytes).ok_or_else(misplaced)?;
+        let (from, to) = info.data_offsets;
+        if start - header.len() != from || end - header.len() != to {
+            return Err(misplaced());
         }
-        end = to;
-        if start + to as u64 > size {
-            return Err(format!("{name}: its numbers lie beyond the end of the file"));
-        }
-        let (file, shape) = (file.clone(), info.shape.clone());
-        let of = shape.clone();
-        let read = move || {
-            let bytes = file.bytes(start + from as u64, to - from).map_err(unreadable)?;
-            Ok(TensorData::from_bytes_vec(bytes, of.clone(), dtype))
-        };
-        tensors.insert(name.clone(), lazy(&name, dtype, shape, read));
+        stored.insert(name, Stored { dtype, shape: info.shape.clone(), start, end });
     }
-    match start + end as u64 == size {
-        true => Ok(tensors),
-        false => Err("it is longer than its header says".to_string()),
+    match end == size {
+        true => Ok(stored),
+        false => Err(format!("it has {size} bytes, its header says {end}")),
     }
 }
 

@@ -85,3 +85,13 @@ pub fn lazy(
 pub fn unreadable(what: impl std::fmt::Display) -> TensorSnapshotError {
     TensorSnapshotError::DataError(what.to_string())
 }
+
+/// blake3 of a file, hexadecimal.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn blake3_of(path: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}

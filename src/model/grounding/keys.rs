@@ -43,14 +43,12 @@ pub fn is_unused(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn_store::KeyRemapper;
+    use regex::Regex;
 
     fn rename(name: &str) -> String {
-        let remapper = KeyRemapper::from_patterns(RENAMES.to_vec()).unwrap();
-        remapper
-            .patterns
-            .iter()
-            .fold(name.to_string(), |name, (from, to)| from.replace_all(&name, to).into_owned())
+        RENAMES.iter().fold(name.to_string(), |name, (from, to)| {
+            Regex::new(from).unwrap().replace_all(&name, *to).into_owned()
+        })
     }
 
     #[test]
