@@ -11,8 +11,8 @@ use filo::tables::Table;
 use support::run::{Ended, Folder, filo, run};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const SUBCOMMANDS: [&str; 8] =
-    ["score", "metrics", "demo", "bench", "schema", "devices", "completions", "man"];
+const SUBCOMMANDS: [&str; 9] =
+    ["score", "metrics", "demo", "bench", "weights", "schema", "devices", "completions", "man"];
 
 fn files(folder: &Path) -> BTreeMap<String, String> {
     let entries = std::fs::read_dir(folder)
@@ -136,7 +136,7 @@ fn a_run_on_nothing_but_the_programs_own_pictures_ends_with_metrics() {
     command.args(["--weights", support::run::WEIGHTS]);
     let ended = run(command);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    for part in ["made 24 pictures", "scored 24 images (0 failed)", "__mean__"] {
+    for part in ["made 78 pictures", "scored 78 images (0 failed)", "__mean__"] {
         assert!(ended.stdout.contains(part), "no {part} in {}", ended.stdout);
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use filo::image::{Rle, Size};
-use filo::train::synthetic::write_set;
+use filo::train::synthetic::{Amount, Surface, write_set};
 use image::{DynamicImage, ImageFormat};
 use support::run::{Folder, Rows, filo, manifest, rows, run};
 
@@ -18,8 +18,10 @@ const PICTURES: usize = 15;
 /// A labelled set in the MVTec layout with all kinds of files that an archive may hold.
 fn labelled_set() -> Folder {
     let folder = Folder::new();
-    assert_eq!(write_set(&folder.path("in"), 7, 2).unwrap(), PICTURES);
-    let defect = folder.path("in/weave/test/stain/000.png");
+    let surfaces = &[Surface::BrushedMetal, Surface::CeramicTile, Surface::Weave];
+    let amount = Amount { surfaces, good: 2, bad: 1, kinds: 3 };
+    assert_eq!(write_set(&folder.path("in"), 7, amount).unwrap(), PICTURES);
+    let defect = folder.path(&format!("in/weave/test/{}/000.png", woven_defect()));
     let picture = image::open(&defect).unwrap();
     picture.save_with_format(defect.with_extension("jpg"), ImageFormat::Jpeg).unwrap();
     std::fs::remove_file(&defect).unwrap();
@@ -28,6 +30,11 @@ fn labelled_set() -> Folder {
     DynamicImage::ImageRgb16(picture.to_rgb16()).save(&good).unwrap();
     write_palette_png(&folder.path("in/ceramic_tile/test/good/000.png"));
     folder
+}
+
+/// The first kind of defect that the set has on the weave.
+fn woven_defect() -> &'static str {
+    Surface::Weave.defects()[0].as_str()
 }
 
 /// Sixteen colours in diagonal stripes, 4 bits a pixel.
@@ -70,7 +77,7 @@ fn every_picture_is_scored_whatever_its_format() {
     let rows = score(&folder, "out", &[]);
     let sizes = rows.scores.iter().map(|row| (row.image_id.as_str(), (row.width, row.height)));
     let sizes = sizes.collect::<BTreeMap<_, _>>();
-    assert_eq!(sizes["weave/test/stain/000.jpg"], (256, 256));
+    assert_eq!(sizes[format!("weave/test/{}/000.jpg", woven_defect()).as_str()], (256, 256));
     assert_eq!(sizes["weave/test/good/000.png"], (256, 256));
     assert_eq!(sizes["ceramic_tile/test/good/000.png"], (120, 90));
     let anomalous = rows.scores.iter().filter(|row| row.label == Some(true)).count();

@@ -11,12 +11,24 @@ use super::table;
 use crate::error::Error;
 use crate::job::{JobSpec, RawJobSpec};
 use crate::metrics::AuproProtocol;
-use crate::train::synthetic::write_set;
+use crate::train::synthetic::{Amount, Surface, write_set};
 
 /// The demo shows the same pictures every time.
 const SEED: u64 = 20_240_501;
-/// Normal pictures per surface.
-const GOOD: usize = 5;
+/// Few enough that the demo is done in seconds, and of kinds that look different.
+const AMOUNT: Amount = Amount {
+    surfaces: &[
+        Surface::BrushedMetal,
+        Surface::CeramicTile,
+        Surface::Weave,
+        Surface::Wood,
+        Surface::SolarCell,
+        Surface::PillPack,
+    ],
+    good: 5,
+    bad: 2,
+    kinds: 4,
+};
 
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
@@ -33,13 +45,14 @@ impl DemoArgs {
     pub fn run(self) -> Result<u8, Error> {
         let pictures = self.out.join("pictures");
         let run = self.out.join("run");
-        let written = write_set(&pictures, SEED, GOOD)
+        let written = write_set(&pictures, SEED, AMOUNT)
             .map_err(|(path, why)| Error::Unwritable { path, why })?;
         say(format_args!("made {written} pictures · {}", pictures.display()))?;
         let raw = RawJobSpec {
             input: Some(pictures.display().to_string()),
             output: Some(run.display().to_string()),
             weights: Some(self.weights.clone()),
+            descriptions: Some(pictures.join("descriptions.json")),
             ..RawJobSpec::default()
         };
         let code = score(&JobSpec::try_from(raw)?)?;

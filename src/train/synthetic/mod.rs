@@ -1,0 +1,30 @@
+//! Made-up pictures of made-up surfaces with made-up defects: training data without a camera.
+//! In: a seed, an index, a recipe. Out: a picture, the exact mask of its defects, their name.
+//! The same arguments give the same bytes on every machine. One core makes a picture of 128 × 128
+//! in 2 ms, of 256 × 256 in 9 ms (`cargo run --release --example speed`).
+
+mod base;
+mod camera;
+mod cells;
+mod contrast;
+mod defect;
+mod defects;
+mod distractors;
+mod jpeg;
+mod light;
+mod math;
+mod noise;
+mod picture;
+mod plane;
+mod random;
+mod scene;
+mod set;
+mod surface;
+mod surfaces;
+mod textures;
+
+pub use defect::Defect;
+pub use scene::{Recipe, Scene, scene};
+pub use set::{Amount, write_set};
+pub use surface::Surface;
+pub use textures::Textures;
