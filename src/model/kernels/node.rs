@@ -1,0 +1,108 @@
+//! The one place that knows how the gradient tape works: an operator with one tracked input per
+//! parent and a rule for its gradient. In: plain tensors and a rule. Out: a tracked tensor.
+//! Never here: what is computed.
+
+use std::fmt::{Debug, Formatter};
+use std::marker::PhantomData;
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+
+use crate::device::{Backend, TrainBackend};
+
+/// Gradient of an operator: from what was kept on the way forward and the gradient of the output
+/// `[OUT dimensions]` to the gradient of the input `[IN dimensions]`.
+pub trait Rule<const IN: usize, const OUT: usize>: Clone + Debug + Send + 'static {
+    fn gradient(self, output: Tensor<Backend, OUT>) -> Tensor<Backend, IN>;
+}
+
+struct Unary<R, const IN: usize, const OUT: usize>(PhantomData<R>);
+
+impl<R, const IN: usize, const OUT: usize> Debug for Unary<R, IN, OUT> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unary")
+    }
+}
+
+impl<R: Rule<IN, OUT>, const IN: usize, const OUT: usize> Backward<Backend, 1>
+    for Unary<R, IN, OUT>
+{
+    type State = R;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let output = grads.consume::<Backend>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(parent) = parent {
+            let output = Tensor::from_primitive(TensorPrimitive::Float(output));
+            let input = ops.state.gradient(output).into_primitive().tensor();
+            grads.register::<Backend>(parent.id, input);
+        }
+    }
+}
+
+/// `forward(input)` on the tape; `forward` returns the output and the rule of its gradient.
+pub fn unary<R: Rule<IN, OUT>, const IN: usize, const OUT: usize>(
+    input: Tensor<TrainBackend, IN>,
+    forward: impl FnOnce(Tensor<Backend, IN>) -> (Tensor<Backend, OUT>, R),
+) -> Tensor<TrainBackend, OUT> {
+    let input = input.into_primitive().tensor();
+    let node = Unary::<R, IN, OUT>(PhantomData)
+        .prepare::<NoCheckpointing>([input.node.clone()])
+        .compute_bound()
+        .stateful();
+    let plain = Tensor::from_primitive(TensorPrimitive::Float(input.primitive));
+    let (output, rule) = forward(plain);
+    let output = output.into_primitive().tensor();
+    let output = match node {
+        OpsKind::Tracked(node) => node.finish(rule, output),
+        OpsKind::UnTracked(node) => node.finish(output),
+    };
+    Tensor::from_primitive(TensorPrimitive::Float(output))
+}
+
+#[derive(Debug, Clone)]
+struct Known<const D: usize>(Tensor<Backend, D>);
+
+impl<const D: usize> Rule<D, 1> for Known<D> {
+    fn gradient(self, output: Tensor<Backend, 1>) -> Tensor<Backend, D> {
+        self.0 * output.reshape([1; D])
+    }
+}
+
+/// A number that was computed by hand from `input`, `[1]`, with its gradient: a loss.
+///
+/// # Panics
+/// If `gradient` has not as many values as `input`.
+pub fn scalar_with_gradient<const D: usize>(
+    input: Tensor<TrainBackend, D>,
+    value: f32,
+    gradient: Vec<f32>,
+) -> Tensor<TrainBackend, 1> {
+    let (device, shape) = (input.device(), input.dims());
+    unary(input, |_| {
+        let gradient = Tensor::from_data(TensorData::new(gradient, shape), &device);
+        (Tensor::from_data([value], &device), Known(gradient))
+    })
+}
+
+/// The numbers of `tensor`, without a copy where nobody else holds it.
+pub fn floats<const D: usize>(tensor: Tensor<Backend, D>) -> Vec<f32> {
+    tensor.into_data().into_vec::<f32>().expect("the CPU computes in f32 only")
+}
+
+/// The way back from [`floats`].
+pub fn tensor<const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    like: &Tensor<Backend, D>,
+) -> Tensor<Backend, D> {
+    Tensor::from_data(TensorData::new(values, shape), &like.device())
+}
