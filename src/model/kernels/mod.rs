@@ -4,6 +4,7 @@
 //! beyond f32 rounding.
 
 mod attention;
+mod centre;
 mod gelu;
 mod node;
 pub mod simd;
@@ -53,6 +54,17 @@ pub fn unfold<B: Backend>(
         Ok(x) => back(unfold::fused(x, shape)),
         Err(x) => unfold::plain(x, shape),
     }
+}
+
+/// Convolution kernels `[outputs, inputs, height, width]` with odd sides up to `side`, each in the
+/// middle of a square, summed: `[outputs, inputs, side, side]`. `Err` gives the kernels back where
+/// there is no fused form.
+pub fn sum_centred<B: Backend, const N: usize>(
+    kernels: [Tensor<B, 4>; N],
+    side: usize,
+) -> Result<Tensor<B, 4>, [Tensor<B, 4>; N]> {
+    let kernels = same::<_, [Tensor<TrainBackend, 4>; N]>(kernels)?;
+    Ok(back(centre::fused(kernels, side)))
 }
 
 /// `value` as a `To` if that is what it is: the two are one type after compilation, or not.

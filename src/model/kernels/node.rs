@@ -68,6 +68,60 @@ pub fn unary<R: Rule<IN, OUT>, const IN: usize, const OUT: usize>(
     Tensor::from_primitive(TensorPrimitive::Float(output))
 }
 
+/// As [`Rule`] for several inputs: from the gradient of the output to those of all inputs.
+pub trait ManyRule<const N: usize, const IN: usize, const OUT: usize>:
+    Clone + Debug + Send + 'static
+{
+    fn gradients(self, output: Tensor<Backend, OUT>) -> [Tensor<Backend, IN>; N];
+}
+
+struct Many<R, const N: usize, const IN: usize, const OUT: usize>(PhantomData<R>);
+
+impl<R, const N: usize, const IN: usize, const OUT: usize> Debug for Many<R, N, IN, OUT> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Many")
+    }
+}
+
+impl<R: ManyRule<N, IN, OUT>, const N: usize, const IN: usize, const OUT: usize>
+    Backward<Backend, N> for Many<R, N, IN, OUT>
+{
+    type State = R;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, N>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let output = grads.consume::<Backend>(&ops.node);
+        let output = Tensor::from_primitive(TensorPrimitive::Float(output));
+        for (parent, input) in ops.parents.into_iter().zip(ops.state.gradients(output)) {
+            if let Some(parent) = parent {
+                grads.register::<Backend>(parent.id, input.into_primitive().tensor());
+            }
+        }
+    }
+}
+
+/// As [`unary`] for several inputs.
+pub fn many<R: ManyRule<N, IN, OUT>, const N: usize, const IN: usize, const OUT: usize>(
+    inputs: [Tensor<TrainBackend, IN>; N],
+    forward: impl FnOnce([Tensor<Backend, IN>; N]) -> (Tensor<Backend, OUT>, R),
+) -> Tensor<TrainBackend, OUT> {
+    let inputs = inputs.map(|input| input.into_primitive().tensor());
+    let nodes = inputs.each_ref().map(|input| input.node.clone());
+    let node = Many::<R, N, IN, OUT>(PhantomData).prepare::<NoCheckpointing>(nodes).compute_bound();
+    let plain = inputs.map(|input| Tensor::from_primitive(TensorPrimitive::Float(input.primitive)));
+    let (output, rule) = forward(plain);
+    let output = output.into_primitive().tensor();
+    let output = match node.stateful() {
+        OpsKind::Tracked(node) => node.finish(rule, output),
+        OpsKind::UnTracked(node) => node.finish(output),
+    };
+    Tensor::from_primitive(TensorPrimitive::Float(output))
+}
+
 #[derive(Debug, Clone)]
 struct Known<const D: usize>(Tensor<Backend, D>);
 
