@@ -106,7 +106,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let all = prompts.normal.iter().chain(&prompts.abnormal).map(String::as_str);
         let vocabulary = Vocabulary::of(&tokenizer, all);
-        let mut encoder = PromptEncoder::new(&tokenizer, &vocabulary, config.n_ctx);
+        let encoder = PromptEncoder::new(tokenizer, vocabulary, config.n_ctx);
         let mut batch = None;
         time("prompts laid out", || {
             batch = Some(encoder.batch(vec![prompts.clone(); BATCH], &device));

@@ -73,7 +73,6 @@ fn focal_and_dice_loss_and_their_gradients_agree() {
 struct Setup {
     config: FiloConfig,
     network: Filo<B>,
-    tokenizer: ClipTokenizer,
     golden: Golden,
     vision: Golden,
 }
@@ -87,7 +86,6 @@ impl Setup {
         let (network, _) = load_filo(&Checkpoint::open(weights).unwrap(), &config, &cpu()).unwrap();
         Setup {
             network: rates.freeze(trainable(&network, &config, &cpu())),
-            tokenizer: ClipTokenizer::embedded().unwrap(),
             golden: Golden::open(&golden_dir().join("losses/train_step.safetensors")),
             vision: Golden::open(&dir.join("vision.safetensors")),
             config,
@@ -105,7 +103,8 @@ impl Setup {
             details: 0,
             right: None,
         };
-        let mut encoder = PromptEncoder::new(&self.tokenizer, &Vocabulary::Full, self.config.n_ctx);
+        let tokenizer = ClipTokenizer::embedded().unwrap();
+        let encoder = PromptEncoder::new(tokenizer, Vocabulary::Full, self.config.n_ctx);
         StepBatch {
             images: Tensor::from_data(TensorData::new(pixels, [1, 3, size, size]), &cpu()),
             masks: mask,

@@ -11,6 +11,8 @@ mod schema;
 mod score;
 mod signals;
 mod table;
+mod train;
+mod train_progress;
 
 use std::io::IsTerminal;
 
@@ -43,6 +45,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure one stage at the published size.
     Bench(bench::BenchArgs),
+    /// Train a network on pictures with labels and masks.
+    Train(Box<train::TrainArgs>),
     /// Write the schemas of all tables and of the job file.
     Schema(schema::SchemaArgs),
     /// What this machine offers, and what `--device auto` chooses.
@@ -73,6 +77,7 @@ impl Cli {
             Command::Metrics(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Bench(args) => args.run(),
+            Command::Train(args) => args.run(),
             Command::Schema(args) => args.run(),
             Command::Devices => pages::devices(),
             Command::Completions(args) => args.run(),

@@ -1,4 +1,4 @@
-//! `filo schema`: one JSON file per table and one JSON Schema for job files.
+//! `filo schema`: one JSON file per table, one JSON Schema for each kind of job file.
 
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use super::say::say;
 use crate::error::Error;
 use crate::job::RawJobSpec;
 use crate::tables::{Stored, Table};
+use crate::train::spec::RawTrainSpec;
 
 #[derive(Debug, Clone, Args)]
 pub struct SchemaArgs {
@@ -39,6 +40,8 @@ fn documents() -> Vec<(String, Value)> {
         Table::ALL.map(|table| (format!("{}.json", table.as_str()), table_schema(table))).to_vec();
     let job = schemars::schema_for!(RawJobSpec);
     documents.push(("job.schema.json".to_string(), job.to_value()));
+    let train = schemars::schema_for!(RawTrainSpec);
+    documents.push(("train.schema.json".to_string(), train.to_value()));
     documents
 }
 

@@ -60,6 +60,17 @@ impl Gradients {
         collect.gradients
     }
 
+    /// Adds `share` times `other`.
+    pub fn add(&mut self, other: Gradients, share: f32) {
+        for (name, mut values) in other.0 {
+            values.iter_mut().for_each(|value| *value *= share);
+            match self.0.get_mut(&name) {
+                Some(sum) => sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value),
+                None => drop(self.0.insert(name, values)),
+            }
+        }
+    }
+
     /// Euclidean norm over all of them.
     pub fn norm(&self) -> f64 {
         let square = |value: &f32| f64::from(*value) * f64::from(*value);

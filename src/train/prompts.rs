@@ -3,6 +3,7 @@
 //! counts for what. No network is run here.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
@@ -36,12 +37,11 @@ pub struct PromptBatch {
 }
 
 /// Turns texts into rows of the token table, each text once.
-#[derive(Debug)]
-pub struct PromptEncoder<'a> {
-    tokenizer: &'a ClipTokenizer,
-    vocabulary: &'a Vocabulary,
+pub struct PromptEncoder {
+    tokenizer: ClipTokenizer,
+    vocabulary: Vocabulary,
     n_ctx: usize,
-    known: HashMap<String, Vec<u32>>,
+    known: Mutex<HashMap<String, Vec<u32>>>,
 }
 
 /// Which tokens of the full table the text tower at hand has rows for.
@@ -72,34 +72,48 @@ impl Vocabulary {
     }
 }
 
-impl<'a> PromptEncoder<'a> {
-    pub fn new(tokenizer: &'a ClipTokenizer, vocabulary: &'a Vocabulary, n_ctx: usize) -> Self {
-        PromptEncoder { tokenizer, vocabulary, n_ctx, known: HashMap::new() }
+impl PromptEncoder {
+    /// For a text tower whose table has the rows of `vocabulary`.
+    pub fn new(tokenizer: ClipTokenizer, vocabulary: Vocabulary, n_ctx: usize) -> Self {
+        PromptEncoder { tokenizer, vocabulary, n_ctx, known: Mutex::default() }
     }
 
-    fn encode(&mut self, texts: &[String]) -> Vec<Vec<u32>> {
-        let rows = |text: &String| {
+    /// Which tokens the text tower has rows for.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// The row of the start token.
+    pub fn start_row(&self) -> u32 {
+        self.vocabulary.row(START_ID)
+    }
+
+    fn encode(&self, texts: &[String]) -> Vec<Vec<u32>> {
+        let rows = |text: &str| {
             let tokens = self.tokenizer.encode(text);
             tokens.into_iter().map(|token| self.vocabulary.row(token)).collect::<Vec<_>>()
         };
-        texts
-            .iter()
-            .map(|text| match self.known.get(text) {
+        // What a thread that broke has left is still right: entries are whole.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut encoded = Vec::with_capacity(texts.len());
+        for text in texts {
+            let tokens = match known.get(text) {
                 Some(tokens) => tokens.clone(),
-                None => self.known.entry(text.clone()).or_insert_with(|| rows(text)).clone(),
-            })
-            .collect()
+                None => known.entry(text.clone()).or_insert_with(|| rows(text)).clone(),
+            };
+            encoded.push(tokens);
+        }
+        encoded
+    }
+
+    /// The tree of prompts given as texts.
+    pub fn tree(&self, normal: &[String], abnormal: &[String]) -> PromptTree {
+        PromptTree::new(self.n_ctx, &self.encode(normal), &self.encode(abnormal))
     }
 
     /// Lays out the prompts of a batch on `device`.
-    pub fn batch(&mut self, pictures: Vec<PicturePrompts>, device: &Device) -> PromptBatch {
-        let trees = pictures.iter().map(|prompts| {
-            PromptTree::new(
-                self.n_ctx,
-                &self.encode(&prompts.normal),
-                &self.encode(&prompts.abnormal),
-            )
-        });
+    pub fn batch(&self, pictures: Vec<PicturePrompts>, device: &Device) -> PromptBatch {
+        let trees = pictures.iter().map(|picture| self.tree(&picture.normal, &picture.abnormal));
         let trees = trees.collect::<Vec<_>>();
         let batch = trees.len();
         let most = |count: fn(&PromptTree) -> usize| trees.iter().map(count).max().unwrap_or(0);
@@ -123,7 +137,7 @@ impl<'a> PromptEncoder<'a> {
         let hidden = TensorData::new(hidden, [batch, 1, nodes, nodes]);
         PromptBatch {
             words: ints(ids.collect(), [batch, words], device),
-            start: self.vocabulary.row(START_ID),
+            start: self.start_row(),
             forest: ForestTensors {
                 depths: ints(depths.collect(), [batch, nodes], device),
                 hidden: Tensor::<TrainBackend, 4, Bool>::from_data(hidden, device),

@@ -8,6 +8,7 @@ pub mod load;
 mod pickle;
 pub mod positions;
 mod pytorch;
+pub mod save;
 
 use std::collections::BTreeMap;
 use std::fs::File;
