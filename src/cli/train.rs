@@ -94,8 +94,7 @@ impl TrainArgs {
                 let out = self.out.display();
                 let seconds = started.elapsed().as_secs_f64();
                 let figures = validation.map_or_else(String::new, figures);
-                let next =
-                    shell_line(["filo", "score", "--weights", &self.out.to_string_lossy()]);
+                let next = shell_line(["filo", "score", "--weights", &self.out.to_string_lossy()]);
                 say(format_args!("trained in {seconds:.1} s{figures} · {out} · {next}"))?;
                 Ok(0)
             }
@@ -104,7 +103,10 @@ impl TrainArgs {
                 if !self.resume {
                     again.push("--resume".into());
                 }
-                tell(format_args!("stopped; go on with: {}", shell_line(again)));
+                tell(format_args!(
+                    "stopped; the state is written. Resume with: {}",
+                    shell_line(again)
+                ));
                 Ok(signals.exit_code())
             }
         }
@@ -143,8 +145,8 @@ impl TrainArgs {
             "pictures"
         );
         let data = Arc::new(training);
-        let validation = (validation.pictures() > 0)
-            .then(|| -> Arc<dyn TrainingData> { Arc::new(validation) });
+        let validation =
+            (validation.pictures() > 0).then(|| -> Arc<dyn TrainingData> { Arc::new(validation) });
         let setup = Setup::new(&init, self.config.clone(), &spec, data.as_ref(), &device)?;
         match self.resume {
             true => Training::resume(setup, spec, data, validation, &self.out),

@@ -35,7 +35,12 @@ impl TrainProgress {
             bar
         });
         let now = Instant::now();
-        TrainProgress { bar: bar.filter(|bar| !bar.is_hidden()), started: now, first: (0, 0), logged: now }
+        TrainProgress {
+            bar: bar.filter(|bar| !bar.is_hidden()),
+            started: now,
+            first: (0, 0),
+            logged: now,
+        }
     }
 
     /// Takes in a step.
@@ -48,7 +53,8 @@ impl TrainProgress {
         let done = step.saturating_sub(self.first.1).max(1);
         let ms = 1e3 * self.started.elapsed().as_secs_f64() / done as f64;
         let left = Duration::from_secs_f64(steps.saturating_sub(step) as f64 * ms / 1e3);
-        let auroc = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{value:.3}"));
+        let auroc =
+            |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{value:.3}"));
         let (image, pixel) = validation.map_or((None, None), |v| (v.image_auroc, v.pixel_auroc));
         match &self.bar {
             Some(bar) => {

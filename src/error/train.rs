@@ -19,7 +19,9 @@ pub enum TrainError {
     BadState { path: PathBuf, what: String },
     #[error("{uri}: no picture to learn from ({why}): check --data and --layout")]
     NoPictures { uri: String, why: String },
-    #[error("step {step} of stage {stage}: the loss is {loss}: lower the rates, or set clip_norm; the last good checkpoint is kept, --resume goes on from it")]
+    #[error(
+        "step {step} of stage {stage}: the loss is {loss}: lower the rates, or set clip_norm; the last good checkpoint is kept, --resume goes on from it"
+    )]
     NotFinite { stage: u8, step: u64, loss: f64 },
     #[error("every picture of the data fails to open, last {uri} ({why}): check --data")]
     Unreadable { uri: String, why: String },

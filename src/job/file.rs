@@ -66,12 +66,7 @@ fn keys_of<T: Serialize + Default>() -> Vec<String> {
     }
 }
 
-fn check_keys(
-    text: &str,
-    path: &Path,
-    table: &DeTable,
-    known: &[String],
-) -> Result<(), JobError> {
+fn check_keys(text: &str, path: &Path, table: &DeTable, known: &[String]) -> Result<(), JobError> {
     for key in table.keys() {
         let name = key.get_ref().as_ref();
         if !known.iter().any(|known| known == name) {

@@ -101,8 +101,7 @@ impl State {
             action: "read",
             why: error.to_string(),
         })?;
-        State::from_bytes(&bytes)
-            .map_err(|what| TrainError::BadState { path: path.into(), what })
+        State::from_bytes(&bytes).map_err(|what| TrainError::BadState { path: path.into(), what })
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {

@@ -26,9 +26,10 @@ impl PromptChoice {
         states: &CategoryPrompts,
         rng: &mut Rng,
     ) -> PicturePrompts {
-        let right = picture.detail.as_ref().and_then(|detail| {
-            states.details.iter().position(|other| other == detail)
-        });
+        let right = picture
+            .detail
+            .as_ref()
+            .and_then(|detail| states.details.iter().position(|other| other == detail));
         let kept = self.kept_details(states.details.len(), right, rng);
         let generic = states.details.len()..states.abnormal.len();
         let abnormal = kept.iter().copied().chain(generic);

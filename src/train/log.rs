@@ -81,7 +81,8 @@ fn encode(rows: &[LogRow]) -> Result<Vec<u8>, parquet::errors::ParquetError> {
     let count = |of: fn(&LogRow) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(rows.iter().map(of)))
     };
-    let mut columns = vec![count(|row| row.stage), count(|row| row.step), count(|row| row.pictures)];
+    let mut columns =
+        vec![count(|row| row.stage), count(|row| row.step), count(|row| row.pictures)];
     for (_, of, _) in NUMBERS {
         columns.push(Arc::new(rows.iter().map(of).collect::<Float64Array>()));
     }

@@ -133,7 +133,11 @@ impl TrainingData for PictureSet {
                 _ => Anomalous::No,
             },
             category: sample.category.as_str().to_string(),
-            detail: sample.kind.as_deref().filter(|_| !mosaic).and_then(|kind| named(kind, &details)),
+            detail: sample
+                .kind
+                .as_deref()
+                .filter(|_| !mosaic)
+                .and_then(|kind| named(kind, &details)),
         })
     }
 

@@ -136,7 +136,8 @@ impl Training {
         }
         let State { standing, weights, moments, average } = State::read(&path)?;
         let now = made_of(&setup, &spec, data.as_ref());
-        let differs = now.iter().filter(|(what, digest)| standing.made_of.get(*what) != Some(digest));
+        let differs =
+            now.iter().filter(|(what, digest)| standing.made_of.get(*what) != Some(digest));
         let differs = differs.map(|(what, _)| what.as_str()).collect::<Vec<_>>();
         if !differs.is_empty() {
             let what = differs.join(" and ");

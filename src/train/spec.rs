@@ -245,7 +245,9 @@ impl TrainSpec {
         below_1("average", self.average)?;
         below_1("validation", self.validation)?;
         match self.mosaic {
-            Some(share) if !(0.0..=1.0).contains(&share) => Err(bad("mosaic", share, "from 0 to 1")),
+            Some(share) if !(0.0..=1.0).contains(&share) => {
+                Err(bad("mosaic", share, "from 0 to 1"))
+            }
             _ if self.word_loss > 0.0 && self.positions == PositionChoice::All => Err(bad(
                 "word_loss",
                 self.word_loss,

@@ -83,9 +83,10 @@ impl Setup {
             }
         };
         let tokenizer = ClipTokenizer::embedded()?;
-        let texts = data.categories().into_iter().flat_map(|category| {
-            all_texts(&data.prompts(&category), config.n_ctx)
-        });
+        let texts = data
+            .categories()
+            .into_iter()
+            .flat_map(|category| all_texts(&data.prompts(&category), config.n_ctx));
         let texts = texts.collect::<Vec<_>>();
         let digest = format!("{} {source}", serde_json::json!(config));
         let digest = blake3::hash(digest.as_bytes()).to_hex().to_string();
