@@ -10,7 +10,7 @@ use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
-use crate::model::kernels::sum_centred;
+use crate::model::kernels::{convolve_tokens, sum_centred};
 
 /// Side of the square that holds every MMCI kernel.
 const MERGED_KERNEL: usize = 7;
@@ -107,6 +107,10 @@ pub struct MergedMmci<B: Backend> {
 impl<B: Backend> MergedMmci<B> {
     /// `tokens` `[batch, 1 + patches, width]` → one `[batch, patches, embed_dim]` per head.
     pub fn forward(&self, tokens: Tensor<B, 3>) -> Vec<Tensor<B, 3>> {
+        if let Some(out) = convolve_tokens(&without_class_token(tokens.clone()), &self.kernel) {
+            let bias = self.bias.clone().reshape([1, 1, -1]);
+            return (out + bias).chunk(self.heads, 2);
+        }
         let padding = MERGED_KERNEL / 2;
         let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
         let out = conv2d(patch_grid(tokens), self.kernel.clone(), Some(self.bias.clone()), options);

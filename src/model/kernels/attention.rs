@@ -4,7 +4,7 @@
 use burn::tensor::{Bool, Tensor};
 use rayon::prelude::*;
 
-use super::node::{Rule, floats, tensor, unary};
+use super::node::{Rule, Values, unary};
 use super::simd::{Softmax, SoftmaxGradient, widest};
 use crate::device::{Backend, TrainBackend};
 
@@ -87,14 +87,13 @@ impl Hidden {
 }
 
 fn softmax(scores: Tensor<Backend, 5>, shape: Shape, hidden: &Hidden) -> Tensor<Backend, 5> {
-    let (dims, like) = (scores.dims(), scores.clone().narrow(0, 0, 1).narrow(3, 0, 1));
     let Shape { tokens, heads, .. } = shape;
-    let mut values = floats(scores);
-    values.par_chunks_mut(tokens * tokens).enumerate().for_each(|(head, rows)| {
+    let mut values = Values::of(scores);
+    values.write().par_chunks_mut(tokens * tokens).enumerate().for_each(|(head, rows)| {
         hidden.apply(rows, head / heads);
         widest(Softmax { rows, columns: tokens, scale: shape.scale() });
     });
-    tensor(values, dims, &like)
+    values.tensor()
 }
 
 impl Attention {
@@ -105,16 +104,15 @@ impl Attention {
         output: Tensor<Backend, 5>,
         shape: Shape,
     ) -> Tensor<Backend, 5> {
-        let (dims, like) = (weights.dims(), output.clone());
-        let mut rows = floats(output.matmul(transposed(values)));
-        let probabilities = floats(weights);
+        let mut rows = Values::of(output.matmul(transposed(values)));
+        let probabilities = Values::of(weights);
         let (columns, scale, head) = (shape.tokens, shape.scale(), shape.tokens * shape.tokens);
-        rows.par_chunks_mut(head).zip(probabilities.par_chunks(head)).for_each(
+        rows.write().par_chunks_mut(head).zip(probabilities.read().par_chunks(head)).for_each(
             |(rows, probabilities)| {
                 widest(SoftmaxGradient { probabilities, rows, columns, scale });
             },
         );
-        tensor(rows, dims, &like)
+        rows.tensor()
     }
 }
 
@@ -181,7 +179,7 @@ mod tests {
         let [batch, tokens, width] = y.dims();
         let weights = numbers(batch * tokens * width, y.dims());
         let gradient = x.grad(&(y.clone() * weights).sum().backward()).unwrap();
-        [floats(y.inner()), floats(gradient)]
+        [y.inner(), gradient].map(|x| Values::of(x).read().to_vec())
     }
 
     #[test]

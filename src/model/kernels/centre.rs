@@ -1,9 +1,9 @@
 //! Convolution kernels of several shapes summed into one square, each in its middle; and the way
 //! back, where every kernel is cut out of the square's gradient.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
-use super::node::{ManyRule, floats, many, tensor};
+use super::node::{ManyRule, Values, many};
 use crate::device::{Backend, TrainBackend};
 
 /// Sizes of the kernels, `[outputs, inputs, height, width]`, and the side of the square.
@@ -28,14 +28,14 @@ fn for_each_row(shape: [usize; 4], side: usize, mut visit: impl FnMut(usize, usi
 
 impl<const N: usize> ManyRule<N, 4, 4> for Shapes<N> {
     fn gradients(self, output: Tensor<Backend, 4>) -> [Tensor<Backend, 4>; N] {
-        let like = output.clone().narrow(0, 0, 1);
-        let square = floats(output);
+        let values = Values::of(output);
+        let square = values.read();
         self.kernels.map(|shape| {
             let mut kernel = vec![0.0; shape.iter().product()];
             for_each_row(shape, self.side, |own, place, width| {
                 kernel[own..own + width].copy_from_slice(&square[place..place + width]);
             });
-            tensor(kernel, shape, &like)
+            values.beside(kernel, shape)
         })
     }
 }
@@ -49,15 +49,16 @@ pub fn fused<const N: usize>(
     let shapes = Shapes { kernels: kernels.each_ref().map(Tensor::dims), side };
     many(kernels, |kernels| {
         let [outputs, inputs, ..] = shapes.kernels[0];
-        let like = kernels[0].clone().narrow(0, 0, 1);
+        let device = kernels[0].device();
         let mut square = vec![0.0; outputs * inputs * side * side];
         for (kernel, shape) in kernels.into_iter().zip(shapes.kernels) {
-            let kernel = floats(kernel);
+            let kernel = Values::of(kernel);
             for_each_row(shape, side, |own, place, width| {
                 let row = square[place..place + width].iter_mut();
-                row.zip(&kernel[own..own + width]).for_each(|(sum, value)| *sum += value);
+                row.zip(&kernel.read()[own..own + width]).for_each(|(sum, value)| *sum += value);
             });
         }
-        (tensor(square, [outputs, inputs, side, side], &like), shapes)
+        let square = TensorData::new(square, [outputs, inputs, side, side]);
+        (Tensor::from_data(square, &device), shapes)
     })
 }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::node::{Rule, floats, tensor, unary};
+use super::node::{Rule, Values, unary};
 use super::simd::{Gelu, Multiply, widest};
 use crate::device::{Backend, TrainBackend};
 
@@ -15,27 +15,28 @@ struct Derivative<const D: usize>(Tensor<Backend, D>);
 
 impl<const D: usize> Rule<D, D> for Derivative<D> {
     fn gradient(self, output: Tensor<Backend, D>) -> Tensor<Backend, D> {
-        let (shape, like) = (output.dims(), self.0.clone());
-        let (mut gradient, derivative) = (floats(output), floats(self.0));
+        let (mut gradient, derivative) = (Values::of(output), Values::of(self.0));
         gradient
+            .write()
             .par_chunks_mut(TASK)
-            .zip(derivative.par_chunks(TASK))
+            .zip(derivative.read().par_chunks(TASK))
             .for_each(|(rows, by)| widest(Multiply { rows, by }));
-        tensor(gradient, shape, &like)
+        gradient.tensor()
     }
 }
 
 /// `x·Φ(x)`.
 pub fn fused<const D: usize>(x: Tensor<TrainBackend, D>) -> Tensor<TrainBackend, D> {
     unary(x, |x| {
-        let (shape, like) = (x.dims(), x.clone());
-        let mut values = floats(x);
-        let mut derivatives = vec![0.0; values.len()];
+        let mut values = Values::of(x);
+        let mut derivatives = vec![0.0; values.read().len()];
         values
+            .write()
             .par_chunks_mut(TASK)
             .zip(derivatives.par_chunks_mut(TASK))
             .for_each(|(values, derivatives)| widest(Gelu { values, derivatives }));
-        (tensor(values, shape, &like), Derivative(tensor(derivatives, shape, &like)))
+        let derivatives = values.beside(derivatives, values.shape());
+        (values.tensor(), Derivative(derivatives))
     })
 }
 
@@ -51,7 +52,7 @@ mod tests {
         let x = Tensor::<TrainBackend, 1>::from_floats(&values[..], &cpu()).require_grad();
         let run = |y: Tensor<TrainBackend, 1>| {
             let gradient = x.grad(&(y.clone() * y.clone()).sum().backward()).unwrap();
-            (floats(y.inner()), floats(gradient))
+            (Values::of(y.inner()).read().to_vec(), Values::of(gradient).read().to_vec())
         };
         let (fused, plain) = (run(super::fused(x.clone())), run(activation::gelu(x.clone())));
         for i in 0..values.len() {

@@ -5,6 +5,7 @@
 
 mod attention;
 mod centre;
+mod convolve;
 mod gelu;
 mod node;
 pub mod simd;
@@ -54,6 +55,17 @@ pub fn unfold<B: Backend>(
         Ok(x) => back(unfold::fused(x, shape)),
         Err(x) => unfold::plain(x, shape),
     }
+}
+
+/// A convolution over tokens on their square grid, of "same" size: `tokens` `[batch, side²,
+/// inputs]`, `kernel` `[outputs, inputs, k, k]` with k odd → `[batch, side², outputs]`. `None`
+/// where there is no fused form.
+pub fn convolve_tokens<B: Backend>(
+    tokens: &Tensor<B, 3>,
+    kernel: &Tensor<B, 4>,
+) -> Option<Tensor<B, 3>> {
+    let tokens = same::<_, Tensor<TrainBackend, 3>>(tokens.clone()).ok()?;
+    Some(back(convolve::fused(tokens, back(kernel.clone()))))
 }
 
 /// Convolution kernels `[outputs, inputs, height, width]` with odd sides up to `side`, each in the

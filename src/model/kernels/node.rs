@@ -11,7 +11,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 
-use crate::device::{Backend, TrainBackend};
+use crate::device::{Backend, Device, TrainBackend};
 
 /// Gradient of an operator: from what was kept on the way forward and the gradient of the output
 /// `[OUT dimensions]` to the gradient of the input `[IN dimensions]`.
@@ -147,16 +147,43 @@ pub fn scalar_with_gradient<const D: usize>(
     })
 }
 
-/// The numbers of `tensor`, without a copy where nobody else holds it.
-pub fn floats<const D: usize>(tensor: Tensor<Backend, D>) -> Vec<f32> {
-    tensor.into_data().into_vec::<f32>().expect("the CPU computes in f32 only")
+/// The numbers of a tensor, to be changed in place. No copy is made where nobody else holds the
+/// tensor: so drop, or hand over, what is not needed any more.
+pub struct Values<const D: usize> {
+    data: TensorData,
+    shape: [usize; D],
+    device: Device,
 }
 
-/// The way back from [`floats`].
-pub fn tensor<const D: usize>(
-    values: Vec<f32>,
-    shape: [usize; D],
-    like: &Tensor<Backend, D>,
-) -> Tensor<Backend, D> {
-    Tensor::from_data(TensorData::new(values, shape), &like.device())
+impl<const D: usize> Values<D> {
+    pub fn of(tensor: Tensor<Backend, D>) -> Self {
+        let (shape, device) = (tensor.dims(), tensor.device());
+        Values { data: tensor.into_data(), shape, device }
+    }
+
+    pub fn read(&self) -> &[f32] {
+        self.data.as_slice::<f32>().expect("the CPU computes in f32 only")
+    }
+
+    pub fn write(&mut self) -> &mut [f32] {
+        self.data.as_mut_slice::<f32>().expect("the CPU computes in f32 only")
+    }
+
+    /// The tensor with these numbers.
+    pub fn tensor(self) -> Tensor<Backend, D> {
+        Tensor::from_data(self.data, &self.device)
+    }
+
+    /// A tensor of `shape` with `values`, on the device of these.
+    pub fn beside<const N: usize>(
+        &self,
+        values: Vec<f32>,
+        shape: [usize; N],
+    ) -> Tensor<Backend, N> {
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    pub fn shape(&self) -> [usize; D] {
+        self.shape
+    }
 }

@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, TensorData, backend::Backend as AnyBackend};
 use rayon::prelude::*;
 
-use super::node::{Rule, floats, tensor, unary};
+use super::node::{Rule, Values, unary};
 use crate::device::{Backend, TrainBackend};
 
 /// A square window that moves over a picture.
@@ -107,9 +107,9 @@ impl Geometry {
 
 impl Rule<4, 4> for Geometry {
     fn gradient(self, output: Tensor<Backend, 4>) -> Tensor<Backend, 4> {
-        let (batch, like) = (output.dims()[0], output.clone().narrow(0, 0, 1));
-        let shape = [batch, self.height, self.width, self.channels];
-        tensor(self.fold(&floats(output)), shape, &like)
+        let rows = Values::of(output);
+        let shape = [rows.shape()[0], self.height, self.width, self.channels];
+        rows.beside(self.fold(rows.read()), shape)
     }
 }
 
@@ -118,8 +118,9 @@ pub fn fused(x: Tensor<TrainBackend, 4>, window: Window) -> Tensor<TrainBackend,
     let [batch, height, width, channels] = x.dims();
     let geometry = Geometry { window, height, width, channels };
     unary(x, |x| {
-        let like = x.clone().narrow(0, 0, 1);
-        (tensor(geometry.unfold(&floats(x)), geometry.out(batch), &like), geometry)
+        let pictures = Values::of(x);
+        let rows = geometry.unfold(pictures.read());
+        (pictures.beside(rows, geometry.out(batch)), geometry)
     })
 }
 
