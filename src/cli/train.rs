@@ -144,10 +144,11 @@ impl TrainArgs {
             categories = training.categories().len(),
             "pictures"
         );
+        let sets: [&dyn TrainingData; 2] = [&training, &validation];
+        let setup = Setup::new(&init, self.config.clone(), &spec, &sets, &device)?;
         let data = Arc::new(training);
         let validation =
             (validation.pictures() > 0).then(|| -> Arc<dyn TrainingData> { Arc::new(validation) });
-        let setup = Setup::new(&init, self.config.clone(), &spec, data.as_ref(), &device)?;
         match self.resume {
             true => Training::resume(setup, spec, data, validation, &self.out),
             false => Training::begin(setup, spec, data, validation, &self.out),

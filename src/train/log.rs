@@ -12,6 +12,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+use super::workers::Losses;
 use crate::error::TrainError;
 use crate::weights::save::write_whole;
 
@@ -63,6 +64,43 @@ const NUMBERS: [Column; 9] = [
     ("image_auroc", |row| row.image_auroc, |row, value| row.image_auroc = value),
     ("pixel_auroc", |row| row.pixel_auroc, |row, value| row.pixel_auroc = value),
 ];
+
+/// Sums since the last row of the log.
+#[derive(Default)]
+pub(super) struct SinceRow {
+    losses: Losses,
+    steps: u64,
+    longest: f64,
+    seconds: f64,
+}
+
+impl SinceRow {
+    /// Takes in a step.
+    pub(super) fn add(&mut self, losses: &Losses, norm: f64, seconds: f64) {
+        self.steps += 1;
+        self.losses.loss += losses.loss;
+        self.losses.maps += losses.maps;
+        self.losses.image += losses.image;
+        self.losses.words += losses.words;
+        self.longest = self.longest.max(norm);
+        self.seconds += seconds;
+    }
+
+    /// The row that `row` is to be, with means over the steps.
+    pub(super) fn row(&self, row: LogRow, factor: f64) -> LogRow {
+        let mean = |sum: f64| Some(sum / self.steps.max(1) as f64);
+        LogRow {
+            loss: mean(self.losses.loss),
+            maps_loss: mean(self.losses.maps),
+            image_loss: mean(self.losses.image),
+            word_loss: mean(self.losses.words),
+            gradient_norm: Some(self.longest),
+            rate_factor: Some(factor),
+            ms_per_step: mean(1e3 * self.seconds),
+            ..row
+        }
+    }
+}
 
 /// Writes `rows` to `path`.
 ///

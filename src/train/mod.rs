@@ -6,6 +6,7 @@ mod averaging;
 mod checkpoint;
 mod compose;
 pub mod data;
+mod keep;
 mod loader;
 mod log;
 pub mod losses;

@@ -51,17 +51,17 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Makes or loads the network of `init`. `config` is needed for a random one, and says how a
+    /// Makes or loads the network of `init`; `sets` are all that it learns from or is validated on. `config` is needed for a random one, and says how a
     /// loaded one is built where it has no `config.json` of its own, or another picture size.
     ///
     /// # Errors
-    /// If there is no configuration, weights cannot be read or do not fit, or a prompt of `data`
-    /// does not fit into the text tower.
+    /// If there is no configuration, weights cannot be read or do not fit, or the text tower is
+    /// not made for the tokenizer.
     pub fn new(
         init: &Init,
         config: Option<PathBuf>,
         spec: &TrainSpec,
-        data: &dyn TrainingData,
+        sets: &[&dyn TrainingData],
         device: &Device,
     ) -> Result<Self, Error> {
         let (network, config, source) = match (init, config) {
@@ -83,10 +83,10 @@ impl Setup {
             }
         };
         let tokenizer = ClipTokenizer::embedded()?;
-        let texts = data
-            .categories()
-            .into_iter()
-            .flat_map(|category| all_texts(&data.prompts(&category), config.n_ctx));
+        let texts = sets.iter().flat_map(|data| {
+            let states = data.categories().into_iter().map(|category| data.prompts(&category));
+            states.flat_map(|states| all_texts(&states, config.n_ctx)).collect::<Vec<_>>()
+        });
         let texts = texts.collect::<Vec<_>>();
         let digest = format!("{} {source}", serde_json::json!(config));
         let digest = blake3::hash(digest.as_bytes()).to_hex().to_string();

@@ -55,9 +55,9 @@ mod tests {
             (Values::of(y.inner()).read().to_vec(), Values::of(gradient).read().to_vec())
         };
         let (fused, plain) = (run(super::fused(x.clone())), run(activation::gelu(x.clone())));
-        for i in 0..values.len() {
-            assert!((fused.0[i] - plain.0[i]).abs() < 2e-6, "value at {}", values[i]);
-            assert!((fused.1[i] - plain.1[i]).abs() < 2e-5, "gradient at {}", values[i]);
+        for (i, x) in values.iter().enumerate() {
+            assert!((fused.0[i] - plain.0[i]).abs() < 2e-6, "value at {x}");
+            assert!((fused.1[i] - plain.1[i]).abs() < 2e-5, "gradient at {x}");
         }
     }
 }

@@ -132,8 +132,7 @@ impl pulp::NullaryFnOnce for Gelu<'_> {
     #[inline(always)]
     fn call(self) {
         const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
-        const A: [f32; 5] =
-            [0.254_829_592, -0.284_496_736, 1.421_413_741, -1.453_152_027, 1.061_405_429];
+        const A: [f32; 5] = [0.254_829_6, -0.284_496_74, 1.421_413_7, -1.453_152, 1.061_405_4];
         const PHI_0: f32 = 0.398_942_3;
         for (value, derivative) in self.values.iter_mut().zip(self.derivatives) {
             let x = *value;
