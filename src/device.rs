@@ -10,7 +10,10 @@ use crate::model::config::FiloConfig;
 /// The one backend the program is compiled for; it hands each operation to the device's own.
 pub type Backend = burn::Dispatch;
 
-/// A place where tensors live.
+/// The same backend with gradients: what training computes with.
+pub type TrainBackend = burn::backend::Autodiff<Backend>;
+
+/// A place where tensors live; tensors with and without gradients share it.
 pub type Device = DispatchDevice;
 
 /// The CPU, always there.

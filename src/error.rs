@@ -4,10 +4,12 @@
 //! [`Failure`] with a stable [`FailureCode`] and end as a row of the `failures` table.
 
 mod failure;
+mod train;
 
 use std::path::PathBuf;
 
 pub use failure::{Failure, FailureCode, Stage};
+pub use train::TrainError;
 
 /// Listing the input: nothing has been scored yet, the run stops with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -330,6 +332,8 @@ pub enum Error {
     Table(#[from] TableError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
     #[error("{path}: cannot be written ({why}): free space or choose another folder", path = path.display())]
     Unwritable { path: PathBuf, why: String },
 }
@@ -352,6 +356,7 @@ impl Error {
                 | TableError::BadName { .. } => 2,
                 _ => 1,
             },
+            Error::Train(error) => error.exit_code(),
             Error::Metrics(_) | Error::Unwritable { .. } => 1,
         }
     }

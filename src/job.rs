@@ -18,7 +18,7 @@
 
 mod choices;
 mod expand;
-mod file;
+pub(crate) mod file;
 mod partition;
 mod raw;
 mod text;

@@ -7,7 +7,7 @@
 //! - [`pipeline`] runs the stages: files → planes ([`image`]) → network ([`model`], filled by
 //!   [`weights`], placed by [`device`]) → rows ([`tables`], committed shard by shard).
 //! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
-//! - [`train`] makes data.
+//! - [`train`] teaches the network, from a folder of labelled pictures, and makes data.
 //!
 //! `cli` → `pipeline`, `train` → `source`, `image`, `model`, `weights`, `tables`, `metrics` →
 //! `error`; nothing points back.

@@ -11,8 +11,18 @@ use filo::tables::Table;
 use support::run::{Ended, Folder, filo, run};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const SUBCOMMANDS: [&str; 9] =
-    ["score", "metrics", "demo", "bench", "weights", "schema", "devices", "completions", "man"];
+const SUBCOMMANDS: [&str; 10] = [
+    "score",
+    "metrics",
+    "demo",
+    "bench",
+    "train",
+    "weights",
+    "schema",
+    "devices",
+    "completions",
+    "man",
+];
 
 fn files(folder: &Path) -> BTreeMap<String, String> {
     let entries = std::fs::read_dir(folder)
@@ -53,8 +63,8 @@ fn the_committed_schemas_are_those_of_the_program() {
 #[test]
 fn every_table_is_described_column_by_column() {
     let written = schemas();
-    // Beside the tables: job files, bundle.json, and what `weights inspect` prints.
-    assert_eq!(written.len(), Table::ALL.len() + 3);
+    // Beside the tables: two job files, bundle.json, and what `weights inspect` prints.
+    assert_eq!(written.len(), Table::ALL.len() + 4);
     for table in Table::ALL {
         let text = &written[&format!("{}.json", table.as_str())];
         let document: serde_json::Value = serde_json::from_str(text).unwrap();
@@ -76,6 +86,17 @@ fn the_schema_of_a_job_file_is_made_from_the_flags() {
     let written: serde_json::Value = serde_json::from_str(&schemas()["job.schema.json"]).unwrap();
     assert_eq!(written, schema);
     assert_eq!(written["additionalProperties"], false);
+}
+
+#[test]
+fn the_schema_of_a_training_job_names_a_default_for_every_key() {
+    let written: serde_json::Value = serde_json::from_str(&schemas()["train.schema.json"]).unwrap();
+    assert_eq!(written["additionalProperties"], false);
+    for (key, about) in written["properties"].as_object().unwrap() {
+        let text = about["description"].as_str().unwrap_or_default();
+        let steps_win = key.ends_with("_steps") && key.starts_with("stage_");
+        assert!(text.contains("[default: ") || steps_win, "{key}: {text}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::say::say;
 use crate::error::Error;
 use crate::job::RawJobSpec;
 use crate::tables::{Stored, Table};
+use crate::train::spec::RawTrainSpec;
 use crate::weights::bundle::Manifest;
 use crate::weights::inspect::Inspection;
 
@@ -42,6 +43,8 @@ fn documents() -> Vec<(String, Value)> {
         Table::ALL.map(|table| (format!("{}.json", table.as_str()), table_schema(table))).to_vec();
     let job = schemars::schema_for!(RawJobSpec);
     documents.push(("job.schema.json".to_string(), job.to_value()));
+    let train = schemars::schema_for!(RawTrainSpec);
+    documents.push(("train.schema.json".to_string(), train.to_value()));
     let bundle = schemars::schema_for!(Manifest);
     documents.push(("bundle.schema.json".to_string(), bundle.to_value()));
     let inspection = schemars::schema_for!(Inspection);

@@ -1,9 +1,11 @@
-//! A job file in TOML goes in, a [`RawJobSpec`] comes out. Every error names the file, the line and
-//! the key; an unknown key is answered with the nearest known one.
+//! A job file in TOML goes in, a [`RawJobSpec`] or another flat struct of keys comes out. Every
+//! error names the file, the line and the key; an unknown key is answered with the nearest one.
 //! Never here: a message that shows a line as it stands, for it may hold a password.
 
 use std::path::Path;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::de::DeTable;
 
 use super::raw::RawJobSpec;
@@ -19,9 +21,7 @@ impl RawJobSpec {
     /// # Errors
     /// If it cannot be read, is not TOML, has an unknown key, or a value that is not allowed.
     pub fn from_file(path: &Path) -> Result<Self, JobError> {
-        let unreadable = |source| JobError::Unreadable { path: path.to_owned(), source };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        RawJobSpec::from_toml(&text, path)
+        from_file(path)
     }
 
     /// Reads the text of a job file; `path` is its name in messages.
@@ -29,18 +29,44 @@ impl RawJobSpec {
     /// # Errors
     /// As [`RawJobSpec::from_file`].
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, JobError> {
-        let table = DeTable::parse(text).map_err(|error| JobError::Syntax {
-            path: path.to_owned(),
-            line: line_of(text, error.span()),
-            why: error.message().to_owned(),
-        })?;
-        check_keys(text, path, table.get_ref())?;
-        toml::from_str(text).map_err(|error| bad_value(text, path, table.get_ref(), &error))
+        from_toml(text, path)
     }
 }
 
-fn check_keys(text: &str, path: &Path, table: &DeTable) -> Result<(), JobError> {
-    let known = RawJobSpec::keys();
+/// Reads the file at `path` as a struct all of whose fields are keys, none of them required.
+///
+/// # Errors
+/// If it cannot be read, is not TOML, has an unknown key, or a value that is not allowed.
+pub(crate) fn from_file<T>(path: &Path) -> Result<T, JobError>
+where
+    T: Serialize + DeserializeOwned + Default,
+{
+    let unreadable = |source| JobError::Unreadable { path: path.to_owned(), source };
+    from_toml(&std::fs::read_to_string(path).map_err(unreadable)?, path)
+}
+
+fn from_toml<T: Serialize + DeserializeOwned + Default>(
+    text: &str,
+    path: &Path,
+) -> Result<T, JobError> {
+    let table = DeTable::parse(text).map_err(|error| JobError::Syntax {
+        path: path.to_owned(),
+        line: line_of(text, error.span()),
+        why: error.message().to_owned(),
+    })?;
+    check_keys(text, path, table.get_ref(), &keys_of::<T>())?;
+    toml::from_str(text).map_err(|error| bad_value(text, path, table.get_ref(), &error))
+}
+
+/// The keys that a file for `T` may have.
+fn keys_of<T: Serialize + Default>() -> Vec<String> {
+    match serde_json::to_value(T::default()) {
+        Ok(serde_json::Value::Object(fields)) => fields.into_iter().map(|(key, _)| key).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn check_keys(text: &str, path: &Path, table: &DeTable, known: &[String]) -> Result<(), JobError> {
     for key in table.keys() {
         let name = key.get_ref().as_ref();
         if !known.iter().any(|known| known == name) {
@@ -48,7 +74,7 @@ fn check_keys(text: &str, path: &Path, table: &DeTable) -> Result<(), JobError> 
                 path: path.to_owned(),
                 line: line_of(text, Some(key.span())),
                 key: name.to_owned(),
-                nearest: nearest(name, known),
+                nearest: nearest(name, known.to_vec()),
             });
         }
     }

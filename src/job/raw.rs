@@ -144,14 +144,6 @@ impl RawJobSpec {
             log_format: self.log_format.or(file.log_format),
         }
     }
-
-    /// The keys of a job file.
-    pub(super) fn keys() -> Vec<String> {
-        match serde_json::to_value(RawJobSpec::default()) {
-            Ok(serde_json::Value::Object(fields)) => fields.into_iter().map(|(k, _)| k).collect(),
-            _ => Vec::new(),
-        }
-    }
 }
 
 // `Preprocess` has no schema of its own; this one has the same words.

@@ -29,6 +29,11 @@ pub struct VisionConfig {
     /// Hidden channels of a block's MLP; 4 × `width` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mlp_width: Option<usize>,
+    /// Channels after each convolution of the stem, the last being `width`; each halves the
+    /// picture, so `patch_size` is 2 to the power of their number. Absent: patches are made by one
+    /// convolution, as published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stem: Option<Vec<usize>>,
 }
 
 impl VisionConfig {
@@ -45,6 +50,15 @@ impl VisionConfig {
     /// Hidden channels of a block's MLP.
     pub fn mlp_width(&self) -> usize {
         self.mlp_width.unwrap_or(self.width.saturating_mul(4))
+    }
+
+    /// Whether the stem, if there is one, makes patches of `patch_size` with `width` channels.
+    fn stem_fits(&self) -> bool {
+        let Some(channels) = &self.stem else { return true };
+        let side = u32::try_from(channels.len()).ok().and_then(|n| 1usize.checked_shl(n));
+        side == Some(self.patch_size)
+            && channels.last() == Some(&self.width)
+            && channels.iter().all(|n| (1..=MAX_SIZE).contains(n))
     }
 }
 
@@ -121,6 +135,7 @@ impl FiloConfig {
                 layers: 24,
                 head_width: 64,
                 mlp_width: None,
+                stem: None,
             },
             text: TextConfig {
                 context_length: 77,
@@ -166,6 +181,11 @@ impl FiloConfig {
             (
                 self.vision.width.is_multiple_of(self.vision.head_width),
                 "vision.width must be a multiple of vision.head_width",
+            ),
+            (
+                self.vision.stem_fits(),
+                "vision.stem must end with vision.width, and vision.patch_size be 2 to the power \
+                 of its length",
             ),
             (
                 self.text.width.is_multiple_of(self.text.heads),
@@ -255,6 +275,18 @@ mod tests {
         let mut config = FiloConfig::published();
         config.vision.image_size = 512;
         assert!(config.validate().unwrap_err().what.contains("image_size"));
+    }
+
+    #[test]
+    fn a_stem_that_makes_other_patches_is_refused() {
+        let mut config = FiloConfig::published();
+        config.vision.stem = Some(vec![32, 64, 1024]);
+        assert!(config.validate().unwrap_err().what.starts_with("vision.stem"));
+        config.vision.patch_size = 8;
+        config.vision.image_size = 512;
+        assert_eq!(config.validate(), Ok(()));
+        config.vision.stem = Some(vec![32, 64, 512]);
+        assert!(config.validate().unwrap_err().what.starts_with("vision.stem"));
     }
 
     #[test]

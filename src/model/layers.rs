@@ -3,11 +3,12 @@
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::{gelu, sigmoid};
+use burn::tensor::activation::sigmoid;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use super::attention::{attend, merge_heads, split_heads};
 use super::config::Activation;
+use super::kernels::{Streams, gelu, self_attention};
 
 /// Dimensions of a [`ResidualBlock`].
 #[derive(Debug, Clone)]
@@ -45,28 +46,40 @@ impl<B: Backend> FusedAttention<B> {
     }
 
     /// Query, key and value, each `[batch, heads, tokens, width / heads]`.
-    fn project(&self, x: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
-        let width = x.dims()[2];
-        let qkv = self.in_proj.forward(x);
+    fn parts(&self, qkv: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
+        let width = qkv.dims()[2] / 3;
         [0, 1, 2].map(|part| split_heads(qkv.clone().narrow(2, part * width, width), self.heads))
     }
 
     /// Ordinary self-attention. `attn_mask` `[1, 1, tokens, tokens]` is true where a query (row)
     /// must not see a key (column).
     pub fn forward(&self, x: Tensor<B, 3>, attn_mask: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
-        let [q, k, v] = self.project(x);
-        self.out_proj.forward(merge_heads(attend(q, k, v, attn_mask)))
+        let qkv = self.in_proj.forward(x);
+        let attended = self_attention(qkv, self.heads, Streams::Ordinary, attn_mask);
+        self.out_proj.forward(attended.unwrap_or_else(|qkv| {
+            let [q, k, v] = self.parts(qkv);
+            merge_heads(attend(q, k, v, attn_mask))
+        }))
     }
 
     /// Ordinary and value-value self-attention from one projection.
     pub fn forward_dual(&self, x: Tensor<B, 3>) -> DualAttention<B> {
-        let [q, k, v] = self.project(x);
-        let ordinary = attend(q, k, v.clone(), None);
-        let value_value = attend(v.clone(), v.clone(), v, None);
-        DualAttention {
-            ordinary: self.out_proj.forward(merge_heads(ordinary)),
-            value_value: self.out_proj.forward(merge_heads(value_value)),
-        }
+        let batch = x.dims()[0];
+        let qkv = self.in_proj.forward(x);
+        let streams = match self_attention(qkv, self.heads, Streams::WithValueValue, None) {
+            Ok(both) => {
+                let both = self.out_proj.forward(both);
+                [both.clone().narrow(0, 0, batch), both.narrow(0, batch, batch)]
+            }
+            Err(qkv) => {
+                let [q, k, v] = self.parts(qkv);
+                let ordinary = attend(q, k, v.clone(), None);
+                let value_value = attend(v.clone(), v.clone(), v, None);
+                [ordinary, value_value].map(|x| self.out_proj.forward(merge_heads(x)))
+            }
+        };
+        let [ordinary, value_value] = streams;
+        DualAttention { ordinary, value_value }
     }
 }
 

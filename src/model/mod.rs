@@ -5,4 +5,5 @@ pub mod clip;
 pub mod config;
 pub mod filo;
 pub mod grounding;
+pub mod kernels;
 pub mod layers;

@@ -1,3 +1,31 @@
-//! Data made by the program itself.
+//! Training: the published recipe in two stages, and training from scratch. In: pictures with
+//! labels and masks, a network, a job. Out: a folder with weights, a log, and a state from which
+//! the training goes on to the same numbers. [`Training`] is the loop; all else are its parts.
 
+mod averaging;
+mod checkpoint;
+mod compose;
+pub mod data;
+mod keep;
+mod loader;
+mod log;
+pub mod losses;
+pub mod map_loss;
+pub mod network;
+pub mod objective;
+pub mod optimizer;
+pub mod parts;
+mod pictures;
+pub mod prompts;
+mod run;
+pub mod spec;
+mod start;
 pub mod synthetic;
+mod validate;
+mod workers;
+
+pub use log::{LOG_FILE, LogRow, read_log};
+pub use pictures::{Mosaic, PictureSet, Sets};
+pub use run::{Ending, Report, Training};
+pub use start::{Init, Setup};
+pub use validate::Validation;

@@ -153,9 +153,34 @@ fn clip_key(name: &str) -> Key {
     whole(norm_names(&format!("{tower}.{part}")))
 }
 
+/// The name in a FiLo checkpoint of the parameter at `path`, norms already with `weight` and
+/// `bias`: the inverse of [`filo_key`].
+pub fn checkpoint_name(path: &str) -> String {
+    match path {
+        "adapter.down.weight" => return "adapter.fc.0.weight".to_string(),
+        "adapter.up.weight" => return "adapter.fc.2.weight".to_string(),
+        _ => {}
+    }
+    let (prefix, rest) = if let Some(rest) = path.strip_prefix("image_encoder.") {
+        ("clip_model.visual.", rest)
+    } else if let Some(rest) = path.strip_prefix("text_encoder.") {
+        ("clip_model.", rest)
+    } else {
+        return path.to_string();
+    };
+    let rest = match rest.strip_prefix("blocks.") {
+        Some(block) => format!("transformer.resblocks.{block}"),
+        None => rest.to_string(),
+    };
+    format!("{prefix}{}", rest.replace(".attn.in_proj.", ".attn.in_proj_"))
+}
+
 /// burn calls weight and bias of a norm `gamma` and `beta`.
 pub fn norm_names(path: &str) -> String {
-    let is_norm = |module: &str| module.rsplit('.').next().is_some_and(|m| m.starts_with("ln_"));
+    let is_norm = |module: &str| {
+        module.contains(".stem.norms.")
+            || module.rsplit('.').next().is_some_and(|m| m.starts_with("ln_"))
+    };
     match path.rsplit_once('.') {
         Some((module, "weight")) if is_norm(module) => format!("{module}.gamma"),
         Some((module, "bias")) if is_norm(module) => format!("{module}.beta"),
@@ -193,6 +218,22 @@ mod tests {
         assert_eq!(Kind::Filo.key(dual), expected);
         assert_eq!(Kind::Filo.key(plain), expected);
         assert_eq!(Kind::OpenAiClip.key(openai), expected);
+    }
+
+    #[test]
+    fn a_written_name_leads_back_to_its_parameter() {
+        for path in [
+            "image_encoder.blocks.7.attn.in_proj.weight",
+            "image_encoder.stem.convs.1.bias",
+            "text_encoder.blocks.0.attn.out_proj.bias",
+            "text_encoder.token_embedding.weight",
+            "adapter.up.weight",
+            "decoder_cov.fc_15.0.bias",
+        ] {
+            assert_eq!(filo_key(&checkpoint_name(path)), whole(path));
+        }
+        let norm = checkpoint_name("image_encoder.stem.norms.0.weight");
+        assert_eq!(filo_key(&norm), whole("image_encoder.stem.norms.0.gamma"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod pickle;
 pub mod positions;
 mod pytorch;
 mod safetensors;
+pub mod save;
 mod stored;
 mod transformers;
 

@@ -32,6 +32,18 @@ pub struct TreeTensors<B: Backend> {
     pub ends: Tensor<B, 1, Int>,
 }
 
+/// A tree for every picture of a batch, on a device; short trees are filled up with nodes that
+/// nobody sees.
+#[derive(Debug, Clone)]
+pub struct ForestTensors<B: Backend> {
+    /// Position of each node in its prompts, `[batch, nodes]`.
+    pub depths: Tensor<B, 2, Int>,
+    /// As in [`TreeTensors`], `[batch, 1, nodes, nodes]`.
+    pub hidden: Tensor<B, 4, Bool>,
+    /// The end node of each prompt, `[batch, prompts]`.
+    pub ends: Tensor<B, 2, Int>,
+}
+
 impl<B: Backend> TextEncoder<B> {
     /// A tower with random weights, as a start for training or to be loaded over.
     pub fn new(config: &FiloConfig, device: &B::Device) -> Self {
@@ -87,6 +99,24 @@ impl<B: Backend> TextEncoder<B> {
         let positions = self.positional_embedding.val().select(0, tree.depths.clone());
         let x = self.blocks_over(embeddings + positions.unsqueeze(), &tree.hidden);
         self.project(x.select(1, tree.ends.clone()))
+    }
+
+    /// Forest form: `embeddings` `[batch, nodes, width]` (before positions), every row with its own
+    /// tree → `[batch, prompts, embed_dim]`, not normalised. As exact as [`Self::encode_tree`].
+    pub fn encode_forest(
+        &self,
+        embeddings: Tensor<B, 3>,
+        forest: &ForestTensors<B>,
+    ) -> Tensor<B, 3> {
+        let [batch, nodes, width] = embeddings.dims();
+        let depths = forest.depths.clone().flatten(0, 1);
+        let positions = self.positional_embedding.val().select(0, depths);
+        let x = embeddings + positions.reshape([batch, nodes, width]);
+        let x = self.blocks_over(x, &forest.hidden).reshape([batch * nodes, width]);
+        let rows = Tensor::arange(0..batch as i64, &x.device()).reshape([batch, 1]);
+        let ends = forest.ends.clone() + rows * (nodes as i64);
+        let prompts = ends.dims()[1];
+        self.project(x.select(0, ends.flatten(0, 1)).reshape([batch, prompts, width]))
     }
 
     fn blocks_over(&self, x: Tensor<B, 3>, hidden: &Tensor<B, 4, Bool>) -> Tensor<B, 3> {

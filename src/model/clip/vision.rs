@@ -6,13 +6,17 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig};
 use burn::tensor::{Tensor, backend::Backend};
 
+use super::stem::ConvStem;
 use crate::model::config::FiloConfig;
 use crate::model::layers::{ResidualBlock, ResidualBlockConfig};
 
 /// ViT image tower.
 #[derive(Module, Debug)]
 pub struct ImageEncoder<B: Backend> {
-    pub conv1: Conv2d<B>,
+    /// Patches by one convolution, where the configuration has no stem.
+    pub conv1: Option<Conv2d<B>>,
+    /// Patches by several convolutions.
+    pub stem: Option<ConvStem<B>>,
     /// `[width]`.
     pub class_embedding: Param<Tensor<B, 1>>,
     /// `[1 + patches, width]`; row 0 belongs to the class token.
@@ -50,11 +54,18 @@ impl<B: Backend> ImageEncoder<B> {
         };
         let norm = || LayerNormConfig::new(width).with_epsilon(config.layer_norm_eps).init(device);
         let normal = Initializer::Normal { mean: 0.0, std: (width as f64).powf(-0.5) };
-        ImageEncoder {
-            conv1: Conv2dConfig::new([3, width], [patch, patch])
+        let conv1 = || {
+            Conv2dConfig::new([3, width], [patch, patch])
                 .with_stride([patch, patch])
                 .with_bias(false)
-                .init(device),
+                .init(device)
+        };
+        ImageEncoder {
+            conv1: vision.stem.is_none().then(conv1),
+            stem: vision
+                .stem
+                .as_ref()
+                .map(|channels| ConvStem::new(channels, config.layer_norm_eps, device)),
             class_embedding: normal.init([width], device),
             positional_embedding: normal.init([1 + vision.grid() * vision.grid(), width], device),
             ln_pre: norm(),
@@ -91,7 +102,11 @@ impl<B: Backend> ImageEncoder<B> {
     /// Patches, class token, positions, first norm: `[batch, 1 + patches, width]`.
     pub fn embed(&self, images: Tensor<B, 4>) -> Tensor<B, 3> {
         let [batch, ..] = images.dims();
-        let patches = self.conv1.forward(images).flatten::<3>(2, 3).swap_dims(1, 2);
+        let patches = match (&self.stem, &self.conv1) {
+            (Some(stem), _) => stem.forward(images),
+            (None, Some(conv1)) => conv1.forward(images).flatten::<3>(2, 3).swap_dims(1, 2),
+            (None, None) => unreachable!("a tower is made with one of the two"),
+        };
         let width = patches.dims()[2];
         let class = self.class_embedding.val().reshape([1, 1, width]).expand([batch, 1, width]);
         let tokens = Tensor::cat(vec![class, patches], 1);

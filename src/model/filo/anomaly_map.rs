@@ -24,11 +24,13 @@ pub struct AnomalyMapper {
     taps: [f32; 2],
 }
 
+/// Where an output coordinate lies between two cells of a grid.
 #[derive(Debug, Clone, Copy)]
-struct Step {
-    before: usize,
-    after: usize,
-    weight: f32,
+pub struct Step {
+    pub before: usize,
+    pub after: usize,
+    /// Share of `after`.
+    pub weight: f32,
 }
 
 impl AnomalyMapper {
@@ -117,7 +119,7 @@ impl AnomalyMapper {
 
 /// Bilinear sampling positions with corners aligned: output 0 is grid cell 0, the last output is
 /// the last cell.
-fn align_corners_steps(grid: usize, size: usize) -> Vec<Step> {
+pub fn align_corners_steps(grid: usize, size: usize) -> Vec<Step> {
     let scale = if size > 1 { (grid - 1) as f32 / (size - 1) as f32 } else { 0.0 };
     (0..size)
         .map(|i| {

@@ -39,6 +39,8 @@ pub struct CategoryPrompts {
     pub normal: Vec<String>,
     /// One state per detail, then five generic ones.
     pub abnormal: Vec<String>,
+    /// The details themselves, in the order of their states.
+    pub details: Vec<String>,
 }
 
 impl CategoryPrompts {
@@ -195,6 +197,7 @@ impl Descriptions {
             source: known.map_or(DescriptionSource::Generic, |category| category.source),
             normal: self.normal_states.iter().map(in_words).collect(),
             abnormal: detailed.chain(self.generic_states.iter().map(in_words)).collect(),
+            details: details.to_vec(),
         }
     }
 

@@ -10,6 +10,7 @@ use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
+use crate::model::kernels::{convolve_tokens, sum_centred};
 
 /// Side of the square that holds every MMCI kernel.
 const MERGED_KERNEL: usize = 7;
@@ -73,12 +74,13 @@ impl<B: Backend> Mmci<B> {
         let heads = self.fc_11.len();
         let merged = (0..heads).map(|i| {
             let shapes = self.shapes();
-            let kernel = shapes.iter().map(|convs| centred(convs[i].weight.val()));
+            let kernels = shapes.map(|convs| convs[i].weight.val());
+            let kernel = sum_centred(kernels, MERGED_KERNEL).unwrap_or_else(|kernels| {
+                let centred = kernels.into_iter().map(centred);
+                centred.reduce(|sum, part| sum + part).expect("there are six shapes")
+            });
             let bias = shapes.iter().filter_map(|convs| convs[i].bias.as_ref().map(|b| b.val()));
-            (
-                kernel.reduce(|sum, part| sum + part).expect("there are six shapes"),
-                bias.reduce(|sum, part| sum + part).expect("MMCI convolutions have a bias"),
-            )
+            (kernel, bias.reduce(|sum, part| sum + part).expect("MMCI convolutions have a bias"))
         });
         let (kernels, biases) = merged.unzip::<_, _, Vec<_>, Vec<_>>();
         MergedMmci { kernel: Tensor::cat(kernels, 0), bias: Tensor::cat(biases, 0), heads }
@@ -105,6 +107,10 @@ pub struct MergedMmci<B: Backend> {
 impl<B: Backend> MergedMmci<B> {
     /// `tokens` `[batch, 1 + patches, width]` → one `[batch, patches, embed_dim]` per head.
     pub fn forward(&self, tokens: Tensor<B, 3>) -> Vec<Tensor<B, 3>> {
+        if let Some(out) = convolve_tokens(&without_class_token(tokens.clone()), &self.kernel) {
+            let bias = self.bias.clone().reshape([1, 1, -1]);
+            return (out + bias).chunk(self.heads, 2);
+        }
         let padding = MERGED_KERNEL / 2;
         let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
         let out = conv2d(patch_grid(tokens), self.kernel.clone(), Some(self.bias.clone()), options);

@@ -163,12 +163,10 @@ impl<B: Backend> FiloScorer<B> {
         prompts: &PreparedPrompts<B>,
     ) -> FiloOutput<B> {
         let texts = text_pair(self.encode_prompts(&encoding.features, prompts));
-        let similarities =
-            self.decode(&encoding.tokens).into_iter().map(|head| similarity(head, &texts));
-        let image = encoding.features.clone().unsqueeze_dim::<3>(1);
+        let heads = self.decode(&encoding.tokens);
         FiloOutput {
-            similarities: Tensor::stack(similarities.collect(), 1),
-            text_probs: image.matmul(texts.swap_dims(1, 2)).squeeze_dim(1),
+            similarities: similarities(heads, &texts),
+            text_probs: text_probs(&encoding.features, texts),
         }
     }
 }
@@ -177,6 +175,26 @@ impl<B: Backend> FiloScorer<B> {
 pub fn text_pair<B: Backend>(features: PromptFeatures<B>) -> Tensor<B, 3> {
     let mean = |prompts| normalize(normalize(prompts, 2).mean_dim(1), 2);
     scale_by_norm_of_the_pair(Tensor::cat(vec![mean(features.normal), mean(features.abnormal)], 1))
+}
+
+/// As [`text_pair`] where pictures differ in what they count: `prompts` `[batch, prompts,
+/// embed_dim]`, `shares` `[batch, 2, prompts]` with the weight of each prompt in the normal (0) and
+/// the abnormal (1) text.
+pub fn weighted_text_pair<B: Backend>(prompts: Tensor<B, 3>, shares: Tensor<B, 3>) -> Tensor<B, 3> {
+    scale_by_norm_of_the_pair(normalize(shares.matmul(normalize(prompts, 2)), 2))
+}
+
+/// Outputs of all map heads, each `[batch, patches, embed_dim]`, and texts `[batch, 2, embed_dim]`
+/// → `[batch, heads, 2, patches]`.
+pub fn similarities<B: Backend>(heads: Vec<Tensor<B, 3>>, texts: &Tensor<B, 3>) -> Tensor<B, 4> {
+    let each = heads.into_iter().map(|head| similarity(head, texts));
+    Tensor::stack(each.collect(), 1)
+}
+
+/// Features of pictures `[batch, embed_dim]` and their texts `[batch, 2, embed_dim]` → `[batch, 2]`.
+pub fn text_probs<B: Backend>(features: &Tensor<B, 2>, texts: Tensor<B, 3>) -> Tensor<B, 2> {
+    let image = features.clone().unsqueeze_dim::<3>(1);
+    image.matmul(texts.swap_dims(1, 2)).squeeze_dim(1)
 }
 
 /// Published code divides the 2 × `embed_dim` matrix of two unit vectors by its norm as a whole,
@@ -192,7 +210,7 @@ fn similarity<B: Backend>(head: Tensor<B, 3>, texts: &Tensor<B, 3>) -> Tensor<B,
 }
 
 /// L2-normalises along `dim`.
-fn normalize<B: Backend, const D: usize>(x: Tensor<B, D>, dim: usize) -> Tensor<B, D> {
+pub fn normalize<B: Backend, const D: usize>(x: Tensor<B, D>, dim: usize) -> Tensor<B, D> {
     let norm = x.clone().powi_scalar(2).sum_dim(dim).sqrt();
     x / norm
 }

@@ -1,0 +1,197 @@
+//! `filo train`: a folder of labelled pictures in, a folder with weights, log and state out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::say::{say, shell_line, tell};
+use super::signals::Signals;
+use super::train_progress::TrainProgress;
+use crate::device::device;
+use crate::error::{Error, ModelError};
+use crate::job::{DeviceChoice, Precision, Progress};
+use crate::model::config::FiloConfig;
+use crate::model::filo::descriptions::Descriptions;
+use crate::source::{LayoutChoice, Listing, Location, ShardSize, list};
+use crate::train::data::TrainingData;
+use crate::train::spec::{RawTrainSpec, TrainSpec, Unfreeze};
+use crate::train::{Ending, Init, Mosaic, Sets, Setup, Training, Validation};
+use crate::weights::Checkpoint;
+use crate::weights::config::{config_of, read_config};
+
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// Folder of pictures with labels and masks: a path or file:///path.
+    #[arg(long, value_name = "DIR")]
+    data: String,
+
+    /// How --data is laid out.
+    #[arg(long, default_value = "auto")]
+    layout: LayoutChoice,
+
+    /// Folder of pictures to validate on, laid out alike [default: a tenth of --data].
+    #[arg(long, value_name = "DIR")]
+    validation: Option<String>,
+
+    /// First weights: a file, a folder that holds one, or `random`.
+    #[arg(long, value_name = "PATH|random")]
+    init: String,
+
+    /// Configuration of the network [default: the config.json beside --init].
+    #[arg(long, value_name = "FILE.json")]
+    config: Option<PathBuf>,
+
+    /// Folder for weights, log and state.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// How to train; every key has a default, and together they are the published recipe.
+    #[arg(long, value_name = "FILE.toml")]
+    job: Option<PathBuf>,
+
+    /// Go on where a training in --out was stopped.
+    #[arg(long)]
+    resume: bool,
+
+    /// What learns beside heads, prompts and adapter.
+    #[arg(long, value_name = "WHAT", default_value = "nothing")]
+    unfreeze: Unfreeze,
+
+    /// JSON or TOML file of category → list of anomaly descriptions [default: the built-in set].
+    #[arg(long, value_name = "FILE")]
+    descriptions: Option<PathBuf>,
+
+    /// Where to train.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+
+    /// When to draw a progress bar.
+    #[arg(long, default_value = "auto")]
+    progress: Progress,
+}
+
+impl TrainArgs {
+    /// Trains, with progress, and says what was written.
+    pub fn run(self) -> Result<u8, Error> {
+        let started = Instant::now();
+        let signals = Signals::listen().unwrap_or_else(|error| {
+            tracing::warn!("signals cannot be caught ({error}): a stop loses steps");
+            Signals::default()
+        });
+        let spec = match &self.job {
+            Some(file) => RawTrainSpec::from_file(file)?,
+            None => RawTrainSpec::default(),
+        };
+        let spec = spec.validate(self.unfreeze)?;
+        let training = self.training(spec)?;
+        let mut progress = TrainProgress::new(self.progress);
+        let ending = training.run(&signals.stop, &mut |report| progress.step(report));
+        progress.end();
+        match ending? {
+            Ending::Done(validation) => {
+                let out = self.out.display();
+                let seconds = started.elapsed().as_secs_f64();
+                let figures = validation.map_or_else(String::new, figures);
+                let next = shell_line(["filo", "score", "--weights", &self.out.to_string_lossy()]);
+                say(format_args!("trained in {seconds:.1} s{figures} · {out} · {next}"))?;
+                Ok(0)
+            }
+            Ending::Stopped => {
+                let mut again = std::env::args_os().collect::<Vec<_>>();
+                if !self.resume {
+                    again.push("--resume".into());
+                }
+                tell(format_args!(
+                    "stopped; the state is written. Resume with: {}",
+                    shell_line(again)
+                ));
+                Ok(signals.exit_code())
+            }
+        }
+    }
+
+    fn training(&self, spec: TrainSpec) -> Result<Training, Error> {
+        let device = device(self.device, Precision::F32)?;
+        let init = match self.init.as_str() {
+            "random" => Init::Random,
+            path => Init::From(path.into()),
+        };
+        let side = self.network_config(&init)?.vision.image_size;
+        let descriptions = self.descriptions()?;
+        let sets = |uri: &str, share: f64| {
+            let listing = self.listed(uri)?;
+            let published = Mosaic::published(listing.layout);
+            let mosaic = spec.mosaic.map_or(published, Mosaic);
+            Sets::new(listing, uri, share, side, mosaic, &descriptions).map_err(Error::from)
+        };
+        let (training, validation) = match &self.validation {
+            None => {
+                let sets = sets(&self.data, spec.validation)?;
+                warn_of(sets.left_out);
+                (sets.training, sets.validation)
+            }
+            Some(uri) => {
+                let (own, other) = (sets(&self.data, 0.0)?, sets(uri, 0.0)?);
+                warn_of(own.left_out + other.left_out);
+                (own.training, other.training.without_mosaic())
+            }
+        };
+        tracing::info!(
+            training = training.pictures(),
+            validation = validation.pictures(),
+            categories = training.categories().len(),
+            "pictures"
+        );
+        let sets: [&dyn TrainingData; 2] = [&training, &validation];
+        let setup = Setup::new(&init, self.config.clone(), &spec, &sets, &device)?;
+        let data = Arc::new(training);
+        let validation =
+            (validation.pictures() > 0).then(|| -> Arc<dyn TrainingData> { Arc::new(validation) });
+        match self.resume {
+            true => Training::resume(setup, spec, data, validation, &self.out),
+            false => Training::begin(setup, spec, data, validation, &self.out),
+        }
+    }
+
+    /// Read before the weights, for the side of the pictures.
+    fn network_config(&self, init: &Init) -> Result<FiloConfig, Error> {
+        match (&self.config, init) {
+            (Some(path), _) => Ok(read_config(path)?),
+            (None, Init::From(path)) => Ok(config_of(&Checkpoint::open(path)?)?),
+            (None, Init::Random) => Err(crate::error::TrainError::NoConfig.into()),
+        }
+    }
+
+    fn listed(&self, uri: &str) -> Result<Listing, Error> {
+        let location: Location = uri.parse()?;
+        let listing = list(&location, self.layout, None, ShardSize::default())?;
+        tracing::info!("{}", listing.why);
+        Ok(listing)
+    }
+
+    fn descriptions(&self) -> Result<Descriptions, Error> {
+        let built_in = Descriptions::built_in()?;
+        let Some(path) = &self.descriptions else { return Ok(built_in) };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let reason = error.to_string();
+            ModelError::DescriptionsSyntax { path: path.clone(), reason }
+        })?;
+        Ok(built_in.with_file(path, &text)?)
+    }
+}
+
+fn warn_of(left_out: usize) {
+    if left_out > 0 {
+        tracing::warn!("{left_out} pictures have no label, or a defect without a mask: left out");
+    }
+}
+
+fn figures(validation: Validation) -> String {
+    let figure = |name: &str, value: Option<f64>| {
+        value.map_or_else(String::new, |value| format!(" · {name} AUROC {value:.4}"))
+    };
+    let image = figure("image", validation.image_auroc);
+    format!("{image}{}", figure("pixel", validation.pixel_auroc))
+}

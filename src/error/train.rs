@@ -1,0 +1,42 @@
+//! What stops a training.
+
+use std::path::PathBuf;
+
+/// Training: exit code 2 where what was asked for is wrong, 1 where it failed on the way.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error("`{key} = {value}` is not allowed: must be {allowed}: correct it in the --job file")]
+    BadKey { key: &'static str, value: String, allowed: &'static str },
+    #[error("--init random needs to know how large the network is: pass --config FILE.json")]
+    NoConfig,
+    #[error("{path}: holds a training already: pass --resume, or choose another --out", path = path.display())]
+    Exists { path: PathBuf },
+    #[error("{path}: holds no training to resume: leave --resume out, or check --out", path = path.display())]
+    NothingToResume { path: PathBuf },
+    #[error("{path}: was trained with other settings ({what}): set them back, or choose another --out", path = path.display())]
+    OtherTraining { path: PathBuf, what: String },
+    #[error("{path}: is damaged ({what}): delete {folder} and train again", path = path.display(), folder = path.parent().unwrap_or(path).display())]
+    BadState { path: PathBuf, what: String },
+    #[error("{uri}: no picture to learn from ({why}): check --data and --layout")]
+    NoPictures { uri: String, why: String },
+    #[error(
+        "step {step} of stage {stage}: the loss is {loss}: lower the rates, or set clip_norm; the last good checkpoint is kept, --resume goes on from it"
+    )]
+    NotFinite { stage: u8, step: u64, loss: f64 },
+    #[error("every picture of the data fails to open, last {uri} ({why}): check --data")]
+    Unreadable { uri: String, why: String },
+    #[error("{path}: cannot be {action} ({why}): check the folder and its free space", path = path.display())]
+    File { path: PathBuf, action: &'static str, why: String },
+}
+
+impl TrainError {
+    /// 2 where the command or what it names is wrong; 1 where the training failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            TrainError::NotFinite { .. }
+            | TrainError::Unreadable { .. }
+            | TrainError::File { .. } => 1,
+            _ => 2,
+        }
+    }
+}

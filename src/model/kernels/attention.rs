@@ -1,0 +1,216 @@
+//! Self-attention of all heads with its gradient. Products are the backend's; the softmax between
+//! them is one vector loop. Kept for the way back: the projection and the attention weights.
+
+use burn::tensor::{Bool, Tensor};
+use rayon::prelude::*;
+
+use super::node::{Rule, Values, unary};
+use super::simd::{Softmax, SoftmaxGradient, widest};
+use crate::device::{Backend, TrainBackend};
+
+/// Which attentions are computed from one projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// `softmax(q·kᵀ/√d)·v`.
+    Ordinary,
+    /// The ordinary one, then behind it on the batch axis `softmax(v·vᵀ/√d)·v`.
+    WithValueValue,
+}
+
+/// Shape of an attention.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    batch: usize,
+    tokens: usize,
+    heads: usize,
+    head_width: usize,
+}
+
+impl Shape {
+    fn width(self) -> usize {
+        self.heads * self.head_width
+    }
+
+    fn scale(self) -> f32 {
+        (self.head_width as f32).powf(-0.5)
+    }
+
+    /// `[parts · batch, tokens, width]` → `[parts, batch, heads, tokens, head_width]`, a view.
+    fn split(self, x: Tensor<Backend, 3>, parts: usize) -> Tensor<Backend, 5> {
+        let shape = [parts, self.batch, self.tokens, self.heads, self.head_width];
+        x.reshape(shape).permute([0, 1, 3, 2, 4])
+    }
+
+    /// The inverse of [`Shape::split`].
+    fn merge(self, x: Tensor<Backend, 5>) -> Tensor<Backend, 3> {
+        let parts = x.dims()[0];
+        x.permute([0, 1, 3, 2, 4]).reshape([parts * self.batch, self.tokens, self.width()])
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Attention {
+    shape: Shape,
+    /// `[3, batch, heads, tokens, head_width]`.
+    qkv: Tensor<Backend, 5>,
+    /// Attention weights of each stream, `[1, batch, heads, tokens, tokens]`.
+    weights: Vec<Tensor<Backend, 5>>,
+}
+
+fn part(x: &Tensor<Backend, 5>, index: usize) -> Tensor<Backend, 5> {
+    x.clone().narrow(0, index, 1)
+}
+
+fn transposed(x: Tensor<Backend, 5>) -> Tensor<Backend, 5> {
+    x.swap_dims(3, 4)
+}
+
+/// What a query must not see, for every picture or for all.
+struct Hidden(Vec<bool>);
+
+impl Hidden {
+    fn new(mask: Option<Tensor<TrainBackend, 4, Bool>>) -> Self {
+        Hidden(mask.map_or(Vec::new(), |mask| mask.into_data().iter::<bool>().collect()))
+    }
+
+    /// Hides keys in the scores of one head of picture `index`.
+    fn apply(&self, scores: &mut [f32], index: usize) {
+        if self.0.is_empty() {
+            return;
+        }
+        let pictures = self.0.len() / scores.len();
+        let mask = &self.0[(index % pictures) * scores.len()..][..scores.len()];
+        for (score, hidden) in scores.iter_mut().zip(mask) {
+            *score = if *hidden { f32::NEG_INFINITY } else { *score };
+        }
+    }
+}
+
+fn softmax(scores: Tensor<Backend, 5>, shape: Shape, hidden: &Hidden) -> Tensor<Backend, 5> {
+    let Shape { tokens, heads, .. } = shape;
+    let mut values = Values::of(scores);
+    values.write().par_chunks_mut(tokens * tokens).enumerate().for_each(|(head, rows)| {
+        hidden.apply(rows, head / heads);
+        widest(Softmax { rows, columns: tokens, scale: shape.scale() });
+    });
+    values.tensor()
+}
+
+impl Attention {
+    /// Gradient of the scores of a stream from that of its output.
+    fn scores_gradient(
+        weights: Tensor<Backend, 5>,
+        values: Tensor<Backend, 5>,
+        output: Tensor<Backend, 5>,
+        shape: Shape,
+    ) -> Tensor<Backend, 5> {
+        let mut rows = Values::of(output.matmul(transposed(values)));
+        let probabilities = Values::of(weights);
+        let (columns, scale, head) = (shape.tokens, shape.scale(), shape.tokens * shape.tokens);
+        rows.write().par_chunks_mut(head).zip(probabilities.read().par_chunks(head)).for_each(
+            |(rows, probabilities)| {
+                widest(SoftmaxGradient { probabilities, rows, columns, scale });
+            },
+        );
+        rows.tensor()
+    }
+}
+
+impl Rule<3, 3> for Attention {
+    fn gradient(self, output: Tensor<Backend, 3>) -> Tensor<Backend, 3> {
+        let Attention { shape, qkv, weights } = self;
+        let output = shape.split(output, weights.len());
+        let [q, k, v] = [0, 1, 2].map(|i| part(&qkv, i));
+        let mut streams = weights.into_iter();
+        let ordinary = streams.next().expect("the ordinary stream is always there");
+        let gradient = part(&output, 0);
+        let mut of_v = transposed(ordinary.clone()).matmul(gradient.clone());
+        let scores = Attention::scores_gradient(ordinary, v.clone(), gradient, shape);
+        let of_q = scores.clone().matmul(k);
+        let of_k = transposed(scores).matmul(q);
+        for (stream, weights) in streams.enumerate() {
+            let gradient = part(&output, stream + 1);
+            of_v = of_v + transposed(weights.clone()).matmul(gradient.clone());
+            let scores = Attention::scores_gradient(weights, v.clone(), gradient, shape);
+            of_v = of_v + scores.clone().matmul(v.clone()) + transposed(scores).matmul(v.clone());
+        }
+        // [3, batch, heads, tokens, head_width] → [batch, tokens, 3, heads, head_width].
+        let all = Tensor::cat(vec![of_q, of_k, of_v], 0).permute([1, 3, 0, 2, 4]);
+        all.reshape([shape.batch, shape.tokens, 3 * shape.width()])
+    }
+}
+
+/// See [`super::self_attention`].
+pub fn fused(
+    qkv: Tensor<TrainBackend, 3>,
+    heads: usize,
+    streams: Streams,
+    hidden: Option<Tensor<TrainBackend, 4, Bool>>,
+) -> Tensor<TrainBackend, 3> {
+    let [batch, tokens, fused_width] = qkv.dims();
+    let shape = Shape { batch, tokens, heads, head_width: fused_width / 3 / heads };
+    let hidden = Hidden::new(hidden);
+    unary(qkv, |qkv| {
+        let dims = [batch, tokens, 3, heads, shape.head_width];
+        let qkv = qkv.reshape(dims).permute([2, 0, 3, 1, 4]);
+        let [q, k, v] = [0, 1, 2].map(|i| part(&qkv, i));
+        let mut weights = vec![softmax(q.matmul(transposed(k)), shape, &hidden)];
+        if streams == Streams::WithValueValue {
+            weights.push(softmax(v.clone().matmul(transposed(v.clone())), shape, &hidden));
+        }
+        let outputs = weights.iter().map(|weights| weights.clone().matmul(v.clone())).collect();
+        (shape.merge(Tensor::cat(outputs, 0)), Attention { shape, qkv, weights })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cpu;
+    use crate::model::attention::{attend, merge_heads, split_heads};
+    use burn::tensor::TensorData;
+
+    fn numbers(count: usize, shape: [usize; 3]) -> Tensor<TrainBackend, 3> {
+        let values = (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect::<Vec<_>>();
+        Tensor::from_data(TensorData::new(values, shape), &cpu())
+    }
+
+    fn run(x: &Tensor<TrainBackend, 3>, y: Tensor<TrainBackend, 3>) -> [Vec<f32>; 2] {
+        let [batch, tokens, width] = y.dims();
+        let weights = numbers(batch * tokens * width, y.dims());
+        let gradient = x.grad(&(y.clone() * weights).sum().backward()).unwrap();
+        [y.inner(), gradient].map(|x| Values::of(x).read().to_vec())
+    }
+
+    #[test]
+    fn both_streams_and_their_gradient_are_those_of_the_plain_form() {
+        let (heads, width) = (2, 8);
+        let x = numbers(2 * 5 * 3 * width, [2, 5, 3 * width]).require_grad();
+        let [q, k, v] =
+            [0, 1, 2].map(|i| split_heads(x.clone().narrow(2, i * width, width), heads));
+        let plain = vec![attend(q, k, v.clone(), None), attend(v.clone(), v.clone(), v, None)];
+        let plain = Tensor::cat(plain.into_iter().map(merge_heads).collect(), 0);
+        let fused = fused(x.clone(), heads, Streams::WithValueValue, None);
+        for (fused, plain) in run(&x, fused).iter().zip(run(&x, plain)) {
+            for (fused, plain) in fused.iter().zip(plain) {
+                assert!((fused - plain).abs() < 1e-5, "{fused} is not {plain}");
+            }
+        }
+    }
+
+    #[test]
+    fn hidden_keys_have_no_part_in_value_and_gradient() {
+        let x = numbers(2 * 3 * 12, [2, 3, 12]).require_grad();
+        let hidden = [false, true, true, false, false, true, false, false, false];
+        let hidden = TensorData::new(hidden.to_vec(), [1, 1, 3, 3]);
+        let hidden = Tensor::<TrainBackend, 4, Bool>::from_data(hidden, &cpu());
+        let [q, k, v] = [0, 1, 2].map(|i| split_heads(x.clone().narrow(2, i * 4, 4), 1));
+        let plain = merge_heads(attend(q, k, v, Some(&hidden)));
+        let fused = fused(x.clone(), 1, Streams::Ordinary, Some(hidden));
+        for (fused, plain) in run(&x, fused).iter().zip(run(&x, plain)) {
+            for (fused, plain) in fused.iter().zip(plain) {
+                assert!((fused - plain).abs() < 1e-5, "{fused} is not {plain}");
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The prompts of a picture in a step. In: the picture, its category's states, the choice of the
+//! job. Out: texts. What is drawn comes from the picture's own source of chance.
+
+use fastrand::Rng;
+
+use super::data::{Anomalous, TrainingPicture};
+use super::prompts::PicturePrompts;
+use super::spec::PositionChoice;
+use crate::model::filo::descriptions::CategoryPrompts;
+use crate::model::filo::position::Position;
+
+/// What decides on the prompts of a step.
+#[derive(Debug, Clone, Copy)]
+pub struct PromptChoice {
+    pub positions: PositionChoice,
+    /// 0: all.
+    pub details_per_step: usize,
+    pub n_ctx: usize,
+}
+
+impl PromptChoice {
+    /// The prompts of `picture`; its own detail is always among those that are drawn.
+    pub fn prompts(
+        &self,
+        picture: &TrainingPicture,
+        states: &CategoryPrompts,
+        rng: &mut Rng,
+    ) -> PicturePrompts {
+        let right = picture
+            .detail
+            .as_ref()
+            .and_then(|detail| states.details.iter().position(|other| other == detail));
+        let kept = self.kept_details(states.details.len(), right, rng);
+        let generic = states.details.len()..states.abnormal.len();
+        let abnormal = kept.iter().copied().chain(generic);
+        let abnormal = abnormal.map(|state| states.abnormal[state].clone()).collect();
+        let chosen = CategoryPrompts { abnormal, ..states.clone() };
+        let (abnormal, details) = match self.positions {
+            PositionChoice::All => (chosen.abnormal_texts(self.n_ctx, &Position::ALL), 0),
+            PositionChoice::Known => {
+                let position = place_of(picture, rng);
+                (chosen.abnormal_texts(self.n_ctx, &[position]), kept.len())
+            }
+            PositionChoice::None => {
+                let bare = CategoryPrompts { normal: chosen.abnormal, ..states.clone() };
+                (bare.normal_texts(self.n_ctx), kept.len())
+            }
+        };
+        let right = right.filter(|_| details > 0);
+        PicturePrompts {
+            normal: states.normal_texts(self.n_ctx),
+            abnormal,
+            details,
+            right: right.and_then(|right| kept.iter().position(|&detail| detail == right)),
+        }
+    }
+
+    fn kept_details(&self, details: usize, right: Option<usize>, rng: &mut Rng) -> Vec<usize> {
+        let mut all = (0..details).collect::<Vec<_>>();
+        if self.details_per_step == 0 || self.details_per_step >= details {
+            return all;
+        }
+        rng.shuffle(&mut all);
+        if let Some(place) = right.and_then(|right| all.iter().position(|&n| n == right)) {
+            all.swap(0, place);
+        }
+        all.truncate(self.details_per_step);
+        all.sort_unstable();
+        all
+    }
+}
+
+/// The ninth that holds the centre of the defect; a drawn one where there is none.
+fn place_of(picture: &TrainingPicture, rng: &mut Rng) -> Position {
+    let side = picture.mask.len().isqrt();
+    let defect = picture.mask.iter().enumerate().filter(|(_, value)| **value > 0.0);
+    let (mut x, mut y, mut n) = (0, 0, 0);
+    for (pixel, _) in defect {
+        (x, y, n) = (x + pixel % side, y + pixel / side, n + 1);
+    }
+    if n == 0 || picture.anomalous == Anomalous::No {
+        return Position::ALL[rng.usize(..Position::ALL.len())];
+    }
+    let third = |sum: usize| (3 * sum / n / side).min(2);
+    Position::ALL[3 * third(y) + third(x)]
+}
+
+/// Every text that [`PromptChoice::prompts`], or scoring, may make of `states`.
+pub fn all_texts(states: &CategoryPrompts, n_ctx: usize) -> Vec<String> {
+    let bare = CategoryPrompts { normal: states.abnormal.clone(), ..states.clone() };
+    let mut texts = states.normal_texts(n_ctx);
+    texts.extend(bare.normal_texts(n_ctx));
+    texts.extend(states.abnormal_texts(n_ctx, &Position::ALL));
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::filo::descriptions::Descriptions;
+
+    fn picture() -> TrainingPicture {
+        let mut mask = vec![0.0; 81];
+        mask[8] = 1.0;
+        TrainingPicture {
+            planes: Vec::new(),
+            mask,
+            anomalous: Anomalous::Yes,
+            category: "metal nut".to_string(),
+            detail: Some("corrosion".to_string()),
+        }
+    }
+
+    #[test]
+    fn the_defect_of_the_picture_is_among_the_drawn_details() {
+        let states = Descriptions::built_in().unwrap().prompts("metal nut");
+        let choice =
+            PromptChoice { positions: PositionChoice::Known, details_per_step: 2, n_ctx: 1 };
+        for seed in 0..20 {
+            let prompts = choice.prompts(&picture(), &states, &mut Rng::with_seed(seed));
+            assert_eq!((prompts.abnormal.len(), prompts.details), (7, 2));
+            let right = &prompts.abnormal[prompts.right.unwrap()];
+            assert_eq!(right, "X abnormal metal nut with corrosion at top right.");
+        }
+    }
+
+    #[test]
+    fn without_positions_a_prompt_ends_with_its_state() {
+        let states = Descriptions::built_in().unwrap().prompts("metal nut");
+        let choice =
+            PromptChoice { positions: PositionChoice::None, details_per_step: 0, n_ctx: 1 };
+        let prompts = choice.prompts(&picture(), &states, &mut Rng::with_seed(1));
+        assert_eq!(prompts.abnormal.last().unwrap(), "X metal nut with damage.");
+        assert_eq!(prompts.details, states.details.len());
+    }
+}

@@ -1,0 +1,95 @@
+//! A network between its forms: for scoring, for training, as named numbers. In: one form. Out:
+//! another, with the same numbers. No file is read or written here.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+
+use super::parts::Path;
+use crate::device::{Backend, Device, TrainBackend};
+use crate::model::config::FiloConfig;
+use crate::model::filo::Filo;
+
+/// Numbers of every parameter by its path.
+pub type NamedValues = BTreeMap<String, Vec<f32>>;
+
+struct Read {
+    path: Path,
+    values: NamedValues,
+}
+
+impl<B: burn::tensor::backend::Backend> ModuleVisitor<B> for Read {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let values = param.val().into_data().convert::<f32>().into_vec::<f32>();
+        self.values.insert(self.path.dotted(), values.expect("it was converted"));
+    }
+}
+
+struct Write<'a> {
+    path: Path,
+    values: &'a NamedValues,
+}
+
+impl<B: burn::tensor::backend::Backend> ModuleMapper<B> for Write<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let shape = param.lazy_shape();
+        match self.values.get(&self.path.dotted()) {
+            Some(values) if values.len() == shape.num_elements() => {
+                let device = param.lazy_device();
+                let data = TensorData::new(values.clone(), shape);
+                Param::initialized(param.id, Tensor::from_data(data, &device))
+            }
+            _ => param,
+        }
+    }
+}
+
+/// The numbers of every parameter.
+pub fn named_values<B: burn::tensor::backend::Backend>(network: &Filo<B>) -> NamedValues {
+    let mut read = Read { path: Path::default(), values: NamedValues::new() };
+    network.visit(&mut read);
+    read.values
+}
+
+/// `network` with the numbers of `values`; what they lack, or have in another size, stays.
+pub fn with_values<B: burn::tensor::backend::Backend>(
+    network: Filo<B>,
+    values: &NamedValues,
+) -> Filo<B> {
+    network.map(&mut Write { path: Path::default(), values })
+}
+
+/// `network` in the form for training, frozen in all parts.
+pub fn trainable(
+    network: &Filo<Backend>,
+    config: &FiloConfig,
+    device: &Device,
+) -> Filo<TrainBackend> {
+    with_values(Filo::new(config, device), &named_values(network))
+}
+
+/// `network` in the form for scoring.
+pub fn scoring(
+    network: &Filo<TrainBackend>,
+    config: &FiloConfig,
+    device: &Device,
+) -> Filo<Backend> {
+    with_values(Filo::new(config, device), &named_values(network))
+}

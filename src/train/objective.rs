@@ -1,0 +1,175 @@
+//! What a step minimises. In: a network and a prepared batch. Out: one loss on the gradient tape
+//! and its parts for the log. Stage 1 teaches maps, stage 2 the adapter; training from scratch adds
+//! the picture's label and the defect's word to stage 1.
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::map_loss::{HeadLoss, map_loss};
+use super::prompts::PromptBatch;
+use crate::device::TrainBackend;
+use crate::model::filo::{
+    AdapterUse, Filo, FiloScorer, normalize, similarities, text_probs, weighted_text_pair,
+};
+
+/// What text probabilities are divided by before the softmax of stage 2.
+const TEMPERATURE: f64 = 0.07;
+
+/// Pictures and truths of a step.
+#[derive(Debug)]
+pub struct StepBatch {
+    /// Normalised, `[batch, 3, size, size]`.
+    pub images: Tensor<TrainBackend, 4>,
+    /// `[batch, size²]`, 1 for defect.
+    pub masks: Vec<f32>,
+    /// 1 for a picture with a defect.
+    pub labels: Vec<u8>,
+    pub prompts: PromptBatch,
+}
+
+/// Weights of the losses that stage 1 may have beside the maps'; 0, as published, leaves one out.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Extras {
+    /// Cross-entropy of the label, as in stage 2.
+    pub image: f64,
+    /// Cross-entropy of the defect's own word among the words of its category.
+    pub words: f64,
+}
+
+/// What a step minimises, and its parts before weighting; a part that is left out is 0.
+#[derive(Debug)]
+pub struct StepLoss {
+    /// `[1]`.
+    pub loss: Tensor<TrainBackend, 1>,
+    pub maps: f64,
+    pub image: f64,
+    pub words: f64,
+    pub heads: Vec<HeadLoss>,
+}
+
+/// Stage 1: focal and dice loss over all maps, from the un-adapted image feature.
+pub fn stage_1(network: &Filo<TrainBackend>, batch: &StepBatch, extras: Extras) -> StepLoss {
+    let scorer = network.clone().into_scorer();
+    let size = batch.images.dims()[3];
+    let encoding = scorer.encode_images(batch.images.clone(), AdapterUse::Skipped);
+    let prompts = encode_prompts(&scorer, batch, encoding.features.clone());
+    let texts = weighted_text_pair(prompts.clone(), batch.prompts.shares.clone());
+    let heads = scorer.decode(&encoding.tokens);
+    let maps = map_loss(similarities(heads.clone(), &texts), &batch.masks, size);
+    let mut step = StepLoss {
+        maps: number(&maps.loss),
+        loss: maps.loss,
+        image: 0.0,
+        words: 0.0,
+        heads: maps.heads,
+    };
+    if extras.image > 0.0 {
+        let loss = label_loss(text_probs(&encoding.features, texts), &batch.labels);
+        step.image = number(&loss);
+        step.loss = step.loss + loss * extras.image;
+    }
+    if extras.words > 0.0
+        && let Some(loss) = word_loss(&encoding.features, &heads, &prompts, batch)
+    {
+        step.words = number(&loss);
+        step.loss = step.loss + loss * extras.words;
+    }
+    step
+}
+
+/// Stage 2: cross-entropy of the text probabilities, from the adapted image feature. Prompts are
+/// made from that feature without a gradient, so it reaches the adapter by the image side only.
+pub fn stage_2(network: &Filo<TrainBackend>, batch: &StepBatch) -> StepLoss {
+    let scorer = network.clone().into_scorer();
+    let encoding = scorer.encode_images(batch.images.clone(), AdapterUse::Applied);
+    let prompts = encode_prompts(&scorer, batch, encoding.features.clone().detach());
+    let texts = weighted_text_pair(prompts, batch.prompts.shares.clone());
+    let loss = label_loss(text_probs(&encoding.features, texts), &batch.labels);
+    StepLoss { image: number(&loss), loss, maps: 0.0, words: 0.0, heads: Vec::new() }
+}
+
+fn number(loss: &Tensor<TrainBackend, 1>) -> f64 {
+    f64::from(loss.clone().inner().into_scalar())
+}
+
+fn encode_prompts(
+    scorer: &FiloScorer<TrainBackend>,
+    batch: &StepBatch,
+    image_features: Tensor<TrainBackend, 2>,
+) -> Tensor<TrainBackend, 3> {
+    batch.prompts.encode(
+        &scorer.text_encoder,
+        &scorer.normal_prompt_learner,
+        &scorer.abnormal_prompt_learner,
+        image_features,
+    )
+}
+
+/// Mean of −log softmax at the right column: `logits` `[rows, columns]`.
+fn cross_entropy(logits: Tensor<TrainBackend, 2>, right: &[usize]) -> Tensor<TrainBackend, 1> {
+    let right = right.iter().map(|&column| column as i64).collect::<Vec<_>>();
+    let rows = right.len();
+    let right = TensorData::new(right, [rows, 1]);
+    let right = Tensor::<TrainBackend, 2, Int>::from_data(right, &logits.device());
+    -log_softmax(logits, 1).gather(1, right).mean()
+}
+
+fn label_loss(text_probs: Tensor<TrainBackend, 2>, labels: &[u8]) -> Tensor<TrainBackend, 1> {
+    let right = labels.iter().map(|&label| usize::from(label)).collect::<Vec<_>>();
+    cross_entropy(text_probs / TEMPERATURE, &right)
+}
+
+/// For every picture whose defect has a word: the prompt with it must win over the other words of
+/// the category, on the image feature and on the mean of the linear heads' patches in the mask.
+/// `None` if no picture of the batch has one.
+fn word_loss(
+    features: &Tensor<TrainBackend, 2>,
+    heads: &[Tensor<TrainBackend, 3>],
+    prompts: &Tensor<TrainBackend, 3>,
+    batch: &StepBatch,
+) -> Option<Tensor<TrainBackend, 1>> {
+    let patches = normalize(masked_mean(heads, batch), 2);
+    let pictures = batch.prompts.pictures.iter().enumerate();
+    let losses = pictures.filter_map(|(i, picture)| {
+        let right = picture.right?;
+        let words = prompts.clone().narrow(0, i, 1);
+        let words = words.narrow(1, picture.normal.len(), picture.details).squeeze_dim::<2>(0);
+        let image = features.clone().narrow(0, i, 1);
+        let patch = patches.clone().narrow(0, i, 1).squeeze_dim::<2>(0);
+        let sides = Tensor::cat(vec![image, patch], 0);
+        let logits = sides.matmul(normalize(words, 1).transpose()) / TEMPERATURE;
+        Some(cross_entropy(logits, &[right, right]))
+    });
+    let losses = losses.collect::<Vec<_>>();
+    (!losses.is_empty()).then(|| Tensor::cat(losses, 0).mean())
+}
+
+/// Mean over heads and masked patches of the normalised outputs, `[batch, 1, embed_dim]`; over all
+/// patches where the mask is empty.
+fn masked_mean(heads: &[Tensor<TrainBackend, 3>], batch: &StepBatch) -> Tensor<TrainBackend, 3> {
+    let ([pictures, .., size], patches) = (batch.images.dims(), heads[0].dims()[1]);
+    let shares = batch.masks.chunks_exact(size * size).flat_map(|mask| cells(mask, size, patches));
+    let shares = TensorData::new(shares.collect::<Vec<_>>(), [pictures, 1, patches]);
+    let shares = Tensor::<TrainBackend, 3>::from_data(shares, &batch.images.device());
+    let outputs = heads.iter().map(|head| normalize(head.clone(), 2));
+    let sum = outputs.reduce(|sum, head| sum + head).expect("a network has two heads or more");
+    shares.matmul(sum)
+}
+
+/// Share of each patch in the defect, summing to 1; equal shares where there is none.
+fn cells(mask: &[f32], size: usize, patches: usize) -> Vec<f32> {
+    let grid = patches.isqrt();
+    let side = size / grid;
+    let mut cells = vec![0.0f32; patches];
+    for (y, row) in mask.chunks_exact(size).enumerate() {
+        for (x, value) in row.iter().enumerate() {
+            cells[(y / side).min(grid - 1) * grid + (x / side).min(grid - 1)] += value;
+        }
+    }
+    let sum = cells.iter().sum::<f32>();
+    match sum > 0.0 {
+        true => cells.iter_mut().for_each(|cell| *cell /= sum),
+        false => cells.fill(1.0 / patches as f32),
+    }
+    cells
+}

@@ -1,0 +1,176 @@
+//! What a training starts from. In: weights, or a configuration and a seed, and the texts that
+//! prompts may have. Out: a network whose text tower holds only the rows that these texts need, if
+//! it learns: a step would otherwise pass over 49 408 rows to move a hundred.
+
+use std::path::PathBuf;
+
+use burn::tensor::backend::Backend as _;
+
+use super::compose::all_texts;
+use super::data::TrainingData;
+use super::network::{NamedValues, named_values, scoring, trainable, with_values};
+use super::prompts::{PromptEncoder, Vocabulary};
+use super::spec::TrainSpec;
+use crate::device::{Backend, Device, TrainBackend};
+use crate::error::{Error, TrainError, WeightsError};
+use crate::model::clip::tokenizer::ClipTokenizer;
+use crate::model::config::FiloConfig;
+use crate::model::filo::Filo;
+use crate::weights::Checkpoint;
+use crate::weights::config::{config_of, read_config};
+use crate::weights::load::load_filo;
+
+/// The token table among a network's parameters.
+const TOKENS: &str = "text_encoder.token_embedding.weight";
+
+/// The last layer of the adapter.
+const ADAPTER_OUT: &str = "adapter.up.weight";
+
+/// Where the first weights come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Init {
+    /// The seed of the job.
+    Random,
+    /// A weights file, or a folder that holds one.
+    From(PathBuf),
+}
+
+/// A network ready to be trained, with all that belongs to it.
+pub struct Setup {
+    /// Of the network as it is written.
+    pub config: FiloConfig,
+    /// Of the network as it is trained: its token table may be shorter.
+    pub(super) trained: FiloConfig,
+    pub(super) network: Filo<TrainBackend>,
+    pub(super) encoder: PromptEncoder,
+    /// The token table as it is written, `[vocabulary, width]`; `None` if it is trained whole.
+    pub(super) table: Option<Vec<f32>>,
+    pub(super) device: Device,
+    /// Digest of configuration and first weights.
+    pub(super) digest: String,
+}
+
+impl Setup {
+    /// Makes or loads the network of `init`; `sets` are all that it learns from or is validated on. `config` is needed for a random one, and says how a
+    /// loaded one is built where it has no `config.json` of its own, or another picture size.
+    ///
+    /// # Errors
+    /// If there is no configuration, weights cannot be read or do not fit, or the text tower is
+    /// not made for the tokenizer.
+    pub fn new(
+        init: &Init,
+        config: Option<PathBuf>,
+        spec: &TrainSpec,
+        sets: &[&dyn TrainingData],
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let (network, config, source) = match (init, config) {
+            (Init::Random, None) => return Err(TrainError::NoConfig.into()),
+            (Init::Random, Some(path)) => {
+                let config = checked(read_config(&path)?, path)?;
+                let source = format!("random {}", spec.seed);
+                (random(&config, spec.seed, device), config, source)
+            }
+            (Init::From(path), own) => {
+                let checkpoint = Checkpoint::open(path)?;
+                let config = match own {
+                    Some(path) => read_config(&path)?,
+                    None => config_of(&checkpoint)?,
+                };
+                let config = checked(config, path.clone())?;
+                let (network, _) = load_filo(&checkpoint, &config, device)?;
+                (network, config, checkpoint.fingerprint()?)
+            }
+        };
+        let tokenizer = ClipTokenizer::embedded()?;
+        let texts = sets.iter().flat_map(|data| {
+            let states = data.categories().into_iter().map(|category| data.prompts(&category));
+            states.flat_map(|states| all_texts(&states, config.n_ctx)).collect::<Vec<_>>()
+        });
+        let texts = texts.collect::<Vec<_>>();
+        let digest = format!("{} {source}", serde_json::json!(config));
+        let digest = blake3::hash(digest.as_bytes()).to_hex().to_string();
+        let mut setup = Setup {
+            trained: config.clone(),
+            encoder: PromptEncoder::new(tokenizer.clone(), Vocabulary::Full, config.n_ctx),
+            table: None,
+            device: device.clone(),
+            network: trainable(&network, &config, device),
+            config,
+            digest,
+        };
+        if spec.rate_backbone.is_some() {
+            let vocabulary = Vocabulary::of(&tokenizer, texts.iter().map(String::as_str));
+            setup.shorten(&network, tokenizer, vocabulary, init);
+        }
+        Ok(setup)
+    }
+
+    /// Leaves only the rows of `vocabulary` to the text tower. In a network of random weights the
+    /// rows of words that no text has are zero.
+    fn shorten(
+        &mut self,
+        network: &Filo<Backend>,
+        tokenizer: ClipTokenizer,
+        vocabulary: Vocabulary,
+        init: &Init,
+    ) {
+        let Vocabulary::Some(tokens) = &vocabulary else { return };
+        let mut values = named_values(network);
+        let Some(mut table) = values.remove(TOKENS) else { return };
+        let width = self.config.text.width;
+        let rows = tokens.iter().flat_map(|&token| &table[token as usize * width..][..width]);
+        values.insert(TOKENS.to_string(), rows.copied().collect());
+        if *init == Init::Random {
+            table.fill(0.0);
+        }
+        self.trained.text.vocab_size = tokens.len();
+        self.network = with_values(Filo::new(&self.trained, &self.device), &values);
+        self.encoder = PromptEncoder::new(tokenizer, vocabulary, self.config.n_ctx);
+        self.table = Some(table);
+    }
+
+    /// The network with `values`, as it scores: its token table is the trained one.
+    pub(super) fn scorer(&self, values: &NamedValues) -> Filo<Backend> {
+        let network = scoring(&self.network, &self.trained, &self.device);
+        with_values(network, values)
+    }
+
+    /// The network with `values`, as it is written: its token table is whole.
+    pub(super) fn whole(&self, values: &NamedValues) -> Filo<Backend> {
+        let short = self.scorer(values);
+        let (Some(table), Vocabulary::Some(tokens)) = (&self.table, self.encoder.vocabulary())
+        else {
+            return short;
+        };
+        let mut values = named_values(&short);
+        let width = self.config.text.width;
+        let mut whole = table.clone();
+        if let Some(rows) = values.remove(TOKENS) {
+            for (&token, row) in tokens.iter().zip(rows.chunks_exact(width)) {
+                whole[token as usize * width..][..width].copy_from_slice(row);
+            }
+        }
+        values.insert(TOKENS.to_string(), whole);
+        with_values(Filo::new(&self.config, &self.device), &values)
+    }
+}
+
+fn checked(config: FiloConfig, path: PathBuf) -> Result<FiloConfig, WeightsError> {
+    config
+        .validate_for_tokenizer()
+        .map_err(|error| WeightsError::BadConfig { path, what: error.what })?;
+    Ok(config)
+}
+
+/// Random weights; the adapter starts as the identity, so that a network that has not been through
+/// stage 2 scores as it was trained.
+fn random(config: &FiloConfig, seed: u64, device: &Device) -> Filo<Backend> {
+    Backend::seed(device, seed);
+    let network = Filo::new(config, device);
+    let mut values = named_values(&network);
+    if let Some(out) = values.get_mut(ADAPTER_OUT) {
+        out.fill(0.0);
+    }
+    with_values(network, &values)
+}
