@@ -7,7 +7,7 @@ use burn::tensor::{Distribution, Tensor, backend::Backend as _};
 use filo::device::{TrainBackend as B, cpu};
 use filo::model::clip::stem::ConvStem;
 use filo::model::clip::tokenizer::ClipTokenizer;
-use filo::model::config::{FiloConfig, TextConfig, VisionConfig};
+use filo::model::config::{FiloConfig, StemLayer, TextConfig, VisionConfig};
 use filo::model::filo::Filo;
 use filo::model::filo::descriptions::Descriptions;
 use filo::train::map_loss::map_loss;
@@ -15,6 +15,12 @@ use filo::train::objective::{Extras, StepBatch, stage_1};
 use filo::train::optimizer::{AdamW, Gradients};
 use filo::train::parts::Rates;
 use filo::train::prompts::{PicturePrompts, PromptEncoder, Vocabulary};
+
+const STEM: [StemLayer; 3] = [
+    StemLayer { channels: 32, stride: 2 },
+    StemLayer { channels: 64, stride: 2 },
+    StemLayer { channels: 128, stride: 2 },
+];
 
 /// As in the program: with the system's allocator page faults double the time.
 #[global_allocator]
@@ -31,7 +37,7 @@ fn config(side: usize) -> FiloConfig {
             layers: 4,
             head_width: 32,
             mlp_width: Some(256),
-            stem: Some(vec![32, 64, 128]),
+            stem: Some(STEM.to_vec()),
         },
         text: TextConfig { context_length: 77, vocab_size: 1000, width: 64, heads: 2, layers: 2 },
         embed_dim: 64,
@@ -72,7 +78,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let normal = Distribution::Normal(0.0, 1.0);
         let images = Tensor::<B, 4>::random([BATCH, 3, side, side], normal, &device);
         let x = Tensor::<B, 3>::random([BATCH, tokens, 128], normal, &device).require_grad();
-        let stem = ConvStem::<B>::new(&[32, 64, 128], 1e-5, &device);
+        let stem = ConvStem::<B>::new(&STEM, 1e-5, &device);
         time("stem forward", || drop(stem.forward(images.clone()).into_data()));
         time("stem", || backward(stem.forward(images.clone())));
         let block = &network.image_encoder.blocks[0];
@@ -93,7 +99,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let similarities =
             Tensor::<B, 4>::random([BATCH, 5, 2, tokens - 1], normal, &device).require_grad();
         let masks = vec![0.0; BATCH * side * side];
-        time("map losses", || backward(map_loss(similarities.clone(), &masks, side).loss));
+        time("map losses", || backward(map_loss(similarities.clone(), &masks, side, 1.0).loss));
 
         let tokenizer = ClipTokenizer::embedded()?;
         let texts = Descriptions::built_in()?.prompts("tile");

@@ -16,7 +16,7 @@ use support::run::{Ended, Folder, LIMIT, filo, run};
 
 const CONFIG: &str = r#"{
     "vision": {"image_size": 32, "patch_size": 4, "width": 16, "layers": 2, "head_width": 8,
-               "mlp_width": 32, "stem": [8, 16]},
+               "mlp_width": 32, "stem": [{"channels": 8, "stride": 2}, {"channels": 16, "stride": 2}]},
     "text": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
     "embed_dim": 16, "features_list": [1, 2], "first_dual_block_index": 1,
     "n_ctx": 2, "meta_net_hidden": 4, "adapter_hidden": 8

@@ -10,22 +10,38 @@ use super::say::{say, shell_line, tell};
 use super::signals::Signals;
 use super::train_progress::TrainProgress;
 use crate::device::device;
-use crate::error::{Error, ModelError};
+use crate::error::{Error, ModelError, TrainError};
 use crate::job::{DeviceChoice, Precision, Progress};
 use crate::model::config::FiloConfig;
 use crate::model::filo::descriptions::Descriptions;
 use crate::source::{LayoutChoice, Listing, Location, ShardSize, list};
 use crate::train::data::TrainingData;
 use crate::train::spec::{RawTrainSpec, TrainSpec, Unfreeze};
-use crate::train::{Ending, Init, Mosaic, Sets, Setup, Training, Validation};
+use crate::train::synthetic::Textures;
+use crate::train::{Ending, Generated, Init, Mosaic, Sets, Setup, Training, Validation};
 use crate::weights::Checkpoint;
 use crate::weights::config::{config_of, read_config};
 
+/// What `--data` says for pictures of the generator.
+const GENERATED: &str = "generated";
+
+/// Generated pictures to validate on.
+const GENERATED_VALIDATION: u64 = 400;
+
+/// To learn from, and to validate on if there is anything.
+type TwoSets = (Arc<dyn TrainingData>, Option<Arc<dyn TrainingData>>);
+
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
-    /// Folder of pictures with labels and masks: a path or file:///path.
-    #[arg(long, value_name = "DIR")]
+    /// Folder of pictures with labels and masks: a path or file:///path; or `generated`, for made-up
+    /// pictures without end (./generated for a folder of that name).
+    #[arg(long, value_name = "DIR|generated")]
     data: String,
+
+    /// Folder of photographs of materials that generated pictures may show; scripts/fetch_textures
+    /// fills one.
+    #[arg(long, value_name = "DIR")]
+    textures: Option<PathBuf>,
 
     /// How --data is laid out.
     #[arg(long, default_value = "auto")]
@@ -112,13 +128,11 @@ impl TrainArgs {
         }
     }
 
-    fn training(&self, spec: TrainSpec) -> Result<Training, Error> {
-        let device = device(self.device, Precision::F32)?;
-        let init = match self.init.as_str() {
-            "random" => Init::Random,
-            path => Init::From(path.into()),
-        };
-        let side = self.network_config(&init)?.vision.image_size;
+    /// What to learn from, and what to validate on.
+    fn data(&self, spec: &TrainSpec, side: usize) -> Result<TwoSets, Error> {
+        if self.data == GENERATED {
+            return self.generated(spec, side);
+        }
         let descriptions = self.descriptions()?;
         let sets = |uri: &str, share: f64| {
             let listing = self.listed(uri)?;
@@ -138,17 +152,42 @@ impl TrainArgs {
                 (own.training, other.training.without_mosaic())
             }
         };
-        tracing::info!(
-            training = training.pictures(),
-            validation = validation.pictures(),
-            categories = training.categories().len(),
-            "pictures"
-        );
-        let sets: [&dyn TrainingData; 2] = [&training, &validation];
-        let setup = Setup::new(&init, self.config.clone(), &spec, &sets, &device)?;
-        let data = Arc::new(training);
         let validation =
             (validation.pictures() > 0).then(|| -> Arc<dyn TrainingData> { Arc::new(validation) });
+        Ok((Arc::new(training), validation))
+    }
+
+    fn generated(&self, spec: &TrainSpec, side: usize) -> Result<TwoSets, Error> {
+        let load = |dir: &PathBuf| match Textures::load(dir) {
+            Ok(textures) => Ok(Arc::new(textures)),
+            Err((path, why)) => Err(TrainError::Textures { path, why }),
+        };
+        let textures = self.textures.as_ref().map(load).transpose()?;
+        if let Some(textures) = &textures {
+            tracing::info!(photographs = textures.len(), "textures");
+        }
+        let training = Generated::training(spec.seed, side, textures.clone())?;
+        let validation = Generated::validation(spec.seed, side, textures, GENERATED_VALIDATION)?;
+        Ok((Arc::new(training), Some(Arc::new(validation))))
+    }
+
+    fn training(&self, spec: TrainSpec) -> Result<Training, Error> {
+        let device = device(self.device, Precision::F32)?;
+        let init = match self.init.as_str() {
+            "random" => Init::Random,
+            path => Init::From(path.into()),
+        };
+        let side = self.network_config(&init)?.vision.image_size;
+        let (data, validation) = self.data(&spec, side)?;
+        tracing::info!(
+            training = data.pictures(),
+            validation = validation.as_ref().map_or(0, |data| data.pictures()),
+            categories = data.categories().len(),
+            "pictures"
+        );
+        let sets = std::iter::once(&data).chain(&validation).map(|data| &**data);
+        let sets = sets.collect::<Vec<&dyn TrainingData>>();
+        let setup = Setup::new(&init, self.config.clone(), &spec, &sets, &device)?;
         match self.resume {
             true => Training::resume(setup, spec, data, validation, &self.out),
             false => Training::begin(setup, spec, data, validation, &self.out),
@@ -160,7 +199,7 @@ impl TrainArgs {
         match (&self.config, init) {
             (Some(path), _) => Ok(read_config(path)?),
             (None, Init::From(path)) => Ok(config_of(&Checkpoint::open(path)?)?),
-            (None, Init::Random) => Err(crate::error::TrainError::NoConfig.into()),
+            (None, Init::Random) => Err(TrainError::NoConfig.into()),
         }
     }
 

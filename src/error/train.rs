@@ -5,6 +5,8 @@ use std::path::PathBuf;
 /// Training: exit code 2 where what was asked for is wrong, 1 where it failed on the way.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
+    #[error("{path}: cannot be read as a picture ({why}): remove it, or name a folder of PNG and JPEG files in --textures", path = path.display())]
+    Textures { path: PathBuf, why: String },
     #[error("`{key} = {value}` is not allowed: must be {allowed}: correct it in the --job file")]
     BadKey { key: &'static str, value: String, allowed: &'static str },
     #[error("--init random needs to know how large the network is: pass --config FILE.json")]

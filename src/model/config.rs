@@ -29,11 +29,20 @@ pub struct VisionConfig {
     /// Hidden channels of a block's MLP; 4 × `width` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mlp_width: Option<usize>,
-    /// Channels after each convolution of the stem, the last being `width`; each halves the
-    /// picture, so `patch_size` is 2 to the power of their number. Absent: patches are made by one
-    /// convolution, as published.
+    /// Convolutions of the stem: the last one has `width` channels, and the strides multiply to
+    /// `patch_size`. Absent: patches are made by one convolution, as published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stem: Option<Vec<usize>>,
+    pub stem: Option<Vec<StemLayer>>,
+}
+
+/// A 3×3 convolution of the stem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StemLayer {
+    /// Channels behind it.
+    pub channels: usize,
+    /// 1, or 2 to halve the picture.
+    pub stride: usize,
 }
 
 impl VisionConfig {
@@ -54,11 +63,14 @@ impl VisionConfig {
 
     /// Whether the stem, if there is one, makes patches of `patch_size` with `width` channels.
     fn stem_fits(&self) -> bool {
-        let Some(channels) = &self.stem else { return true };
-        let side = u32::try_from(channels.len()).ok().and_then(|n| 1usize.checked_shl(n));
+        let Some(layers) = &self.stem else { return true };
+        let side = layers.iter().try_fold(1usize, |side, layer| side.checked_mul(layer.stride));
         side == Some(self.patch_size)
-            && channels.last() == Some(&self.width)
-            && channels.iter().all(|n| (1..=MAX_SIZE).contains(n))
+            && layers.len() <= MAX_BLOCKS
+            && layers.last().is_some_and(|layer| layer.channels == self.width)
+            && layers.iter().all(|layer| {
+                (1..=MAX_SIZE).contains(&layer.channels) && (1..=2).contains(&layer.stride)
+            })
     }
 }
 
@@ -184,8 +196,8 @@ impl FiloConfig {
             ),
             (
                 self.vision.stem_fits(),
-                "vision.stem must end with vision.width, and vision.patch_size be 2 to the power \
-                 of its length",
+                "vision.stem must end with vision.width channels, its strides (1 or 2) multiply to \
+                 vision.patch_size",
             ),
             (
                 self.text.width.is_multiple_of(self.text.heads),
@@ -280,12 +292,14 @@ mod tests {
     #[test]
     fn a_stem_that_makes_other_patches_is_refused() {
         let mut config = FiloConfig::published();
-        config.vision.stem = Some(vec![32, 64, 1024]);
+        let stem = |channels: usize, stride: usize| Some(vec![StemLayer { channels, stride }]);
+        config.vision.stem = stem(1024, 2);
         assert!(config.validate().unwrap_err().what.starts_with("vision.stem"));
         config.vision.patch_size = 8;
         config.vision.image_size = 512;
         assert_eq!(config.validate(), Ok(()));
-        config.vision.stem = Some(vec![32, 64, 512]);
+        config.vision.patch_size = 2;
+        config.vision.stem = stem(512, 2);
         assert!(config.validate().unwrap_err().what.starts_with("vision.stem"));
     }
 

@@ -20,8 +20,8 @@ pub struct HeadLoss {
 }
 
 impl HeadLoss {
-    fn total(&self) -> f64 {
-        self.focal + self.dice_abnormal + self.dice_normal
+    fn total(&self, focal_weight: f64) -> f64 {
+        focal_weight * self.focal + self.dice_abnormal + self.dice_normal
     }
 }
 
@@ -33,9 +33,15 @@ pub struct MapLoss {
     pub heads: Vec<HeadLoss>,
 }
 
-/// `Σ focal(P, g) + dice(P_abnormal, g) + dice(P_normal, 1 − g)` over the heads' maps, before any
-/// blur. `similarities` `[batch, heads, 2, grid²]`; `masks` `[batch, size²]`, 1 for defect.
-pub fn map_loss(similarities: Tensor<TrainBackend, 4>, masks: &[f32], size: usize) -> MapLoss {
+/// `Σ w·focal(P, g) + dice(P_abnormal, g) + dice(P_normal, 1 − g)` over the heads' maps, before any
+/// blur; w is `focal_weight`, 1 as published. `similarities` `[batch, heads, 2, grid²]`; `masks`
+/// `[batch, size²]`, 1 for defect.
+pub fn map_loss(
+    similarities: Tensor<TrainBackend, 4>,
+    masks: &[f32],
+    size: usize,
+    focal_weight: f64,
+) -> MapLoss {
     let [batch, heads, _, patches] = similarities.dims();
     let shape = Shape { grid: patches.isqrt(), size };
     let steps = align_corners_steps(shape.grid, size);
@@ -49,7 +55,8 @@ pub fn map_loss(similarities: Tensor<TrainBackend, 4>, masks: &[f32], size: usiz
         .map(|(index, (gradient, values))| {
             let mask = &masks[index / heads * size * size..][..size * size];
             let share = 1.0 / batch as f32;
-            widest(OneMap { shape, steps: &steps, values, mask, gradient, share })
+            let focal_weight = focal_weight as f32;
+            widest(OneMap { shape, steps: &steps, values, mask, gradient, share, focal_weight })
         })
         .collect::<Vec<_>>();
     let mut means = vec![HeadLoss::default(); heads];
@@ -59,7 +66,7 @@ pub fn map_loss(similarities: Tensor<TrainBackend, 4>, masks: &[f32], size: usiz
         mean.dice_abnormal += loss.dice_abnormal / batch as f64;
         mean.dice_normal += loss.dice_normal / batch as f64;
     }
-    let total = means.iter().map(HeadLoss::total).sum::<f64>();
+    let total = means.iter().map(|mean| mean.total(focal_weight)).sum::<f64>();
     MapLoss { loss: scalar_with_gradient(similarities, total as f32, gradient), heads: means }
 }
 
@@ -78,6 +85,7 @@ struct OneMap<'a> {
     gradient: &'a mut [f32],
     /// What the gradient is multiplied by.
     share: f32,
+    focal_weight: f32,
 }
 
 impl pulp::NullaryFnOnce for OneMap<'_> {
@@ -85,7 +93,8 @@ impl pulp::NullaryFnOnce for OneMap<'_> {
 
     #[inline(always)]
     fn call(self) -> HeadLoss {
-        let OneMap { shape: Shape { grid, size }, steps, values, mask, gradient, share } = self;
+        let OneMap { shape, steps, values, mask, gradient, share, focal_weight } = self;
+        let Shape { grid, size } = shape;
         let cells = grid * grid;
         let (normal, abnormal) = values.split_at(cells);
         // Upsampling is linear, and a softmax of two values is the sigmoid of their difference.
@@ -102,8 +111,10 @@ impl pulp::NullaryFnOnce for OneMap<'_> {
             *normal = if positive { small } else { large };
         }
         let (mut of_abnormal, mut of_normal) = (vec![0.0; size * size], vec![0.0; size * size]);
+        let focal = focal([&p_normal, &p_abnormal], mask, [&mut of_normal, &mut of_abnormal]);
+        of_normal.iter_mut().chain(&mut of_abnormal).for_each(|slope| *slope *= focal_weight);
         let loss = HeadLoss {
-            focal: focal([&p_normal, &p_abnormal], mask, [&mut of_normal, &mut of_abnormal]),
+            focal,
             dice_abnormal: dice_over_rows(&p_abnormal, |g| g, mask, size, &mut of_abnormal),
             dice_normal: dice_over_rows(&p_normal, |g| 1.0 - g, mask, size, &mut of_normal),
         };
@@ -158,9 +169,9 @@ mod tests {
     fn loss_of(values: &[f32], masks: &[f32]) -> (f64, Vec<f32>) {
         let data = TensorData::new(values.to_vec(), [2, 2, 2, 9]);
         let x = Tensor::<TrainBackend, 4>::from_data(data, &cpu()).require_grad();
-        let result = map_loss(x.clone(), masks, 5);
+        let result = map_loss(x.clone(), masks, 5, 2.0);
         let gradient = x.grad(&result.loss.backward()).unwrap().into_data();
-        (result.heads.iter().map(HeadLoss::total).sum(), gradient.into_vec::<f32>().unwrap())
+        (result.heads.iter().map(|head| head.total(2.0)).sum(), gradient.into_vec::<f32>().unwrap())
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod averaging;
 mod checkpoint;
 mod compose;
 pub mod data;
+mod generated;
 mod keep;
 mod loader;
 mod log;
@@ -24,6 +25,7 @@ pub mod synthetic;
 mod validate;
 mod workers;
 
+pub use generated::Generated;
 pub use log::{LOG_FILE, LogRow, read_log};
 pub use pictures::{Mosaic, PictureSet, Sets};
 pub use run::{Ending, Report, Training};

@@ -27,13 +27,33 @@ pub struct StepBatch {
     pub prompts: PromptBatch,
 }
 
-/// Weights of the losses that stage 1 may have beside the maps'; 0, as published, leaves one out.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// Whose context stands before the normal and before the abnormal words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Contexts {
+    /// Each learner's before its own words, as published.
+    #[default]
+    Own,
+    /// Each learner's before the other's words. What is to be told stays the same, so it must be
+    /// the words that tell it.
+    Swapped,
+}
+
+/// What stage 1 may have beside the published losses; the default has nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extras {
+    /// Weight of the focal loss among the maps' losses.
+    pub focal: f64,
+    pub contexts: Contexts,
     /// Cross-entropy of the label, as in stage 2.
     pub image: f64,
     /// Cross-entropy of the defect's own word among the words of its category.
     pub words: f64,
+}
+
+impl Default for Extras {
+    fn default() -> Self {
+        Extras { focal: 1.0, contexts: Contexts::Own, image: 0.0, words: 0.0 }
+    }
 }
 
 /// What a step minimises, and its parts before weighting; a part that is left out is 0.
@@ -52,10 +72,11 @@ pub fn stage_1(network: &Filo<TrainBackend>, batch: &StepBatch, extras: Extras) 
     let scorer = network.clone().into_scorer();
     let size = batch.images.dims()[3];
     let encoding = scorer.encode_images(batch.images.clone(), AdapterUse::Skipped);
-    let prompts = encode_prompts(&scorer, batch, encoding.features.clone());
+    let features = encoding.features.clone();
+    let prompts = encode_prompts(&scorer, batch, features, extras.contexts);
     let texts = weighted_text_pair(prompts.clone(), batch.prompts.shares.clone());
     let heads = scorer.decode(&encoding.tokens);
-    let maps = map_loss(similarities(heads.clone(), &texts), &batch.masks, size);
+    let maps = map_loss(similarities(heads.clone(), &texts), &batch.masks, size, extras.focal);
     let mut step = StepLoss {
         maps: number(&maps.loss),
         loss: maps.loss,
@@ -82,7 +103,8 @@ pub fn stage_1(network: &Filo<TrainBackend>, batch: &StepBatch, extras: Extras) 
 pub fn stage_2(network: &Filo<TrainBackend>, batch: &StepBatch) -> StepLoss {
     let scorer = network.clone().into_scorer();
     let encoding = scorer.encode_images(batch.images.clone(), AdapterUse::Applied);
-    let prompts = encode_prompts(&scorer, batch, encoding.features.clone().detach());
+    let features = encoding.features.clone().detach();
+    let prompts = encode_prompts(&scorer, batch, features, Contexts::Own);
     let texts = weighted_text_pair(prompts, batch.prompts.shares.clone());
     let loss = label_loss(text_probs(&encoding.features, texts), &batch.labels);
     StepLoss { image: number(&loss), loss, maps: 0.0, words: 0.0, heads: Vec::new() }
@@ -96,13 +118,14 @@ fn encode_prompts(
     scorer: &FiloScorer<TrainBackend>,
     batch: &StepBatch,
     image_features: Tensor<TrainBackend, 2>,
+    contexts: Contexts,
 ) -> Tensor<TrainBackend, 3> {
-    batch.prompts.encode(
-        &scorer.text_encoder,
-        &scorer.normal_prompt_learner,
-        &scorer.abnormal_prompt_learner,
-        image_features,
-    )
+    let (normal, abnormal) = (&scorer.normal_prompt_learner, &scorer.abnormal_prompt_learner);
+    let (normal, abnormal) = match contexts {
+        Contexts::Own => (normal, abnormal),
+        Contexts::Swapped => (abnormal, normal),
+    };
+    batch.prompts.encode(&scorer.text_encoder, normal, abnormal, image_features)
 }
 
 /// Mean of −log softmax at the right column: `logits` `[rows, columns]`.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use fastrand::Rng;
+
 use super::averaging::Averaging;
 use super::checkpoint::Standing;
 use super::compose::PromptChoice;
@@ -15,7 +17,7 @@ use super::keep::{optimizer, unwritten};
 use super::loader::{Loader, Plan};
 use super::log::{LogRow, SinceRow};
 use super::network::with_values;
-use super::objective::Extras;
+use super::objective::{Contexts, Extras};
 use super::optimizer::AdamW;
 use super::spec::TrainSpec;
 use super::start::Setup;
@@ -117,7 +119,7 @@ impl Training {
                 side: self.setup.config.vision.image_size,
                 count: self.spec.workers,
                 stage,
-                extras: Extras { image: self.spec.image_loss, words: self.spec.word_loss },
+                extras: self.extras(),
                 rates,
             };
             let (losses, mut gradients) = workers.step(&self.setup.network, batch?);
@@ -152,6 +154,21 @@ impl Training {
             }
         }
         Ok(Stage::Done)
+    }
+
+    /// What the next step has beside the published losses.
+    fn extras(&self) -> Extras {
+        let Standing { stage, step, .. } = self.standing;
+        let mut rng = Rng::with_seed(mixed(mixed(self.spec.seed, u64::from(stage)), !step));
+        Extras {
+            focal: self.spec.focal_weight,
+            contexts: match rng.f64() < self.spec.context_swap {
+                true => Contexts::Swapped,
+                false => Contexts::Own,
+            },
+            image: self.spec.image_loss,
+            words: self.spec.word_loss,
+        }
     }
 
     fn plan(&self, steps: u64) -> Plan {

@@ -55,6 +55,11 @@ pub struct RawTrainSpec {
     /// Details of the category that a picture's prompts have in a step, drawn at random; 0 for all
     /// [default: 0].
     pub details_per_step: Option<usize>,
+    /// Weight of the focal loss beside the dice losses in stage 1 [default: 1].
+    pub focal_weight: Option<f64>,
+    /// Share of the steps of stage 1 in which both learners' contexts change places, so that the
+    /// words have to tell normal from abnormal [default: 0].
+    pub context_swap: Option<f64>,
     /// Weight of the label's cross-entropy in stage 1 [default: 0].
     pub image_loss: Option<f64>,
     /// Weight of the defect word's cross-entropy in stage 1 [default: 0].
@@ -127,6 +132,8 @@ pub struct TrainSpec {
     pub average: f64,
     pub positions: PositionChoice,
     pub details_per_step: usize,
+    pub focal_weight: f64,
+    pub context_swap: f64,
     pub image_loss: f64,
     pub word_loss: f64,
     /// `None`: as the layout has it.
@@ -197,6 +204,8 @@ impl RawTrainSpec {
             average: self.average.unwrap_or(0.0),
             positions: self.positions.unwrap_or_default(),
             details_per_step: self.details_per_step.unwrap_or(0),
+            focal_weight: self.focal_weight.unwrap_or(1.0),
+            context_swap: self.context_swap.unwrap_or(0.0),
             image_loss: self.image_loss.unwrap_or(0.0),
             word_loss: self.word_loss.unwrap_or(0.0),
             mosaic: self.mosaic,
@@ -239,10 +248,12 @@ impl TrainSpec {
         positive("rate_backbone", self.rate_backbone.unwrap_or(1.0))?;
         at_least_0("weight_decay", self.weight_decay)?;
         at_least_0("clip_norm", self.clip_norm)?;
+        at_least_0("focal_weight", self.focal_weight)?;
         at_least_0("image_loss", self.image_loss)?;
         at_least_0("word_loss", self.word_loss)?;
         below_1("beta_1", self.beta_1)?;
         below_1("average", self.average)?;
+        below_1("context_swap", self.context_swap)?;
         below_1("validation", self.validation)?;
         match self.mosaic {
             Some(share) if !(0.0..=1.0).contains(&share) => {

@@ -164,13 +164,24 @@ fn checked(config: FiloConfig, path: PathBuf) -> Result<FiloConfig, WeightsError
 }
 
 /// Random weights; the adapter starts as the identity, so that a network that has not been through
-/// stage 2 scores as it was trained.
+/// stage 2 scores as it was trained. Both prompt learners start alike and blind to the picture:
+/// what differs between the two texts is then their words, and no map is saturated.
 fn random(config: &FiloConfig, seed: u64, device: &Device) -> Filo<Backend> {
     Backend::seed(device, seed);
     let network = Filo::new(config, device);
     let mut values = named_values(&network);
     if let Some(out) = values.get_mut(ADAPTER_OUT) {
         out.fill(0.0);
+    }
+    for learner in ["normal_prompt_learner", "abnormal_prompt_learner"] {
+        for end in ["weight", "bias"] {
+            if let Some(layer) = values.get_mut(&format!("{learner}.meta_net.linear2.{end}")) {
+                layer.fill(0.0);
+            }
+        }
+    }
+    if let Some(context) = values.get("normal_prompt_learner.ctx").cloned() {
+        values.insert("abnormal_prompt_learner.ctx".to_string(), context);
     }
     with_values(network, &values)
 }

@@ -65,7 +65,7 @@ impl<B: Backend> ImageEncoder<B> {
             stem: vision
                 .stem
                 .as_ref()
-                .map(|channels| ConvStem::new(channels, config.layer_norm_eps, device)),
+                .map(|layers| ConvStem::new(layers, config.layer_norm_eps, device)),
             class_embedding: normal.init([width], device),
             positional_embedding: normal.init([1 + vision.grid() * vision.grid(), width], device),
             ln_pre: norm(),
