@@ -292,14 +292,16 @@ mod tests {
     #[test]
     fn a_stem_that_makes_other_patches_is_refused() {
         let mut config = FiloConfig::published();
-        let stem = |channels: usize, stride: usize| Some(vec![StemLayer { channels, stride }]);
-        config.vision.stem = stem(1024, 2);
+        let stem = |last: usize| {
+            let layers = [(32, 2), (64, 2), (64, 1), (last, 2)];
+            Some(layers.map(|(channels, stride)| StemLayer { channels, stride }).to_vec())
+        };
+        config.vision.stem = stem(1024);
         assert!(config.validate().unwrap_err().what.starts_with("vision.stem"));
         config.vision.patch_size = 8;
         config.vision.image_size = 512;
         assert_eq!(config.validate(), Ok(()));
-        config.vision.patch_size = 2;
-        config.vision.stem = stem(512, 2);
+        config.vision.stem = stem(512);
         assert!(config.validate().unwrap_err().what.starts_with("vision.stem"));
     }
 
