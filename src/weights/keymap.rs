@@ -154,7 +154,7 @@ fn clip_key(name: &str) -> Key {
 }
 
 /// The name in a FiLo checkpoint of the parameter at `path`, norms already with `weight` and
-/// `bias`: the inverse of [`filo_key`].
+/// `bias`: the inverse of [`Kind::key`].
 pub fn checkpoint_name(path: &str) -> String {
     match path {
         "adapter.down.weight" => return "adapter.fc.0.weight".to_string(),
