@@ -12,7 +12,7 @@ use super::say::{say, shell_line, tell};
 use super::signals::Signals;
 use super::table::aligned;
 use crate::error::{Error, WeightsError};
-use crate::weights::bundle::{Bundle, StoredPrecision};
+use crate::weights::bundle::StoredPrecision;
 use crate::weights::convert::{Conversion, Observer};
 use crate::weights::inspect::{Contents, Inspection, inspect, verify};
 use crate::weights::mapping::LoadReport;
@@ -102,7 +102,7 @@ impl ConvertArgs {
         converted.reports.iter().for_each(warn_of);
         let bytes = converted.manifest.files.iter().map(|file| file.bytes).sum();
         let tensors = converted.manifest.files.iter().map(|file| file.tensors).sum::<usize>();
-        let model = Bundle::open_unchecked(&to)?.model_id();
+        let model = converted.manifest.model_id();
         let next = shell_line(["filo", "weights", "verify", &to.display().to_string()]);
         say(format_args!(
             "converted {tensors} tensors, {} · {} · model {model} · {next}",

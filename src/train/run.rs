@@ -123,13 +123,10 @@ impl Training {
                 rates,
             };
             let (losses, mut gradients) = workers.step(&self.setup.network, batch?);
-            let norm = gradients.norm();
+            let norm = gradients.clip(self.spec.norm_limit());
             if !losses.loss.is_finite() || !norm.is_finite() {
                 let (step, loss) = (self.standing.step + 1, losses.loss);
                 return Err(TrainError::NotFinite { stage, step, loss }.into());
-            }
-            if self.spec.clip_norm > 0.0 {
-                gradients.clip(self.spec.clip_norm);
             }
             let factor = self.spec.factor(stage, self.standing.step, steps);
             let network = self.setup.network.clone();

@@ -268,6 +268,11 @@ impl TrainSpec {
         }
     }
 
+    /// Longest gradient; infinity where there is no limit.
+    pub fn norm_limit(&self) -> f64 {
+        if self.clip_norm > 0.0 { self.clip_norm } else { f64::INFINITY }
+    }
+
     /// What learns in `stage` (1 or 2), and how fast.
     pub fn rates(&self, stage: u8) -> Rates {
         match stage {

@@ -74,6 +74,17 @@ pub struct Manifest {
     pub licence: String,
 }
 
+impl Manifest {
+    /// `scores.model_id`: 16 hexadecimal digits of blake3 over all that decides numbers (dimensions,
+    /// precision, the hash of each file). The sources do not count: the same tensors from another file
+    /// are the same model.
+    pub fn model_id(&self) -> String {
+        let Manifest { format, precision, filo, grounding, files, .. } = self;
+        let decides = serde_json::json!([format, precision, filo, grounding, files]);
+        blake3::hash(decides.to_string().as_bytes()).to_hex()[..16].to_string()
+    }
+}
+
 /// A safetensors file of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -174,13 +185,9 @@ impl Bundle {
         &self.manifest
     }
 
-    /// `scores.model_id`: 16 hexadecimal digits of blake3 over all that decides numbers (dimensions,
-    /// precision, the hash of each file). The sources do not count: the same tensors from another file
-    /// are the same model.
+    /// [`Manifest::model_id`] of what is in it.
     pub fn model_id(&self) -> String {
-        let Manifest { format, precision, filo, grounding, files, .. } = &self.manifest;
-        let decides = serde_json::json!([format, precision, filo, grounding, files]);
-        blake3::hash(decides.to_string().as_bytes()).to_hex()[..16].to_string()
+        self.manifest.model_id()
     }
 
     /// Where a file of the bundle is.

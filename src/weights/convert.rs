@@ -17,12 +17,11 @@ use super::bundle::{
 use super::config::{config_of, grounding_config_of};
 use super::keymap::Kind;
 use super::mapping::{LoadReport, Mapped, map};
-use super::parameters::parameters;
+use super::parameters::{filo_parameters, grounding_parameters};
 use super::safetensors::{Entry, write_header};
+use super::save::{sync_folder_of, write_whole};
 use super::stored::blake3_of;
-use crate::device::{Backend, cpu};
 use crate::error::WeightsError;
-use crate::model::filo::Filo;
 
 /// Bytes of numbers after which another file begins.
 const SHARD_BYTES: u64 = 512 << 20;
@@ -78,13 +77,13 @@ impl Conversion {
         };
         let filo_config = config_of(first)?;
         let sources = filo.iter().chain(&clip).copied().collect::<Vec<_>>();
-        let wanted = parameters(&Filo::<Backend>::new(&filo_config, &cpu()));
+        let wanted = filo_parameters(&filo_config);
         let mut networks = vec![(Network::Filo, map(&sources, &wanted).complete(first.path())?)];
         let grounding = match detector.first() {
             None => None,
             Some(checkpoint) => {
                 let config = grounding_config_of(checkpoint)?;
-                let wanted = parameters(&config.init::<Backend>(&cpu()));
+                let wanted = grounding_parameters(&config);
                 let mapped = map(&detector, &wanted).complete(checkpoint.path())?;
                 networks.push((Network::Grounding, mapped));
                 Some(config)
@@ -306,16 +305,10 @@ impl Target {
         let path = self.partial.join(MANIFEST_FILE);
         let failed = |source| WeightsError::Unwritable { path: path.clone(), source };
         let text = serde_json::to_string_pretty(manifest).map_err(|e| failed(e.into()))?;
-        let mut file = File::create(&path).map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        let sync = |folder: &Path| File::open(folder).and_then(|folder| folder.sync_all());
-        sync(&self.partial).map_err(failed)?;
+        write_whole(&path, text.as_bytes()).map_err(failed)?;
         fs::rename(&self.partial, &self.folder)
-            .map_err(|source| WeightsError::Unwritable { path: self.folder.clone(), source })?;
-        match self.folder.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync(parent).map_err(failed),
-            _ => sync(Path::new(".")).map_err(failed),
-        }
+            .and_then(|()| sync_folder_of(&self.folder))
+            .map_err(|source| WeightsError::Unwritable { path: self.folder.clone(), source })
     }
 }
 

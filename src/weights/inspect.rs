@@ -11,11 +11,9 @@ use serde::Serialize;
 use super::bundle::{Bundle, Manifest, Network};
 use super::config::{config_of, grounding_config_of};
 use super::keymap::{Key, Kind};
-use super::parameters::{Parameter, parameters};
+use super::parameters::{Parameter, filo_parameters, grounding_parameters};
 use super::{Checkpoint, mapping};
-use crate::device::{Backend, cpu};
 use crate::error::WeightsError;
-use crate::model::filo::Filo;
 
 /// Everything that `filo weights inspect` says.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -76,9 +74,9 @@ fn inspect_bundle(path: &Path) -> Result<Inspection, WeightsError> {
         compare(&mut contents, &stored, &wanted);
         Ok(contents)
     };
-    let mut parts = vec![part(Network::Filo, wanted_by_filo(bundle.manifest()))?];
-    if let Some(wanted) = wanted_by_detector(bundle.manifest()) {
-        parts.push(part(Network::Grounding, wanted)?);
+    let mut parts = vec![part(Network::Filo, filo_parameters(&bundle.manifest().filo))?];
+    if let Some(config) = &bundle.manifest().grounding {
+        parts.push(part(Network::Grounding, grounding_parameters(config))?);
     }
     Ok(Inspection {
         path: path.display().to_string(),
@@ -94,14 +92,6 @@ fn network_role(network: Network) -> &'static str {
         Network::Filo => Kind::Filo.as_str(),
         Network::Grounding => Kind::GroundingDino.as_str(),
     }
-}
-
-fn wanted_by_filo(manifest: &Manifest) -> BTreeMap<String, Parameter> {
-    parameters(&Filo::<Backend>::new(&manifest.filo, &cpu()))
-}
-
-fn wanted_by_detector(manifest: &Manifest) -> Option<BTreeMap<String, Parameter>> {
-    manifest.grounding.as_ref().map(|config| parameters(&config.init::<Backend>(&cpu())))
 }
 
 /// Numbers of tensors, whatever they are.
@@ -149,9 +139,7 @@ fn contents_of(checkpoint: &Checkpoint) -> Result<Contents, WeightsError> {
     };
     let mut contents = counted(kind.as_str(), checkpoint.tensors());
     let wanted = match kind {
-        Kind::GroundingDino => {
-            parameters(&grounding_config_of(checkpoint)?.init::<Backend>(&cpu()))
-        }
+        Kind::GroundingDino => grounding_parameters(&grounding_config_of(checkpoint)?),
         // A lone CLIP is a part of FiLo; whether it is whole shows when it is converted.
         Kind::OpenAiClip | Kind::TransformersClip => {
             let key = |name: &String| kind.key(name);
@@ -160,7 +148,7 @@ fn contents_of(checkpoint: &Checkpoint) -> Result<Contents, WeightsError> {
             contents.unexpected = keys.filter(|name| key(name) == Key::Unknown).cloned().collect();
             return Ok(contents);
         }
-        Kind::Filo => parameters(&Filo::<Backend>::new(&config_of(checkpoint)?, &cpu())),
+        Kind::Filo => filo_parameters(&config_of(checkpoint)?),
     };
     let mapped = mapping::map(&[checkpoint], &wanted);
     contents.aliases = mapped.report.aliases.len();
@@ -190,8 +178,9 @@ pub fn verify(folder: &Path) -> Result<Verified, WeightsError> {
     let files = manifest.files.iter();
     let mut problems = files.filter_map(|file| bundle.file_problem(file)).collect::<Vec<_>>();
     let mut tensors = 0;
-    let mut networks = vec![(Network::Filo, wanted_by_filo(manifest))];
-    networks.extend(wanted_by_detector(manifest).map(|wanted| (Network::Grounding, wanted)));
+    let mut networks = vec![(Network::Filo, filo_parameters(&manifest.filo))];
+    let detector = manifest.grounding.as_ref().map(grounding_parameters);
+    networks.extend(detector.map(|wanted| (Network::Grounding, wanted)));
     for (network, wanted) in networks {
         let stored = match bundle.stored_tensors(network) {
             Ok(stored) => stored,

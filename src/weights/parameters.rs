@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-use crate::device::Backend;
+use crate::device::{Backend, cpu};
+use crate::model::config::FiloConfig;
+use crate::model::filo::Filo;
+use crate::model::grounding::GroundingConfig;
 
 /// How burn calls the module whose weight it holds as `[input, output]`, where checkpoints of
 /// PyTorch hold `[output, input]`.
@@ -48,6 +51,16 @@ pub fn parameters(network: &impl Module<Backend>) -> BTreeMap<String, Parameter>
     let mut visitor = Visitor::default();
     network.visit(&mut visitor);
     visitor.found
+}
+
+/// What FiLo of `config` asks for.
+pub fn filo_parameters(config: &FiloConfig) -> BTreeMap<String, Parameter> {
+    parameters(&Filo::<Backend>::new(config, &cpu()))
+}
+
+/// What the detector of `config` asks for.
+pub fn grounding_parameters(config: &GroundingConfig) -> BTreeMap<String, Parameter> {
+    parameters(&config.init::<Backend>(&cpu()))
 }
 
 #[derive(Default)]
