@@ -10,7 +10,7 @@ use filo::model::clip::tokenizer::ClipTokenizer;
 use filo::model::config::{FiloConfig, StemLayer, TextConfig, VisionConfig};
 use filo::model::filo::Filo;
 use filo::model::filo::descriptions::Descriptions;
-use filo::train::map_loss::map_loss;
+use filo::train::map_loss::{MapWeights, Truth, map_loss};
 use filo::train::objective::{Extras, StepBatch, stage_1};
 use filo::train::optimizer::{AdamW, Gradients};
 use filo::train::parts::Rates;
@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{side} px, batch {BATCH}");
         let config = config(side);
         config.validate()?;
-        let rates = Rates { backbone: Some(1e-3), ..Rates::STAGE_1 };
+        let rates = Rates { backbone: Some(1e-3), text: Some(1e-3), ..Rates::STAGE_1 };
         let mut network = rates.freeze(Filo::<B>::new(&config, &device));
         let tokens = 1 + config.vision.grid() * config.vision.grid();
         let normal = Distribution::Normal(0.0, 1.0);
@@ -99,7 +99,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let similarities =
             Tensor::<B, 4>::random([BATCH, 5, 2, tokens - 1], normal, &device).require_grad();
         let masks = vec![0.0; BATCH * side * side];
-        time("map losses", || backward(map_loss(similarities.clone(), &masks, side, 1.0).loss));
+        let truth = Truth { masks: &masks, labels: &[0; BATCH], size: side };
+        time("map losses", || {
+            backward(map_loss(similarities.clone(), truth, MapWeights::default()).loss);
+        });
 
         let tokenizer = ClipTokenizer::embedded()?;
         let texts = Descriptions::built_in()?.prompts("tile");

@@ -15,6 +15,10 @@ pub struct PromptChoice {
     pub positions: PositionChoice,
     /// 0: all.
     pub details_per_step: usize,
+    /// 0: all.
+    pub normal_per_step: usize,
+    /// 0: all.
+    pub generic_per_step: usize,
     pub n_ctx: usize,
 }
 
@@ -30,11 +34,17 @@ impl PromptChoice {
             .detail
             .as_ref()
             .and_then(|detail| states.details.iter().position(|other| other == detail));
-        let kept = self.kept_details(states.details.len(), right, rng);
-        let generic = states.details.len()..states.abnormal.len();
-        let abnormal = kept.iter().copied().chain(generic);
-        let abnormal = abnormal.map(|state| states.abnormal[state].clone()).collect();
-        let chosen = CategoryPrompts { abnormal, ..states.clone() };
+        let details = states.details.len();
+        let kept = drawn(details, self.details_per_step, right, rng);
+        let generic = drawn(states.abnormal.len() - details, self.generic_per_step, None, rng);
+        let normal = drawn(states.normal.len(), self.normal_per_step, None, rng);
+        let abnormal = kept.iter().copied().chain(generic.iter().map(|state| details + state));
+        let chosen = CategoryPrompts {
+            normal: normal.iter().map(|&state| states.normal[state].clone()).collect(),
+            abnormal: abnormal.map(|state| states.abnormal[state].clone()).collect(),
+            ..states.clone()
+        };
+        let normal = chosen.normal_texts(self.n_ctx);
         let (abnormal, details) = match self.positions {
             PositionChoice::All => (chosen.abnormal_texts(self.n_ctx, &Position::ALL), 0),
             PositionChoice::Known => {
@@ -48,26 +58,27 @@ impl PromptChoice {
         };
         let right = right.filter(|_| details > 0);
         PicturePrompts {
-            normal: states.normal_texts(self.n_ctx),
+            normal,
             abnormal,
             details,
             right: right.and_then(|right| kept.iter().position(|&detail| detail == right)),
         }
     }
+}
 
-    fn kept_details(&self, details: usize, right: Option<usize>, rng: &mut Rng) -> Vec<usize> {
-        let mut all = (0..details).collect::<Vec<_>>();
-        if self.details_per_step == 0 || self.details_per_step >= details {
-            return all;
-        }
-        rng.shuffle(&mut all);
-        if let Some(place) = right.and_then(|right| all.iter().position(|&n| n == right)) {
-            all.swap(0, place);
-        }
-        all.truncate(self.details_per_step);
-        all.sort_unstable();
-        all
+/// `count` of the numbers below `all`, or all if `count` is 0; `right` is among them.
+fn drawn(all: usize, count: usize, right: Option<usize>, rng: &mut Rng) -> Vec<usize> {
+    let mut numbers = (0..all).collect::<Vec<_>>();
+    if count == 0 || count >= all {
+        return numbers;
     }
+    rng.shuffle(&mut numbers);
+    if let Some(place) = right.and_then(|right| numbers.iter().position(|&n| n == right)) {
+        numbers.swap(0, place);
+    }
+    numbers.truncate(count);
+    numbers.sort_unstable();
+    numbers
 }
 
 /// The ninth that holds the centre of the defect; a drawn one where there is none.
@@ -114,11 +125,17 @@ mod tests {
     #[test]
     fn the_defect_of_the_picture_is_among_the_drawn_details() {
         let states = Descriptions::built_in().unwrap().prompts("metal nut");
-        let choice =
-            PromptChoice { positions: PositionChoice::Known, details_per_step: 2, n_ctx: 1 };
+        let choice = PromptChoice {
+            positions: PositionChoice::Known,
+            details_per_step: 2,
+            normal_per_step: 3,
+            generic_per_step: 1,
+            n_ctx: 1,
+        };
         for seed in 0..20 {
             let prompts = choice.prompts(&picture(), &states, &mut Rng::with_seed(seed));
-            assert_eq!((prompts.abnormal.len(), prompts.details), (7, 2));
+            let counts = (prompts.normal.len(), prompts.abnormal.len(), prompts.details);
+            assert_eq!(counts, (3, 3, 2));
             let right = &prompts.abnormal[prompts.right.unwrap()];
             assert_eq!(right, "X abnormal metal nut with corrosion at top right.");
         }
@@ -127,8 +144,13 @@ mod tests {
     #[test]
     fn without_positions_a_prompt_ends_with_its_state() {
         let states = Descriptions::built_in().unwrap().prompts("metal nut");
-        let choice =
-            PromptChoice { positions: PositionChoice::None, details_per_step: 0, n_ctx: 1 };
+        let choice = PromptChoice {
+            positions: PositionChoice::None,
+            details_per_step: 0,
+            normal_per_step: 0,
+            generic_per_step: 0,
+            n_ctx: 1,
+        };
         let prompts = choice.prompts(&picture(), &states, &mut Rng::with_seed(1));
         assert_eq!(prompts.abnormal.last().unwrap(), "X metal nut with damage.");
         assert_eq!(prompts.details, states.details.len());

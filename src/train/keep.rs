@@ -168,9 +168,8 @@ impl Training {
 
 /// The optimiser of `spec`, at its first step.
 pub(super) fn optimizer(spec: &TrainSpec) -> AdamW {
-    let published = AdamW::published();
-    let betas = [spec.beta_1, published.betas[1]];
-    AdamW { betas, weight_decay: spec.weight_decay, ..published }
+    let betas = [spec.beta_1, spec.beta_2];
+    AdamW { betas, weight_decay: spec.weight_decay, ..AdamW::published() }
 }
 
 /// What decides the numbers of a training.

@@ -9,13 +9,18 @@ const FOCAL_SMOOTHING: f32 = 1e-5;
 /// Keeps the quotient of an empty row at 1.
 const DICE_SMOOTHING: f32 = 1.0;
 
-/// Focal loss with γ = 2 and no class weights: the mean over pixels of −(1 − q)²·ln q, with
-/// q = Σ t·P + 1e-5 and t the one-hot target clamped to 1e-5 … 1 − 1e-5. `[normal, abnormal]`
-/// probabilities, `mask` 1 for defect. `gradients` are overwritten.
+/// Focal loss with γ = 2: the mean over pixels of −(1 − q)²·ln q, with q = Σ t·P + 1e-5 and t the
+/// one-hot target clamped to 1e-5 … 1 − 1e-5. Pixels of a defect count `defect_weight` times, 1 as
+/// published. `[normal, abnormal]` probabilities, `mask` 1 for defect. `gradients` are overwritten.
 ///
 /// q is a hair above 1 where P is 1 on the target: the loss is then a hair below 0, not NaN.
 #[inline(always)]
-pub fn focal(probabilities: [&[f32]; 2], mask: &[f32], gradients: [&mut [f32]; 2]) -> f64 {
+pub fn focal(
+    probabilities: [&[f32]; 2],
+    mask: &[f32],
+    defect_weight: f32,
+    gradients: [&mut [f32]; 2],
+) -> f64 {
     let [normal, abnormal] = probabilities;
     let [of_normal, of_abnormal] = gradients;
     let pixels = mask.len();
@@ -25,9 +30,10 @@ pub fn focal(probabilities: [&[f32]; 2], mask: &[f32], gradients: [&mut [f32]; 2
         let (t, other) = (clamp(mask[i]), clamp(1.0 - mask[i]));
         let q = t * abnormal[i] + other * normal[i] + FOCAL_SMOOTHING;
         let (miss, log) = (1.0 - q, ln(q));
-        let slope = share * miss * (2.0 * log - miss / q);
+        let weight = if mask[i] > 0.5 { defect_weight } else { 1.0 };
+        let slope = weight * share * miss * (2.0 * log - miss / q);
         // The loss of the pixel waits here to be summed.
-        of_normal[i] = -miss * miss * log;
+        of_normal[i] = -weight * miss * miss * log;
         of_abnormal[i] = slope;
     }
     let sum = rows_sum(of_normal);
@@ -82,7 +88,7 @@ mod tests {
     fn a_perfect_map_has_no_dice_loss_and_a_hair_of_focal_loss() {
         let (abnormal, normal, mask) = ([1.0, 0.0], [0.0, 1.0], [1.0, 0.0]);
         let (mut a, mut n) = ([0.0; 2], [0.0; 2]);
-        assert!(focal([&normal, &abnormal], &mask, [&mut n, &mut a]).abs() < 1e-9);
+        assert!(focal([&normal, &abnormal], &mask, 1.0, [&mut n, &mut a]).abs() < 1e-9);
         let mut gradient = [0.0; 2];
         assert_eq!(dice_over_rows(&abnormal, |g| g, &mask, 2, &mut gradient), 0.0);
         // Row sums: common 1, both 2, so 3/3: slope is (3·1 − 2·3·g)/9.

@@ -1,5 +1,5 @@
 //! The loss of stage 1 over all maps of a batch. In: similarities of every head with the two
-//! texts, and masks. Out: one number on the gradient tape, and its parts for the log.
+//! texts, masks and labels. Out: one number on the gradient tape, and its parts for the log.
 //! Upsampling, softmax, three losses and their gradient are one pass per head, on all cores.
 
 use burn::tensor::Tensor;
@@ -25,23 +25,53 @@ impl HeadLoss {
     }
 }
 
+/// What counts how much in the loss of a batch's maps; the default is as published.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MapWeights {
+    /// The focal loss, beside the two dice losses.
+    pub focal: f64,
+    /// A pixel of a defect in the focal loss, beside other pixels.
+    pub defect: f64,
+    /// The label's cross-entropy by the highest cells of the map.
+    pub peak: f64,
+}
+
+impl Default for MapWeights {
+    fn default() -> Self {
+        MapWeights { focal: 1.0, defect: 1.0, peak: 0.0 }
+    }
+}
+
 /// The loss of a batch's maps.
 #[derive(Debug)]
 pub struct MapLoss {
     /// `[1]`: sum over heads, mean over pictures.
     pub loss: Tensor<TrainBackend, 1>,
     pub heads: Vec<HeadLoss>,
+    /// Cross-entropy of the label by the highest cells, before weighting.
+    pub peak: f64,
+}
+
+/// What a batch's maps are held against.
+#[derive(Debug, Clone, Copy)]
+pub struct Truth<'a> {
+    /// `[batch, size²]`, 1 for defect.
+    pub masks: &'a [f32],
+    /// 1 for a picture with a defect.
+    pub labels: &'a [u8],
+    /// Side of a picture, pixels.
+    pub size: usize,
 }
 
 /// `Σ w·focal(P, g) + dice(P_abnormal, g) + dice(P_normal, 1 − g)` over the heads' maps, before any
-/// blur; w is `focal_weight`, 1 as published. `similarities` `[batch, heads, 2, grid²]`; `masks`
-/// `[batch, size²]`, 1 for defect.
+/// blur, and the loss of the highest cells; see [`MapWeights`]. `similarities` `[batch, heads, 2,
+/// grid²]`.
 pub fn map_loss(
     similarities: Tensor<TrainBackend, 4>,
-    masks: &[f32],
-    size: usize,
-    focal_weight: f64,
+    truth: Truth<'_>,
+    weights: MapWeights,
 ) -> MapLoss {
+    let Truth { masks, labels, size } = truth;
     let [batch, heads, _, patches] = similarities.dims();
     let shape = Shape { grid: patches.isqrt(), size };
     let steps = align_corners_steps(shape.grid, size);
@@ -55,8 +85,7 @@ pub fn map_loss(
         .map(|(index, (gradient, values))| {
             let mask = &masks[index / heads * size * size..][..size * size];
             let share = 1.0 / batch as f32;
-            let focal_weight = focal_weight as f32;
-            widest(OneMap { shape, steps: &steps, values, mask, gradient, share, focal_weight })
+            widest(OneMap { shape, steps: &steps, values, mask, gradient, share, weights })
         })
         .collect::<Vec<_>>();
     let mut means = vec![HeadLoss::default(); heads];
@@ -66,9 +95,52 @@ pub fn map_loss(
         mean.dice_abnormal += loss.dice_abnormal / batch as f64;
         mean.dice_normal += loss.dice_normal / batch as f64;
     }
-    let total = means.iter().map(|mean| mean.total(focal_weight)).sum::<f64>();
-    MapLoss { loss: scalar_with_gradient(similarities, total as f32, gradient), heads: means }
+    let mut total = means.iter().map(|mean| mean.total(weights.focal)).sum::<f64>();
+    let mut peak = 0.0;
+    if weights.peak > 0.0 {
+        let picture = heads * 2 * patches;
+        let pictures = gradient.chunks_exact_mut(picture).zip(values.chunks_exact(picture));
+        let factor = weights.peak as f32 / batch as f32;
+        for ((gradient, values), label) in pictures.zip(labels) {
+            peak += peak_loss(values, patches, f32::from(*label), factor, gradient) / batch as f64;
+        }
+        total += weights.peak * peak;
+    }
+    MapLoss { loss: scalar_with_gradient(similarities, total as f32, gradient), heads: means, peak }
 }
+
+/// Binary cross-entropy of `label` by the mean probability of a picture's highest cells, which is
+/// about what the picture's score takes from its map. Adds `factor` times its gradient. `values`
+/// and `gradient` `[heads, 2, cells]`.
+fn peak_loss(values: &[f32], cells: usize, label: f32, factor: f32, gradient: &mut [f32]) -> f64 {
+    let heads = values.len() / (2 * cells);
+    let probability = |head: usize, cell: usize| {
+        let at = head * 2 * cells + cell;
+        1.0 / (1.0 + (values[at] - values[at + cells]).exp())
+    };
+    let mean = |cell: usize| (0..heads).map(|head| probability(head, cell)).sum::<f32>();
+    let mut sorted = (0..cells).map(|cell| (mean(cell) / heads as f32, cell)).collect::<Vec<_>>();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let highest = &sorted[..(cells / CELLS_PER_PEAK).max(1)];
+    let p = highest.iter().map(|(p, _)| p).sum::<f32>() / highest.len() as f32;
+    let p = p.clamp(PROBABILITY_MARGIN, 1.0 - PROBABILITY_MARGIN);
+    let slope = factor * (p - label) / (p * (1.0 - p)) / (highest.len() * heads) as f32;
+    for &(_, cell) in highest {
+        for head in 0..heads {
+            let p = probability(head, cell);
+            let at = head * 2 * cells + cell;
+            gradient[at] -= slope * p * (1.0 - p);
+            gradient[at + cells] += slope * p * (1.0 - p);
+        }
+    }
+    f64::from(-(label * p.ln() + (1.0 - label) * (1.0 - p).ln()))
+}
+
+/// One cell of so many is among the highest.
+const CELLS_PER_PEAK: usize = 32;
+
+/// Keeps a cross-entropy finite.
+const PROBABILITY_MARGIN: f32 = 1e-4;
 
 #[derive(Debug, Clone, Copy)]
 struct Shape {
@@ -85,7 +157,7 @@ struct OneMap<'a> {
     gradient: &'a mut [f32],
     /// What the gradient is multiplied by.
     share: f32,
-    focal_weight: f32,
+    weights: MapWeights,
 }
 
 impl pulp::NullaryFnOnce for OneMap<'_> {
@@ -93,7 +165,7 @@ impl pulp::NullaryFnOnce for OneMap<'_> {
 
     #[inline(always)]
     fn call(self) -> HeadLoss {
-        let OneMap { shape, steps, values, mask, gradient, share, focal_weight } = self;
+        let OneMap { shape, steps, values, mask, gradient, share, weights } = self;
         let Shape { grid, size } = shape;
         let cells = grid * grid;
         let (normal, abnormal) = values.split_at(cells);
@@ -111,8 +183,10 @@ impl pulp::NullaryFnOnce for OneMap<'_> {
             *normal = if positive { small } else { large };
         }
         let (mut of_abnormal, mut of_normal) = (vec![0.0; size * size], vec![0.0; size * size]);
-        let focal = focal([&p_normal, &p_abnormal], mask, [&mut of_normal, &mut of_abnormal]);
-        of_normal.iter_mut().chain(&mut of_abnormal).for_each(|slope| *slope *= focal_weight);
+        let slopes = [&mut of_normal[..], &mut of_abnormal[..]];
+        let focal = focal([&p_normal, &p_abnormal], mask, weights.defect as f32, slopes);
+        let factor = weights.focal as f32;
+        of_normal.iter_mut().chain(&mut of_abnormal).for_each(|slope| *slope *= factor);
         let loss = HeadLoss {
             focal,
             dice_abnormal: dice_over_rows(&p_abnormal, |g| g, mask, size, &mut of_abnormal),
@@ -169,9 +243,12 @@ mod tests {
     fn loss_of(values: &[f32], masks: &[f32]) -> (f64, Vec<f32>) {
         let data = TensorData::new(values.to_vec(), [2, 2, 2, 9]);
         let x = Tensor::<TrainBackend, 4>::from_data(data, &cpu()).require_grad();
-        let result = map_loss(x.clone(), masks, 5, 2.0);
+        let truth = Truth { masks, labels: &[1, 0], size: 5 };
+        let weights = MapWeights { focal: 2.0, defect: 3.0, peak: 0.5 };
+        let result = map_loss(x.clone(), truth, weights);
         let gradient = x.grad(&result.loss.backward()).unwrap().into_data();
-        (result.heads.iter().map(|head| head.total(2.0)).sum(), gradient.into_vec::<f32>().unwrap())
+        let of_heads = result.heads.iter().map(|head| head.total(2.0)).sum::<f64>();
+        (of_heads + 0.5 * result.peak, gradient.into_vec::<f32>().unwrap())
     }
 
     #[test]
@@ -179,7 +256,7 @@ mod tests {
         let values = (0..72).map(|i| ((i * 29 % 31) as f32 - 15.0) / 8.0).collect::<Vec<_>>();
         let masks = (0..50).map(|i| f32::from(u8::from(i % 7 < 2))).collect::<Vec<_>>();
         let (_, gradient) = loss_of(&values, &masks);
-        for i in [0, 13, 30, 44, 71] {
+        for i in 0..72 {
             let moved = |step: f32| {
                 let mut values = values.clone();
                 values[i] += step;

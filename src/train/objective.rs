@@ -5,7 +5,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::map_loss::{HeadLoss, map_loss};
+use super::map_loss::{HeadLoss, MapWeights, Truth, map_loss};
 use super::prompts::PromptBatch;
 use crate::device::TrainBackend;
 use crate::model::filo::{
@@ -41,8 +41,7 @@ pub enum Contexts {
 /// What stage 1 may have beside the published losses; the default has nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extras {
-    /// Weight of the focal loss among the maps' losses.
-    pub focal: f64,
+    pub maps: MapWeights,
     pub contexts: Contexts,
     /// Cross-entropy of the label, as in stage 2.
     pub image: f64,
@@ -52,7 +51,7 @@ pub struct Extras {
 
 impl Default for Extras {
     fn default() -> Self {
-        Extras { focal: 1.0, contexts: Contexts::Own, image: 0.0, words: 0.0 }
+        Extras { maps: MapWeights::default(), contexts: Contexts::Own, image: 0.0, words: 0.0 }
     }
 }
 
@@ -76,7 +75,8 @@ pub fn stage_1(network: &Filo<TrainBackend>, batch: &StepBatch, extras: Extras) 
     let prompts = encode_prompts(&scorer, batch, features, extras.contexts);
     let texts = weighted_text_pair(prompts.clone(), batch.prompts.shares.clone());
     let heads = scorer.decode(&encoding.tokens);
-    let maps = map_loss(similarities(heads.clone(), &texts), &batch.masks, size, extras.focal);
+    let truth = Truth { masks: &batch.masks, labels: &batch.labels, size };
+    let maps = map_loss(similarities(heads.clone(), &texts), truth, extras.maps);
     let mut step = StepLoss {
         maps: number(&maps.loss),
         loss: maps.loss,

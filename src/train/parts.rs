@@ -15,7 +15,9 @@ pub enum Part {
     /// Both prompt learners: contexts and meta nets.
     Prompts,
     Adapter,
-    /// Both towers of CLIP.
+    /// CLIP's text tower.
+    Text,
+    /// CLIP's image tower.
     Backbone,
 }
 
@@ -26,6 +28,7 @@ impl Part {
             Some("decoder_linear" | "decoder_cov") => Part::Heads,
             Some("normal_prompt_learner" | "abnormal_prompt_learner") => Part::Prompts,
             Some("adapter") => Part::Adapter,
+            Some("text_encoder") => Part::Text,
             _ => Part::Backbone,
         }
     }
@@ -37,17 +40,18 @@ pub struct Rates {
     pub heads: Option<f64>,
     pub prompts: Option<f64>,
     pub adapter: Option<f64>,
+    pub text: Option<f64>,
     pub backbone: Option<f64>,
 }
 
 impl Rates {
     /// Stage 1 of the published recipe.
     pub const STAGE_1: Rates =
-        Rates { heads: Some(1e-4), prompts: Some(1e-3), adapter: None, backbone: None };
+        Rates { heads: Some(1e-4), prompts: Some(1e-3), adapter: None, text: None, backbone: None };
 
     /// Stage 2 of the published recipe.
     pub const STAGE_2: Rates =
-        Rates { heads: None, prompts: None, adapter: Some(1e-5), backbone: None };
+        Rates { heads: None, prompts: None, adapter: Some(1e-5), text: None, backbone: None };
 
     /// The rate of the parameter at `path`.
     pub fn of(&self, path: &str) -> Option<f64> {
@@ -55,6 +59,7 @@ impl Rates {
             Part::Heads => self.heads,
             Part::Prompts => self.prompts,
             Part::Adapter => self.adapter,
+            Part::Text => self.text,
             Part::Backbone => self.backbone,
         }
     }
@@ -118,7 +123,8 @@ mod tests {
     fn every_parameter_belongs_to_the_part_of_its_first_name() {
         assert_eq!(Part::of("decoder_cov.fc_77.1.bias"), Part::Heads);
         assert_eq!(Part::of("abnormal_prompt_learner.ctx"), Part::Prompts);
-        assert_eq!(Part::of("text_encoder.token_embedding.weight"), Part::Backbone);
+        assert_eq!(Part::of("text_encoder.token_embedding.weight"), Part::Text);
+        assert_eq!(Part::of("image_encoder.conv1.weight"), Part::Backbone);
         assert_eq!(Rates::STAGE_2.of("decoder_linear.fc.0.weight"), None);
         assert_eq!(Rates::STAGE_1.of("normal_prompt_learner.ctx"), Some(1e-3));
     }

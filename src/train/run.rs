@@ -16,6 +16,7 @@ use super::data::{Draw, TrainingData, mixed};
 use super::keep::{optimizer, unwritten};
 use super::loader::{Loader, Plan};
 use super::log::{LogRow, SinceRow};
+use super::map_loss::MapWeights;
 use super::network::with_values;
 use super::objective::{Contexts, Extras};
 use super::optimizer::AdamW;
@@ -158,7 +159,11 @@ impl Training {
         let Standing { stage, step, .. } = self.standing;
         let mut rng = Rng::with_seed(mixed(mixed(self.spec.seed, u64::from(stage)), !step));
         Extras {
-            focal: self.spec.focal_weight,
+            maps: MapWeights {
+                focal: self.spec.focal_weight,
+                defect: self.spec.defect_weight,
+                peak: self.spec.peak_loss,
+            },
             contexts: match rng.f64() < self.spec.context_swap {
                 true => Contexts::Swapped,
                 false => Contexts::Own,
@@ -177,6 +182,8 @@ impl Training {
             choice: PromptChoice {
                 positions: self.spec.positions,
                 details_per_step: self.spec.details_per_step,
+                normal_per_step: self.spec.normal_per_step,
+                generic_per_step: self.spec.generic_per_step,
                 n_ctx: self.setup.config.n_ctx,
             },
             first: step * self.spec.batch_size as u64,

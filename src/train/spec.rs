@@ -38,10 +38,14 @@ pub struct RawTrainSpec {
     pub rate_adapter: Option<f64>,
     /// Learning rate of both towers, with --unfreeze backbone [default: 1e-3].
     pub rate_backbone: Option<f64>,
+    /// Learning rate of the text tower, with --unfreeze backbone [default: rate_backbone].
+    pub rate_text: Option<f64>,
     /// AdamW's decay of all weights [default: 0.01].
     pub weight_decay: Option<f64>,
     /// Decay of AdamW's mean of gradients [default: 0.5].
     pub beta_1: Option<f64>,
+    /// Decay of AdamW's mean of squared gradients [default: 0.999].
+    pub beta_2: Option<f64>,
     /// Steps over which the rates of stage 1 rise from zero [default: 0].
     pub warmup_steps: Option<u64>,
     /// How the rates of stage 1 go on after that [default: constant].
@@ -55,8 +59,18 @@ pub struct RawTrainSpec {
     /// Details of the category that a picture's prompts have in a step, drawn at random; 0 for all
     /// [default: 0].
     pub details_per_step: Option<usize>,
+    /// Normal states that a picture's prompts have in a step, drawn at random; 0 for all
+    /// [default: 0].
+    pub normal_per_step: Option<usize>,
+    /// Generic abnormal states that a picture's prompts have in a step, drawn at random; 0 for all
+    /// [default: 0].
+    pub generic_per_step: Option<usize>,
     /// Weight of the focal loss beside the dice losses in stage 1 [default: 1].
     pub focal_weight: Option<f64>,
+    /// Weight of a defect's pixels in the focal loss, beside that of others [default: 1].
+    pub defect_weight: Option<f64>,
+    /// Weight in stage 1 of the label's cross-entropy by the highest cells of the map [default: 0].
+    pub peak_loss: Option<f64>,
     /// Share of the steps of stage 1 in which both learners' contexts change places, so that the
     /// words have to tell normal from abnormal [default: 0].
     pub context_swap: Option<f64>,
@@ -124,15 +138,22 @@ pub struct TrainSpec {
     pub rate_adapter: f64,
     /// `None`: frozen.
     pub rate_backbone: Option<f64>,
+    /// `None`: frozen.
+    pub rate_text: Option<f64>,
     pub weight_decay: f64,
     pub beta_1: f64,
+    pub beta_2: f64,
     pub warmup_steps: u64,
     pub schedule: Schedule,
     pub clip_norm: f64,
     pub average: f64,
     pub positions: PositionChoice,
     pub details_per_step: usize,
+    pub normal_per_step: usize,
+    pub generic_per_step: usize,
     pub focal_weight: f64,
+    pub defect_weight: f64,
+    pub peak_loss: f64,
     pub context_swap: f64,
     pub image_loss: f64,
     pub word_loss: f64,
@@ -196,15 +217,22 @@ impl RawTrainSpec {
             rate_prompts: self.rate_prompts.unwrap_or(1e-3),
             rate_adapter: self.rate_adapter.unwrap_or(1e-5),
             rate_backbone: (unfreeze == Unfreeze::Backbone).then_some(backbone),
+            rate_text: (unfreeze == Unfreeze::Backbone)
+                .then_some(self.rate_text.unwrap_or(backbone)),
             weight_decay: self.weight_decay.unwrap_or(0.01),
             beta_1: self.beta_1.unwrap_or(0.5),
+            beta_2: self.beta_2.unwrap_or(0.999),
             warmup_steps: self.warmup_steps.unwrap_or(0),
             schedule: self.schedule.unwrap_or_default(),
             clip_norm: self.clip_norm.unwrap_or(0.0),
             average: self.average.unwrap_or(0.0),
             positions: self.positions.unwrap_or_default(),
             details_per_step: self.details_per_step.unwrap_or(0),
+            normal_per_step: self.normal_per_step.unwrap_or(0),
+            generic_per_step: self.generic_per_step.unwrap_or(0),
             focal_weight: self.focal_weight.unwrap_or(1.0),
+            defect_weight: self.defect_weight.unwrap_or(1.0),
+            peak_loss: self.peak_loss.unwrap_or(0.0),
             context_swap: self.context_swap.unwrap_or(0.0),
             image_loss: self.image_loss.unwrap_or(0.0),
             word_loss: self.word_loss.unwrap_or(0.0),
@@ -246,12 +274,16 @@ impl TrainSpec {
         positive("rate_prompts", self.rate_prompts)?;
         positive("rate_adapter", self.rate_adapter)?;
         positive("rate_backbone", self.rate_backbone.unwrap_or(1.0))?;
+        positive("rate_text", self.rate_text.unwrap_or(1.0))?;
         at_least_0("weight_decay", self.weight_decay)?;
         at_least_0("clip_norm", self.clip_norm)?;
         at_least_0("focal_weight", self.focal_weight)?;
+        at_least_0("defect_weight", self.defect_weight)?;
+        at_least_0("peak_loss", self.peak_loss)?;
         at_least_0("image_loss", self.image_loss)?;
         at_least_0("word_loss", self.word_loss)?;
         below_1("beta_1", self.beta_1)?;
+        below_1("beta_2", self.beta_2)?;
         below_1("average", self.average)?;
         below_1("context_swap", self.context_swap)?;
         below_1("validation", self.validation)?;
@@ -280,6 +312,7 @@ impl TrainSpec {
                 heads: Some(self.rate_heads),
                 prompts: Some(self.rate_prompts),
                 backbone: self.rate_backbone,
+                text: self.rate_text,
                 adapter: None,
             },
             _ => Rates { adapter: Some(self.rate_adapter), ..Rates::STAGE_2 },

@@ -12,7 +12,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::model::config::StemLayer;
-use crate::model::kernels::unfold;
+use crate::model::kernels::{instance_norm_relu, unfold};
 
 const KERNEL: usize = 3;
 const PADDING: usize = 1;
@@ -45,15 +45,23 @@ impl<B: Backend> InstanceNorm<B> {
         }
     }
 
-    /// `[batch, height, width, channels]`.
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    /// Normalised, then 0 where it is below: `[batch, height, width, channels]`.
+    fn forward_relu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let [batch, height, width, channels] = x.dims();
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
         let x = x.reshape([batch, height * width, channels]);
+        let out = instance_norm_relu(x, &gamma, &beta, self.epsilon)
+            .unwrap_or_else(|x| relu(self.composed(x)));
+        out.reshape([batch, height, width, channels])
+    }
+
+    /// Normalised: `[batch, pixels, channels]`.
+    fn composed(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let channels = x.dims()[2];
         let centred = x.clone() - x.mean_dim(1);
         let variance = centred.clone().powi_scalar(2).mean_dim(1);
         let scale = self.gamma.val().reshape([1, 1, channels]) / (variance + self.epsilon).sqrt();
-        let out = centred * scale + self.beta.val().reshape([1, 1, channels]);
-        out.reshape([batch, height, width, channels])
+        centred * scale + self.beta.val().reshape([1, 1, channels])
     }
 }
 
@@ -84,7 +92,7 @@ impl<B: Backend> ConvStem<B> {
         for (i, (conv, stride)) in self.convs.iter().zip(&self.strides).enumerate() {
             x = convolve(conv, *stride, x);
             if let Some(norm) = self.norms.get(i) {
-                x = relu(norm.forward(x));
+                x = norm.forward_relu(x);
             }
         }
         x.flatten(1, 2)
@@ -143,10 +151,34 @@ mod tests {
     fn a_picture_is_normalised_by_itself_channel_by_channel() {
         let norm = InstanceNorm::<B>::new(2, 0.0, &cpu());
         let values = [1.0f32, 10.0, 3.0, 30.0, 5.0, 0.0, 5.0, 8.0];
-        let x = Tensor::<B, 1>::from_floats(values, &cpu()).reshape([2, 1, 2, 2]);
-        let out = norm.forward(x).into_data().to_vec::<f32>().unwrap();
-        // The third channel is constant: 0/0, which an epsilon above 0 makes 0.
-        assert_eq!(out[..4], [-1.0, -1.0, 1.0, 1.0]);
-        assert_eq!((out[5], out[7]), (-1.0, 1.0));
+        let x = Tensor::<B, 1>::from_floats(values, &cpu()).reshape([1, 4, 2]);
+        let out = norm.composed(x).into_data().to_vec::<f32>().unwrap();
+        let close = |a: f32, b: f32| (a - b).abs() < 1e-5;
+        // Channel 0: mean 3.5, variance 2.75; channel 1: mean 12, variance 122.
+        assert!(close(out[0], -2.5 / 2.75f32.sqrt()) && close(out[3], 18.0 / 122.0f32.sqrt()));
+    }
+
+    #[test]
+    fn the_fused_norm_gives_what_the_composed_one_gives() {
+        let mut norm = InstanceNorm::<TrainBackend>::new(5, 1e-5, &cpu());
+        let random = || Tensor::random([5], Distribution::Uniform(-1.0, 1.0), &cpu());
+        norm.gamma = Param::from_tensor(random());
+        norm.beta = Param::from_tensor(random());
+        let x = Tensor::<TrainBackend, 4>::random([3, 4, 2, 5], Distribution::Default, &cpu());
+        let x = x.require_grad();
+        let weights = Tensor::random([3, 4, 2, 5], Distribution::Default, &cpu());
+        let composed = relu(norm.composed(x.clone().reshape([3, 8, 5]))).reshape([3, 4, 2, 5]);
+        let gradients = [composed, norm.forward_relu(x.clone())].map(|y| {
+            let tape = (y.clone() * weights.clone()).sum().backward();
+            let of = |param: &Param<Tensor<TrainBackend, 1>>| param.val().grad(&tape).unwrap();
+            let (of_gamma, of_beta) = (of(&norm.gamma).into_data(), of(&norm.beta).into_data());
+            (y.inner().into_data(), x.grad(&tape).unwrap().into_data(), of_gamma, of_beta)
+        });
+        let [composed, fused] = gradients;
+        let close = burn::tensor::Tolerance::<f32>::absolute(2e-5);
+        fused.0.assert_approx_eq::<f32>(&composed.0, close);
+        fused.1.assert_approx_eq::<f32>(&composed.1, close);
+        fused.2.assert_approx_eq::<f32>(&composed.2, close);
+        fused.3.assert_approx_eq::<f32>(&composed.3, close);
     }
 }

@@ -1,5 +1,5 @@
 //! Operators that training computes in one pass, value and gradient, because the backend takes
-//! them apart: attention, GELU, and sums of patches of a picture. In: tensors of any backend. Out:
+//! them apart: attention, GELU, instance norm, and sums of patches of a picture. In: tensors of any backend. Out:
 //! the same numbers; a backend without a fused form gets the plain one. Nothing is approximated
 //! beyond f32 rounding.
 
@@ -8,6 +8,7 @@ mod centre;
 mod convolve;
 mod gelu;
 mod node;
+mod norm;
 pub mod simd;
 mod unfold;
 
@@ -40,6 +41,19 @@ pub fn self_attention<B: Backend>(
     let qkv = same::<_, Tensor<TrainBackend, 3>>(qkv)?;
     let hidden = hidden.cloned().map(back::<_, Tensor<TrainBackend, 4, Bool>>);
     Ok(back(attention::fused(qkv, heads, streams, hidden)))
+}
+
+/// An instance norm and the ReLU behind it: `x` `[batch, pixels, channels]`, each channel of each
+/// picture to mean 0 and variance 1, times `gamma` plus `beta` (`[channels]`), then 0 where it is
+/// below. `Err` gives `x` back where there is no fused form.
+pub fn instance_norm_relu<B: Backend>(
+    x: Tensor<B, 3>,
+    gamma: &Tensor<B, 1>,
+    beta: &Tensor<B, 1>,
+    epsilon: f64,
+) -> Result<Tensor<B, 3>, Tensor<B, 3>> {
+    let x = same::<_, Tensor<TrainBackend, 3>>(x)?;
+    Ok(back(norm::fused(x, back(gamma.clone()), back(beta.clone()), epsilon)))
 }
 
 /// Patches of a picture as rows: `[batch, height, width, channels]` → `[batch, rows, columns,
