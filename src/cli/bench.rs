@@ -1,11 +1,13 @@
 //! `filo bench`: times a stage at the published size with random weights, side by side with the
 //! way the published code does it, in one process, in turn.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
 use clap::{Args, ValueEnum};
 
+use super::bench_generated;
 use super::say::say;
 use crate::device::{Backend, Device, cpu};
 use crate::error::{Error, ModelError};
@@ -36,6 +38,18 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     repeat: u32,
 
+    /// Weights of stage `generated`: a file, or a folder that holds one.
+    #[arg(long, value_name = "PATH", required_if_eq("stage", "generated"))]
+    weights: Option<PathBuf>,
+
+    /// Folder of photographs of materials that generated pictures may show.
+    #[arg(long, value_name = "DIR")]
+    textures: Option<PathBuf>,
+
+    /// Pictures of stage `generated`.
+    #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u64).range(1..))]
+    pictures: u64,
+
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -50,6 +64,8 @@ enum BenchStage {
     Picture,
     /// The detector: one picture, and two of different shape in one padded batch.
     Detector,
+    /// How well --weights do on pictures of the generator, and whether they listen to words.
+    Generated,
 }
 
 /// One row of the table.
@@ -62,6 +78,12 @@ struct Measured {
 impl BenchArgs {
     pub fn run(self) -> Result<u8, Error> {
         let (stage, rows) = match self.stage {
+            BenchStage::Generated => {
+                let weights = self.weights.as_deref().unwrap_or(Path::new("."));
+                let (textures, pictures) = (self.textures.as_ref(), self.pictures);
+                bench_generated::run(weights, textures, pictures, self.json)?;
+                return Ok(0);
+            }
             BenchStage::Text => ("text", self.text()?),
             BenchStage::Picture => ("picture", self.picture()?),
             BenchStage::Detector => ("detector", self.detector()?),

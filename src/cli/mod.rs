@@ -2,6 +2,7 @@
 //! subcommand; flags of a job are defined once, in [`RawJobSpec`](crate::job::RawJobSpec).
 
 mod bench;
+mod bench_generated;
 mod demo;
 mod metrics;
 mod pages;

@@ -2,6 +2,7 @@
 //! labels and masks, a network, a job. Out: a folder with weights, a log, and a state from which
 //! the training goes on to the same numbers. [`Training`] is the loop; all else are its parts.
 
+mod assess;
 mod averaging;
 mod checkpoint;
 mod compose;
@@ -25,6 +26,7 @@ pub mod synthetic;
 mod validate;
 mod workers;
 
+pub use assess::{Assessment, Words};
 pub use generated::Generated;
 pub use log::{LOG_FILE, LogRow, read_log};
 pub use pictures::{Mosaic, PictureSet, Sets};

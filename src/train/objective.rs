@@ -5,9 +5,10 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::loader::Loaded;
 use super::map_loss::{HeadLoss, MapWeights, Truth, map_loss};
-use super::prompts::PromptBatch;
-use crate::device::TrainBackend;
+use super::prompts::{PromptBatch, PromptEncoder};
+use crate::device::{Device, TrainBackend};
 use crate::model::filo::{
     AdapterUse, Filo, FiloScorer, normalize, similarities, text_probs, weighted_text_pair,
 };
@@ -25,6 +26,26 @@ pub struct StepBatch {
     /// 1 for a picture with a defect.
     pub labels: Vec<u8>,
     pub prompts: PromptBatch,
+}
+
+impl StepBatch {
+    /// The batch of `loaded` pictures of `side` pixels.
+    pub(super) fn of(
+        loaded: &[Loaded],
+        side: usize,
+        encoder: &PromptEncoder,
+        device: &Device,
+    ) -> Self {
+        let planes = loaded.iter().flat_map(|loaded| &loaded.picture.planes).copied();
+        let images = TensorData::new(planes.collect::<Vec<_>>(), [loaded.len(), 3, side, side]);
+        let prompts = loaded.iter().map(|loaded| loaded.prompts.clone()).collect();
+        StepBatch {
+            images: Tensor::from_data(images, device),
+            masks: loaded.iter().flat_map(|loaded| &loaded.picture.mask).copied().collect(),
+            labels: loaded.iter().map(|loaded| loaded.picture.anomalous as u8).collect(),
+            prompts: encoder.batch(prompts, device),
+        }
+    }
 }
 
 /// Whose context stands before the normal and before the abnormal words.
@@ -143,28 +164,68 @@ fn label_loss(text_probs: Tensor<TrainBackend, 2>, labels: &[u8]) -> Tensor<Trai
 }
 
 /// For every picture whose defect has a word: the prompt with it must win over the other words of
-/// the category, on the image feature and on the mean of the linear heads' patches in the mask.
-/// `None` if no picture of the batch has one.
+/// the category, see [`word_logits`]. `None` if no picture of the batch has one.
 fn word_loss(
     features: &Tensor<TrainBackend, 2>,
     heads: &[Tensor<TrainBackend, 3>],
     prompts: &Tensor<TrainBackend, 3>,
     batch: &StepBatch,
 ) -> Option<Tensor<TrainBackend, 1>> {
+    let logits = word_logits(features, heads, prompts, batch).into_iter();
+    let losses = logits.map(|(right, logits)| cross_entropy(logits, &[right, right]));
+    let losses = losses.collect::<Vec<_>>();
+    (!losses.is_empty()).then(|| Tensor::cat(losses, 0).mean())
+}
+
+/// For every picture whose defect has a word: its place among the words of the category, and how
+/// well each word fits, `[2, words]`: the image feature, and the mean of the heads' patches in the
+/// mask.
+fn word_logits(
+    features: &Tensor<TrainBackend, 2>,
+    heads: &[Tensor<TrainBackend, 3>],
+    prompts: &Tensor<TrainBackend, 3>,
+    batch: &StepBatch,
+) -> Vec<(usize, Tensor<TrainBackend, 2>)> {
     let patches = normalize(masked_mean(heads, batch), 2);
     let pictures = batch.prompts.pictures.iter().enumerate();
-    let losses = pictures.filter_map(|(i, picture)| {
+    let logits = pictures.filter_map(|(i, picture)| {
         let right = picture.right?;
         let words = prompts.clone().narrow(0, i, 1);
         let words = words.narrow(1, picture.normal.len(), picture.details).squeeze_dim::<2>(0);
         let image = features.clone().narrow(0, i, 1);
         let patch = patches.clone().narrow(0, i, 1).squeeze_dim::<2>(0);
         let sides = Tensor::cat(vec![image, patch], 0);
-        let logits = sides.matmul(normalize(words, 1).transpose()) / TEMPERATURE;
-        Some(cross_entropy(logits, &[right, right]))
+        Some((right, sides.matmul(normalize(words, 1).transpose()) / TEMPERATURE))
     });
-    let losses = losses.collect::<Vec<_>>();
-    (!losses.is_empty()).then(|| Tensor::cat(losses, 0).mean())
+    logits.collect()
+}
+
+/// How well the words of a category fit a picture's defect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WordFit {
+    /// The word of what was drawn.
+    pub right: usize,
+    /// Of each word with the masked patches.
+    pub patches: Vec<f32>,
+    /// Of each word with the image feature.
+    pub image: Vec<f32>,
+}
+
+/// How well the words fit, for every picture of the batch whose defect has one.
+pub fn word_fits(network: &Filo<TrainBackend>, batch: &StepBatch) -> Vec<WordFit> {
+    let scorer = network.clone().into_scorer();
+    let encoding = scorer.encode_images(batch.images.clone(), AdapterUse::Skipped);
+    let prompts = encode_prompts(&scorer, batch, encoding.features.clone(), Contexts::Own);
+    let heads = scorer.decode(&encoding.tokens);
+    let logits = word_logits(&encoding.features, &heads, &prompts, batch).into_iter();
+    let fits = logits.map(|(right, logits)| {
+        let words = logits.dims()[1];
+        let values = logits.inner().into_data().into_vec::<f32>();
+        let mut image = values.expect("the CPU computes in f32 only");
+        let patches = image.split_off(words);
+        WordFit { right, patches, image }
+    });
+    fits.collect()
 }
 
 /// Mean over heads and masked patches of the normalised outputs, `[batch, 1, embed_dim]`; over all

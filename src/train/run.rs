@@ -22,7 +22,7 @@ use super::objective::{Contexts, Extras};
 use super::optimizer::AdamW;
 use super::spec::TrainSpec;
 use super::start::Setup;
-use super::validate::{Validation, Validator};
+use super::validate::{Validation, Validator, Wording};
 use super::workers::Workers;
 use crate::error::{Error, TrainError};
 use crate::model::filo::AdapterUse;
@@ -247,6 +247,7 @@ impl Training {
             encoder: &self.setup.encoder,
             device: &self.setup.device,
             adapter,
+            wording: Wording::Right,
         };
         let scorer = self.setup.scorer(&self.shown()).into_scorer();
         let result = validator.validate(&scorer, data.as_ref())?;

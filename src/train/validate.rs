@@ -43,12 +43,23 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
+/// What a category's prompts say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wording {
+    /// What its descriptions say.
+    Right,
+    /// Normal states as abnormal ones, and the other way round: a network that listens to words
+    /// must then be wrong.
+    Swapped,
+}
+
 /// What scores validation pictures.
 pub struct Validator<'a> {
     pub config: &'a FiloConfig,
     pub encoder: &'a PromptEncoder,
     pub device: &'a Device,
     pub adapter: AdapterUse,
+    pub wording: Wording,
 }
 
 impl Validator<'_> {
@@ -91,7 +102,10 @@ impl Validator<'_> {
         pictures: &[TrainingPicture],
     ) -> Result<(Option<f64>, Option<f64>), Error> {
         let n_ctx = self.config.n_ctx;
-        let states = data.prompts(category);
+        let mut states = data.prompts(category);
+        if self.wording == Wording::Swapped {
+            std::mem::swap(&mut states.normal, &mut states.abnormal);
+        }
         let abnormal = states.abnormal_texts(n_ctx, &Position::ALL);
         let tree = self.encoder.tree(&states.normal_texts(n_ctx), &abnormal);
         let start = self.encoder.start_row();

@@ -2,8 +2,6 @@
 //! its own, which uses several cores far better than the operators do by themselves. In: a network
 //! and loaded pictures. Out: mean losses and gradients; the same for the same number of workers.
 
-use burn::tensor::{Tensor, TensorData};
-
 use super::loader::Loaded;
 use super::objective::{Extras, StepBatch, StepLoss, stage_1, stage_2};
 use super::optimizer::Gradients;
@@ -68,7 +66,7 @@ impl Workers<'_> {
     }
 
     fn part(&self, network: Filo<TrainBackend>, part: &[Loaded]) -> (Losses, Gradients) {
-        let batch = self.batch(part);
+        let batch = StepBatch::of(part, self.side, self.encoder, self.device);
         let step = match self.stage {
             1 => stage_1(&network, &batch, self.extras),
             _ => stage_2(&network, &batch),
@@ -77,18 +75,5 @@ impl Workers<'_> {
         let StepLoss { loss, maps, image, words, .. } = step;
         let loss = f64::from(loss.inner().into_scalar());
         (Losses { loss, maps, image, words }, gradients)
-    }
-
-    fn batch(&self, part: &[Loaded]) -> StepBatch {
-        let planes = part.iter().flat_map(|loaded| &loaded.picture.planes).copied();
-        let shape = [part.len(), 3, self.side, self.side];
-        let images = TensorData::new(planes.collect::<Vec<_>>(), shape);
-        let prompts = part.iter().map(|loaded| loaded.prompts.clone()).collect();
-        StepBatch {
-            images: Tensor::from_data(images, self.device),
-            masks: part.iter().flat_map(|loaded| &loaded.picture.mask).copied().collect(),
-            labels: part.iter().map(|loaded| loaded.picture.anomalous as u8).collect(),
-            prompts: self.encoder.batch(prompts, self.device),
-        }
     }
 }
