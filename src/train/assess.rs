@@ -65,6 +65,7 @@ impl Setup {
     fn fits(&self, data: &dyn TrainingData) -> Vec<WordFit> {
         let choice = PromptChoice {
             positions: PositionChoice::Known,
+            loose_positions: 0.0,
             details_per_step: 0,
             normal_per_step: 1,
             generic_per_step: 1,

@@ -13,6 +13,9 @@ use crate::model::filo::position::Position;
 #[derive(Debug, Clone, Copy)]
 pub struct PromptChoice {
     pub positions: PositionChoice,
+    /// Share of pictures whose normal prompts name a position, and of those whose abnormal ones
+    /// do not.
+    pub loose_positions: f64,
     /// 0: all.
     pub details_per_step: usize,
     /// 0: all.
@@ -44,17 +47,26 @@ impl PromptChoice {
             abnormal: abnormal.map(|state| states.abnormal[state].clone()).collect(),
             ..states.clone()
         };
-        let normal = chosen.normal_texts(self.n_ctx);
+        let bare = |states: &[String]| {
+            CategoryPrompts { normal: states.to_vec(), ..chosen.clone() }.normal_texts(self.n_ctx)
+        };
+        let placed = |states: &[String], positions: &[Position]| {
+            let chosen = CategoryPrompts { abnormal: states.to_vec(), ..chosen.clone() };
+            chosen.abnormal_texts(self.n_ctx, positions)
+        };
+        let mut loose = || rng.f64() < self.loose_positions;
+        let (normal_placed, abnormal_bare) = (loose(), loose());
+        let position = [place_of(picture, rng)];
+        let normal = match normal_placed {
+            true => placed(&chosen.normal, &position),
+            false => bare(&chosen.normal),
+        };
         let (abnormal, details) = match self.positions {
-            PositionChoice::All => (chosen.abnormal_texts(self.n_ctx, &Position::ALL), 0),
-            PositionChoice::Known => {
-                let position = place_of(picture, rng);
-                (chosen.abnormal_texts(self.n_ctx, &[position]), kept.len())
+            PositionChoice::All => (placed(&chosen.abnormal, &Position::ALL), 0),
+            PositionChoice::Known if !abnormal_bare => {
+                (placed(&chosen.abnormal, &position), kept.len())
             }
-            PositionChoice::None => {
-                let bare = CategoryPrompts { normal: chosen.abnormal, ..states.clone() };
-                (bare.normal_texts(self.n_ctx), kept.len())
-            }
+            PositionChoice::Known | PositionChoice::None => (bare(&chosen.abnormal), kept.len()),
         };
         let right = right.filter(|_| details > 0);
         PicturePrompts {
@@ -127,6 +139,7 @@ mod tests {
         let states = Descriptions::built_in().unwrap().prompts("metal nut");
         let choice = PromptChoice {
             positions: PositionChoice::Known,
+            loose_positions: 0.0,
             details_per_step: 2,
             normal_per_step: 3,
             generic_per_step: 1,
@@ -142,10 +155,31 @@ mod tests {
     }
 
     #[test]
+    fn loose_positions_stand_with_either_kind_or_none() {
+        let states = Descriptions::built_in().unwrap().prompts("metal nut");
+        let choice = PromptChoice {
+            positions: PositionChoice::Known,
+            loose_positions: 0.5,
+            details_per_step: 1,
+            normal_per_step: 1,
+            generic_per_step: 1,
+            n_ctx: 1,
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..40 {
+            let prompts = choice.prompts(&picture(), &states, &mut Rng::with_seed(seed));
+            let placed = |text: &String| text.ends_with(" at top right.");
+            seen.insert((placed(&prompts.normal[0]), placed(&prompts.abnormal[0])));
+        }
+        assert_eq!(seen.len(), 4);
+    }
+
+    #[test]
     fn without_positions_a_prompt_ends_with_its_state() {
         let states = Descriptions::built_in().unwrap().prompts("metal nut");
         let choice = PromptChoice {
             positions: PositionChoice::None,
+            loose_positions: 0.0,
             details_per_step: 0,
             normal_per_step: 0,
             generic_per_step: 0,

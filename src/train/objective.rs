@@ -179,7 +179,8 @@ fn word_loss(
 
 /// For every picture whose defect has a word: its place among the words of the category, and how
 /// well each word fits, `[2, words]`: the image feature, and the mean of the heads' patches in the
-/// mask.
+/// mask. A word is what its prompt has beyond the mean of the others: what they share (the context,
+/// the name, that something is wrong) is most of each, and tells nothing here.
 fn word_logits(
     features: &Tensor<TrainBackend, 2>,
     heads: &[Tensor<TrainBackend, 3>],
@@ -189,13 +190,16 @@ fn word_logits(
     let patches = normalize(masked_mean(heads, batch), 2);
     let pictures = batch.prompts.pictures.iter().enumerate();
     let logits = pictures.filter_map(|(i, picture)| {
-        let right = picture.right?;
+        // One word alone has nothing to win against.
+        let right = picture.right.filter(|_| picture.details > 1)?;
         let words = prompts.clone().narrow(0, i, 1);
         let words = words.narrow(1, picture.normal.len(), picture.details).squeeze_dim::<2>(0);
         let image = features.clone().narrow(0, i, 1);
         let patch = patches.clone().narrow(0, i, 1).squeeze_dim::<2>(0);
         let sides = Tensor::cat(vec![image, patch], 0);
-        Some((right, sides.matmul(normalize(words, 1).transpose()) / TEMPERATURE))
+        let words = normalize(words, 1);
+        let words = normalize(words.clone() - words.mean_dim(0), 1);
+        Some((right, sides.matmul(words.transpose()) / TEMPERATURE))
     });
     logits.collect()
 }

@@ -181,6 +181,7 @@ impl Training {
             batch_size: self.spec.batch_size,
             choice: PromptChoice {
                 positions: self.spec.positions,
+                loose_positions: self.spec.loose_positions,
                 details_per_step: self.spec.details_per_step,
                 normal_per_step: self.spec.normal_per_step,
                 generic_per_step: self.spec.generic_per_step,

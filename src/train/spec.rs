@@ -56,6 +56,9 @@ pub struct RawTrainSpec {
     pub average: Option<f64>,
     /// Which positions abnormal prompts name [default: all].
     pub positions: Option<PositionChoice>,
+    /// Share of pictures whose normal prompts name a position, and of those whose abnormal ones do
+    /// not, so that having a position does not tell one from the other [default: 0].
+    pub loose_positions: Option<f64>,
     /// Details of the category that a picture's prompts have in a step, drawn at random; 0 for all
     /// [default: 0].
     pub details_per_step: Option<usize>,
@@ -148,6 +151,7 @@ pub struct TrainSpec {
     pub clip_norm: f64,
     pub average: f64,
     pub positions: PositionChoice,
+    pub loose_positions: f64,
     pub details_per_step: usize,
     pub normal_per_step: usize,
     pub generic_per_step: usize,
@@ -227,6 +231,7 @@ impl RawTrainSpec {
             clip_norm: self.clip_norm.unwrap_or(0.0),
             average: self.average.unwrap_or(0.0),
             positions: self.positions.unwrap_or_default(),
+            loose_positions: self.loose_positions.unwrap_or(0.0),
             details_per_step: self.details_per_step.unwrap_or(0),
             normal_per_step: self.normal_per_step.unwrap_or(0),
             generic_per_step: self.generic_per_step.unwrap_or(0),
@@ -285,6 +290,7 @@ impl TrainSpec {
         below_1("beta_1", self.beta_1)?;
         below_1("beta_2", self.beta_2)?;
         below_1("average", self.average)?;
+        below_1("loose_positions", self.loose_positions)?;
         below_1("context_swap", self.context_swap)?;
         below_1("validation", self.validation)?;
         match self.mosaic {
