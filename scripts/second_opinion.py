@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -24,19 +23,24 @@ import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-from PIL import Image
 from pycocotools import mask as coco
-from scipy import ndimage
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from measure import (
+    FPR_LIMIT,
+    NO_PIXELS,
+    Pixels,
+    exact_aupro,
+    find_mask,
+    load_mask,
+    open_with_pyarrow,
+    ranking_metrics,
+    split_pixels,
+)
 
 TABLES = ["scores", "masks", "boxes", "failures", "metrics", "partials"]
 TOLERANCE = 1e-9
 PUBLISHED_AUPRO_TOLERANCE = 1e-6
-FPR_LIMIT = 0.3
-EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
 
 
 class Report:
@@ -87,11 +91,6 @@ def count_with_duckdb(folder, what="count(*)"):
     query = f"""select category, {what} from read_parquet(?, hive_partitioning = true,
         hive_types = {{'run_date': 'DATE', 'category': 'VARCHAR'}}) group by category"""
     return dict(duckdb.execute(query, [f"{folder}/**/*.parquet"]).fetchall())
-
-
-def open_with_pyarrow(folder):
-    names = pa.schema([("run_date", pa.date32()), ("category", pa.string())])
-    return ds.dataset(folder, format="parquet", partitioning=ds.partitioning(names, flavor="hive"))
 
 
 def count_with_pyarrow(folder):
@@ -168,67 +167,6 @@ def check_masks(masks, report):
 # Metrics.
 
 
-def ranking_metrics(truth, scores):
-    """AUROC, AP and F1-max by scikit-learn; None unless there are items of both classes."""
-    if truth.all() or not truth.any():
-        return {"auroc": None, "ap": None, "f1max": None}
-    precision, recall, _ = precision_recall_curve(truth, scores)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
-    return {
-        "auroc": float(roc_auc_score(truth, scores)),
-        "ap": float(average_precision_score(truth, scores)),
-        "f1max": float(np.max(f1)),
-    }
-
-
-@dataclass
-class Pixels:
-    """Maps of a category: values of the normal pixels, and one array of values per region."""
-
-    normal: np.ndarray
-    regions: list
-
-    def ranking(self):
-        defect = np.concatenate(self.regions) if self.regions else np.empty(0, np.float32)
-        truth = np.repeat([False, True], [len(self.normal), len(defect)])
-        return ranking_metrics(truth, np.concatenate([self.normal, defect]))
-
-    def count(self):
-        return len(self.normal) + sum(len(region) for region in self.regions)
-
-
-NO_PIXELS = Pixels(np.empty(0, np.float32), [])
-
-
-def split_pixels(maps, masks):
-    normal, regions = [NO_PIXELS.normal], []
-    for values, mask in zip(maps, masks):
-        normal.append(values[~mask])
-        labels, n = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
-        regions += [values[labels == i + 1] for i in range(n)]
-    return Pixels(np.concatenate(normal), regions)
-
-
-def exact_aupro(pixels, limit=FPR_LIMIT):
-    """Mean over regions of the area under (false positives, recall), up to `limit`, over `limit`.
-
-    Every distinct value is a threshold and points are joined by straight lines. So a region pixel
-    of value v adds nothing up to a = #(normal > v) false positives, all of itself from
-    b = #(normal >= v) on, and a straight ramp between. Its area up to the limit is closed-form.
-    """
-    if not pixels.regions or not len(pixels.normal):
-        return None
-    normal = np.sort(pixels.normal)
-    k = limit * len(normal)
-    area = 0.0
-    for region in pixels.regions:
-        a = (len(normal) - np.searchsorted(normal, region, side="right")).astype(float)
-        b = (len(normal) - np.searchsorted(normal, region, side="left")).astype(float)
-        cut = (k - a) ** 2 / np.where(b > a, 2 * (b - a), 1)
-        area += np.where(k <= a, 0.0, np.where(k >= b, k - (a + b) / 2, cut)).mean()
-    return float(area / len(pixels.regions) / k)
-
-
 def published_aupro(pixels, limit=FPR_LIMIT):
     """As the published code does it: 200 thresholds, FPR below the limit, stretched to 0..1."""
     if not pixels.regions or not len(pixels.normal):
@@ -300,15 +238,10 @@ def ground_truth(folder, category, uri, side):
     kind = path.parent.name
     if kind == "good":
         return np.zeros((side, side), dtype=bool)
-    masks = Path(folder) / category / "ground_truth" / kind
-    names = [f"{path.stem}_mask", path.stem]
-    found = [file for name in names for file in masks.glob("*") if file.stem == name]
-    if not found:
-        raise SystemExit(f"{masks}: no mask for {path.name}: is --input the input of this run?")
-    grey = Image.open(found[0]).convert("L").point(lambda value: 255 if value > 0 else 0)
-    # Horizontal pass first, as the reference has it; in one call newer Pillows choose the order.
-    wide = grey.resize((side, grey.height), Image.Resampling.BILINEAR)
-    return np.asarray(wide.resize((side, side), Image.Resampling.BILINEAR)) >= 128
+    mask = find_mask(Path(folder) / category, kind, path.stem)
+    if mask is None:
+        raise SystemExit(f"{path}: no mask in {folder}: is --input the input of this run?")
+    return load_mask(mask, side)
 
 
 def check_maps(run, folder, scores, metrics, protocols, report):
