@@ -31,6 +31,7 @@ pub struct LogRow {
     pub loss: Option<f64>,
     pub maps_loss: Option<f64>,
     pub image_loss: Option<f64>,
+    pub rank_loss: Option<f64>,
     pub word_loss: Option<f64>,
     /// Longest gradient since the row before, before it was clipped.
     pub gradient_norm: Option<f64>,
@@ -53,10 +54,11 @@ type Column = (&'static str, fn(&LogRow) -> Option<f64>, fn(&mut LogRow, Option<
 
 const COUNTS: [&str; 3] = ["stage", "step", "pictures"];
 
-const NUMBERS: [Column; 9] = [
+const NUMBERS: [Column; 10] = [
     ("loss", |row| row.loss, |row, value| row.loss = value),
     ("maps_loss", |row| row.maps_loss, |row, value| row.maps_loss = value),
     ("image_loss", |row| row.image_loss, |row, value| row.image_loss = value),
+    ("rank_loss", |row| row.rank_loss, |row, value| row.rank_loss = value),
     ("word_loss", |row| row.word_loss, |row, value| row.word_loss = value),
     ("gradient_norm", |row| row.gradient_norm, |row, value| row.gradient_norm = value),
     ("rate_factor", |row| row.rate_factor, |row, value| row.rate_factor = value),
@@ -81,6 +83,7 @@ impl SinceRow {
         self.losses.loss += losses.loss;
         self.losses.maps += losses.maps;
         self.losses.image += losses.image;
+        self.losses.rank += losses.rank;
         self.losses.words += losses.words;
         self.longest = self.longest.max(norm);
         self.seconds += seconds;
@@ -93,6 +96,7 @@ impl SinceRow {
             loss: mean(self.losses.loss),
             maps_loss: mean(self.losses.maps),
             image_loss: mean(self.losses.image),
+            rank_loss: mean(self.losses.rank),
             word_loss: mean(self.losses.words),
             gradient_norm: Some(self.longest),
             rate_factor: Some(factor),

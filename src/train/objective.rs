@@ -2,7 +2,7 @@
 //! and its parts for the log. Stage 1 teaches maps, stage 2 the adapter; training from scratch adds
 //! the picture's label and the defect's word to stage 1.
 
-use burn::tensor::activation::log_softmax;
+use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::loader::Loaded;
@@ -66,13 +66,21 @@ pub struct Extras {
     pub contexts: Contexts,
     /// Cross-entropy of the label, as in stage 2.
     pub image: f64,
+    /// Order of the batch's pictures by each of their two texts, see [`rank_loss`].
+    pub rank: f64,
     /// Cross-entropy of the defect's own word among the words of its category.
     pub words: f64,
 }
 
 impl Default for Extras {
     fn default() -> Self {
-        Extras { maps: MapWeights::default(), contexts: Contexts::Own, image: 0.0, words: 0.0 }
+        Extras {
+            maps: MapWeights::default(),
+            contexts: Contexts::Own,
+            image: 0.0,
+            rank: 0.0,
+            words: 0.0,
+        }
     }
 }
 
@@ -83,6 +91,7 @@ pub struct StepLoss {
     pub loss: Tensor<TrainBackend, 1>,
     pub maps: f64,
     pub image: f64,
+    pub rank: f64,
     pub words: f64,
     pub heads: Vec<HeadLoss>,
 }
@@ -102,13 +111,21 @@ pub fn stage_1(network: &Filo<TrainBackend>, batch: &StepBatch, extras: Extras) 
         maps: number(&maps.loss),
         loss: maps.loss,
         image: 0.0,
+        rank: 0.0,
         words: 0.0,
         heads: maps.heads,
     };
+    let text_probs = text_probs(&encoding.features, texts);
     if extras.image > 0.0 {
-        let loss = label_loss(text_probs(&encoding.features, texts), &batch.labels);
+        let loss = label_loss(text_probs.clone(), &batch.labels);
         step.image = number(&loss);
         step.loss = step.loss + loss * extras.image;
+    }
+    if extras.rank > 0.0
+        && let Some(loss) = rank_loss(text_probs, &batch.labels)
+    {
+        step.rank = number(&loss);
+        step.loss = step.loss + loss * extras.rank;
     }
     if extras.words > 0.0
         && let Some(loss) = word_loss(&encoding.features, &heads, &prompts, batch)
@@ -128,7 +145,8 @@ pub fn stage_2(network: &Filo<TrainBackend>, batch: &StepBatch) -> StepLoss {
     let prompts = encode_prompts(&scorer, batch, features, Contexts::Own);
     let texts = weighted_text_pair(prompts, batch.prompts.shares.clone());
     let loss = label_loss(text_probs(&encoding.features, texts), &batch.labels);
-    StepLoss { image: number(&loss), loss, maps: 0.0, words: 0.0, heads: Vec::new() }
+    let image = number(&loss);
+    StepLoss { image, loss, maps: 0.0, rank: 0.0, words: 0.0, heads: Vec::new() }
 }
 
 fn number(loss: &Tensor<TrainBackend, 1>) -> f64 {
@@ -161,6 +179,31 @@ fn cross_entropy(logits: Tensor<TrainBackend, 2>, right: &[usize]) -> Tensor<Tra
 fn label_loss(text_probs: Tensor<TrainBackend, 2>, labels: &[u8]) -> Tensor<TrainBackend, 1> {
     let right = labels.iter().map(|&label| usize::from(label)).collect::<Vec<_>>();
     cross_entropy(text_probs / TEMPERATURE, &right)
+}
+
+/// Over all pairs of a picture with a defect and one without: the abnormal text must fit the first
+/// better than the second, the normal text worse; the logistic loss of each difference. The score
+/// of a picture has the abnormal text's fit in it and not the normal one's, and cross-entropy looks
+/// at their difference alone. `None` if all labels are alike.
+fn rank_loss(
+    text_probs: Tensor<TrainBackend, 2>,
+    labels: &[u8],
+) -> Option<Tensor<TrainBackend, 1>> {
+    let pictures = labels.len();
+    let pairs = labels.iter().flat_map(|&first| labels.iter().map(move |&second| (first, second)));
+    let pairs = pairs.map(|pair| f32::from(u8::from(pair == (1, 0)))).collect::<Vec<_>>();
+    let count = pairs.iter().sum::<f32>();
+    if count == 0.0 {
+        return None;
+    }
+    let pairs = TensorData::new(pairs, [pictures, pictures]);
+    let pairs = Tensor::<TrainBackend, 2>::from_data(pairs, &text_probs.device());
+    let of_text = |text: usize, sign: f64| {
+        let fit = text_probs.clone().narrow(1, text, 1);
+        let margins = (fit.clone() - fit.transpose()) * (sign / TEMPERATURE);
+        -(log_sigmoid(margins) * pairs.clone()).sum() / count
+    };
+    Some((of_text(0, -1.0) + of_text(1, 1.0)) * 0.5)
 }
 
 /// For every picture whose defect has a word: the prompt with it must win over the other words of
@@ -260,4 +303,23 @@ fn cells(mask: &[f32], size: usize, patches: usize) -> Vec<f32> {
         false => cells.fill(1.0 / patches as f32),
     }
     cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cpu;
+
+    #[test]
+    fn pictures_in_their_order_cost_little_and_in_the_other_much() {
+        let fits = Tensor::<TrainBackend, 2>::from_floats([[0.1, 0.4], [0.3, -0.2]], &cpu());
+        let loss = |labels: &[u8]| rank_loss(fits.clone(), labels).map(|loss| number(&loss));
+        // Margins 0.2 by the normal text and 0.6 by the abnormal one, over 0.07.
+        let logistic = |margin: f64| (1.0 + (-margin / TEMPERATURE).exp()).ln();
+        let right = 0.5 * (logistic(0.2) + logistic(0.6));
+        let wrong = 0.5 * (logistic(-0.2) + logistic(-0.6));
+        assert!((loss(&[1, 0]).unwrap() - right).abs() < 1e-5);
+        assert!((loss(&[0, 1]).unwrap() - wrong).abs() < 1e-4);
+        assert_eq!(loss(&[1, 1]), None);
+    }
 }

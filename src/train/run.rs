@@ -169,6 +169,7 @@ impl Training {
                 false => Contexts::Own,
             },
             image: self.spec.image_loss,
+            rank: self.spec.rank_loss,
             words: self.spec.word_loss,
         }
     }

@@ -79,6 +79,9 @@ pub struct RawTrainSpec {
     pub context_swap: Option<f64>,
     /// Weight of the label's cross-entropy in stage 1 [default: 0].
     pub image_loss: Option<f64>,
+    /// Weight in stage 1 of the order of a step's pictures: those with a defect must fit the
+    /// abnormal text better than those without, and the normal text worse [default: 0].
+    pub rank_loss: Option<f64>,
     /// Weight of the defect word's cross-entropy in stage 1 [default: 0].
     pub word_loss: Option<f64>,
     /// Share of pictures replaced by a mosaic of four [default: 0.2 with layout mvtec, else 0].
@@ -160,6 +163,7 @@ pub struct TrainSpec {
     pub peak_loss: f64,
     pub context_swap: f64,
     pub image_loss: f64,
+    pub rank_loss: f64,
     pub word_loss: f64,
     /// `None`: as the layout has it.
     pub mosaic: Option<f64>,
@@ -240,6 +244,7 @@ impl RawTrainSpec {
             peak_loss: self.peak_loss.unwrap_or(0.0),
             context_swap: self.context_swap.unwrap_or(0.0),
             image_loss: self.image_loss.unwrap_or(0.0),
+            rank_loss: self.rank_loss.unwrap_or(0.0),
             word_loss: self.word_loss.unwrap_or(0.0),
             mosaic: self.mosaic,
             validation: self.validation.unwrap_or(0.1),
@@ -286,6 +291,7 @@ impl TrainSpec {
         at_least_0("defect_weight", self.defect_weight)?;
         at_least_0("peak_loss", self.peak_loss)?;
         at_least_0("image_loss", self.image_loss)?;
+        at_least_0("rank_loss", self.rank_loss)?;
         at_least_0("word_loss", self.word_loss)?;
         below_1("beta_1", self.beta_1)?;
         below_1("beta_2", self.beta_2)?;

@@ -17,6 +17,7 @@ pub struct Losses {
     pub loss: f64,
     pub maps: f64,
     pub image: f64,
+    pub rank: f64,
     pub words: f64,
 }
 
@@ -59,6 +60,7 @@ impl Workers<'_> {
             losses.loss += share * loss.loss;
             losses.maps += share * loss.maps;
             losses.image += share * loss.image;
+            losses.rank += share * loss.rank;
             losses.words += share * loss.words;
             gradients.add(of_part, share as f32);
         }
@@ -72,8 +74,8 @@ impl Workers<'_> {
             _ => stage_2(&network, &batch),
         };
         let gradients = Gradients::of(&step.loss, &network);
-        let StepLoss { loss, maps, image, words, .. } = step;
+        let StepLoss { loss, maps, image, rank, words, .. } = step;
         let loss = f64::from(loss.inner().into_scalar());
-        (Losses { loss, maps, image, words }, gradients)
+        (Losses { loss, maps, image, rank, words }, gradients)
     }
 }
