@@ -19,14 +19,15 @@ use super::textures::Textures;
 const TRIES: usize = 24;
 /// Kinds tried before a scene stays faultless.
 const KINDS_TRIED: usize = 6;
-/// Smaller masks are no defects, pixels.
-const LEAST_AREA: usize = 8;
 
 /// What to draw.
 #[derive(Clone, Copy)]
 pub struct Recipe<'a> {
     /// Side of the pictures, pixels; less than 32 counts as 32.
     pub size: usize,
+    /// How many times smaller the picture will be looked at, by means of squares: a defect is seen
+    /// there, or it is none. `size` is a multiple of it.
+    pub reduction: usize,
     /// 0 = large, strong defects on calm surfaces; 1 = the full range.
     pub difficulty: f32,
     /// Share of pictures with a defect.
@@ -44,6 +45,7 @@ impl Recipe<'_> {
     pub fn new(size: usize) -> Self {
         Recipe {
             size,
+            reduction: 1,
             difficulty: 1.0,
             abnormal: 0.5,
             textures: None,
@@ -126,7 +128,8 @@ pub(super) fn raw(seed: u64, index: u64, recipe: &Recipe) -> Raw {
     let lit = base.picture.luma().with(&light.factor, |v, f| v * f).mean();
     let camera = Camera::draw(effort, &mut lamp).exposed(lit);
     let mut rng = stream(seed, index, Stream::Defect);
-    let eye = Eye { light: &light, camera: &camera, effort };
+    let reduction = recipe.reduction.max(1);
+    let eye = Eye { light: &light, camera: &camera, effort, reduction };
     let damaged = if abnormal {
         let possible = match (recipe.defect, photo) {
             (Some(defect), _) => vec![defect],
@@ -190,11 +193,19 @@ fn damage(
         8 => 3,
         _ => rng.usize(4..6),
     };
+    // What is missing or misplaced is so among its like.
+    let wanted = if defect.is_structural() { wanted.min(1 + base.parts.len() / 4) } else { wanted };
     let mut picture = base.picture.clone();
     let mut mask = vec![0; picture.size() * picture.size()];
     let (mut made, mut failed) = (0, 0);
     while made < wanted && failed < TRIES {
-        let site = Site { base, before: &picture, textures: recipe.textures, effort: eye.effort };
+        let site = Site {
+            base,
+            before: &picture,
+            textures: recipe.textures,
+            effort: eye.effort,
+            pixel: eye.reduction as f32,
+        };
         let drawn = defects::draw(defect, &site, rng);
         let fitted = drawn.and_then(|mark| {
             let fitted = eye.fitted(&picture, &mark, failed, rng)?;
@@ -214,8 +225,7 @@ fn damage(
             None => failed += 1,
         }
     }
-    let area = mask.iter().filter(|m| **m == 1).count();
-    (made > 0 && area >= LEAST_AREA).then_some((picture, mask))
+    (made > 0).then_some((picture, mask))
 }
 
 #[cfg(test)]
