@@ -50,12 +50,12 @@ impl Camera {
     pub fn draw(effort: f32, rng: &mut Rng) -> Self {
         let effort = effort.min(1.0);
         let blur = if rng.chance(0.6) { rng.within(0.0, 0.6) } else { rng.within(0.5, 1.8) };
-        let low_contrast = rng.chance(0.25);
-        let gain = if low_contrast { rng.within(0.25, 0.6) } else { rng.within(0.6, 1.0) };
+        let low_contrast = rng.chance(0.3);
+        let gain = if low_contrast { rng.within(0.2, 0.6) } else { rng.within(0.6, 1.0) };
         let black =
             rng.within(0.0, 0.12) + if rng.chance(0.1) { rng.within(0.0, 0.3) } else { 0.0 };
         let noise =
-            if rng.chance(0.1) { 0.0 } else { rng.log_within(0.003, lerp(0.012, 0.05, effort)) };
+            if rng.chance(0.1) { 0.0 } else { rng.log_within(0.003, lerp(0.012, 0.06, effort)) };
         let quality = rng.chance(0.25).then(|| rng.u8(35..95));
         let camera = Camera {
             blur: blur * lerp(0.5, 1.0, effort),

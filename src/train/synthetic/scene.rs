@@ -11,6 +11,7 @@ use super::defects::{self, Site};
 use super::light::{self, Light};
 use super::math::mix;
 use super::picture::Picture;
+use super::plane::Plane;
 use super::random::Draw;
 use super::surface::Surface;
 use super::textures::Textures;
@@ -89,7 +90,11 @@ pub fn scene(seed: u64, index: u64, recipe: &Recipe) -> Scene {
     let raw = raw(seed, index, recipe);
     let mut noise = stream(seed, index, Stream::Noise);
     let size = raw.picture.size();
-    let rgb = raw.camera.develop(raw.picture, &raw.light, &mut noise);
+    let mut rgb = raw.camera.develop(raw.picture, &raw.light, &mut noise);
+    if let Some((inside, shade)) = &raw.padding {
+        let pixels = rgb.chunks_exact_mut(3).zip(&inside.data);
+        pixels.filter(|(_, inside)| **inside == 0.0).for_each(|(pixel, _)| pixel.fill(*shade));
+    }
     Scene { size, rgb, mask: raw.mask, surface: raw.surface, defect: raw.defect }
 }
 
@@ -99,6 +104,8 @@ pub(super) struct Raw {
     pub mask: Vec<u8>,
     pub surface: Surface,
     pub defect: Option<Defect>,
+    /// Where the picture is (1) and the shade of the margin around it.
+    padding: Option<(Plane, u8)>,
     light: Light,
     camera: Camera,
 }
@@ -145,11 +152,13 @@ pub(super) fn raw(seed: u64, index: u64, recipe: &Recipe) -> Raw {
     } else {
         None
     };
+    let object = base.object.as_ref().map(|(object, _)| object.clone());
+    let padding = object.zip(base.padding);
     let (picture, mask, defect) = match damaged {
         Some((picture, mask, defect)) => (picture, mask, Some(defect)),
         None => (base.picture, vec![0; size * size], None),
     };
-    Raw { picture, mask, surface, defect, light, camera }
+    Raw { picture, mask, surface, defect, padding, light, camera }
 }
 
 /// Easy pictures show calm surfaces only; from the middle on all are as likely.
