@@ -98,8 +98,11 @@ impl TrainingData for Generated {
             Kind::Validation { .. } => index,
         };
         let reduction = 1 + usize::from(rng.f64() < REDUCED);
-        let recipe =
-            Recipe { textures: self.textures.as_deref(), ..Recipe::new(reduction * self.side) };
+        let recipe = Recipe {
+            textures: self.textures.as_deref(),
+            reduction,
+            ..Recipe::new(reduction * self.side)
+        };
         let scene = scene(self.seed, index, &recipe);
         let detail = scene.defect.map(|defect| match self.kind {
             Kind::Training => defect.details()[rng.usize(..defect.details().len())],
@@ -180,6 +183,9 @@ mod tests {
             let picture = data.picture(turn, &mut Rng::with_seed(turn)).unwrap();
             assert_eq!(picture, data.picture(turn, &mut Rng::with_seed(turn)).unwrap());
             assert_eq!((picture.planes.len(), picture.mask.len()), (3 * 32 * 32, 32 * 32));
+            let marked = picture.mask.iter().filter(|m| **m == 1.0).count();
+            assert_eq!(marked > 0, picture.detail.is_some());
+            assert!(marked == 0 || marked >= 6, "{marked}");
             let Some(detail) = picture.detail else { continue };
             abnormal += 1;
             assert!(data.prompts(&picture.category).details.contains(&detail), "{detail}");

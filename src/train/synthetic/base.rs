@@ -4,12 +4,13 @@
 use fastrand::Rng;
 
 use super::distractors;
-use super::math::{lerp, smoothstep};
+use super::math::lerp;
 use super::picture::{Colour, Palette, Picture, coloured};
 use super::plane::Plane;
 use super::random::Draw;
 use super::surface::Surface;
-use super::surfaces::{self, Part, Sheet, objects};
+use super::surfaces::{self, Bars, Part, Sheet, objects};
+use super::surroundings::{self, Surroundings};
 use super::textures::Photo;
 
 pub struct Base {
@@ -21,8 +22,11 @@ pub struct Base {
     pub grain: f32,
     /// Distance of threads or rows, pixels.
     pub pitch: f32,
+    pub bars: Option<Bars>,
     /// Where the object is (1) and what is behind it.
     pub object: Option<(Plane, Picture)>,
+    /// What is not the object was added to the picture afterwards, in this shade of grey.
+    pub padding: Option<u8>,
 }
 
 impl Base {
@@ -61,11 +65,12 @@ pub fn base(surface: Surface, size: usize, effort: f32, rng: &mut Rng) -> Base {
     }
     let colour = if rng.chance(0.6) { Colour::Grey } else { Colour::Full };
     let palettes = palettes(surface, rng);
-    let framed = effort * if surface.is_often_framed() { 0.4 } else { 0.15 };
+    let framed = effort * if surface.is_often_framed() { 0.5 } else { 0.25 };
+    let mut padding = None;
     if sheet.object.is_none() && rng.chance(framed) {
-        frame(&mut sheet, rng);
+        padding = frame(&mut sheet, rng);
     }
-    finish(sheet, colour, &palettes, effort, rng)
+    Base { padding, ..finish(sheet, colour, &palettes, effort, rng) }
 }
 
 /// The scene of a photographed surface.
@@ -83,16 +88,18 @@ pub fn photographed(photo: &Photo, size: usize, effort: f32, rng: &mut Rng) -> B
         parts: Vec::new(),
         grain: rng.f32(),
         pitch: surfaces::DEFAULT_PITCH,
+        bars: None,
         object: None,
+        padding: None,
     };
     if rng.chance(0.2 * effort) {
         for change in distractors::draw(size, rng) {
             base.picture = change.apply(base.picture);
         }
     }
-    if rng.chance(0.15 * effort) {
-        let back = objects::backdrop(size, rng);
-        let object = outline(size, rng);
+    if rng.chance(0.25 * effort) {
+        let Surroundings { object, back, padding } = surroundings::draw(size, rng);
+        base.padding = padding;
         let behind = coloured(&back, None, colour, &palettes_of_any(rng));
         let kept = object.clone().map(|o| 1.0 - o);
         base.picture = base.picture.covered(&behind, &kept);
@@ -117,10 +124,10 @@ fn palettes(surface: Surface, rng: &mut Rng) -> [Palette; 2] {
     }
 }
 
-/// Puts the surface before a background.
-fn frame(sheet: &mut Sheet, rng: &mut Rng) {
+/// Puts the surface before a background. Returns the shade of a padding.
+fn frame(sheet: &mut Sheet, rng: &mut Rng) -> Option<u8> {
     let size = sheet.tone.size;
-    let (object, back) = (outline(size, rng), objects::backdrop(size, rng));
+    let Surroundings { object, back, padding } = surroundings::draw(size, rng);
     // Both get the same rim.
     let mut twin = rng.clone();
     sheet.tone = objects::before(&sheet.tone, &object, &back, rng);
@@ -128,6 +135,7 @@ fn frame(sheet: &mut Sheet, rng: &mut Rng) {
         *under = objects::before(under, &object, &back, &mut twin);
     }
     sheet.object = Some((object, back));
+    padding
 }
 
 fn finish(
@@ -145,6 +153,8 @@ fn finish(
         parts: sheet.parts,
         grain: sheet.grain,
         pitch: sheet.pitch,
+        bars: sheet.bars,
+        padding: None,
         object: sheet
             .object
             .map(|(object, back)| (object, coloured(&back, None, colour, palettes))),
@@ -156,23 +166,4 @@ fn finish(
         }
     }
     base
-}
-
-/// A rectangle that leaves one to four sides of the picture to the background.
-fn outline(size: usize, rng: &mut Rng) -> Plane {
-    let side = size as f32;
-    let mut inset = || if rng.chance(0.45) { rng.log_within(0.015, 0.22) * side } else { -9.0 };
-    let (left, right, top, low) = (inset(), inset(), inset(), inset());
-    let corner = if rng.chance(0.4) { rng.within(0.0, 0.2) * side } else { 0.0 };
-    let tilt = rng.within(-0.03, 0.03);
-    let soft = rng.log_within(0.5, 2.0);
-    Plane::from_fn(size, |x, y| {
-        let (x, y) = (x + tilt * y, y - tilt * x);
-        let dx = (x - left).min(side - 1.0 - right - x);
-        let dy = (y - top).min(side - 1.0 - low - y);
-        let (ax, ay) = ((corner - dx).max(0.0), (corner - dy).max(0.0));
-        let round =
-            if ax > 0.0 && ay > 0.0 { corner - (ax * ax + ay * ay).sqrt() } else { dx.min(dy) };
-        smoothstep(-soft, soft, round)
-    })
 }

@@ -39,20 +39,25 @@ pub struct Camera {
     banding: f32,
     bands: Bands,
     quality: Option<u8>,
+    /// Levels for light of 0..1.25, in steps finer than eight bits.
+    curve: Vec<f32>,
 }
+
+/// Steps of the curve per unit of light.
+const STEPS: f32 = 1024.0;
 
 impl Camera {
     pub fn draw(effort: f32, rng: &mut Rng) -> Self {
         let effort = effort.min(1.0);
         let blur = if rng.chance(0.6) { rng.within(0.0, 0.6) } else { rng.within(0.5, 1.8) };
-        let low_contrast = rng.chance(0.25);
-        let gain = if low_contrast { rng.within(0.25, 0.6) } else { rng.within(0.6, 1.0) };
+        let low_contrast = rng.chance(0.3);
+        let gain = if low_contrast { rng.within(0.2, 0.6) } else { rng.within(0.6, 1.0) };
         let black =
             rng.within(0.0, 0.12) + if rng.chance(0.1) { rng.within(0.0, 0.3) } else { 0.0 };
         let noise =
-            if rng.chance(0.1) { 0.0 } else { rng.log_within(0.003, lerp(0.012, 0.05, effort)) };
+            if rng.chance(0.1) { 0.0 } else { rng.log_within(0.003, lerp(0.012, 0.06, effort)) };
         let quality = rng.chance(0.25).then(|| rng.u8(35..95));
-        Camera {
+        let camera = Camera {
             blur: blur * lerp(0.5, 1.0, effort),
             aim: rng.chance(0.75).then(|| rng.within(0.12, 0.75)),
             exposure: 1.0,
@@ -66,7 +71,20 @@ impl Camera {
             banding: if rng.chance(0.15) { rng.log_within(0.002, 0.012) } else { 0.0 },
             bands: rng.one_of(&[Bands::Rows, Bands::Columns]),
             quality,
-        }
+            curve: Vec::new(),
+        };
+        Camera { curve: camera.curve(), ..camera }
+    }
+
+    fn curve(&self) -> Vec<f32> {
+        let level = |i: u16| {
+            let light = f32::from(i) / STEPS;
+            // The shoulder keeps highlights from ending in a plain edge.
+            let soft =
+                if light > 0.85 { 0.85 + 0.15 * smoothstep(0.85, 1.25, light) } else { light };
+            self.black + self.gain * pow(soft, self.gamma)
+        };
+        (0..=1281).map(level).collect()
     }
 
     /// Exposed for a scene of this mean brightness.
@@ -75,21 +93,24 @@ impl Camera {
         Camera { exposure, ..self }
     }
 
-    /// Levels that the picture gains per level of the lit scene.
-    pub fn slope(&self) -> f32 {
-        self.gain * self.exposure
+    /// One plane of a scene in this light, through the lens and the curve; no noise yet.
+    pub fn exposure_of(&self, scene: Plane, factor: &Plane, gleam: Option<&Plane>) -> Plane {
+        let lit = scene.with(factor, |v, f| v * f * self.exposure);
+        let lit = match gleam {
+            None => lit,
+            Some(gleam) => lit.plus(gleam, 1.0),
+        };
+        lit.blurred(self.blur).map(|v| {
+            let at = v.clamp(0.0, 1.25) * STEPS;
+            let i = at as usize;
+            lerp(self.curve[i], self.curve[i + 1], at - i as f32)
+        })
     }
 
     /// RGB bytes, row after row.
     pub fn develop(&self, scene: Picture, light: &Light, rng: &mut Rng) -> Vec<u8> {
-        let scene = scene.map_planes(|plane| {
-            let lit = plane.with(&light.factor, |v, f| v * f * self.exposure);
-            let lit = match &light.gleam {
-                None => lit,
-                Some(gleam) => lit.plus(gleam, 1.0),
-            };
-            self.tone(lit.blurred(self.blur))
-        });
+        let scene =
+            scene.map_planes(|plane| self.exposure_of(plane, &light.factor, light.gleam.as_ref()));
         let scene = if self.sharpen > 0.0 { self.sharpened(scene) } else { scene };
         let noisy = self.noisy(scene, rng);
         let mut bytes = bytes_of(&noisy);
@@ -97,25 +118,6 @@ impl Camera {
             jpeg::compress(&mut bytes, noisy.size(), quality);
         }
         bytes
-    }
-
-    /// Gamma by table: light of 0..1.25, in steps finer than eight bits.
-    fn tone(&self, plane: Plane) -> Plane {
-        const STEPS: f32 = 1024.0;
-        let table = (0..=1281)
-            .map(|i| {
-                let light = i as f32 / STEPS;
-                // The shoulder keeps highlights from ending in a plain edge.
-                let soft =
-                    if light > 0.85 { 0.85 + 0.15 * smoothstep(0.85, 1.25, light) } else { light };
-                self.black + self.gain * pow(soft, self.gamma)
-            })
-            .collect::<Vec<_>>();
-        plane.map(|v| {
-            let at = v.clamp(0.0, 1.25) * STEPS;
-            let i = at as usize;
-            lerp(table[i], table[i + 1], at - i as f32)
-        })
     }
 
     fn sharpened(&self, scene: Picture) -> Picture {

@@ -1,6 +1,6 @@
-//! How visible a defect is. In: a scene before and after, light and camera. Out: the change made
-//! weaker or stronger, so that it stands out from texture and noise by a chosen factor, or
-//! nothing if that cannot be had.
+//! How visible a defect is in the picture that is looked at in the end, reduced if it will be.
+//! In: a scene before and after, light and camera. Out: the change made weaker or stronger, so
+//! that it stands out from texture and noise by a chosen factor, or nothing if that cannot be had.
 
 use fastrand::Rng;
 
@@ -14,12 +14,16 @@ use super::random::Draw;
 
 /// Smallest change that eight bits and a screen still show.
 const FLOOR: f32 = 0.014;
+/// Smaller masks are no defects, pixels of the reduced picture.
+pub const LEAST_AREA: usize = 6;
 
 pub struct Eye<'a> {
     pub light: &'a Light,
     pub camera: &'a Camera,
     /// 0 = plain defects only, 1 = down to what a trained eye just sees.
     pub effort: f32,
+    /// How many times smaller the picture is looked at.
+    pub reduction: usize,
 }
 
 impl Eye<'_> {
@@ -32,21 +36,17 @@ impl Eye<'_> {
         tries: usize,
         rng: &mut Rng,
     ) -> Option<Picture> {
-        let frame = Area::of(&mark.cover)?;
-        let old = before.luma();
-        let seen = self.change(before, &mark.after, &frame);
-        let area = mark.cover.data.iter().filter(|c| **c >= 0.5).count() as f32;
-        if area < 8.0 {
+        let view = View::of(&mark.cover, self)?;
+        if view.area < LEAST_AREA {
             return None;
         }
-        let sum: f32 =
-            seen.iter().zip(&frame.cover).map(|(d, c)| if *c >= 0.5 { *d } else { 0.0 }).sum();
-        let change = sum / area;
-        let noise = self.unrest(&old, &frame);
-        let needed = (self.needed(area) * noise).max(lerp(0.12, 0.0, self.effort.min(1.0)));
+        let old = view.of_picture(before);
+        let change = view.change(&old, &view.of_picture(&mark.after));
+        let least = lerp(0.12, 0.0, self.effort.min(1.0));
+        let needed = (self.needed(view.area) * view.unrest(&old)).max(least);
         let wanted = needed * rng.log_within(1.0, lerp(4.0, 8.0, self.effort));
         let most = if mark.opaque { 1.0 } else { 1.6 + 0.5 * tries as f32 };
-        let least = if mark.opaque { 0.55 } else { 0.12 };
+        let least = if mark.opaque { 0.8 } else { 0.12 };
         let gain = (wanted / change.max(1e-6)).clamp(least, most);
         if change * gain < needed {
             return None;
@@ -62,86 +62,108 @@ impl Eye<'_> {
             .collect();
         let fitted = Picture { planes };
         // Black cannot get darker: the change that is left after the limits must do.
-        let left = self.change(before, &fitted, &frame);
-        let sum: f32 =
-            left.iter().zip(&frame.cover).map(|(d, c)| if *c >= 0.5 { *d } else { 0.0 }).sum();
-        (sum / area >= needed).then_some(fitted)
+        let left = view.change(&old, &view.of_picture(&fitted));
+        (left >= needed).then_some(fitted)
     }
 
     /// By how much a defect of `area` pixels must exceed the unrest around it.
-    fn needed(&self, area: f32) -> f32 {
+    fn needed(&self, area: usize) -> f32 {
         let base = lerp(3.0, 1.2, self.effort.min(1.0));
-        base * (100.0 / area).sqrt().sqrt().clamp(0.55, 1.5)
-    }
-
-    /// Size of the change at each pixel of `frame` as the camera sees it.
-    fn change(&self, before: &Picture, after: &Picture, frame: &Area) -> Vec<f32> {
-        let size = before.size();
-        let mut sum = Plane::filled(size, 0.0);
-        let weights: &[f32] = if before.planes.len() == 1 { &[1.0] } else { &[0.4, 0.6, 0.25] };
-        for ((new, old), weight) in after.planes.iter().zip(&before.planes).zip(weights) {
-            let pixels = new.data.iter().zip(&old.data).zip(&mut sum.data);
-            pixels.for_each(|((n, o), s)| *s += weight * (n - o).abs());
-        }
-        let seen = sum.blurred(self.camera.blur);
-        frame
-            .pixels(size)
-            .map(|i| self.camera.slope() * seen.data[i] * self.light.factor.data[i])
-            .collect()
-    }
-
-    /// Deviation of texture and noise around a defect, as the camera sees it.
-    fn unrest(&self, old: &Plane, frame: &Area) -> f32 {
-        let size = old.size;
-        let gain = self.camera.slope() * self.camera.slope();
-        let (mut sum, mut count) = (0.0, 0.0);
-        for i in frame.pixels(size) {
-            // Pixels three apart: texture counts, slow shading does not.
-            if i % size + 3 < size && i / size + 3 < size {
-                let across = old.data[i] - old.data[i + 3];
-                let down = old.data[i] - old.data[i + 3 * size];
-                let light = self.light.factor.data[i];
-                sum += 0.25 * (across * across + down * down) * light * light;
-                count += 1.0;
-            }
-        }
-        let texture = gain * sum / f32::max(count, 1.0);
-        (texture + self.camera.noise * self.camera.noise + FLOOR * FLOOR).sqrt()
+        base * (100.0 / area as f32).sqrt().sqrt().clamp(0.55, 1.5)
     }
 }
 
-/// The box around a defect with a few pixels more, and the cover in it.
-struct Area {
+/// The square around a defect with a few pixels more, as the camera sees it, reduced, and where
+/// the defect is in it.
+struct View<'a> {
+    camera: &'a Camera,
+    reduction: usize,
+    /// Left and upper border and side, pixels of the scene.
     x0: usize,
-    x1: usize,
     y0: usize,
-    y1: usize,
-    cover: Vec<f32>,
+    side: usize,
+    factor: Plane,
+    gleam: Option<Plane>,
+    /// Which pixels of the reduced square the mask will have, and how many.
+    marked: Vec<bool>,
+    area: usize,
 }
 
-impl Area {
+impl<'a> View<'a> {
     /// Nothing if the cover never reaches one half.
-    fn of(cover: &Plane) -> Option<Area> {
+    fn of(cover: &Plane, eye: &Eye<'a>) -> Option<Self> {
         let n = cover.size;
         let (mut x0, mut x1, mut y0, mut y1) = (n, 0, n, 0);
-        for (i, value) in cover.data.iter().enumerate() {
-            if *value >= 0.5 {
-                let (x, y) = (i % n, i / n);
-                (x0, x1, y0, y1) = (x0.min(x), x1.max(x), y0.min(y), y1.max(y));
-            }
+        for (y, row) in cover.data.chunks_exact(n).enumerate() {
+            let Some(first) = row.iter().position(|c| *c >= 0.5) else { continue };
+            let last = row.iter().rposition(|c| *c >= 0.5).unwrap_or(first);
+            (x0, x1, y0, y1) = (x0.min(first), x1.max(last), y0.min(y), y);
         }
         if x0 > x1 {
             return None;
         }
-        let (x0, y0) = (x0.saturating_sub(4), y0.saturating_sub(4));
-        let (x1, y1) = ((x1 + 4).min(n - 1), (y1 + 4).min(n - 1));
-        let mut area = Area { x0, x1, y0, y1, cover: Vec::new() };
-        area.cover = area.pixels(n).map(|i| cover.data[i]).collect();
-        Some(area)
+        let reduction = eye.reduction;
+        // Whole squares of pixels that are reduced to one.
+        let margin = 4 * reduction;
+        let whole = n / reduction * reduction;
+        let side = (x1 - x0).max(y1 - y0) + 1 + 2 * margin;
+        let side = (side.div_ceil(reduction) * reduction).min(whole);
+        let start = |low: usize| {
+            let low = low.saturating_sub(margin) / reduction * reduction;
+            low.min(whole - side)
+        };
+        let (x0, y0) = (start(x0), start(y0));
+        let binary = cover.cropped(x0, y0, side).map(|c| if c >= 0.5 { 1.0 } else { 0.0 });
+        let marked = binary.reduced(reduction).data.iter().map(|c| *c >= 0.5).collect::<Vec<_>>();
+        let area = marked.iter().filter(|m| **m).count();
+        let factor = eye.light.factor.cropped(x0, y0, side);
+        let gleam = eye.light.gleam.as_ref().map(|gleam| gleam.cropped(x0, y0, side));
+        Some(View { camera: eye.camera, reduction, x0, y0, side, factor, gleam, marked, area })
     }
 
-    fn pixels(&self, size: usize) -> impl Iterator<Item = usize> + use<> {
-        let (x0, x1) = (self.x0, self.x1);
-        (self.y0..=self.y1).flat_map(move |y| (x0..=x1).map(move |x| y * size + x))
+    /// The square of each plane of a scene, without noise.
+    fn of_picture(&self, picture: &Picture) -> Picture {
+        let plane = |plane: &Plane| {
+            let scene = plane.cropped(self.x0, self.y0, self.side);
+            self.camera
+                .exposure_of(scene, &self.factor, self.gleam.as_ref())
+                .reduced(self.reduction)
+        };
+        Picture { planes: picture.planes.iter().map(plane).collect() }
+    }
+
+    /// Size of the change on the mask: the root of its mean square, since a part that is gone
+    /// leaves much of its place as it was.
+    fn change(&self, before: &Picture, after: &Picture) -> f32 {
+        let weights: &[f32] = if before.planes.len() == 1 { &[1.0] } else { &[0.4, 0.6, 0.25] };
+        let mut sum = 0.0;
+        for (i, marked) in self.marked.iter().enumerate() {
+            if *marked {
+                let planes = after.planes.iter().zip(&before.planes).zip(weights);
+                let step = planes.map(|((n, o), w)| w * (n.data[i] - o.data[i]).abs()).sum::<f32>();
+                sum += step * step;
+            }
+        }
+        (sum / self.area as f32).sqrt()
+    }
+
+    /// Deviation of texture and noise around the defect.
+    fn unrest(&self, picture: &Picture) -> f32 {
+        let old = picture.luma();
+        let size = old.size;
+        let (mut sum, mut count) = (0.0, 0.0);
+        // Pixels three apart: texture counts, slow shading does not.
+        for y in 0..size.saturating_sub(3) {
+            for x in 0..size.saturating_sub(3) {
+                let i = y * size + x;
+                let across = old.data[i] - old.data[i + 3];
+                let down = old.data[i] - old.data[i + 3 * size];
+                sum += 0.25 * (across * across + down * down);
+                count += 1.0;
+            }
+        }
+        let texture = sum / f32::max(count, 1.0);
+        let noise = self.camera.noise / self.reduction as f32;
+        (texture + noise * noise + FLOOR * FLOOR).sqrt()
     }
 }

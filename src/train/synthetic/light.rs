@@ -20,9 +20,9 @@ pub fn draw(size: usize, effort: f32, rng: &mut Rng) -> Light {
     let half = 0.5 * side;
     let strong = lerp(0.4, 1.0, effort.min(1.0));
     let mut factor = slope(size, strong, rng);
-    if rng.chance(0.35) {
+    if rng.chance(0.4) {
         // A vignette, not always about the middle.
-        let depth = strong * rng.within(0.05, 0.6);
+        let depth = strong * rng.within(0.05, 0.8);
         let (cx, cy) = (half + rng.within(-0.2, 0.2) * side, half + rng.within(-0.2, 0.2) * side);
         let squash = rng.log_within(0.5, 2.0);
         let ring = coarse(size, |x, y| {
@@ -35,8 +35,9 @@ pub fn draw(size: usize, effort: f32, rng: &mut Rng) -> Light {
         factor = factor.with(&dark_border(size, strong, rng), |a, b| a * b);
     }
     if rng.chance(0.3) {
-        let frame = Frame::even(rng.within(0.2, 0.7) * side, rng);
-        let depth = strong * rng.within(0.05, 0.25);
+        // Slow: a smaller patch would be a defect.
+        let frame = Frame::even(rng.within(0.4, 1.0) * side, rng);
+        let depth = strong * rng.within(0.05, 0.4);
         let uneven = rough(size, frame, 2, 0.5, rng);
         factor = factor.with(&uneven, |a, v| a * (1.0 + depth * v).max(0.1));
     }
@@ -48,7 +49,7 @@ pub fn draw(size: usize, effort: f32, rng: &mut Rng) -> Light {
 }
 
 fn slope(size: usize, strong: f32, rng: &mut Rng) -> Plane {
-    let depth = strong * if rng.bool() { rng.within(0.0, 0.15) } else { rng.within(0.0, 0.6) };
+    let depth = strong * if rng.bool() { rng.within(0.0, 0.15) } else { rng.within(0.0, 0.75) };
     let turns = rng.f32();
     let side = size as f32;
     let (dx, dy) = (cos(turns) / side, sin(turns) / side);

@@ -21,6 +21,7 @@ mod scene;
 mod set;
 mod surface;
 mod surfaces;
+mod surroundings;
 mod textures;
 
 pub use defect::Defect;

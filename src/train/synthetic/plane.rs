@@ -54,6 +54,32 @@ impl Plane {
         self.map(|v| (v - mean) * scale)
     }
 
+    /// The square of `side` pixels whose upper left one is (x0, y0); it must lie inside.
+    pub fn cropped(&self, x0: usize, y0: usize, side: usize) -> Plane {
+        let mut data = Vec::with_capacity(side * side);
+        for y in y0..y0 + side {
+            data.extend_from_slice(&self.data[y * self.size + x0..][..side]);
+        }
+        Plane { size: side, data }
+    }
+
+    /// The mean of each square of `times` pixels a side.
+    pub fn reduced(self, times: usize) -> Plane {
+        if times == 1 {
+            return self;
+        }
+        let size = self.size / times;
+        let mut data = vec![0.0; size * size];
+        let share = 1.0 / (times * times) as f32;
+        for (y, row) in self.data.chunks_exact(self.size).take(size * times).enumerate() {
+            let out = &mut data[y / times * size..][..size];
+            for (value, square) in out.iter_mut().zip(row.chunks_exact(times)) {
+                *value += share * square.iter().sum::<f32>();
+            }
+        }
+        Plane { size, data }
+    }
+
     /// Value at the nearest pixel.
     pub fn at(&self, x: f32, y: f32) -> f32 {
         let last = self.size as i32 - 1;
@@ -199,6 +225,13 @@ mod tests {
                 .sum::<f32>();
             assert!((variance.sqrt() / sigma - 1.0).abs() < 0.13, "{sigma}: {}", variance.sqrt());
         }
+    }
+
+    #[test]
+    fn a_square_cut_out_and_reduced_has_the_means_of_its_pixels() {
+        let plane = Plane::from_fn(6, |x, y| x + 10.0 * y);
+        assert_eq!(plane.cropped(1, 2, 2).data, [21.0, 22.0, 31.0, 32.0]);
+        assert_eq!(plane.cropped(0, 0, 4).reduced(2).data, [5.5, 7.5, 25.5, 27.5]);
     }
 
     #[test]

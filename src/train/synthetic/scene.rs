@@ -11,6 +11,7 @@ use super::defects::{self, Site};
 use super::light::{self, Light};
 use super::math::mix;
 use super::picture::Picture;
+use super::plane::Plane;
 use super::random::Draw;
 use super::surface::Surface;
 use super::textures::Textures;
@@ -19,14 +20,15 @@ use super::textures::Textures;
 const TRIES: usize = 24;
 /// Kinds tried before a scene stays faultless.
 const KINDS_TRIED: usize = 6;
-/// Smaller masks are no defects, pixels.
-const LEAST_AREA: usize = 8;
 
 /// What to draw.
 #[derive(Clone, Copy)]
 pub struct Recipe<'a> {
     /// Side of the pictures, pixels; less than 32 counts as 32.
     pub size: usize,
+    /// How many times smaller the picture will be looked at, by means of squares: a defect is seen
+    /// there, or it is none. `size` is a multiple of it.
+    pub reduction: usize,
     /// 0 = large, strong defects on calm surfaces; 1 = the full range.
     pub difficulty: f32,
     /// Share of pictures with a defect.
@@ -44,6 +46,7 @@ impl Recipe<'_> {
     pub fn new(size: usize) -> Self {
         Recipe {
             size,
+            reduction: 1,
             difficulty: 1.0,
             abnormal: 0.5,
             textures: None,
@@ -87,7 +90,11 @@ pub fn scene(seed: u64, index: u64, recipe: &Recipe) -> Scene {
     let raw = raw(seed, index, recipe);
     let mut noise = stream(seed, index, Stream::Noise);
     let size = raw.picture.size();
-    let rgb = raw.camera.develop(raw.picture, &raw.light, &mut noise);
+    let mut rgb = raw.camera.develop(raw.picture, &raw.light, &mut noise);
+    if let Some((inside, shade)) = &raw.padding {
+        let pixels = rgb.chunks_exact_mut(3).zip(&inside.data);
+        pixels.filter(|(_, inside)| **inside == 0.0).for_each(|(pixel, _)| pixel.fill(*shade));
+    }
     Scene { size, rgb, mask: raw.mask, surface: raw.surface, defect: raw.defect }
 }
 
@@ -97,6 +104,8 @@ pub(super) struct Raw {
     pub mask: Vec<u8>,
     pub surface: Surface,
     pub defect: Option<Defect>,
+    /// Where the picture is (1) and the shade of the margin around it.
+    padding: Option<(Plane, u8)>,
     light: Light,
     camera: Camera,
 }
@@ -126,7 +135,8 @@ pub(super) fn raw(seed: u64, index: u64, recipe: &Recipe) -> Raw {
     let lit = base.picture.luma().with(&light.factor, |v, f| v * f).mean();
     let camera = Camera::draw(effort, &mut lamp).exposed(lit);
     let mut rng = stream(seed, index, Stream::Defect);
-    let eye = Eye { light: &light, camera: &camera, effort };
+    let reduction = recipe.reduction.max(1);
+    let eye = Eye { light: &light, camera: &camera, effort, reduction };
     let damaged = if abnormal {
         let possible = match (recipe.defect, photo) {
             (Some(defect), _) => vec![defect],
@@ -142,11 +152,13 @@ pub(super) fn raw(seed: u64, index: u64, recipe: &Recipe) -> Raw {
     } else {
         None
     };
+    let object = base.object.as_ref().map(|(object, _)| object.clone());
+    let padding = object.zip(base.padding);
     let (picture, mask, defect) = match damaged {
         Some((picture, mask, defect)) => (picture, mask, Some(defect)),
         None => (base.picture, vec![0; size * size], None),
     };
-    Raw { picture, mask, surface, defect, light, camera }
+    Raw { picture, mask, surface, defect, padding, light, camera }
 }
 
 /// Easy pictures show calm surfaces only; from the middle on all are as likely.
@@ -190,11 +202,19 @@ fn damage(
         8 => 3,
         _ => rng.usize(4..6),
     };
+    // What is missing or misplaced is so among its like.
+    let wanted = if defect.is_structural() { wanted.min(1 + base.parts.len() / 4) } else { wanted };
     let mut picture = base.picture.clone();
     let mut mask = vec![0; picture.size() * picture.size()];
     let (mut made, mut failed) = (0, 0);
     while made < wanted && failed < TRIES {
-        let site = Site { base, before: &picture, textures: recipe.textures, effort: eye.effort };
+        let site = Site {
+            base,
+            before: &picture,
+            textures: recipe.textures,
+            effort: eye.effort,
+            pixel: eye.reduction as f32,
+        };
         let drawn = defects::draw(defect, &site, rng);
         let fitted = drawn.and_then(|mark| {
             let fitted = eye.fitted(&picture, &mark, failed, rng)?;
@@ -214,8 +234,7 @@ fn damage(
             None => failed += 1,
         }
     }
-    let area = mask.iter().filter(|m| **m == 1).count();
-    (made > 0 && area >= LEAST_AREA).then_some((picture, mask))
+    (made > 0).then_some((picture, mask))
 }
 
 #[cfg(test)]

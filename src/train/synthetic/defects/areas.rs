@@ -209,7 +209,7 @@ pub fn smear(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
     let (x, y) = site.base.place(0.12, rng);
     let length = site.length(0.12, 0.6, rng);
-    let half = site.length(0.012, 0.06, rng).max(1.8);
+    let half = site.length(0.012, 0.06, rng).max(1.8 * site.pixel);
     let step = 0.03 * size as f32;
     let bend = rng.within(-0.4, 0.4) * step / length;
     let plan = Walk { length, step, bend, jitter: 0.02, hold: 0.12, half, blunt: rng.f32() };

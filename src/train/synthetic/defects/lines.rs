@@ -12,8 +12,8 @@ use crate::train::synthetic::random::Draw;
 
 /// Half of a line's width, pixels: hairlines too.
 fn half_width(site: &Site, rng: &mut Rng) -> f32 {
-    let most = 0.012 * site.size() as f32 + 0.6;
-    0.5 * rng.log_within(lerp(2.0, 1.1, site.effort), 2.0 * most)
+    let most = 0.012 * site.size() as f32 + 0.6 * site.pixel;
+    0.5 * rng.log_within(lerp(2.0, 1.1, site.effort) * site.pixel, 2.0 * most)
 }
 
 fn softness(rng: &mut Rng) -> f32 {
@@ -102,7 +102,7 @@ pub fn cut(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
     let (x, y) = site.base.place(0.15, rng);
     let length = site.length(0.08, 0.5, rng);
-    let half = rng.log_within(0.9, 0.018 * size as f32 + 1.0);
+    let half = rng.log_within(0.9, 0.018 * size as f32 / site.pixel + 1.0) * site.pixel;
     let step = (0.05 * length).max(1.5);
     let bend = rng.within(-0.08, 0.08) * step / length;
     let plan = Walk { length, step, bend, jitter: 0.001, hold: 0.12, half, blunt: 0.0 };
@@ -137,7 +137,7 @@ pub fn abrasion(site: &Site, rng: &mut Rng) -> Mark {
     for _ in 0..(radius * rng.within(0.8, 2.0)) as usize + 6 {
         let (px, py) = (x + radius * rng.within(-1.6, 1.6), y + radius * rng.within(-1.6, 1.6));
         let length = radius * rng.within(0.4, 1.8);
-        let half = rng.log_within(0.35, 0.9);
+        let half = rng.log_within(0.35, 0.9) * site.pixel;
         let plan = Walk {
             length,
             step: 0.3 * length + 1.0,
@@ -170,7 +170,7 @@ pub fn thread(site: &Site, rng: &mut Rng) -> Mark {
         bend: rng.within(-0.8, 0.8) * step / length,
         jitter: rng.within(0.01, 0.04),
         hold: 0.08,
-        half: half_width(site, rng).min(1.8),
+        half: half_width(site, rng).min(1.8 * site.pixel),
         blunt: 1.0,
     };
     let path = centred(walk(x, y, rng.f32(), plan, rng), x, y);
@@ -190,7 +190,7 @@ pub fn wrinkle(site: &Site, rng: &mut Rng) -> Mark {
     let (x, y) = site.base.place(0.15, rng);
     let length = site.length(0.2, 1.1, rng);
     let step = 0.04 * size as f32;
-    let half = rng.log_within(1.2, 0.03 * size as f32);
+    let half = rng.log_within(1.2 * site.pixel, 0.03 * size as f32);
     let bend = rng.within(-0.3, 0.3) * step / length;
     let plan = Walk { length, step, bend, jitter: 0.012, hold: 0.12, half, blunt: 0.3 };
     let turns = rng.f32();
@@ -215,7 +215,7 @@ pub fn fray(site: &Site, rng: &mut Rng) -> Mark {
         let length = radius * rng.within(0.4, 1.6);
         let step = 2.0;
         let bend = rng.within(-0.4, 0.4) * step / length;
-        let half = rng.log_within(0.4, 1.0);
+        let half = rng.log_within(0.4, 1.0) * site.pixel;
         let plan = Walk { length, step, bend, jitter: 0.03, hold: 0.12, half, blunt: 0.5 };
         let heading = turns + 0.12 * rng.normal();
         stroke(&mut fibres, &walk(px, py, heading, plan, rng), 0.7);
@@ -238,7 +238,7 @@ pub fn broken_thread(site: &Site, rng: &mut Rng) -> Mark {
     let length = site.length(0.1, 0.9, rng);
     let turns = site.base.grain + if rng.bool() { 0.25 } else { 0.0 };
     let most = 0.04 * size as f32;
-    let half = (0.5 * site.base.pitch * rng.within(0.6, 1.6)).clamp(0.8, most);
+    let half = (0.5 * site.base.pitch * rng.within(0.6, 1.6)).clamp(0.8 * site.pixel, most);
     let step = (0.1 * length).max(2.0);
     let plan = Walk { length, step, bend: 0.0, jitter: 0.002, hold: 0.12, half, blunt: 1.0 };
     let path = centred(walk(x, y, turns, plan, rng), x, y);

@@ -45,6 +45,8 @@ pub struct Site<'a> {
     pub textures: Option<&'a Textures>,
     /// 0 = large ones only.
     pub effort: f32,
+    /// Side of what will be one pixel when the picture is looked at: finer things are not seen.
+    pub pixel: f32,
 }
 
 impl Site<'_> {

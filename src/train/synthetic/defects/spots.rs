@@ -9,18 +9,25 @@ use crate::train::synthetic::noise::{Frame, fbm};
 use crate::train::synthetic::picture::Ink;
 use crate::train::synthetic::plane::Plane;
 use crate::train::synthetic::random::Draw;
+use crate::train::synthetic::surfaces::Part;
 
 pub fn hole(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
-    let (x, y) = site.base.place(0.08, rng);
-    let radius = site.length(0.014, 0.14, rng).max(1.6);
+    let (x, y) = off_the_pattern(site, rng);
+    // Where holes are in order, the round ones are meant to be there.
+    let ordered = !site.base.parts.is_empty();
+    let radius = site.length(0.014, 0.14, rng).max(1.6 * site.pixel);
     let shape = Blob {
         x,
         y,
         radius,
         aspect: rng.log_within(0.6, 1.6),
         turns: rng.f32(),
-        ragged: if rng.bool() { rng.within(0.0, 0.2) } else { rng.within(0.1, 0.6) },
+        ragged: match rng.bool() {
+            _ if ordered => rng.within(0.45, 0.9),
+            true => rng.within(0.0, 0.2),
+            false => rng.within(0.1, 0.6),
+        },
         soft: rng.log_within(0.5, 0.35 * radius + 0.6),
     };
     let cover = site.base.on_object(blobbed(size, shape, rng));
@@ -37,19 +44,32 @@ pub fn hole(site: &Site, rng: &mut Rng) -> Mark {
     Mark::shaded(after.lit(&inner, rng.within(0.0, 0.12)), cover)
 }
 
+/// A place between the regular elements, if a few tries find one.
+fn off_the_pattern(site: &Site, rng: &mut Rng) -> (f32, f32) {
+    let mut at = site.base.place(0.08, rng);
+    for _ in 0..8 {
+        let inside = |p: &Part| (at.0 - p.x).abs() < p.rx && (at.1 - p.y).abs() < p.ry;
+        if !site.base.parts.iter().any(inside) {
+            break;
+        }
+        at = site.base.place(0.08, rng);
+    }
+    at
+}
+
 pub fn pores(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
     let (x, y) = site.base.place(0.1, rng);
     let spread = site.length(0.03, 0.25, rng);
     let count = rng.log_within(3.0, 28.0) as usize;
-    let most = rng.log_within(1.3, 0.02 * size as f32 + 1.6);
+    let most = rng.log_within(1.3, 0.02 * size as f32 / site.pixel + 1.6) * site.pixel;
     let soft = rng.log_within(0.5, 1.0);
     let mut cover = Plane::filled(size, 0.0);
     for _ in 0..count {
         let shape = Blob {
             x: x + spread * rng.normal(),
             y: y + spread * rng.normal(),
-            radius: most * rng.within(0.6, 1.0),
+            radius: most * rng.within(0.75, 1.0),
             aspect: rng.log_within(0.7, 1.4),
             turns: rng.f32(),
             ragged: 0.2,
@@ -77,7 +97,7 @@ pub fn bump(site: &Site, rng: &mut Rng) -> Mark {
 fn raised(site: &Site, sign: f32, rng: &mut Rng) -> Mark {
     let size = site.size();
     let (x, y) = site.base.place(0.1, rng);
-    let radius = site.length(0.025, 0.18, rng).max(3.0);
+    let radius = site.length(0.025, 0.18, rng).max(3.0 * site.pixel);
     let aspect = rng.log_within(0.5, 2.0);
     let shape = Blob {
         x,
@@ -125,14 +145,14 @@ pub fn contamination(site: &Site, rng: &mut Rng) -> Mark {
     let (x, y) = site.base.place(0.1, rng);
     let spread = site.length(0.02, 0.22, rng);
     let count = rng.log_within(1.0, 30.0) as usize;
-    let most = rng.log_within(1.4, 0.03 * size as f32 + 1.0);
-    let most = lerp(most.max(3.0), most, site.effort);
+    let most = rng.log_within(1.4, 0.03 * size as f32 / site.pixel + 1.0);
+    let most = lerp(most.max(3.0), most, site.effort) * site.pixel;
     let soft = rng.log_within(0.45, 1.4);
     let (angular, hairy) = (rng.bool(), rng.chance(0.3));
     let mut cover = Plane::filled(size, 0.0);
     for i in 0..count {
         let (px, py) = (x + spread * rng.normal(), y + spread * rng.normal());
-        let radius = most * rng.within(0.5, 1.0);
+        let radius = most * rng.within(0.65, 1.0);
         if angular && i < 4 {
             let shard = facet(size, px, py, 1.4 * radius, soft.min(0.8), rng);
             cover = cover.with(&shard, f32::max);
@@ -143,7 +163,7 @@ pub fn contamination(site: &Site, rng: &mut Rng) -> Mark {
                 bend: 0.02,
                 jitter: 0.03,
                 hold: 0.12,
-                half: 0.6,
+                half: 0.6 * site.pixel,
                 blunt: 1.0,
             };
             let heading = rng.f32();

@@ -33,8 +33,7 @@ fn boxed(size: usize, part: &Part) -> Plane {
     })
 }
 
-/// Where two pictures differ by more than a fifth of their largest difference, closed a little:
-/// the outline of a replaced part.
+/// Where two pictures differ by more than a fifth of their largest difference, closed a little.
 fn changed(before: &Picture, after: &Picture) -> Plane {
     let mut sum = Plane::filled(before.size(), 0.0);
     for (a, b) in after.planes.iter().zip(&before.planes) {
@@ -47,6 +46,23 @@ fn changed(before: &Picture, after: &Picture) -> Plane {
     sum.map(|v| smoothstep(0.05, 0.35, v / most))
 }
 
+/// The whole place of a changed element: all between its first and its last changed pixel in each
+/// row and in each column.
+fn filled(changed: Plane) -> Plane {
+    let n = changed.size;
+    let mut whole = changed.clone();
+    for line in 0..n {
+        for (start, step) in [(line * n, 1), (line, n)] {
+            let seen = |i: &usize| changed.data[start + i * step] >= 0.5;
+            let (first, last) = ((0..n).find(seen), (0..n).rfind(seen));
+            if let (Some(first), Some(last)) = (first, last) {
+                (first..=last).for_each(|i| whole.data[start + i * step] = 1.0);
+            }
+        }
+    }
+    whole
+}
+
 pub fn missing(site: &Site, rng: &mut Rng) -> Option<Mark> {
     let under = site.base.under.as_ref()?;
     let part = a_part(site, rng)?;
@@ -57,7 +73,7 @@ pub fn missing(site: &Site, rng: &mut Rng) -> Option<Mark> {
         gone = gone.with(&line, |a, b| a * b);
     }
     let after = site.before.clone().covered(under, &gone);
-    let cover = changed(site.before, &after);
+    let cover = filled(changed(site.before, &after));
     Some(Mark::replaced(after, cover))
 }
 
@@ -70,7 +86,8 @@ pub fn misplaced(site: &Site, rng: &mut Rng) -> Option<Mark> {
     let tilt = if rng.bool() { rng.within(-0.12, 0.12) } else { 0.0 };
     let (c, s) = (cos(tilt), sin(tilt));
     let gone = boxed(site.size(), &part);
-    let mut after = site.before.clone().covered(under, &gone);
+    let without = site.before.clone().covered(under, &gone);
+    let mut after = without.clone();
     let base = &site.base.picture;
     for ((plane, own), below) in after.planes.iter_mut().zip(&base.planes).zip(&under.planes) {
         let size = plane.size;
@@ -83,7 +100,9 @@ pub fn misplaced(site: &Site, rng: &mut Rng) -> Option<Mark> {
             }
         }
     }
-    let cover = changed(site.before, &after);
+    // Where it should be, and where it is.
+    let place = filled(changed(site.before, &without));
+    let cover = filled(changed(&without, &after)).with(&place, f32::max);
     Some(Mark::replaced(after, cover))
 }
 
@@ -215,7 +234,7 @@ pub fn broken(site: &Site, rng: &mut Rng) -> Mark {
 pub fn chip(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
     let (x, y) = edge_place(site, rng);
-    let radius = site.length(0.025, 0.14, rng).max(2.0);
+    let radius = site.length(0.025, 0.14, rng).max(2.0 * site.pixel);
     let soft = rng.log_within(0.5, 1.2);
     let cover = if rng.bool() {
         facet(size, x, y, radius, soft, rng)
@@ -295,4 +314,20 @@ pub fn deformation(site: &Site, rng: &mut Rng) -> Mark {
     // a third of its weight.
     let cover = window.map(|w| smoothstep(0.08, 0.42, w));
     Mark::replaced(after, cover)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_ring_is_a_disc_and_that_of_a_cross_a_cross() {
+        let far = |x: f32, y: f32| ((x - 10.0) * (x - 10.0) + (y - 10.0) * (y - 10.0)).sqrt();
+        let ring = Plane::from_fn(21, |x, y| f32::from((5.0..=7.0).contains(&far(x, y))));
+        let disc = Plane::from_fn(21, |x, y| f32::from(far(x, y) <= 7.0));
+        assert_eq!(filled(ring), disc);
+        let arm = |v: f32| (v - 10.0).abs() <= 1.0;
+        let cross = Plane::from_fn(21, |x, y| f32::from(arm(x) || arm(y)));
+        assert_eq!(filled(cross.clone()), cross);
+    }
 }

@@ -29,7 +29,7 @@ pub fn brushed(rng: &mut Rng, size: usize) -> Sheet {
     let grain = direction(rng);
     let length = rng.log_within(15.0, 400.0);
     let width = rng.log_within(0.6, 3.0);
-    let strength = rng.log_within(0.015, 0.09);
+    let strength = rng.log_within(0.012, 0.15);
     let level = rng.within(0.3, 0.7);
     let fine = streaks(size, grain, length, width, rng);
     let broad = streaks(size, grain, 4.0 * length, 6.0 * width, rng);
@@ -55,7 +55,7 @@ pub fn cast(rng: &mut Rng, size: usize) -> Sheet {
 pub fn rolled(rng: &mut Rng, size: usize) -> Sheet {
     let grain = direction(rng);
     let width = rng.log_within(1.0, 5.0);
-    let strength = rng.log_within(0.008, 0.05);
+    let strength = rng.log_within(0.008, 0.08);
     let level = rng.within(0.25, 0.65);
     let long = streaks(size, grain, 30.0 * width, width, rng);
     let band_width = rng.within(0.08, 0.4) * size as f32;
@@ -78,15 +78,19 @@ pub fn ground(rng: &mut Rng, size: usize) -> Sheet {
     let length = rng.log_within(20.0, 200.0);
     let lattice = Lattice::new(rng);
     let (dx, dy) = (-sin(turns) / length, cos(turns) / length);
+    // A turning or milling tool leaves even grooves.
+    let feed = rng.log_within(2.5, 0.12 * side);
+    let grooves = if rng.chance(0.3) { rng.within(0.2, 1.5) } else { 0.0 };
     let mark = |x: f32, y: f32| {
         let radius = ((x - cx) * (x - cx) + (y - cy) * (y - cy)).sqrt() / width;
         let along = x * dx + y * dy;
-        lattice.at(along, radius)
+        grooves * sin(radius * width / feed)
+            + lattice.at(along, radius)
             + 0.6 * lattice.at(2.0 * along + 9.0, 2.1 * radius)
             + 0.5 * lattice.at(0.4 * along + 31.0, 0.21 * radius)
     };
     let marks = Plane::from_fn(size, mark).standardised();
-    let strength = rng.log_within(0.01, 0.08);
+    let strength = rng.log_within(0.01, 0.14);
     let level = rng.within(0.25, 0.65);
     let tone = marks.map(|v| level + strength * v);
     let tone = tone.plus(&clouds(size, rng), rng.within(0.0, 0.08));

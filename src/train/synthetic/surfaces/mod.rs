@@ -25,6 +25,26 @@ pub struct Part {
     pub ry: f32,
 }
 
+/// Bus bars of a solar cell: parallel and evenly spaced.
+#[derive(Debug, Clone, Copy)]
+pub struct Bars {
+    /// From top to bottom, else from left to right.
+    pub upright: bool,
+    /// Pixels aside per pixel along.
+    pub tilt: f32,
+    pub start: f32,
+    /// From bar to bar, pixels.
+    pub gap: f32,
+}
+
+impl Bars {
+    /// Place across the bars, whole on a bar's middle, and along them in pixels.
+    pub fn at(&self, x: f32, y: f32) -> (f32, f32) {
+        let (a, b) = if self.upright { (x, y) } else { (y, x) };
+        ((a + self.tilt * b + self.start) / self.gap + 0.5, b)
+    }
+}
+
 /// Of surfaces that have no rows, pixels.
 pub const DEFAULT_PITCH: f32 = 4.0;
 
@@ -40,6 +60,7 @@ pub struct Sheet {
     pub grain: f32,
     /// Distance of threads or rows, pixels.
     pub pitch: f32,
+    pub bars: Option<Bars>,
     /// An object before a background: where it is, and the tones of the background.
     pub object: Option<(Plane, Plane)>,
 }
@@ -54,6 +75,7 @@ impl Sheet {
             parts: Vec::new(),
             grain: 0.0,
             pitch: DEFAULT_PITCH,
+            bars: None,
             object: None,
         }
     }

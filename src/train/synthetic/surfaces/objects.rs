@@ -58,21 +58,42 @@ pub fn machined(rng: &mut Rng, size: usize) -> Sheet {
     let under = before(&tone, &object, &back, rng);
     let mut tone = under.clone();
     let mut parts = Vec::new();
-    let count = rng.usize(0..9);
-    let ring = lerp(inner.max(0.0), outer, rng.within(0.5, 0.7));
-    let radius = (0.05 * side * rng.within(0.5, 1.2)).min(0.3 * (outer - inner.max(0.0)));
-    let (start, depth) = (rng.f32(), rng.within(0.02, 0.25));
-    for i in 0..count {
-        let turns = start + i as f32 / count as f32;
-        let (x, y) = (cx + ring * cos(turns), cy + ring * sin(turns));
-        let part = Part { x, y, rx: radius + 2.5, ry: radius + 2.5 };
+    let (places, spacing) = bores(outer, inner.max(0.0), square, rng);
+    let wall = if inner > 0.0 { 0.32 * (outer - inner) } else { outer };
+    let radius = (side * rng.within(0.04, 0.085)).min(wall).min(0.36 * spacing);
+    let (depth, chamfer) = (rng.within(0.0, 0.2), rng.within(-0.1, 0.25));
+    let bevel = 1.0 + 0.2 * radius;
+    for (dx, dy) in places {
+        let reach = radius + bevel + 1.5;
+        let part = Part { x: cx + dx, y: cy + dy, rx: reach, ry: reach };
         parts.push(part);
         stamp(&mut tone, &part, |dx, dy, old| {
             let far = (dx * dx + dy * dy).sqrt() - radius;
-            lerp(old, depth + 0.08 * dx / radius, 1.0 - smoothstep(-0.7, 0.7, far))
+            let edge = chamfer * (1.0 - smoothstep(bevel - 0.7, bevel + 0.7, far));
+            lerp(old + edge, depth + 0.08 * dx / radius, 1.0 - smoothstep(-0.7, 0.7, far))
         });
     }
     Sheet { under: Some(under), parts, object: Some((object, back)), tone, ..face }
+}
+
+/// Places of drilled holes from the middle of a part, and their distance: a circle of them, or the
+/// corners of a block, as drawings have them; some parts have none.
+fn bores(outer: f32, inner: f32, square: bool, rng: &mut Rng) -> (Vec<(f32, f32)>, f32) {
+    if rng.chance(0.2) {
+        return (Vec::new(), outer);
+    }
+    if square {
+        let at = lerp(inner, outer, rng.within(0.6, 0.75)) * 0.9;
+        let corners = [(-at, -at), (at, -at), (-at, at), (at, at)];
+        return (corners.to_vec(), 2.0 * at);
+    }
+    let ring = lerp(inner, outer, rng.within(0.48, 0.65));
+    let (count, start) = (rng.usize(3..9), rng.f32());
+    let place = |i: usize| {
+        let turns = start + i as f32 / count as f32;
+        (ring * cos(turns), ring * sin(turns))
+    };
+    ((0..count).map(place).collect(), ring * 6.0 / count as f32)
 }
 
 /// A plate with screws in a regular layout.

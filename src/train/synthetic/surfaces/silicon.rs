@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::metal::stamp;
-use super::{Part, Sheet};
+use super::{Bars, Part, Sheet};
 use crate::train::synthetic::cells::Cells;
 use crate::train::synthetic::math::{floor, fract, lerp, smoothstep};
 use crate::train::synthetic::noise::{Frame, Lattice, coarse, fbm, streaks, white};
@@ -28,25 +28,26 @@ pub fn solar_cell(rng: &mut Rng, size: usize) -> Sheet {
     let tilt = rng.within(-0.02, 0.02);
     let pitch = rng.log_within(2.5, 9.0);
     let fine = rng.within(0.0, 0.12);
-    let bars = rng.usize(0..6);
+    let count = rng.usize(0..6);
     let (width, dark) = (rng.within(1.0, 0.022 * side + 1.5), rng.within(0.25, 0.9));
-    let offset = rng.within(-0.03, 0.03);
+    let (start, gap) = (rng.within(-0.03, 0.03) * side, side / count.max(1) as f32);
+    let bars = Bars { upright, tilt, start, gap };
     let tone = tone.with(
         &Plane::from_fn(size, |x, y| {
-            let (a, b) = if upright { (x + tilt * y, y) } else { (y + tilt * x, x) };
-            let finger = (fract(b / pitch) - 0.5).abs() * pitch;
+            let (across, along) = bars.at(x, y);
+            let finger = (fract(along / pitch) - 0.5).abs() * pitch;
             let thin = 1.0 - fine * (1.0 - smoothstep(0.3, 1.0, finger));
-            if bars == 0 {
+            if count == 0 {
                 return thin;
             }
-            let gap = side / bars as f32;
-            let bar = (fract((a + offset * side) / gap) - 0.5).abs() * gap;
+            let bar = (fract(across + 0.5) - 0.5).abs() * gap;
             thin * (1.0 - dark * (1.0 - smoothstep(0.5 * width, 0.5 * width + 1.2, bar)))
         }),
         |t, f| t * f,
     );
     let grain = if upright { 0.0 } else { 0.25 };
     let mut sheet = Sheet::grained(tone, grain, pitch);
+    sheet.bars = (count > 0).then_some(bars);
     if rng.chance(0.3) {
         let frame = margin(size, rng);
         let black = Plane::filled(size, rng.within(0.0, 0.08));
@@ -64,7 +65,7 @@ fn crystals(size: usize, level: f32, rng: &mut Rng) -> Plane {
     let cells = Cells::new(frame, 1.0, rng);
     let bend = fbm(size, Frame::even(0.7 * period, rng), 3, 0.6, rng);
     let wobble = period * rng.within(0.0, 0.2);
-    let (between, border) = (rng.log_within(0.02, 0.12), rng.within(0.0, 0.2));
+    let (between, border) = (rng.log_within(0.02, 0.3), rng.within(0.0, 0.2));
     let edge = rng.within(0.05, 0.2);
     let clouds = fbm(size, Frame::even(rng.within(0.08, 0.4) * size as f32, rng), 4, 0.65, rng);
     let fine = fbm(size, Frame::even(3.0, rng), 2, 0.8, rng);
@@ -80,7 +81,7 @@ fn crystals(size: usize, level: f32, rng: &mut Rng) -> Plane {
             - tangled * dislocated
     });
     let tone =
-        tone.plus(&clouds, rng.log_within(0.01, 0.1)).plus(&fine, rng.log_within(0.005, 0.03));
+        tone.plus(&clouds, rng.log_within(0.01, 0.14)).plus(&fine, rng.log_within(0.005, 0.03));
     tone.map(|v| level * v)
 }
 
