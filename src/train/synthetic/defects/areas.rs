@@ -5,11 +5,12 @@ use fastrand::Rng;
 
 use super::shape::{Blob, Walk, beyond, blobbed, centred, facet, stroked, walk};
 use super::{Mark, Site, local_level};
-use crate::train::synthetic::math::{cos, lerp, sin, smoothstep};
+use crate::train::synthetic::math::{cos, floor, lerp, sin, smoothstep};
 use crate::train::synthetic::noise::{Frame, fbm, streaks};
 use crate::train::synthetic::picture::{Colour, Ink};
 use crate::train::synthetic::plane::Plane;
 use crate::train::synthetic::random::Draw;
+use crate::train::synthetic::surfaces::Bars;
 
 /// A spot of any shape, from compact to torn.
 fn spot(site: &Site, low: f32, high: f32, softest: f32, rng: &mut Rng) -> (Plane, f32, f32, f32) {
@@ -110,6 +111,11 @@ pub fn corrosion(site: &Site, rng: &mut Rng) -> Mark {
 pub fn dark_area(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
     let side = size as f32;
+    if let Some(bars) = site.base.bars.filter(|_| rng.chance(0.6)) {
+        let cover = site.base.on_object(between_bars(site, bars, rng));
+        let depth = Ink::grey(rng.within(0.1, 0.85));
+        return Mark::shaded(site.before.clone().glazed(depth, &cover), cover);
+    }
     let (x, y) = site.base.place(0.08, rng);
     let soft = rng.log_within(0.6, 4.0);
     let cover = match rng.u32(..4) {
@@ -146,8 +152,74 @@ pub fn dark_area(site: &Site, rng: &mut Rng) -> Mark {
     Mark::shaded(site.before.clone().glazed(depth, &cover), cover)
 }
 
+/// What carries no current: the rectangle between two bars, whole or up to a line, or a few
+/// fingers that are cut.
+fn between_bars(site: &Site, bars: Bars, rng: &mut Rng) -> Plane {
+    let side = site.size() as f32;
+    let (x, y) = site.base.place(0.05, rng);
+    let (u, v) = bars.at(x, y);
+    let first = floor(u) as f32;
+    let (mut u0, mut u1, v0, v1);
+    let fade;
+    if rng.chance(0.45) {
+        // Interrupted fingers are dark from the cut to the next bar, or between two cuts.
+        let half = (0.5 * site.base.pitch * rng.within(0.9, 3.0)).max(0.6 * site.pixel);
+        (v0, v1) = (v - half, v + half);
+        (u0, u1) = (first, first + 1.0);
+        let part = rng.within(0.2, 1.0);
+        match rng.u32(..3) {
+            0 => u1 = first + part,
+            1 => u0 = first + 1.0 - part,
+            _ => (u0, u1) = (first + 0.5 - 0.5 * part, first + 0.5 + 0.5 * part),
+        }
+        fade = rng.log_within(0.6, 0.05 * side);
+    } else {
+        (u0, u1) = (first, first + if rng.chance(0.2) { 2.0 } else { 1.0 });
+        (v0, v1) = match rng.u32(..4) {
+            0 | 1 => (-side, 2.0 * side),
+            2 => (-side, v),
+            _ => (v, v + side * rng.within(0.1, 0.6)),
+        };
+        fade = rng.log_within(0.6, 1.6);
+    }
+    let soft = rng.log_within(0.6, 1.6);
+    Plane::from_fn(site.size(), |x, y| {
+        let (u, v) = bars.at(x, y);
+        let across = (u - u0).min(u1 - u) * bars.gap;
+        smoothstep(-fade, fade, across) * smoothstep(-soft, soft, (v - v0).min(v1 - v))
+    })
+}
+
+/// Ground, polished or coated more than around it: brighter or darker with a soft border, along
+/// the tool's way or not.
+fn uneven_finish(site: &Site, rng: &mut Rng) -> Mark {
+    let size = site.size();
+    let (x, y) = site.base.place(0.1, rng);
+    let radius = site.length(0.1, 0.32, rng);
+    let along = rng.bool();
+    let shape = Blob {
+        x,
+        y,
+        radius,
+        aspect: if along { rng.log_within(1.5, 5.0) } else { rng.log_within(0.6, 1.6) },
+        turns: if along { site.base.grain } else { rng.f32() },
+        ragged: rng.within(0.1, 0.6),
+        soft: radius * rng.within(0.25, 0.8),
+    };
+    let cover = site.base.on_object(blobbed(size, shape, rng));
+    let level = local_level(site.before, x, y);
+    let (long, wide) = (rng.log_within(10.0, 80.0), site.pixel * rng.log_within(0.8, 3.0));
+    let marks = streaks(size, site.base.grain, long, wide, rng).with(&cover, |m, c| m * c);
+    let tone = Ink::grey(rng.one_of(&[0.5, 0.65, 0.8, 1.25, 1.45, 1.8]));
+    let after = site.before.clone().glazed(tone, &cover);
+    Mark::shaded(after.lit(&marks, (0.1 + level) * rng.within(0.0, 0.1)), cover)
+}
+
 /// A texture like the surface's own, but not it: other streaks, smoothed, roughened.
 pub fn uneven(site: &Site, rng: &mut Rng) -> Mark {
+    if rng.chance(0.35) {
+        return uneven_finish(site, rng);
+    }
     let size = site.size();
     let (cover, x, y, _) = spot(site, 0.07, 0.35, 0.5, rng);
     let level = local_level(site.before, x, y);
@@ -184,8 +256,10 @@ pub fn uneven(site: &Site, rng: &mut Rng) -> Mark {
 /// The coat is off: another layer with the shaded edge of the coat around it.
 pub fn peeling(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
-    let (x, y) = site.base.place(0.1, rng);
-    let radius = site.length(0.04, 0.25, rng);
+    // A coat comes off at a border first.
+    let (x, y) =
+        if rng.chance(0.3) { site.edge(rng).inwards(2.0) } else { site.base.place(0.1, rng) };
+    let radius = site.length(0.04, 0.28, rng);
     let soft = rng.log_within(0.5, 1.0);
     let cover = if rng.bool() {
         facet(size, x, y, radius, soft, rng)

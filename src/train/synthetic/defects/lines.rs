@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::shape::{Blob, Knot, Walk, blobbed, centred, stroke, stroked, walk};
-use super::{Mark, Site};
+use super::{Mark, Site, local_level};
 use crate::train::synthetic::math::{cos, lerp, sin, smoothstep};
 use crate::train::synthetic::noise::{Frame, fbm};
 use crate::train::synthetic::picture::Ink;
@@ -61,26 +61,52 @@ pub fn scratch(site: &Site, rng: &mut Rng) -> Mark {
 
 pub fn crack(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
-    let (x, y) = site.base.place(0.08, rng);
-    let length = site.length(0.1, 1.0, rng);
-    let half = half_width(site, rng);
     let step = rng.log_within(1.5, 0.05 * size as f32 + 1.5);
-    let jitter = rng.within(0.03, 0.12);
-    let hold = rng.within(0.2, 0.8);
-    let plan = Walk { length, step, bend: 0.0, jitter, hold, half, blunt: rng.within(0.0, 0.7) };
-    let turns = rng.f32();
+    let hairline = rng.chance(0.4);
+    let plan = if hairline {
+        // Long, hardly wider than a pixel, nearly straight.
+        Walk {
+            length: site.length(0.3, 1.3, rng),
+            step,
+            bend: 0.0,
+            jitter: rng.within(0.01, 0.05),
+            hold: rng.within(0.05, 0.4),
+            half: site.pixel * rng.within(0.5, 0.9),
+            blunt: rng.within(0.5, 1.0),
+        }
+    } else {
+        Walk {
+            length: site.length(0.1, 1.0, rng),
+            step,
+            bend: 0.0,
+            jitter: rng.within(0.03, 0.12),
+            hold: rng.within(0.2, 0.8),
+            half: half_width(site, rng),
+            blunt: rng.within(0.0, 0.7),
+        }
+    };
+    let Walk { length, half, .. } = plan;
     let soft = softness(rng).min(1.0);
-    let trunk = walk(x, y, turns, plan, rng);
-    let trunk = if rng.bool() { centred(trunk, x, y) } else { trunk };
+    // Cracks often start where the part ends.
+    let ((x, y), turns, trunk) = if rng.chance(0.25) {
+        let edge = site.edge(rng);
+        let turns = edge.turns + 0.5 + rng.within(-0.15, 0.15);
+        let trunk = walk(edge.x, edge.y, turns, plan, rng);
+        (edge.inwards(0.1 * size as f32), turns, trunk)
+    } else {
+        let (at, turns) = (site.base.place(0.08, rng), rng.f32());
+        let trunk = walk(at.0, at.1, turns, plan, rng);
+        (at, turns, if rng.bool() { centred(trunk, at.0, at.1) } else { trunk })
+    };
     let mut cover = stroked(size, &trunk, soft);
-    if rng.chance(0.15) {
+    if !hairline && rng.chance(0.2) {
         // A star: what a blow leaves.
         for arm in 1..rng.usize(3..5) {
             let side = turns + arm as f32 * 0.25 + rng.within(-0.06, 0.06);
             stroke(&mut cover, &walk(x, y, side, Walk { blunt: 0.1, ..plan }, rng), soft);
         }
     }
-    for _ in 0..rng.usize(0..5) {
+    for _ in 0..rng.usize(0..if hairline { 2 } else { 5 }) {
         let root = trunk[rng.usize(..trunk.len())];
         let side = turns + rng.sign() * rng.within(0.06, 0.2);
         let length = length * rng.within(0.1, 0.5);
@@ -204,6 +230,35 @@ pub fn wrinkle(site: &Site, rng: &mut Rng) -> Mark {
 }
 
 pub fn fray(site: &Site, rng: &mut Rng) -> Mark {
+    if rng.chance(0.45) { worn_edge(site, rng) } else { fibres(site, rng) }
+}
+
+/// A ragged, rough band along a border: what rubs and crumbles.
+fn worn_edge(site: &Site, rng: &mut Rng) -> Mark {
+    let size = site.size();
+    let edge = site.edge(rng);
+    let radius = site.length(0.06, 0.28, rng);
+    let (x, y) = edge.inwards(0.2 * radius);
+    let shape = Blob {
+        x,
+        y,
+        radius,
+        aspect: rng.log_within(1.2, 4.0),
+        turns: edge.turns + 0.25,
+        ragged: rng.within(0.6, 1.0),
+        soft: (radius * rng.within(0.08, 0.35)).max(0.7),
+    };
+    let cover = site.base.on_object(blobbed(size, shape, rng));
+    let period = site.pixel * rng.log_within(1.2, 5.0);
+    let along = Frame::new(edge.turns, period * rng.within(1.0, 4.0), period, rng);
+    let grit = fbm(size, along, 3, 0.8, rng).with(&cover, |g, c| g * c);
+    let level = local_level(site.before, x, y);
+    let tone = Ink::grey(rng.one_of(&[0.6, 0.8, 1.0, 1.25, 1.6]));
+    let after = site.before.clone().glazed(tone, &cover);
+    Mark::shaded(after.lit(&grit, (0.15 + level) * rng.within(0.05, 0.25)), cover)
+}
+
+fn fibres(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
     let (x, y) = site.base.place(0.08, rng);
     let radius = site.length(0.04, 0.18, rng);

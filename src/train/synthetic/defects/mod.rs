@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use super::base::Base;
 use super::defect::Defect;
-use super::math::lerp;
+use super::math::{cos, lerp, sin};
 use super::picture::{Ink, Picture};
 use super::plane::Plane;
 use super::random::Draw;
@@ -60,6 +60,21 @@ impl Site<'_> {
         rng.log_within(low, high) * self.size() as f32
     }
 
+    /// A place on the border of the object, or else of the picture.
+    fn edge(&self, rng: &mut Rng) -> Edge {
+        let last = self.size() as f32 - 2.0;
+        // Borders are mostly upright or level.
+        let turns = 0.25 * rng.usize(..4) as f32 + 0.05 * rng.normal();
+        let (dx, dy) = (cos(turns), sin(turns));
+        let (mut x, mut y) = self.base.place(0.05, rng);
+        let inside = |x: f32, y: f32| x.min(y) > 1.0 && x.max(y) < last;
+        let object = self.base.object.as_ref();
+        while inside(x, y) && object.is_none_or(|(object, _)| object.at(x, y) > 0.5) {
+            (x, y) = (x + dx, y + dy);
+        }
+        Edge { x, y, turns }
+    }
+
     /// A colour darker (−1) or lighter (1) than the surface around a place.
     fn contrasting(&self, x: f32, y: f32, sign: f32, rng: &mut Rng) -> Ink {
         let level = local_level(self.before, x, y);
@@ -77,6 +92,21 @@ impl Site<'_> {
         } else {
             Ink::grey(tone)
         }
+    }
+}
+
+/// A place where something ends, and the direction that leads out of it.
+#[derive(Clone, Copy)]
+struct Edge {
+    x: f32,
+    y: f32,
+    turns: f32,
+}
+
+impl Edge {
+    /// `depth` pixels back from the edge.
+    fn inwards(&self, depth: f32) -> (f32, f32) {
+        (self.x - depth * cos(self.turns), self.y - depth * sin(self.turns))
     }
 }
 

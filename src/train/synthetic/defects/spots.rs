@@ -61,7 +61,7 @@ pub fn pores(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
     let (x, y) = site.base.place(0.1, rng);
     let spread = site.length(0.03, 0.25, rng);
-    let count = rng.log_within(3.0, 28.0) as usize;
+    let count = rng.log_within(1.3, 28.0) as usize;
     let most = rng.log_within(1.3, 0.02 * size as f32 / site.pixel + 1.6) * site.pixel;
     let soft = rng.log_within(0.5, 1.0);
     let mut cover = Plane::filled(size, 0.0);

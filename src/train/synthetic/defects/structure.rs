@@ -4,7 +4,7 @@
 use fastrand::Rng;
 
 use super::shape::{Blob, beyond, blobbed, facet};
-use super::{Mark, Site};
+use super::{Edge, Mark, Site};
 use crate::train::synthetic::math::{cos, lerp, sin, smoothstep};
 use crate::train::synthetic::noise::{Frame, fbm};
 use crate::train::synthetic::picture::{Ink, Picture};
@@ -204,37 +204,48 @@ fn fracture(site: &Site, x: f32, y: f32, cover: &Plane, rng: &mut Rng) -> Pictur
 pub fn broken(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
     let side = size as f32;
-    let turns = rng.f32();
-    let (dx, dy) = (cos(turns), sin(turns));
-    let far = side * (0.5 * dx.abs().max(dy.abs()) - rng.within(0.03, 0.2));
-    let ragged = rng.within(0.5, 0.05 * side);
-    let line = beyond(size, 0.5 * side + far * dx, 0.5 * side + far * dy, turns, ragged, rng);
+    let (edge, line) = if site.base.object.is_some() || rng.bool() {
+        let edge = site.edge(rng);
+        let (x, y) = edge.inwards(side * rng.log_within(0.04, 0.3));
+        let turns = edge.turns + rng.within(-0.08, 0.08);
+        (edge, beyond(size, x, y, turns, rng.within(0.5, 0.05 * side), rng))
+    } else {
+        let turns = rng.f32();
+        let (dx, dy) = (cos(turns), sin(turns));
+        let far = side * (0.5 * dx.abs().max(dy.abs()) - rng.within(0.03, 0.25));
+        let (x, y) = (0.5 * side + far * dx, 0.5 * side + far * dy);
+        let line = beyond(size, x, y, turns, rng.within(0.5, 0.05 * side), rng);
+        let slide = rng.within(-0.25, 0.25) * side;
+        (Edge { x: x + 4.0 * dx - slide * dy, y: y + 4.0 * dy + slide * dx, turns }, line)
+    };
     // A piece of the side, not all of it.
-    let (x, y) = (0.5 * side + (far + 4.0) * dx, 0.5 * side + (far + 4.0) * dy);
-    let slide = rng.within(-0.25, 0.25) * side;
-    let (x, y) = (x - slide * dy, y + slide * dx);
-    let radius = site.length(0.12, 0.4, rng);
+    let Edge { x, y, .. } = edge;
+    let radius = site.length(0.12, 0.45, rng);
     let shape = Blob { x, y, radius, aspect: 1.0, turns: 0.0, ragged: 0.4, soft: 1.0 };
     let piece =
         if rng.chance(0.75) { line.with(&blobbed(size, shape, rng), |a, b| a * b) } else { line };
     let cover = site.base.on_object(piece);
     match &site.base.object {
-        Some((_, behind)) if rng.chance(0.7) => {
+        Some((_, behind)) if rng.chance(0.6) => {
             Mark::replaced(site.before.clone().covered(behind, &cover), cover)
         }
         _ if rng.chance(0.4) => {
             let dark = Ink::grey(rng.within(0.0, 0.12));
             Mark::shaded(site.before.clone().inked(dark, &cover), cover)
         }
-        _ => Mark::shaded(fracture(site, x, y, &cover, rng), cover),
+        _ => {
+            let (x, y) = edge.inwards(0.3 * radius);
+            Mark::shaded(fracture(site, x, y, &cover, rng), cover)
+        }
     }
 }
 
 /// A shell-shaped flake, at an edge of the object if there is one.
 pub fn chip(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
-    let (x, y) = edge_place(site, rng);
-    let radius = site.length(0.025, 0.14, rng).max(2.0 * site.pixel);
+    let (x, y) =
+        if rng.chance(0.75) { site.edge(rng).inwards(2.0) } else { site.base.place(0.05, rng) };
+    let radius = site.length(0.025, 0.18, rng).max(2.0 * site.pixel);
     let soft = rng.log_within(0.5, 1.2);
     let cover = if rng.bool() {
         facet(size, x, y, radius, soft, rng)
@@ -253,29 +264,6 @@ pub fn chip(site: &Site, rng: &mut Rng) -> Mark {
             Mark::shaded(after.lit(&edge, rng.within(-0.5, 0.5)), cover)
         }
     }
-}
-
-/// On the object's outline, or at the picture's border, or anywhere.
-fn edge_place(site: &Site, rng: &mut Rng) -> (f32, f32) {
-    let side = site.size() as f32;
-    let Some((object, _)) = &site.base.object else {
-        let at = site.base.place(0.05, rng);
-        return match rng.u32(..6) {
-            0 => (at.0, 1.0),
-            1 => (at.0, side - 2.0),
-            2 => (1.0, at.1),
-            3 => (side - 2.0, at.1),
-            _ => at,
-        };
-    };
-    // Walks from a place on the object until it ends.
-    let (mut x, mut y) = site.base.place(0.05, rng);
-    let turns = rng.f32();
-    let (dx, dy) = (cos(turns), sin(turns));
-    while object.at(x, y) > 0.5 && x > 1.0 && y > 1.0 && x < side - 2.0 && y < side - 2.0 {
-        (x, y) = (x + dx, y + dy);
-    }
-    (x - 2.0 * dx, y - 2.0 * dy)
 }
 
 /// The pattern pushed aside around a place.
