@@ -6,7 +6,7 @@
 mod failure;
 mod train;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use failure::{Failure, FailureCode, Stage};
 pub use train::TrainError;
@@ -64,8 +64,6 @@ pub enum JobError {
     BadValue { path: PathBuf, line: usize, key: String, value: String, why: String },
     #[error("`{key}` is missing: pass --{key} URI, or set it in the job file")]
     Missing { key: &'static str },
-    #[error("no weights are embedded in this version: pass --weights PATH")]
-    NoWeights,
     #[error("`{key}` has {variable}, which {why}")]
     Variable { key: &'static str, variable: String, why: &'static str },
     #[error("`{key}`: {source}")]
@@ -136,7 +134,7 @@ pub enum ModelError {
 /// Opening weights: the run stops with exit code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    #[error("{path}: no such weights file: check --weights", path = path.display())]
+    #[error("{path}: no such weights file: {hint}", path = path.display(), hint = weights_hint(path))]
     NotFound { path: PathBuf },
     #[error("{path}: holds {found} weights files (*.safetensors, *.pth, *.pt), expected one: name the file itself in --weights", path = path.display())]
     NotOneFile { path: PathBuf, found: usize },
@@ -174,6 +172,17 @@ pub enum WeightsError {
     BrokenBundle { path: PathBuf, what: String },
     #[error("{path}: {problems} things are wrong with this bundle, see above: copy it again, or convert the checkpoints again", path = path.display())]
     NotSound { path: PathBuf, problems: usize },
+}
+
+/// What to do about weights that are not there. A slip in the name of the embedded ones is likely
+/// where there is neither a folder nor an ending.
+fn weights_hint(path: &Path) -> &'static str {
+    let written = path.to_string_lossy();
+    let bare = written != "nano" && !written.contains(['/', '\\', '.']);
+    match bare && strsim::jaro_winkler(&written.to_lowercase(), "nano") > 0.8 {
+        true => "did you mean nano, the embedded weights?",
+        false => "check the path",
+    }
 }
 
 fn list_paths(paths: &[PathBuf]) -> String {
@@ -294,6 +303,10 @@ pub enum TableError {
         "map {n} of shard {shard_id}: {len} values do not fill a square of side {side}: please report this"
     )]
     BadMap { shard_id: String, n: u64, len: usize, side: usize },
+    #[error(
+        "{path}: is no map that this program wrote: score again with --maps into another --output"
+    )]
+    BadMapFile { path: String },
 }
 
 /// The differing keys in one line; without any, the spec is equal and its inputs are not.
@@ -315,6 +328,19 @@ pub enum DeviceError {
     NoDetector,
 }
 
+/// Drawing what a run found.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error(
+        "{image_id}: the run kept no map of it: score again with --maps f16 into another --output"
+    )]
+    NoMap { image_id: String },
+    #[error("{path}: is not what was scored any more ({why}): restore it, or score again", path = path.display())]
+    Changed { path: PathBuf, why: String },
+    #[error("{image_id}: its mask cannot be drawn: {source}")]
+    Mask { image_id: String, source: RleError },
+}
+
 /// What a command ends with when it does not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -334,6 +360,10 @@ pub enum Error {
     Metrics(#[from] MetricsError),
     #[error(transparent)]
     Train(#[from] TrainError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error("{path}: holds files that no demo made: choose another --out, or remove them", path = path.display())]
+    NotADemo { path: PathBuf },
     #[error("{path}: cannot be written ({why}): free space or choose another folder", path = path.display())]
     Unwritable { path: PathBuf, why: String },
 }
@@ -346,7 +376,8 @@ impl Error {
             | Error::Source(_)
             | Error::Weights(_)
             | Error::Model(_)
-            | Error::Device(_) => 2,
+            | Error::Device(_)
+            | Error::NotADemo { .. } => 2,
             Error::Table(error) => match error {
                 TableError::Store { action: StoreAction::Open, .. }
                 | TableError::ForeignFiles { .. }
@@ -357,7 +388,7 @@ impl Error {
                 _ => 1,
             },
             Error::Train(error) => error.exit_code(),
-            Error::Metrics(_) | Error::Unwritable { .. } => 1,
+            Error::Metrics(_) | Error::Report(_) | Error::Unwritable { .. } => 1,
         }
     }
 }

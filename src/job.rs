@@ -6,11 +6,7 @@
 //! use filo::job::{JobSpec, RawJobSpec};
 //!
 //! let file = RawJobSpec::from_toml("input = 'pictures'\nstrict = true", "job.toml".as_ref())?;
-//! let flags = RawJobSpec {
-//!     output: Some("out".to_owned()),
-//!     weights: Some("weights/filo.safetensors".to_owned()),
-//!     ..RawJobSpec::default()
-//! };
+//! let flags = RawJobSpec { output: Some("out".to_owned()), ..RawJobSpec::default() };
 //! let spec = JobSpec::try_from(flags.over(file))?;
 //! assert_eq!(spec.input.uri(), "pictures");
 //! # Ok::<(), filo::error::JobError>(())
@@ -26,11 +22,12 @@ mod values;
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::JobError;
 use crate::image::Preprocess;
-use crate::source::{Category, LayoutChoice, Location, ShardSize};
+use crate::source::{Category, LayoutChoice, Location, ShardSize, redact};
+use crate::weights::WeightsPlace;
 
 pub use choices::{
     GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RunMode, Strictness,
@@ -38,9 +35,6 @@ pub use choices::{
 pub use partition::Partition;
 pub use raw::RawJobSpec;
 pub use values::{BatchSize, DeviceChoice, MaskThreshold, RunDate, UnitThreshold};
-
-/// The name of the embedded weights, of which this version has none.
-const EMBEDDED: &str = "nano";
 
 /// A validated job. Serialised, it holds no credentials.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,7 +45,8 @@ pub struct JobSpec {
     /// Where the tables go.
     pub output: Location,
     /// Where the network's weights are.
-    pub weights: Location,
+    #[serde(serialize_with = "shown")]
+    pub weights: WeightsPlace,
     /// Where the detector's weights are; `None`: there is no detector.
     pub grounding_weights: Option<Location>,
     pub layout: LayoutChoice,
@@ -94,15 +89,14 @@ impl JobSpec {
         };
         let input = location("input", raw.input.as_deref(), &env)?;
         let output = location("output", raw.output.as_deref(), &env)?;
-        let weights = raw.weights.as_deref().unwrap_or(EMBEDDED);
-        let weights = location("weights", Some(weights), &env)?;
+        let weights = match raw.weights.as_deref() {
+            Some(text) => weights_place(text, &env)?,
+            None => WeightsPlace::default(),
+        };
         let grounding_weights = match raw.grounding_weights.as_deref() {
             Some(text) => Some(location("grounding_weights", Some(text), &env)?),
             None => None,
         };
-        if weights.uri() == EMBEDDED {
-            return Err(JobError::NoWeights);
-        }
         Ok(JobSpec {
             input,
             output,
@@ -147,4 +141,24 @@ fn location(
     let text = text.ok_or(JobError::Missing { key })?;
     let expanded = expand::expand(key, text, env)?;
     expanded.parse().map_err(|source| JobError::Location { key, source })
+}
+
+/// The embedded weights, or a location.
+fn weights_place(
+    text: &str,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<WeightsPlace, JobError> {
+    let expanded = expand::expand("weights", text, env)?;
+    match WeightsPlace::from(expanded.as_str()) {
+        WeightsPlace::Embedded => Ok(WeightsPlace::Embedded),
+        WeightsPlace::Path(_) => match expanded.parse::<Location>() {
+            Ok(location) => Ok(WeightsPlace::Path(location.path().to_owned())),
+            Err(source) => Err(JobError::Location { key: "weights", source }),
+        },
+    }
+}
+
+/// The place without what may be a password.
+fn shown<S: Serializer>(place: &WeightsPlace, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&redact(&place.to_string()))
 }

@@ -7,9 +7,10 @@
 //! - [`pipeline`] runs the stages: files → planes ([`image`]) → network ([`model`], filled by
 //!   [`weights`], placed by [`device`]) → rows ([`tables`], committed shard by shard).
 //! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
+//! - [`report`] draws what a run found.
 //! - [`train`] teaches the network, from a folder of labelled pictures, and makes data.
 //!
-//! `cli` → `pipeline`, `train` → `source`, `image`, `model`, `weights`, `tables`, `metrics` →
+//! `cli` → `pipeline`, `train`, `report` → `source`, `image`, `model`, `weights`, `tables`, `metrics` →
 //! `error`; nothing points back.
 
 #![deny(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod job;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;
+pub mod report;
 pub mod source;
 pub mod tables;
 pub mod train;

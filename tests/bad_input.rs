@@ -257,7 +257,7 @@ fn refuses_weights(bytes: impl AsRef<[u8]>, parts: &[&str]) {
 #[test]
 fn missing_weights_are_named() {
     let folder = folder();
-    run(score_with_weights(&folder, "w")).refused(&["/w: no such weights file: check --weights"]);
+    run(score_with_weights(&folder, "w")).refused(&["/w: no such weights file: check the path"]);
     std::fs::create_dir(folder.path("w")).unwrap();
     run(score_with_weights(&folder, "w")).refused(&["/w: holds 0 weights files"]);
 }

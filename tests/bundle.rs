@@ -10,6 +10,7 @@ use burn_store::ModuleSnapshot;
 use filo::device::{Backend, cpu};
 use filo::model::filo::Filo;
 use filo::tables::ScoreRow;
+use filo::weights::WeightsPlace;
 use filo::weights::bundle::Bundle;
 use filo::weights::load::bundled_filo;
 use half::f16;
@@ -47,9 +48,14 @@ fn weights(subcommand: &str, path: &Path, more: &[&str]) -> Ended {
     run(command)
 }
 
+fn opened(path: &Path) -> Bundle {
+    Bundle::open(&WeightsPlace::Path(path.into())).unwrap()
+}
+
 /// Every parameter of the small network by its path.
 fn parameters(bundle: &Path) -> BTreeMap<String, Vec<f32>> {
-    let filo: Filo<Backend> = bundled_filo(&Bundle::open(bundle).unwrap(), &cpu()).unwrap();
+    let bundle = opened(bundle);
+    let filo: Filo<Backend> = bundled_filo(&bundle, &bundle.manifest().filo, &cpu()).unwrap();
     let snapshots = filo.collect(None, None, false).into_iter();
     let numbers = |tensor: burn_store::TensorSnapshot| {
         (tensor.full_path(), tensor.to_data().unwrap().into_vec::<f32>().unwrap())
@@ -66,12 +72,12 @@ fn the_same_tensors_from_any_format_are_the_same_bundle() {
     let from_transformers = converted(&folder, "transformers", &apart, &[]);
     let expected = parameters(&from_pth);
     assert_eq!(expected.len(), 115);
-    let model_id = |path: &Path| Bundle::open(path).unwrap().model_id();
+    let model_id = |path: &Path| opened(path).model_id();
     for other in [&from_safetensors, &from_transformers] {
         assert!(parameters(other) == expected, "{other:?}");
         assert_eq!(model_id(other), model_id(&from_pth));
     }
-    let sources = Bundle::open(&from_transformers).unwrap().manifest().sources.clone();
+    let sources = opened(&from_transformers).manifest().sources.clone();
     let kinds = sources.iter().map(|source| source.kind.as_str()).collect::<Vec<_>>();
     assert_eq!(kinds, ["FiLo", "CLIP (transformers' names)"]);
     let bytes = std::fs::read(small("heads.pth")).unwrap();
@@ -166,7 +172,7 @@ fn a_bundle_scores_as_its_checkpoint_does_and_half_precision_keeps_maps_and_rank
             let worst = map.iter().zip(found_map).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             println!("{precision} {}: maps differ by {worst:.1e}", found.image_id);
             assert!(worst <= tolerance, "{precision} {}: {worst}", found.image_id);
-            assert_eq!(found.model_id, Bundle::open(&path).unwrap().model_id());
+            assert_eq!(found.model_id, opened(&path).model_id());
         }
     }
 }
@@ -222,7 +228,7 @@ fn inspect_tells_what_is_there_and_what_is_missing() {
     assert_eq!(inspected["format"], "bundle");
     assert_eq!(inspected["bundle"]["licence"], "CC0-1.0");
     assert_eq!(inspected["parts"][0]["tensors"], 115);
-    let model = Bundle::open(&bundle).unwrap().model_id();
+    let model = opened(&bundle).model_id();
     assert_eq!(inspected["model_id"], model);
 }
 

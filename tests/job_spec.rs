@@ -11,6 +11,7 @@ use filo::job::{
     RawJobSpec, RunMode, Strictness,
 };
 use filo::source::LayoutChoice;
+use filo::weights::WeightsPlace;
 
 /// The least that a job must say.
 const LEAST: &str = "input = 'in'\noutput = 'out'\nweights = 'weights/filo.safetensors'\n";
@@ -195,9 +196,23 @@ fn a_job_file_that_is_no_toml_is_answered_with_its_line() {
 fn what_must_be_said_is_asked_for() {
     assert!(message("output = 'o'\nweights = 'w'").starts_with("`input` is missing: pass --input"));
     assert!(message("input = 'i'\nweights = 'w'").starts_with("`output` is missing"));
-    let no_weights = "no weights are embedded in this version: pass --weights PATH";
-    assert_eq!(message("input = 'i'\noutput = 'o'"), no_weights);
-    assert_eq!(message("input = 'i'\noutput = 'o'\nweights = 'nano'"), no_weights);
+}
+
+#[test]
+fn weights_are_the_embedded_ones_unless_a_path_is_said() {
+    let place = |line: &str| {
+        let text = format!("input = 'i'\noutput = 'o'\n{line}");
+        let env = |name: &str| (name == "FILO_WEIGHTS").then(|| "nano".to_owned());
+        JobSpec::validate(parse(&text).unwrap(), env).unwrap().weights
+    };
+    for line in ["", "weights = 'nano'", "weights = '${FILO_WEIGHTS}'"] {
+        assert_eq!(place(line), WeightsPlace::Embedded, "{line}");
+    }
+    let path = |path: &str| WeightsPlace::Path(path.into());
+    assert_eq!(place("weights = './nano'"), path("./nano"));
+    assert_eq!(place("weights = 'file:///opt/nano'"), path("/opt/nano"));
+    let shown = serde_json::to_value(validate("input = 'i'\noutput = 'o'").unwrap()).unwrap();
+    assert_eq!(shown["weights"], "nano");
 }
 
 #[test]
@@ -206,8 +221,8 @@ fn variables_are_expanded_in_input_output_and_weights_only() {
         descriptions = '${ROOT}/d.json'";
     let env = |name: &str| (name == "ROOT").then(|| "/data".to_owned());
     let spec = JobSpec::validate(parse(text).unwrap(), env).unwrap();
-    let places = [&spec.input, &spec.output, &spec.weights].map(|place| place.uri().to_owned());
-    assert_eq!(places, ["/data/in", "/data/out", "/data/w"]);
+    assert_eq!((spec.input.uri(), spec.output.uri()), ("/data/in", "/data/out"));
+    assert_eq!(spec.weights, WeightsPlace::Path("/data/w".into()));
     assert_eq!(spec.descriptions.as_deref(), Some(Path::new("${ROOT}/d.json")));
     let unset = message(text);
     assert_eq!(unset, "`input` has ${ROOT}, which is not set: export it");

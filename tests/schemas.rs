@@ -150,19 +150,6 @@ fn the_manual_page_and_the_help_name_every_subcommand() {
 }
 
 #[test]
-fn a_run_on_nothing_but_the_programs_own_pictures_ends_with_metrics() {
-    let folder = Folder::new();
-    let mut command = filo("demo");
-    command.arg("--out").arg(folder.path("demo"));
-    command.args(["--weights", support::run::WEIGHTS]);
-    let ended = run(command);
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
-    for part in ["made 78 pictures", "scored 78 images (0 failed)", "__mean__"] {
-        assert!(ended.stdout.contains(part), "no {part} in {}", ended.stdout);
-    }
-}
-
-#[test]
 fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
     for arguments in [vec!["man"], vec!["completions", "bash"], vec!["devices"]] {
         let mut command = filo(arguments[0]);

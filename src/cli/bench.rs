@@ -1,7 +1,7 @@
 //! `filo bench`: times a stage at the published size with random weights, side by side with the
 //! way the published code does it, in one process, in turn.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
@@ -23,6 +23,7 @@ use crate::model::filo::{AdapterUse, Filo, ImageEncoding};
 use crate::model::grounding::caption::CaptionTokenizer;
 use crate::model::grounding::{GroundingConfig, ImageBatch, TextBatch};
 use crate::pipeline::localise::{DETECTOR_SIDE, floats};
+use crate::weights::WeightsPlace;
 
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
@@ -38,9 +39,10 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     repeat: u32,
 
-    /// Weights of stage `generated`: a file, or a folder that holds one.
-    #[arg(long, value_name = "PATH", required_if_eq("stage", "generated"))]
-    weights: Option<PathBuf>,
+    /// Weights of stage `generated`: a file, a folder that holds one or a bundle, or `nano`, those
+    /// inside the program.
+    #[arg(long, value_name = "nano|PATH", default_value = "nano")]
+    weights: WeightsPlace,
 
     /// Folder of photographs of materials that generated pictures may show.
     #[arg(long, value_name = "DIR")]
@@ -79,9 +81,8 @@ impl BenchArgs {
     pub fn run(self) -> Result<u8, Error> {
         let (stage, rows) = match self.stage {
             BenchStage::Generated => {
-                let weights = self.weights.as_deref().unwrap_or(Path::new("."));
                 let (textures, pictures) = (self.textures.as_ref(), self.pictures);
-                bench_generated::run(weights, textures, pictures, self.json)?;
+                bench_generated::run(self.weights, textures, pictures, self.json)?;
                 return Ok(0);
             }
             BenchStage::Text => ("text", self.text()?),

@@ -1,7 +1,7 @@
 //! `filo bench --stage generated`: how well a network does on pictures of the generator, and
 //! whether it listens to words. In: weights. Out: one table or JSON document.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::say::say;
@@ -10,8 +10,7 @@ use crate::error::{Error, TrainError};
 use crate::train::spec::{RawTrainSpec, Unfreeze};
 use crate::train::synthetic::Textures;
 use crate::train::{Assessment, Generated, Init, Setup};
-use crate::weights::Checkpoint;
-use crate::weights::config::config_of;
+use crate::weights::{Weights, WeightsPlace};
 
 /// Held out: trainings take small seeds.
 const SEED: u64 = 0x0f11_0000_0001;
@@ -21,13 +20,13 @@ const SEED: u64 = 0x0f11_0000_0001;
 /// # Errors
 /// If weights or textures cannot be read, or the network gives NaN.
 pub fn run(
-    weights: &Path,
+    weights: WeightsPlace,
     textures: Option<&PathBuf>,
     pictures: u64,
     json: bool,
 ) -> Result<(), Error> {
-    let init = Init::From(weights.into());
-    let side = config_of(&Checkpoint::open(weights)?)?.vision.image_size;
+    let side = Weights::open(&weights)?.config()?.vision.image_size;
+    let init = Init::From(weights);
     let textures = textures.map(|dir| Textures::load(dir)).transpose();
     let textures = textures.map_err(|(path, why)| TrainError::Textures { path, why })?;
     let data = Generated::validation(SEED, side, textures.map(Arc::new), pictures)?;

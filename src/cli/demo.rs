@@ -1,6 +1,9 @@
-//! `filo demo`: makes a small labelled set, scores it, prints the metrics.
+//! `filo demo`: makes a small labelled set, scores it, prints the metrics, draws what was found. All in
+//! one folder, which the next demo makes anew; a folder of anybody else's is left alone.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 
@@ -9,8 +12,11 @@ use super::say::say;
 use super::score::score;
 use super::table;
 use crate::error::Error;
-use crate::job::{JobSpec, RawJobSpec};
+use crate::job::{JobSpec, MapsFormat, RawJobSpec};
 use crate::metrics::AuproProtocol;
+use crate::report::gallery::write_overlays;
+use crate::source::list;
+use crate::tables::{OutputStore, RunReader};
 use crate::train::synthetic::{Amount, Surface, write_set};
 
 /// The demo shows the same pictures every time.
@@ -30,37 +36,84 @@ const AMOUNT: Amount = Amount {
     kinds: 4,
 };
 
+/// Says of a folder that a demo made it.
+const MARK: &str = ".filo-demo";
+
+const PICTURES: &str = "pictures";
+const RUN: &str = "run";
+const OVERLAYS: &str = "overlays";
+
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
-    /// Where pictures and tables go.
+    /// Where pictures, tables and overlays go; those of an earlier demo are replaced.
     #[arg(long, default_value = "demo-out", value_name = "DIR")]
     out: PathBuf,
 
-    /// Weights to score with; none are embedded in this version.
-    #[arg(long, value_name = "PATH")]
+    /// Weights to score with.
+    #[arg(long, default_value = "nano", value_name = "nano|PATH")]
     weights: String,
 }
 
 impl DemoArgs {
     pub fn run(self) -> Result<u8, Error> {
-        let pictures = self.out.join("pictures");
-        let run = self.out.join("run");
-        let written = write_set(&pictures, SEED, AMOUNT)
-            .map_err(|(path, why)| Error::Unwritable { path, why })?;
-        say(format_args!("made {written} pictures · {}", pictures.display()))?;
+        let started = Instant::now();
+        let [pictures, run, overlays] = [PICTURES, RUN, OVERLAYS].map(|part| self.out.join(part));
         let raw = RawJobSpec {
             input: Some(pictures.display().to_string()),
             output: Some(run.display().to_string()),
             weights: Some(self.weights.clone()),
             descriptions: Some(pictures.join("descriptions.json")),
+            maps: Some(MapsFormat::F16),
             ..RawJobSpec::default()
         };
-        let code = score(&JobSpec::try_from(raw)?)?;
+        let spec = JobSpec::try_from(raw)?;
+        begin(&self.out)?;
+        let made = write_set(&pictures, SEED, AMOUNT)
+            .map_err(|(path, why)| Error::Unwritable { path, why })?;
+        say(format_args!("made {made} pictures · {}", pictures.display()))?;
+        let code = score(&spec)?;
         if code != 0 {
             return Ok(code);
         }
-        let rows = write_metrics(&run.display().to_string(), AuproProtocol::Exact)?;
+        let rows = write_metrics(spec.output.uri(), AuproProtocol::Exact)?;
+        let listing = list(&spec.input, spec.layout, None, spec.shard_size)?;
+        let reader = RunReader::open(OutputStore::open(spec.output.path())?)?;
+        let drawn = write_overlays(&reader, &listing, spec.preprocess, &overlays)?;
+        say(format_args!(
+            "drew {drawn} overlays, true defects outlined in blue, predicted ones in white"
+        ))?;
         say(format_args!("\n{}", table::text(&rows)))?;
+        say(format_args!(
+            "demo done in {:.1} s · look at {} · tables in {}",
+            started.elapsed().as_secs_f64(),
+            overlays.display(),
+            run.display()
+        ))?;
         Ok(0)
     }
+}
+
+/// Makes `out` ready: new, or as an earlier demo found it.
+fn begin(out: &Path) -> Result<(), Error> {
+    let failed = |path: &Path, error: std::io::Error| {
+        let why = error.to_string();
+        Error::Unwritable { path: path.into(), why }
+    };
+    std::fs::create_dir_all(out).map_err(|error| failed(out, error))?;
+    let mark = out.join(MARK);
+    if !mark.is_file() {
+        let mut entries = std::fs::read_dir(out).map_err(|error| failed(out, error))?;
+        if entries.next().is_some() {
+            return Err(Error::NotADemo { path: out.into() });
+        }
+        std::fs::write(&mark, "filo demo made this folder, and may make it anew\n")
+            .map_err(|error| failed(&mark, error))?;
+    }
+    for part in [PICTURES, RUN, OVERLAYS].map(|part| out.join(part)) {
+        match std::fs::remove_dir_all(&part) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&part, error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }

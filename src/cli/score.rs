@@ -14,6 +14,8 @@ use crate::job::{JobSpec, RawJobSpec, RunMode, Strictness};
 use crate::pipeline::Progress;
 use crate::pipeline::run::{Outcome, Run, listed};
 use crate::tables::Table;
+use crate::weights::WeightsPlace;
+use crate::weights::bundle::Bundle;
 
 /// Exit code of a strict run with failed pictures.
 const SOME_FAILED: u8 = 3;
@@ -47,12 +49,19 @@ pub fn run(spec: &JobSpec) -> Result<u8, Error> {
     }
 }
 
-/// Prints what a run would do in all its parts; weights and output are not opened.
+/// Prints what a run would do in all its parts; output and weights are not opened.
 fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
     let listing = listed(spec)?;
     say(&listing.why)?;
     for (category, pictures) in &listing.categories {
         say(format_args!("{pictures:>9}  {category}"))?;
+    }
+    match &spec.weights {
+        WeightsPlace::Embedded => {
+            let model = Bundle::open_unchecked(&spec.weights)?.model_id();
+            say(format_args!("weights {} · model {model}", spec.weights))?;
+        }
+        WeightsPlace::Path(path) => say(format_args!("weights {}", path.display()))?,
     }
     say(format_args!(
         "{} pictures in {} shards would be scored into {}",

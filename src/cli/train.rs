@@ -19,8 +19,8 @@ use crate::train::data::TrainingData;
 use crate::train::spec::{RawTrainSpec, TrainSpec, Unfreeze};
 use crate::train::synthetic::Textures;
 use crate::train::{Ending, Generated, Init, Mosaic, Sets, Setup, Training, Validation};
-use crate::weights::Checkpoint;
-use crate::weights::config::{config_of, read_config};
+use crate::weights::Weights;
+use crate::weights::config::read_config;
 
 /// What `--data` says for pictures of the generator.
 const GENERATED: &str = "generated";
@@ -51,11 +51,12 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     validation: Option<String>,
 
-    /// First weights: a file, a folder that holds one, or `random`.
-    #[arg(long, value_name = "PATH|random")]
+    /// First weights: a file, a folder that holds one or a bundle, `nano` for the embedded ones, or
+    /// `random`.
+    #[arg(long, value_name = "PATH|nano|random")]
     init: String,
 
-    /// Configuration of the network [default: the config.json beside --init].
+    /// Configuration of the network [default: that of --init].
     #[arg(long, value_name = "FILE.json")]
     config: Option<PathBuf>,
 
@@ -175,7 +176,7 @@ impl TrainArgs {
         let device = device(self.device, Precision::F32)?;
         let init = match self.init.as_str() {
             "random" => Init::Random,
-            path => Init::From(path.into()),
+            place => Init::From(place.into()),
         };
         let side = self.network_config(&init)?.vision.image_size;
         let (data, validation) = self.data(&spec, side)?;
@@ -198,7 +199,7 @@ impl TrainArgs {
     fn network_config(&self, init: &Init) -> Result<FiloConfig, Error> {
         match (&self.config, init) {
             (Some(path), _) => Ok(read_config(path)?),
-            (None, Init::From(path)) => Ok(config_of(&Checkpoint::open(path)?)?),
+            (None, Init::From(place)) => Ok(Weights::open(place)?.config()?),
             (None, Init::Random) => Err(TrainError::NoConfig.into()),
         }
     }

@@ -12,6 +12,7 @@ use super::say::{say, shell_line, tell};
 use super::signals::Signals;
 use super::table::aligned;
 use crate::error::{Error, WeightsError};
+use crate::weights::WeightsPlace;
 use crate::weights::bundle::StoredPrecision;
 use crate::weights::convert::{Conversion, Observer};
 use crate::weights::inspect::{Contents, Inspection, inspect, verify};
@@ -58,9 +59,9 @@ struct ConvertArgs {
 
 #[derive(Debug, Clone, Args)]
 struct InspectArgs {
-    /// A checkpoint, or the folder of a bundle.
-    #[arg(value_name = "FILE|DIR")]
-    path: PathBuf,
+    /// A checkpoint, the folder of a bundle, or `nano` for the embedded weights.
+    #[arg(value_name = "FILE|DIR|nano")]
+    place: WeightsPlace,
 
     /// Print one JSON document.
     #[arg(long)]
@@ -69,9 +70,9 @@ struct InspectArgs {
 
 #[derive(Debug, Clone, Args)]
 struct VerifyArgs {
-    /// The folder of a bundle.
-    #[arg(value_name = "DIR")]
-    path: PathBuf,
+    /// The folder of a bundle, or `nano` for the embedded one.
+    #[arg(value_name = "DIR|nano")]
+    place: WeightsPlace,
 }
 
 impl WeightsArgs {
@@ -166,7 +167,7 @@ impl Observer for Watch {
 
 impl InspectArgs {
     fn run(self) -> Result<u8, Error> {
-        let inspection = inspect(&self.path)?;
+        let inspection = inspect(&self.place)?;
         if self.json {
             say(format_args!("{:#}", serde_json::json!(inspection)))?;
         } else {
@@ -229,13 +230,13 @@ fn precisions(counts: &BTreeMap<String, usize>) -> String {
 
 impl VerifyArgs {
     fn run(self) -> Result<u8, Error> {
-        let verified = verify(&self.path)?;
+        let verified = verify(&self.place)?;
         for problem in &verified.problems {
             tell(problem);
         }
         if !verified.problems.is_empty() {
             let problems = verified.problems.len();
-            return Err(WeightsError::NotSound { path: self.path, problems }.into());
+            return Err(WeightsError::NotSound { path: self.place.path().into(), problems }.into());
         }
         say(format_args!(
             "sound: {} files, {} tensors · model {}",

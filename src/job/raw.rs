@@ -31,8 +31,8 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
 
-    /// Folder or file of the network's weights.
-    #[arg(long, value_name = "PATH")]
+    /// Folder or file of the network's weights, or `nano`, those inside the program [default: nano].
+    #[arg(long, value_name = "nano|PATH")]
     pub weights: Option<String>,
 
     /// Folder or file of the detector's weights [default: no detector].

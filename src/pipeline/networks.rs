@@ -8,11 +8,10 @@ use crate::job::{GroundingChoice, JobSpec};
 use crate::model::config::FiloConfig;
 use crate::model::filo::FiloScorer;
 use crate::model::grounding::phrases::DetectionThresholds;
-use crate::weights::Checkpoint;
-use crate::weights::bundle::Bundle;
-use crate::weights::config::{config_of, grounding_config_of};
+use crate::weights::config::grounding_config_of;
 use crate::weights::load::{bundled_filo, bundled_grounding, load_filo, load_grounding};
 use crate::weights::mapping::LoadReport;
+use crate::weights::{Checkpoint, Weights};
 
 /// What scores pictures.
 pub struct Networks {
@@ -31,26 +30,28 @@ impl Networks {
     /// that there is none of.
     pub fn open(spec: &JobSpec, device: &Device) -> Result<Self, Error> {
         let detector = opened_detector(spec)?;
-        let path = spec.weights.path();
         let mut id = ModelId::default();
-        let (config, filo, bundle) = if Bundle::is_at(path) {
-            let bundle = Bundle::open(path)?;
-            id.only(bundle.model_id());
-            let filo = bundled_filo(&bundle, device)?;
-            tracing::info!(model = bundle.model_id(), "weights loaded: {}", path.display());
-            (bundle.manifest().filo.clone(), filo, Some(bundle))
-        } else {
-            let checkpoint = Checkpoint::open(path)?;
-            let config = config_of(&checkpoint)?;
-            id.add(&checkpoint.fingerprint()?, &config);
-            let (filo, report) = load_filo(&checkpoint, &config, device)?;
-            log_report(&checkpoint, &report);
-            (config, filo, None)
+        let weights = Weights::open(&spec.weights)?;
+        let config = weights.config()?;
+        config.validate_for_tokenizer().map_err(|error| {
+            let path = spec.weights.path().into();
+            WeightsError::BadConfig { path, what: error.what }
+        })?;
+        let filo = match &weights {
+            Weights::Bundle(bundle) => {
+                id.only(bundle.model_id());
+                let filo = bundled_filo(bundle, &config, device)?;
+                tracing::info!(model = bundle.model_id(), "weights loaded: {}", bundle.place());
+                filo
+            }
+            Weights::Checkpoint(checkpoint) => {
+                id.add(&checkpoint.fingerprint()?, &config);
+                let (filo, report) = load_filo(checkpoint, &config, device)?;
+                log_report(checkpoint, &report);
+                filo
+            }
         };
-        config
-            .validate_for_tokenizer()
-            .map_err(|error| WeightsError::BadConfig { path: path.into(), what: error.what })?;
-        let detector = match (detector, &bundle) {
+        let detector = match (detector, &weights) {
             (Some(checkpoint), _) => {
                 let config = grounding_config_of(&checkpoint)?;
                 id.add(&checkpoint.fingerprint()?, &config);
@@ -58,7 +59,7 @@ impl Networks {
                 log_report(&checkpoint, &report);
                 Some((config, net))
             }
-            (None, Some(bundle)) if spec.grounding != GroundingChoice::Off => {
+            (None, Weights::Bundle(bundle)) if spec.grounding != GroundingChoice::Off => {
                 let config = bundle.manifest().grounding.clone();
                 config.zip(bundled_grounding(bundle, device)?)
             }
@@ -90,7 +91,7 @@ impl Networks {
 /// The detector's own checkpoint, if the run names one and wants it.
 fn opened_detector(spec: &JobSpec) -> Result<Option<Checkpoint>, Error> {
     match (spec.grounding, &spec.grounding_weights) {
-        (GroundingChoice::On, None) if !Bundle::is_at(spec.weights.path()) => {
+        (GroundingChoice::On, None) if !spec.weights.is_bundle() => {
             Err(DeviceError::NoDetector.into())
         }
         (GroundingChoice::Off, _) | (_, None) => Ok(None),

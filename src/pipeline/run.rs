@@ -20,7 +20,7 @@ use crate::image::DecodeLimits;
 use crate::job::{JobSpec, MapsFormat, MaskThreshold, RunDate};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
-use crate::source::{Listing, Shard, list};
+use crate::source::{Listing, Shard, list, redact};
 use crate::tables::{self, ExpectedShard, Manifest, OutputStore, RunIdentity, RunWriter};
 
 /// `auto`, for masks and for pictures: one half. Nothing is known of the product, so this is a
@@ -165,7 +165,7 @@ fn warn_of_unknown_categories(listing: &Listing, descriptions: &Descriptions) {
 }
 
 /// What makes this run this run. Who does the work, and how much at a time, does not.
-fn identity(spec: &JobSpec, listing: &Listing, weights: &str, descriptions: &str) -> RunIdentity {
+fn identity(spec: &JobSpec, listing: &Listing, model_id: &str, descriptions: &str) -> RunIdentity {
     let mut listed = blake3::Hasher::new();
     listing.shards.iter().for_each(|shard| {
         listed.update(shard.id.as_bytes());
@@ -178,7 +178,8 @@ fn identity(spec: &JobSpec, listing: &Listing, weights: &str, descriptions: &str
         "layout": listing.layout.as_str(),
         "category": spec.category,
         "shard_size": spec.shard_size,
-        "weights": weights,
+        "weights": redact(&spec.weights.to_string()),
+        "model_id": model_id,
         "descriptions": descriptions,
         "precision": spec.precision,
         "grounding": spec.grounding,
@@ -191,12 +192,13 @@ fn identity(spec: &JobSpec, listing: &Listing, weights: &str, descriptions: &str
     RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value }
 }
 
-/// 16 hex digits over everything in the identity. The input's place is left out: the same
-/// pictures elsewhere are the same run.
+/// 16 hex digits over everything in the identity but the places of the input and of the weights: the
+/// same pictures and numbers elsewhere are the same run.
 fn run_id(spec: &Value) -> String {
     let mut named = spec.clone();
     if let Value::Object(fields) = &mut named {
         fields.remove("input");
+        fields.remove("weights");
     }
     blake3::hash(named.to_string().as_bytes()).to_hex()[..16].to_string()
 }

@@ -1,7 +1,8 @@
 //! Raw anomaly maps as NumPy files, one per picture.
 //!
 //! A square map comes in, `maps/<shard id>/<n>.npy` goes out, in the format that NumPy calls
-//! version 1.0. Values are stored as they are, or rounded to 16 bits; nothing is scaled.
+//! version 1.0, and is read back. Values are stored as they are, or rounded to 16 bits; nothing is
+//! scaled.
 
 use half::f16;
 
@@ -25,6 +26,14 @@ impl MapsFormat {
             MapsFormat::F16 => "<f2",
         }
     }
+}
+
+/// A map as it was stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawMap {
+    pub side: usize,
+    /// `[side, side]`, row by row.
+    pub values: Vec<f32>,
 }
 
 /// Bytes before the header's text: magic, version, length.
@@ -73,6 +82,38 @@ fn encode_npy(values: &[f32], side: usize, format: MapsFormat) -> Vec<u8> {
     out
 }
 
+/// Reads a map of the output, whose `path` is that of `scores.map_path`.
+///
+/// # Errors
+/// If the file is gone, or is none that [`write_map_npy`] wrote.
+pub fn read_map_npy(store: &OutputStore, path: &str) -> Result<RawMap, TableError> {
+    let map = decode_npy(&store.get(path)?);
+    map.ok_or_else(|| TableError::BadMapFile { path: store.display(path) })
+}
+
+fn decode_npy(file: &[u8]) -> Option<RawMap> {
+    let after_magic = file.strip_prefix(b"\x93NUMPY\x01\x00")?;
+    let (length, rest) = after_magic.split_first_chunk::<2>()?;
+    let (header, data) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+    let header = std::str::from_utf8(header).ok()?;
+    let format =
+        [MapsFormat::F32, MapsFormat::F16].into_iter().find(|f| header.contains(f.descr()))?;
+    let (_, shape) = header.split_once("'shape': (")?;
+    let (side, _) = shape.split_once(',')?;
+    let side = side.parse::<usize>().ok().filter(|&side| side > 0)?;
+    let values = match format {
+        MapsFormat::F32 => data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        MapsFormat::F16 => {
+            data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()
+        }
+    };
+    let map = RawMap { side, values };
+    // Written again it must be the same file: so nothing in it is taken for something else.
+    (side.checked_mul(side) == Some(map.values.len())
+        && encode_npy(&map.values, side, format) == file)
+        .then_some(map)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +135,22 @@ mod tests {
     fn half_floats_take_two_bytes() {
         let file = encode_npy(&[0.0, 0.25, 0.5, 1.0], 2, MapsFormat::F16);
         assert_eq!(file[128..], [0, 0, 0, 52, 0, 56, 0, 60]);
+    }
+
+    #[test]
+    fn a_stored_map_is_read_back_and_a_damaged_one_refused() {
+        let values = vec![0.0, 0.25, 0.5, 1.0];
+        for format in [MapsFormat::F32, MapsFormat::F16] {
+            let file = encode_npy(&values, 2, format);
+            let map = RawMap { side: 2, values: values.clone() };
+            assert_eq!(decode_npy(&file), Some(map));
+            for end in [0, 9, 60, 128, file.len() - 1] {
+                assert_eq!(decode_npy(&file[..end]), None, "{end} bytes");
+            }
+            let other = String::from_utf8_lossy(&file[10..128]).replace("(2, 2)", "(4, 1)");
+            let other = [&file[..10], other.as_bytes(), &file[128..]].concat();
+            assert_eq!(decode_npy(&other), None);
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use commit::{CategoryRows, Committed, ExpectedShard, RunWriter, ShardRows};
 pub use failures::FailureRow;
 pub use ledger::{LedgerEntry, PartEntry};
 pub use manifest::{Manifest, RunIdentity, RunTotals};
-pub use maps::{MapsFormat, write_map_npy};
+pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
 pub use masks::MaskRow;
 pub use metrics::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricsRow};
 pub use partials::{PartialRow, PartialRun};

@@ -16,9 +16,9 @@ use crate::error::{Error, TrainError, WeightsError};
 use crate::model::clip::tokenizer::ClipTokenizer;
 use crate::model::config::FiloConfig;
 use crate::model::filo::Filo;
-use crate::weights::Checkpoint;
-use crate::weights::config::{config_of, read_config};
-use crate::weights::load::load_filo;
+use crate::weights::config::read_config;
+use crate::weights::load::{bundled_filo, load_filo};
+use crate::weights::{Weights, WeightsPlace};
 
 /// The token table among a network's parameters.
 const TOKENS: &str = "text_encoder.token_embedding.weight";
@@ -31,8 +31,8 @@ const ADAPTER_OUT: &str = "adapter.up.weight";
 pub enum Init {
     /// The seed of the job.
     Random,
-    /// A weights file, or a folder that holds one.
-    From(PathBuf),
+    /// Weights that are there already.
+    From(WeightsPlace),
 }
 
 /// A network ready to be trained, with all that belongs to it.
@@ -51,8 +51,9 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Makes or loads the network of `init`; `sets` are all that it learns from or is validated on. `config` is needed for a random one, and says how a
-    /// loaded one is built where it has no `config.json` of its own, or another picture size.
+    /// Makes or loads the network of `init`; `sets` are all that it learns from or is validated on.
+    /// `config` is needed for a random one, and says how a loaded one is built where it has no
+    /// `config.json` of its own, or another picture size.
     ///
     /// # Errors
     /// If there is no configuration, weights cannot be read or do not fit, or the text tower is
@@ -71,15 +72,23 @@ impl Setup {
                 let source = format!("random {}", spec.seed);
                 (random(&config, spec.seed, device), config, source)
             }
-            (Init::From(path), own) => {
-                let checkpoint = Checkpoint::open(path)?;
+            (Init::From(place), own) => {
+                let weights = Weights::open(place)?;
                 let config = match own {
                     Some(path) => read_config(&path)?,
-                    None => config_of(&checkpoint)?,
+                    None => weights.config()?,
                 };
-                let config = checked(config, path.clone())?;
-                let (network, _) = load_filo(&checkpoint, &config, device)?;
-                (network, config, checkpoint.fingerprint()?)
+                let config = checked(config, place.path().into())?;
+                let (network, source) = match &weights {
+                    Weights::Bundle(bundle) => {
+                        (bundled_filo(bundle, &config, device)?, bundle.model_id())
+                    }
+                    Weights::Checkpoint(checkpoint) => {
+                        let (network, _) = load_filo(checkpoint, &config, device)?;
+                        (network, checkpoint.fingerprint()?)
+                    }
+                };
+                (network, config, source)
             }
         };
         let tokenizer = ClipTokenizer::embedded()?;

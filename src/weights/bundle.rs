@@ -1,18 +1,21 @@
 //! A bundle: a folder with FiLo, and the detector if there is one, in a form that loads fast and
 //! can be checked. `bundle.json` says what is in it; the numbers lie in safetensors files under the
 //! paths and in the orientation of our networks. Nobody edits one: it is written whole or not at all.
+//! One bundle lies inside the program instead of in a folder.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
 use burn_store::TensorSnapshot;
+use bytes::Bytes as Shared;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::mapped;
-use super::safetensors::entries_of;
+use super::place::WeightsPlace;
+use super::safetensors::{Stored, entries_of};
 use super::stored::lazy;
+use super::{embedded, mapped};
 use crate::error::WeightsError;
 use crate::model::config::FiloConfig;
 use crate::model::grounding::GroundingConfig;
@@ -114,7 +117,7 @@ pub struct Source {
 
 /// An opened bundle whose files have the contents that it names.
 pub struct Bundle {
-    folder: PathBuf,
+    place: WeightsPlace,
     manifest: Manifest,
 }
 
@@ -124,13 +127,13 @@ impl Bundle {
         path.join(MANIFEST_FILE).is_file()
     }
 
-    /// Opens the bundle in `folder` and compares every file with its hash, which is quick beside
+    /// Opens the bundle at `place` and compares every file with its hash, which is quick beside
     /// loading and has the pages of the files in memory for it.
     ///
     /// # Errors
     /// If `bundle.json` is not what this version writes, or a file is not what it names.
-    pub fn open(folder: &Path) -> Result<Self, WeightsError> {
-        let bundle = Bundle::open_unchecked(folder)?;
+    pub fn open(place: &WeightsPlace) -> Result<Self, WeightsError> {
+        let bundle = Bundle::open_unchecked(place)?;
         match bundle.manifest.files.iter().find_map(|file| bundle.file_problem(file)) {
             Some(what) => Err(bundle.broken(what)),
             None => Ok(bundle),
@@ -141,16 +144,13 @@ impl Bundle {
     ///
     /// # Errors
     /// If `bundle.json` is not what this version writes.
-    pub fn open_unchecked(folder: &Path) -> Result<Self, WeightsError> {
-        let path = folder.join(MANIFEST_FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(WeightsError::NotABundle { path: folder.into() });
-            }
-            Err(source) => return Err(WeightsError::Unreadable { path, source }),
+    pub fn open_unchecked(place: &WeightsPlace) -> Result<Self, WeightsError> {
+        let text = match place {
+            WeightsPlace::Embedded => embedded::MANIFEST.to_string(),
+            WeightsPlace::Path(folder) => manifest_text(folder)?,
         };
-        let broken = |what: String| WeightsError::BrokenBundle { path: folder.into(), what };
+        let path = place.path();
+        let broken = |what: String| WeightsError::BrokenBundle { path: path.into(), what };
         #[derive(Deserialize)]
         struct Format {
             format: u32,
@@ -159,7 +159,7 @@ impl Bundle {
             .map_err(|error| broken(format!("{MANIFEST_FILE}: {error}")))?
             .format;
         if format != FORMAT {
-            let path = folder.into();
+            let path = path.into();
             return Err(WeightsError::OtherBundle { path, found: format, known: FORMAT });
         }
         let manifest: Manifest = serde_json::from_str(&text)
@@ -171,13 +171,13 @@ impl Bundle {
         let plain = |name: &str| Path::new(name).file_name().is_some_and(|file| file == name);
         match manifest.files.iter().find(|file| !plain(&file.name)) {
             Some(file) => Err(broken(format!("{:?} is no file name", file.name))),
-            None => Ok(Bundle { folder: folder.into(), manifest }),
+            None => Ok(Bundle { place: place.clone(), manifest }),
         }
     }
 
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.folder
+    /// Where it is.
+    pub fn place(&self) -> &WeightsPlace {
+        &self.place
     }
 
     /// What `bundle.json` says.
@@ -190,26 +190,30 @@ impl Bundle {
         self.manifest.model_id()
     }
 
-    /// Where a file of the bundle is.
-    pub fn file(&self, file: &BundleFile) -> PathBuf {
-        self.folder.join(&file.name)
+    /// The content of a file, not copied.
+    fn bytes_of(&self, file: &BundleFile) -> std::io::Result<Shared> {
+        match &self.place {
+            WeightsPlace::Path(folder) => mapped::map(&folder.join(&file.name)),
+            WeightsPlace::Embedded => {
+                embedded::file(&file.name).ok_or(std::io::ErrorKind::NotFound.into())
+            }
+        }
     }
 
     /// What is wrong with a file, if its size or its hash is not the one named.
     pub fn file_problem(&self, file: &BundleFile) -> Option<String> {
         let name = &file.name;
-        let found = match std::fs::metadata(self.file(file)) {
-            Ok(metadata) => metadata.len(),
+        let bytes = match self.bytes_of(file) {
+            Ok(bytes) => bytes,
             Err(error) => return Some(format!("{name}: {error}")),
         };
-        if found != file.bytes {
+        if bytes.len() as u64 != file.bytes {
+            let found = bytes.len();
             return Some(format!("{name} has {found} bytes, {} are expected", file.bytes));
         }
-        let hash = mapped::map(&self.file(file)).map(|bytes| blake3::hash(&bytes).to_hex());
-        match hash {
-            Ok(hash) if *hash == *file.blake3 => None,
-            Ok(_) => Some(format!("{name} is not the file that was written: its hash differs")),
-            Err(error) => Some(format!("{name}: {error}")),
+        match *blake3::hash(&bytes).to_hex() == *file.blake3 {
+            true => None,
+            false => Some(format!("{name} is not the file that was written: its hash differs")),
         }
     }
 
@@ -236,15 +240,11 @@ impl Bundle {
         let mut tensors = BTreeMap::new();
         for file in self.manifest.files.iter().filter(|file| file.network == network) {
             let broken = |what: String| self.broken(format!("{}: {what}", file.name));
-            let bytes = mapped::map(&self.file(file)).map_err(|error| broken(error.to_string()))?;
+            let bytes = self.bytes_of(file).map_err(|error| broken(error.to_string()))?;
             for (name, entry) in entries_of(&bytes).map_err(broken)? {
                 let numbers = bytes.slice(entry.start..entry.end);
-                let shape = entry.shape.clone();
-                let read = move || {
-                    let bytes = Bytes::from_shared(numbers.clone(), AllocationProperty::File);
-                    Ok(TensorData::from_bytes(bytes, entry.shape.clone(), entry.dtype))
-                };
-                let tensor = lazy(&name, entry.dtype, shape, read);
+                let (dtype, shape) = (entry.dtype, entry.shape.clone());
+                let tensor = lazy(&name, dtype, shape, move || Ok(in_place(&numbers, &entry)));
                 tensors.insert(name, tensor);
             }
         }
@@ -252,8 +252,28 @@ impl Bundle {
     }
 
     fn broken(&self, what: String) -> WeightsError {
-        WeightsError::BrokenBundle { path: self.folder.clone(), what }
+        WeightsError::BrokenBundle { path: self.place.path().into(), what }
     }
+}
+
+/// The text of the `bundle.json` in `folder`.
+fn manifest_text(folder: &Path) -> Result<String, WeightsError> {
+    let path = folder.join(MANIFEST_FILE);
+    std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => WeightsError::NotABundle { path: folder.into() },
+        _ => WeightsError::Unreadable { path, source },
+    })
+}
+
+/// The numbers of `entry` where they lie. Safetensors files have no gaps, so behind an odd number
+/// of halves a float may begin between its boundaries; such numbers are copied.
+fn in_place(numbers: &Shared, entry: &Stored) -> TensorData {
+    let Stored { dtype, shape, .. } = entry;
+    if numbers.as_ptr().addr().is_multiple_of(dtype.size()) {
+        let bytes = Bytes::from_shared(numbers.clone(), AllocationProperty::File);
+        return TensorData::from_bytes(bytes, shape.clone(), *dtype);
+    }
+    TensorData::from_bytes_vec(numbers.to_vec(), shape.clone(), *dtype)
 }
 
 /// The tensor, read as f32. (burn would leave f16 numbers in f16, and an operation on mixed types
@@ -262,4 +282,30 @@ fn widened(path: &str, tensor: &TensorSnapshot) -> TensorSnapshot {
     let read = tensor.clone_data_fn();
     let shape = tensor.shape.to_vec();
     lazy(path, DType::F32, shape, move || Ok(read()?.convert::<f32>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_wherever_they_begin() {
+        let mut file = vec![0; 3 + 4 * 2];
+        for start in 0..4 {
+            file[start..start + 4].copy_from_slice(&1.5f32.to_le_bytes());
+            file[start + 4..start + 8].copy_from_slice(&(-2f32).to_le_bytes());
+            let numbers = Shared::from(file.clone()).slice(start..start + 8);
+            let entry = Stored { dtype: DType::F32, shape: vec![2], start, end: start + 8 };
+            assert_eq!(in_place(&numbers, &entry).as_slice::<f32>().unwrap(), [1.5, -2.0]);
+        }
+    }
+
+    #[test]
+    fn the_embedded_bundle_is_small_and_fits_the_tokenizer() {
+        let bundle = Bundle::open(&WeightsPlace::Embedded).unwrap();
+        let manifest = bundle.manifest();
+        assert_eq!(manifest.filo.validate_for_tokenizer(), Ok(()));
+        assert_eq!(manifest.precision, StoredPrecision::F16);
+        assert!(manifest.files.iter().map(|file| file.bytes).sum::<u64>() <= 25 << 20);
+    }
 }

@@ -2,7 +2,6 @@
 //! shapes answer the first question, one pass over the numbers the second.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use burn_store::TensorSnapshot;
 use schemars::JsonSchema;
@@ -12,7 +11,7 @@ use super::bundle::{Bundle, Manifest, Network};
 use super::config::{config_of, grounding_config_of};
 use super::keymap::{Key, Kind};
 use super::parameters::{Parameter, filo_parameters, grounding_parameters};
-use super::{Checkpoint, mapping};
+use super::{Checkpoint, WeightsPlace, mapping};
 use crate::error::WeightsError;
 
 /// Everything that `filo weights inspect` says.
@@ -48,15 +47,15 @@ pub struct Contents {
     pub wrong_shapes: Vec<String>,
 }
 
-/// What is in the file or folder at `path`.
+/// What is in the file or folder at `place`.
 ///
 /// # Errors
 /// If it cannot be opened as a checkpoint or a bundle.
-pub fn inspect(path: &Path) -> Result<Inspection, WeightsError> {
-    if Bundle::is_at(path) {
-        return inspect_bundle(path);
-    }
-    let checkpoint = Checkpoint::open(path)?;
+pub fn inspect(place: &WeightsPlace) -> Result<Inspection, WeightsError> {
+    let checkpoint = match place {
+        WeightsPlace::Path(path) if !place.is_bundle() => Checkpoint::open(path)?,
+        _ => return inspect_bundle(place),
+    };
     Ok(Inspection {
         path: checkpoint.path().display().to_string(),
         format: checkpoint.format().to_string(),
@@ -66,8 +65,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, WeightsError> {
     })
 }
 
-fn inspect_bundle(path: &Path) -> Result<Inspection, WeightsError> {
-    let bundle = Bundle::open_unchecked(path)?;
+fn inspect_bundle(place: &WeightsPlace) -> Result<Inspection, WeightsError> {
+    let bundle = Bundle::open_unchecked(place)?;
     let part = |network, wanted| -> Result<Contents, WeightsError> {
         let stored = bundle.stored_tensors(network)?;
         let mut contents = counted(network_role(network), &stored);
@@ -79,7 +78,7 @@ fn inspect_bundle(path: &Path) -> Result<Inspection, WeightsError> {
         parts.push(part(Network::Grounding, grounding_parameters(config))?);
     }
     Ok(Inspection {
-        path: path.display().to_string(),
+        path: place.to_string(),
         format: "bundle".to_string(),
         parts,
         model_id: Some(bundle.model_id()),
@@ -171,9 +170,9 @@ pub struct Verified {
 /// looks at every number.
 ///
 /// # Errors
-/// If there is no bundle in `folder`; what is wrong with one is in the result.
-pub fn verify(folder: &Path) -> Result<Verified, WeightsError> {
-    let bundle = Bundle::open_unchecked(folder)?;
+/// If there is no bundle at `place`; what is wrong with one is in the result.
+pub fn verify(place: &WeightsPlace) -> Result<Verified, WeightsError> {
+    let bundle = Bundle::open_unchecked(place)?;
     let manifest = bundle.manifest();
     let files = manifest.files.iter();
     let mut problems = files.filter_map(|file| bundle.file_problem(file)).collect::<Vec<_>>();

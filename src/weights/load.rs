@@ -8,7 +8,7 @@ use burn_store::{ModuleSnapshot, TensorSnapshot};
 
 use super::Checkpoint;
 use super::bundle::{Bundle, Network};
-use super::mapping::{LoadReport, map};
+use super::mapping::{LoadReport, fit_positions, map};
 use super::parameters::parameters;
 use crate::device::{Backend, Device};
 use crate::error::WeightsError;
@@ -40,12 +40,23 @@ pub fn load_grounding(
     from_checkpoint(config.init(device), checkpoint)
 }
 
-/// FiLo of a bundle.
+/// FiLo of a bundle, with the dimensions of `config`: those of the bundle, or others with which its
+/// parameters have the same shapes. Image positions are resized to another picture size.
 ///
 /// # Errors
-/// If a file cannot be read, or lacks a parameter.
-pub fn bundled_filo(bundle: &Bundle, device: &Device) -> Result<Filo<Backend>, WeightsError> {
-    from_bundle(Filo::new(&bundle.manifest().filo, device), bundle, Network::Filo)
+/// If a file cannot be read, or a parameter is missing or has another shape.
+pub fn bundled_filo(
+    bundle: &Bundle,
+    config: &FiloConfig,
+    device: &Device,
+) -> Result<Filo<Backend>, WeightsError> {
+    let network = Filo::new(config, device);
+    let mut tensors = bundle.tensors(Network::Filo)?;
+    fit_positions(&mut tensors, &parameters(&network)).map_err(|what| {
+        let (missing, wrong) = (Vec::new(), vec![what]);
+        WeightsError::Mismatch { path: bundle.place().path().into(), missing, wrong }
+    })?;
+    filled(network, tensors, bundle.place().path())
 }
 
 /// The detector of a bundle, if it has one.
@@ -57,7 +68,8 @@ pub fn bundled_grounding(
     device: &Device,
 ) -> Result<Option<GroundingDino<Backend>>, WeightsError> {
     let Some(config) = &bundle.manifest().grounding else { return Ok(None) };
-    from_bundle(config.init(device), bundle, Network::Grounding).map(Some)
+    let tensors = bundle.tensors(Network::Grounding)?;
+    filled(config.init(device), tensors, bundle.place().path()).map(Some)
 }
 
 fn from_checkpoint<M: ModuleSnapshot<Backend>>(
@@ -66,14 +78,6 @@ fn from_checkpoint<M: ModuleSnapshot<Backend>>(
 ) -> Result<(M, LoadReport), WeightsError> {
     let mapped = map(&[checkpoint], &parameters(&network)).complete(checkpoint.path())?;
     Ok((filled(network, mapped.tensors, checkpoint.path())?, mapped.report))
-}
-
-fn from_bundle<M: ModuleSnapshot<Backend>>(
-    network: M,
-    bundle: &Bundle,
-    which: Network,
-) -> Result<M, WeightsError> {
-    filled(network, bundle.tensors(which)?, bundle.path())
 }
 
 fn filled<M: ModuleSnapshot<Backend>>(

@@ -203,6 +203,24 @@ fn fitted(
     Ok((tensor, Fit::AsItIs))
 }
 
+/// Resizes the image positions among `tensors`, which have a network's own names, to the grid that
+/// it `wanted`.
+pub(super) fn fit_positions(
+    tensors: &mut BTreeMap<String, TensorSnapshot>,
+    wanted: &BTreeMap<String, Parameter>,
+) -> Result<(), String> {
+    let (Some(tensor), Some(parameter)) = (tensors.get_mut(POSITIONS), wanted.get(POSITIONS))
+    else {
+        return Ok(());
+    };
+    let shape = tensor.shape.to_vec();
+    if shape != parameter.shape {
+        let read = tensor.clone_data_fn();
+        *tensor = resized(POSITIONS, POSITIONS, &shape, &parameter.shape, read)?;
+    }
+    Ok(())
+}
+
 type Read = std::rc::Rc<dyn Fn() -> Result<TensorData, TensorSnapshotError>>;
 
 /// Query, key and value one below the other, as the published files store them.

@@ -1,10 +1,12 @@
 //! Weights. A [`Checkpoint`] is a file of named tensors from a stranger: it lists what is inside
 //! without reading the numbers, and nothing in it is ever executed. A [`bundle`](bundle::Bundle) is
-//! the form of ours that [`convert`] makes of checkpoints. [`load`] fills a network from either.
+//! the form of ours that [`convert`] makes of checkpoints; one lies inside the program. [`Weights`]
+//! opens either, [`load`] fills a network from it.
 
 pub mod bundle;
 pub mod config;
 pub mod convert;
+mod embedded;
 pub mod inspect;
 pub mod keymap;
 pub mod load;
@@ -12,6 +14,7 @@ mod mapped;
 pub mod mapping;
 pub mod parameters;
 mod pickle;
+mod place;
 pub mod positions;
 mod pytorch;
 mod safetensors;
@@ -29,6 +32,8 @@ use burn_store::TensorSnapshot;
 use self::keymap::Kind;
 use self::pickle::Root;
 use crate::error::WeightsError;
+
+pub use self::place::{Weights, WeightsPlace};
 
 /// A file of named tensors; the numbers are read when a network asks for them.
 pub struct Checkpoint {

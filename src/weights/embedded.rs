@@ -1,0 +1,31 @@
+//! The weights inside the program: a bundle of half precision, `nano`, which detects defects on the
+//! surfaces that the generator of `train` makes. Nothing is unpacked: its numbers are read where the
+//! program lies in memory. To replace it:
+//!
+//! ```text
+//! rm -r assets/nano/bundle
+//! filo weights convert --from TRAINED --precision f16 --to assets/nano/bundle
+//! ```
+
+use bytes::Bytes;
+
+/// What `--weights` calls it.
+pub const NAME: &str = "nano";
+
+/// `bundle.json`.
+pub const MANIFEST: &str = include_str!("../../assets/nano/bundle/bundle.json");
+
+/// A bundle of this size has one file.
+const FILE: &str = "filo-00001-of-00001.safetensors";
+
+/// Where a file of numbers should begin, so that they can be read in place.
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+
+static NUMBERS: &Aligned<[u8]> =
+    &Aligned(*include_bytes!("../../assets/nano/bundle/filo-00001-of-00001.safetensors"));
+
+/// A file of the bundle.
+pub fn file(name: &str) -> Option<Bytes> {
+    (name == FILE).then(|| Bytes::from_static(&NUMBERS.0))
+}
