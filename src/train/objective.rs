@@ -16,6 +16,10 @@ use crate::model::filo::{
 /// What text probabilities are divided by before the softmax of stage 2.
 const TEMPERATURE: f64 = 0.07;
 
+/// Words whose prompts differ by less than this (unit vectors) are hardly told apart: their
+/// difference is not blown up to a unit vector.
+const SHORTEST_WORD: f64 = 0.05;
+
 /// Pictures and truths of a step.
 #[derive(Debug)]
 pub struct StepBatch {
@@ -241,7 +245,9 @@ fn word_logits(
         let patch = patches.clone().narrow(0, i, 1).squeeze_dim::<2>(0);
         let sides = Tensor::cat(vec![image, patch], 0);
         let words = normalize(words, 1);
-        let words = normalize(words.clone() - words.mean_dim(0), 1);
+        let words = words.clone() - words.mean_dim(0);
+        let length = (words.clone().powi_scalar(2).sum_dim(1) + SHORTEST_WORD.powi(2)).sqrt();
+        let words = words / length;
         Some((right, sides.matmul(words.transpose()) / TEMPERATURE))
     });
     logits.collect()
