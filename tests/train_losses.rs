@@ -55,7 +55,7 @@ fn focal_and_dice_loss_and_their_gradients_agree() {
         let (normal, abnormal) = probabilities.split_at(mask.len());
         let zeros = || vec![0.0; mask.len()];
         let (mut of_normal, mut of_abnormal) = (zeros(), zeros());
-        let value = focal([normal, abnormal], &mask, [&mut of_normal, &mut of_abnormal]);
+        let value = focal([normal, abnormal], &mask, 1.0, [&mut of_normal, &mut of_abnormal]);
         let expected = |key: &str| case[key].as_f64().unwrap();
         assert!((value - expected("focal")).abs() < 1e-6 + 1e-5 * value, "{name}: {value}");
         let both = [of_normal, of_abnormal].concat();

@@ -262,7 +262,7 @@ mod tests {
                 values[i] += step;
                 loss_of(&values, &masks).0
             };
-            let expected = (moved(0.05) - moved(-0.05)) / 0.1;
+            let expected = (moved(0.01) - moved(-0.01)) / 0.02;
             assert!((f64::from(gradient[i]) - expected).abs() < 2e-4, "value {i}");
         }
     }
