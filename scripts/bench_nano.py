@@ -81,9 +81,9 @@ class Filo:
 
     def __init__(self, program: Path, weights: str | None, descriptions: Path):
         self.program = program
+        self.weights = [] if weights is None else ["--weights", weights]
         self.options = ["--strict", "--progress", "never", "--descriptions", str(descriptions)]
-        if weights is not None:
-            self.options += ["--weights", weights]
+        self.options += self.weights
         self.version = self.run("--version").strip()
 
     def run(self, *arguments: str) -> str:
@@ -96,6 +96,10 @@ class Filo:
         if ended.returncode != 0:
             raise SystemExit(f"`{' '.join(command)}` ended with {ended.returncode}")
         return ended.stdout
+
+    def generated(self) -> str:
+        """Its own measurement on generated pictures: AUROC, swapped words, defect words."""
+        return self.run("bench", "--stage", "generated", *self.weights)
 
     def score(self, pictures: Path, out: Path, *options: str) -> None:
         self.run("score", "--input", str(pictures), "--output", str(out), *self.options, *options)
@@ -282,6 +286,7 @@ def bench(arguments: argparse.Namespace, work: Path) -> None:
     print_rows([row for row in kinds if row.method == "filo"])
     print()
     print_speed(speed)
+    print(f"\n{filo.generated()}")
     if arguments.json:
         document = {
             "filo": filo.version,
