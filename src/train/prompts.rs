@@ -88,6 +88,14 @@ impl PromptEncoder {
         self.vocabulary.row(START_ID)
     }
 
+    /// The token of `word`, if it is one token.
+    pub fn token(&self, word: &str) -> Option<u32> {
+        match self.tokenizer.encode(word)[..] {
+            [_, token, _] => Some(token),
+            _ => None,
+        }
+    }
+
     fn encode(&self, texts: &[String]) -> Vec<Vec<u32>> {
         let rows = |text: &str| {
             let tokens = self.tokenizer.encode(text);

@@ -23,6 +23,9 @@ use crate::weights::{Weights, WeightsPlace};
 /// The token table among a network's parameters.
 const TOKENS: &str = "text_encoder.token_embedding.weight";
 
+/// The word for things without a name of their own.
+const STAND_IN: &str = "object";
+
 /// The last layer of the adapter.
 const ADAPTER_OUT: &str = "adapter.up.weight";
 
@@ -145,7 +148,8 @@ impl Setup {
         with_values(network, values)
     }
 
-    /// The network with `values`, as it is written: its token table is whole.
+    /// The network with `values`, as it is written: its token table is whole. A word that no text
+    /// had, of zeros so far, gets the row of [`STAND_IN`]: that one the network has learned from.
     pub(super) fn whole(&self, values: &NamedValues) -> Filo<Backend> {
         let short = self.scorer(values);
         let (Some(table), Vocabulary::Some(tokens)) = (&self.table, self.encoder.vocabulary())
@@ -156,7 +160,14 @@ impl Setup {
         let width = self.config.text.width;
         let mut whole = table.clone();
         if let Some(rows) = values.remove(TOKENS) {
-            for (&token, row) in tokens.iter().zip(rows.chunks_exact(width)) {
+            let rows = tokens.iter().zip(rows.chunks_exact(width));
+            let stand_in = self.encoder.token(STAND_IN);
+            if let Some((_, row)) = rows.clone().find(|(token, _)| Some(**token) == stand_in) {
+                let unknown = whole.chunks_exact_mut(width);
+                let unknown = unknown.filter(|row| row.iter().all(|&value| value == 0.0));
+                unknown.for_each(|unknown| unknown.copy_from_slice(row));
+            }
+            for (&token, row) in rows {
                 whole[token as usize * width..][..width].copy_from_slice(row);
             }
         }
@@ -193,4 +204,31 @@ fn random(config: &FiloConfig, seed: u64, device: &Device) -> Filo<Backend> {
         values.insert("abnormal_prompt_learner.ctx".to_string(), context);
     }
     with_values(network, &values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cpu;
+    use crate::train::Generated;
+    use crate::train::spec::{RawTrainSpec, Unfreeze};
+
+    #[test]
+    fn a_word_that_no_text_had_gets_the_row_of_the_stand_in() {
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/nano/config-64.json");
+        let spec = RawTrainSpec::default().validate(Unfreeze::Backbone).unwrap();
+        let data = Generated::training(1, 64, None).unwrap();
+        let setup =
+            Setup::new(&Init::Random, Some(config.into()), &spec, &[&data], &cpu()).unwrap();
+        let table = named_values(&setup.whole(&named_values(&setup.network))).remove(TOKENS);
+        let table = table.unwrap();
+        let row = |word: &str| {
+            let width = setup.config.text.width;
+            let token = setup.encoder.token(word).unwrap();
+            table[token as usize * width..][..width].to_vec()
+        };
+        assert_eq!(row("zebra"), row(STAND_IN));
+        assert_ne!(row("crack"), row(STAND_IN));
+        assert_ne!(row("crack"), vec![0.0; setup.config.text.width]);
+    }
 }
