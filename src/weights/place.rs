@@ -65,7 +65,7 @@ impl fmt::Display for WeightsPlace {
 
 /// Opened weights.
 pub enum Weights {
-    Bundle(Bundle),
+    Bundle(Box<Bundle>),
     Checkpoint(Checkpoint),
 }
 
@@ -79,7 +79,7 @@ impl Weights {
             WeightsPlace::Path(path) if !place.is_bundle() => {
                 Checkpoint::open(path).map(Weights::Checkpoint)
             }
-            _ => Bundle::open(place).map(Weights::Bundle),
+            _ => Bundle::open(place).map(|bundle| Weights::Bundle(Box::new(bundle))),
         }
     }
 
