@@ -289,7 +289,7 @@ pub enum TableError {
         "{path}: {problem}: the file is damaged or not ours; delete the entry in _filo/ that names it and run the same command again"
     )]
     BadPart { path: String, problem: String },
-    #[error("{missing} of {expected} shards are not committed (first: {first}): run the same command again, it resumes", missing = shards.len(), first = shards.first().map_or("", String::as_str))]
+    #[error("{missing} of {expected} shards are not committed ({names}): run the same `filo score` again, it resumes", missing = shards.len(), names = first_names(shards))]
     MissingShards { shards: Vec<String>, expected: usize },
     #[error(
         "shard {shard_id}: {listed} pictures listed, but {scores} scores and {failures} failures were written: delete _filo/ledger/{shard_id}.json and run the same command again"
@@ -366,6 +366,16 @@ pub enum Error {
     NotADemo { path: PathBuf },
     #[error("{path}: cannot be written ({why}): free space or choose another folder", path = path.display())]
     Unwritable { path: PathBuf, why: String },
+}
+
+/// The first few names, and how many more there are.
+fn first_names(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 impl Error {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
-use support::run::{Ended, Folder, LIMIT, Rows, rows, run};
+use support::run::{Ended, Folder, LIMIT, Rows, filo, rows, run};
 
 const PICTURES: usize = 60;
 /// 4 pictures each.
@@ -178,4 +178,11 @@ fn one_worker_of_two_does_its_part_and_says_that_others_are_open() {
     assert!(said.starts_with("part 1/2 done in ") && said.ends_with("other parts are still open"));
     assert_eq!(committed(&folder.path("out")), SHARDS / 2);
     assert!(!folder.path("out/_SUCCESS").exists());
+
+    let mut metrics = filo("metrics");
+    metrics.arg("--run").arg(folder.path("out"));
+    let refused = run(metrics);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("8 of 15 shards are not committed ("), "{}", refused.stderr);
+    assert!(!folder.path("out/metrics").exists());
 }

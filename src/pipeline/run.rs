@@ -189,7 +189,8 @@ fn identity(spec: &JobSpec, listing: &Listing, model_id: &str, descriptions: &st
         "preprocess": spec.preprocess,
     });
     let run_date = spec.run_date.unwrap_or_else(RunDate::today).date();
-    RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value }
+    let shards = listing.shards.iter().map(|shard| shard.id.clone()).collect();
+    RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value, shards }
 }
 
 /// 16 hex digits over everything in the identity but the places of the input and of the weights: the

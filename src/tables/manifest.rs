@@ -30,6 +30,8 @@ pub struct RunIdentity {
     /// The job spec as far as it decides the result, for messages and the record. Never a
     /// credential.
     pub spec: Value,
+    /// Ids of all shards of the listing, in its order.
+    pub shards: Vec<String>,
 }
 
 /// The content of `_filo/manifest.json`.
@@ -39,6 +41,9 @@ pub struct Manifest {
     pub run_id: String,
     pub run_date: NaiveDate,
     pub spec: Value,
+    /// Ids of all shards of the listing. Outputs that were begun before this was kept have none.
+    #[serde(default)]
+    pub shards: Vec<String>,
     /// `None` until all shards are committed.
     pub totals: Option<RunTotals>,
 }
@@ -64,8 +69,8 @@ impl RunTotals {
 impl Manifest {
     /// The manifest of a run that begins.
     pub(super) fn begin(identity: RunIdentity) -> Manifest {
-        let RunIdentity { run_id, run_date, spec } = identity;
-        Manifest { format: FORMAT, run_id, run_date, spec, totals: None }
+        let RunIdentity { run_id, run_date, spec, shards } = identity;
+        Manifest { format: FORMAT, run_id, run_date, spec, shards, totals: None }
     }
 
     /// The manifest of the output, or `None` if it has none.

@@ -62,6 +62,20 @@ impl RunReader {
         &self.manifest
     }
 
+    /// Checks that every shard of the listing is committed.
+    ///
+    /// # Errors
+    /// [`TableError::MissingShards`] if not.
+    pub fn check_shards_are_there(&self) -> Result<(), TableError> {
+        let listed = &self.manifest.shards;
+        let missing = listed.iter().filter(|shard| !self.ledger.contains_key(*shard));
+        let shards = missing.cloned().collect::<Vec<_>>();
+        if shards.is_empty() {
+            return Ok(());
+        }
+        Err(TableError::MissingShards { shards, expected: listed.len() })
+    }
+
     /// The categories of all committed rows, sorted.
     pub fn categories(&self) -> Vec<&str> {
         let parts = self.ledger.values().flat_map(|entry| &entry.parts);

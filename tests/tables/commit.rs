@@ -111,9 +111,26 @@ fn finish_names_the_shard_that_is_missing() {
     let error = writer.finish(&[expected(SHARD, 4), expected("dead", 1)]).unwrap_err();
     let message = error.to_string();
     assert!(matches!(error, TableError::MissingShards { expected: 2, .. }));
-    assert!(message.contains("1 of 2 shards are not committed (first: dead)"), "{message}");
+    assert!(message.contains("1 of 2 shards are not committed (dead): "), "{message}");
     assert!(!out.path().join("_SUCCESS").exists());
     assert_eq!(reader(out.path()).manifest().totals, None);
+}
+
+#[test]
+fn a_reader_names_the_shards_of_the_listing_that_are_missing() {
+    let out = tempfile::tempdir().unwrap();
+    let mut shards = vec![SHARD.to_string()];
+    shards.extend((0..10).map(|n| format!("dead{n}")));
+    let identity = RunIdentity { shards, ..identity() };
+    let writer = RunWriter::open(store(out.path()), identity).unwrap();
+    writer.commit_shard(shard(SHARD, "tile")).unwrap();
+    let message = reader(out.path()).check_shards_are_there().unwrap_err().to_string();
+    assert!(message.starts_with("10 of 11 shards are not committed (dead0, dead1, "), "{message}");
+    assert!(message.contains("dead7 and 2 more): "), "{message}");
+    for n in 0..10 {
+        writer.commit_shard(shard(&format!("dead{n}"), "tile")).unwrap();
+    }
+    reader(out.path()).check_shards_are_there().unwrap();
 }
 
 #[test]

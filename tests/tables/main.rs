@@ -32,6 +32,7 @@ fn identity() -> RunIdentity {
         run_id: "c0ffee".to_string(),
         run_date: NaiveDate::from_ymd_opt(2026, 11, 24).unwrap(),
         spec: json!({"layout": "mvtec", "mask": {"threshold": 0.5}, "weights": "nano"}),
+        shards: vec![SHARD.to_string()],
     }
 }
 
