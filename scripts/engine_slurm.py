@@ -235,7 +235,8 @@ def check(filo, folder):
     started = time.monotonic()
     subprocess.run([filo, "score", *arguments, "--output", one, "--progress", "never"], **quiet)
     reference = subprocess.run([filo, "metrics", "--run", one], **quiet).stdout
-    shards = len(list((one / "_filo/ledger").iterdir()))
+    whole = list((one / "_filo/ledger").iterdir())
+    shards = len(whole)
     say(f"one process: {shards} shards in {time.monotonic() - started:.1f} s")
 
     with Cluster(folder / "slurm") as cluster:
@@ -256,11 +257,17 @@ def check(filo, folder):
             busy = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED"}
             return states if states and not busy & set(states) else None
 
-        _, metrics = send(folder / "never", 2, "--input", str(folder / "nothing-here"))
+        half = folder / "half"
+        subprocess.run([filo, "score", *arguments, "--output", half, "--partition", "0/2"], **quiet)
+        _, metrics = send(half, 2, "--input", str(folder / "nothing-here"))
         state = wait_until("metrics of a failed array", 60, lambda: ended(metrics))
         told = (logs / f"{metrics}.log").read_text()
-        assert state == ["FAILED"] and "2 of 2 parts" in told and "0/2 1/2" in told, (state, told)
-        say("an array whose parts failed: the metrics job fails and names them")
+        there = {path.stem for path in (half / "_filo/ledger").iterdir()}
+        missing = {path.stem for path in whole} - there
+        named = {shard for shard in missing if shard in told}
+        assert state == ["FAILED"] and f"{len(missing)} of {shards} shards" in told, (state, told)
+        assert len(named) == min(8, len(missing)) > 0, told
+        say(f"an array that left {len(missing)} shards out: the metrics job fails and names them")
 
         started = time.monotonic()
         array, metrics = send(many, TASKS, *arguments)
@@ -292,6 +299,8 @@ def main():
     if len(sys.argv) != 2:
         raise SystemExit(__doc__)
     filo = os.path.realpath(sys.argv[1])
+    # Ends as on Ctrl-C, with everything put away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     install()
     with tempfile.TemporaryDirectory(prefix="filo-slurm-") as folder:
         os.chmod(folder, 0o755)  # munged refuses a socket that others cannot reach.
