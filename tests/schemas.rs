@@ -24,11 +24,13 @@ const SUBCOMMANDS: [&str; 10] = [
     "man",
 ];
 
+/// The files of `folder` itself by name.
 fn files(folder: &Path) -> BTreeMap<String, String> {
     let entries = std::fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path());
     entries
+        .filter(|path| path.is_file())
         .map(|path| {
             let name = path.file_name().unwrap().to_str().unwrap().to_string();
             (name, std::fs::read_to_string(path).unwrap())
