@@ -70,7 +70,7 @@ pub struct Extras {
     pub contexts: Contexts,
     /// Cross-entropy of the label, as in stage 2.
     pub image: f64,
-    /// Order of the batch's pictures by each of their two texts, see [`rank_loss`].
+    /// Order of the batch's pictures by each of their two texts, see `rank_loss`.
     pub rank: f64,
     /// Cross-entropy of the defect's own word among the words of its category.
     pub words: f64,
