@@ -10,8 +10,8 @@
 //! - [`report`] draws what a run found.
 //! - [`train`] teaches the network, from a folder of labelled pictures, and makes data.
 //!
-//! `cli` → `pipeline`, `train`, `report` → `source`, `image`, `model`, `weights`, `tables`, `metrics` →
-//! `error`; nothing points back.
+//! `cli` → `pipeline`, `train`, `report` → `source`, `image`, `model`, `weights`, `tables`,
+//! `metrics` → `error`; nothing points back.
 
 #![deny(unsafe_code)]
 

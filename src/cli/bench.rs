@@ -1,5 +1,6 @@
 //! `filo bench`: times a stage at the published size with random weights, side by side with the
-//! way the published code does it, in one process, in turn.
+//! way the published code does it, in one process, in turn; or, with stage `generated`, measures
+//! how well a network detects. In: a stage. Out: a table, or one JSON document.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,5 +1,6 @@
-//! `filo demo`: makes a small labelled set, scores it, prints the metrics, draws what was found. All in
-//! one folder, which the next demo makes anew; a folder of anybody else's is left alone.
+//! `filo demo`: makes a small labelled set, scores it, prints the metrics, draws what was found. In: a
+//! folder and weights. Out: all in that folder, which the next demo makes anew; a folder of anybody
+//! else's is left alone.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -59,7 +59,8 @@ impl MetricsArgs {
 /// Computes the metrics of the run at `uri`, writes its table and returns the rows.
 ///
 /// # Errors
-/// If a shard of the listing is not committed: metrics of half a run look like those of a whole one.
+/// If a shard of the listing is not committed: metrics of half a run look like those of a whole
+/// one.
 pub fn write_metrics(uri: &str, protocol: AuproProtocol) -> Result<Vec<CategoryMetrics>, Error> {
     let location = uri.parse::<Location>()?;
     let run = RunReader::open(OutputStore::open(location.path())?)?;

@@ -49,7 +49,7 @@ pub fn run(spec: &JobSpec) -> Result<u8, Error> {
     }
 }
 
-/// Prints what a run would do in all its parts; output and weights are not opened.
+/// Prints what a run would do in all its parts; output and weights files are not opened.
 fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
     let listing = listed(spec)?;
     say(&listing.why)?;

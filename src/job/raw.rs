@@ -31,7 +31,8 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
 
-    /// Folder or file of the network's weights, or `nano`, those inside the program [default: nano].
+    /// Folder or file of the network's weights, or `nano`, those inside the program
+    /// [default: nano].
     #[arg(long, value_name = "nano|PATH")]
     pub weights: Option<String>,
 

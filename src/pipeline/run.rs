@@ -193,8 +193,8 @@ fn identity(spec: &JobSpec, listing: &Listing, model_id: &str, descriptions: &st
     RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value, shards }
 }
 
-/// 16 hex digits over everything in the identity but the places of the input and of the weights: the
-/// same pictures and numbers elsewhere are the same run.
+/// 16 hex digits over everything in the identity but the places of the input and of the weights:
+/// the same pictures and numbers elsewhere are the same run.
 fn run_id(spec: &Value) -> String {
     let mut named = spec.clone();
     if let Value::Object(fields) = &mut named {

@@ -1,6 +1,6 @@
-//! An overlay for every scored picture of a run. In: a run with its raw maps, and the listing that it
-//! scored, which knows the true masks. Out: `<category>/<kind>_<name>.png` below a folder. Files that
-//! are there are replaced; all cores draw.
+//! An overlay for every scored picture of a run. In: a run with its raw maps, and the listing that
+//! it scored, which knows the true masks. Out: `<category>/<kind>_<name>.png` below a folder. Files
+//! that are there are replaced; all cores draw.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use crate::image::{DecodeLimits, Mask, Picture, Preprocess, Rgb8, Rle, Size};
 use crate::source::{Entry, Listing, MaskSource, Sample};
 use crate::tables::{MaskRow, RunReader, ScoreRow, read_map_npy};
 
-/// Writes the overlays of `run` below `folder`; `mode` is how the run read its pictures. All have one
-/// scale of colours. Returns how many were written.
+/// Writes the overlays of `run` below `folder`; `mode` is how the run read its pictures. All have
+/// one scale of colours. Returns how many were written.
 ///
 /// # Errors
 /// If the run kept no maps, a picture or its mask is no longer what was scored, or a file cannot be

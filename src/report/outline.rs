@@ -1,6 +1,6 @@
-//! Outlines of masks. In: a mask, and pixels to draw on. Out: its edge in a colour, cased in black on
-//! the far side, so that it stands out from any background. One outline lies inside of its mask and
-//! one outside, so two masks that agree show two lines.
+//! Outlines of masks. In: a mask, and pixels to draw on. Out: its edge in a colour, cased in black
+//! on the far side, so that it stands out from any background. One outline lies inside of its mask
+//! and one outside, so two masks that agree show two lines.
 
 use crate::image::{Mask, Size};
 

@@ -1,5 +1,5 @@
-//! One picture and what was found in it, side by side. In: pixels, a raw map, masks. Out: pixels: on
-//! the left the picture, on the right the same in grey under the map as heat, with the true mask
+//! One picture and what was found in it, side by side. In: pixels, a raw map, masks. Out: pixels:
+//! on the left the picture, on the right the same in grey under the map as heat, with the true mask
 //! outlined in blue and the predicted one in white. No text: whoever shows it says what it is.
 
 use super::heat;

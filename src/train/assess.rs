@@ -39,7 +39,8 @@ pub struct Words {
 }
 
 impl Setup {
-    /// Holds the network against `data`, as it is scored: with its adapter.
+    /// Holds the network against `data`: AUROC as it is scored, with its adapter; words as they are
+    /// taught, without it.
     ///
     /// # Errors
     /// If the network gives NaN or infinity.
@@ -71,20 +72,24 @@ impl Setup {
             generic_per_step: 1,
             n_ctx: self.config.n_ctx,
         };
-        let loaded = (0..data.pictures()).filter_map(|index| {
+        let mut loaded = (0..data.pictures()).filter_map(|index| {
             let mut rng = Rng::with_seed(index);
             let picture = data.picture(index, &mut rng).ok()?;
             picture.detail.as_ref()?;
             let prompts = choice.prompts(&picture, &data.prompts(&picture.category), &mut rng);
             Some(Loaded { picture, prompts })
         });
-        let loaded = loaded.collect::<Vec<_>>();
         let side = self.config.vision.image_size;
-        let batches = loaded.chunks(BATCH).flat_map(|part| {
-            let batch = StepBatch::of(part, side, &self.encoder, &self.device);
-            word_fits(&self.network, &batch)
-        });
-        batches.collect()
+        let mut fits = Vec::new();
+        // A batch in memory at a time.
+        loop {
+            let part = loaded.by_ref().take(BATCH).collect::<Vec<_>>();
+            if part.is_empty() {
+                return fits;
+            }
+            let batch = StepBatch::of(&part, side, &self.encoder, &self.device);
+            fits.extend(word_fits(&self.network, &batch));
+        }
     }
 }
 

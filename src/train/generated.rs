@@ -1,5 +1,5 @@
-//! Training pictures that the generator makes as they are asked for: no two alike, none from a
-//! camera. In: a seed, the side of the network's input, photographs of materials if there are any.
+//! Training pictures that the generator makes as they are asked for: no two alike, no defect
+//! from a camera. In: a seed, the side of the network's input, photographs of materials if there are any.
 //! Out: pictures with masks, and the words of what was drawn.
 
 use std::path::Path;

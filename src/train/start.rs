@@ -149,7 +149,8 @@ impl Setup {
     }
 
     /// The network with `values`, as it is written: its token table is whole. A word that no text
-    /// had, of zeros so far, gets the row of [`STAND_IN`]: that one the network has learned from.
+    /// had, of zeros so far or with the row that [`STAND_IN`] had at the start, gets the row of
+    /// [`STAND_IN`], if a text had that: it is one that the network has learned from.
     pub(super) fn whole(&self, values: &NamedValues) -> Filo<Backend> {
         let short = self.scorer(values);
         let (Some(table), Vocabulary::Some(tokens)) = (&self.table, self.encoder.vocabulary())
@@ -163,8 +164,11 @@ impl Setup {
             let rows = tokens.iter().zip(rows.chunks_exact(width));
             let stand_in = self.encoder.token(STAND_IN);
             if let Some((_, row)) = rows.clone().find(|(token, _)| Some(**token) == stand_in) {
-                let unknown = whole.chunks_exact_mut(width);
-                let unknown = unknown.filter(|row| row.iter().all(|&value| value == 0.0));
+                let before = |token: u32| &table[token as usize * width..][..width];
+                let before = stand_in.map(before);
+                let unknown = whole
+                    .chunks_exact_mut(width)
+                    .filter(|row| row.iter().all(|&value| value == 0.0) || before == Some(&**row));
                 unknown.for_each(|unknown| unknown.copy_from_slice(row));
             }
             for (&token, row) in rows {
@@ -229,6 +233,8 @@ mod tests {
         };
         assert_eq!(row("zebra"), row(STAND_IN));
         assert_ne!(row("crack"), row(STAND_IN));
-        assert_ne!(row("crack"), vec![0.0; setup.config.text.width]);
+        let zeros = vec![0.0; setup.config.text.width];
+        assert_ne!(row("crack"), zeros);
+        assert_ne!(row(STAND_IN), zeros);
     }
 }

@@ -1,10 +1,10 @@
-//! The weights inside the program: a bundle of half precision, `nano`, which detects defects on the
-//! surfaces that the generator of `train` makes. Nothing is unpacked: its numbers are read where the
-//! program lies in memory. To replace it:
+//! The weights inside the program: a bundle of half precision, `nano`, which learnt from pictures
+//! of the generator of `train`. In: a file's name. Out: its bytes, where the program lies in memory;
+//! nothing is unpacked. To replace it:
 //!
 //! ```text
 //! rm -r assets/nano/bundle
-//! filo weights convert --from TRAINED --precision f16 --to assets/nano/bundle
+//! filo weights convert --from TRAINED --precision f16 --to assets/nano/bundle --licence TEXT
 //! ```
 
 use bytes::Bytes;
