@@ -82,7 +82,7 @@ impl BenchArgs {
     pub fn run(self) -> Result<u8, Error> {
         let (stage, rows) = match self.stage {
             BenchStage::Generated => {
-                let (textures, pictures) = (self.textures.as_ref(), self.pictures);
+                let (textures, pictures) = (self.textures.as_deref(), self.pictures);
                 bench_generated::run(self.weights, textures, pictures, self.json)?;
                 return Ok(0);
             }

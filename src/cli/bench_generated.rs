@@ -1,14 +1,13 @@
 //! `filo bench --stage generated`: how well a network does on pictures of the generator, and
 //! whether it listens to words. In: weights. Out: one table or JSON document.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 
 use super::say::say;
+use super::train::load_textures;
 use crate::device::cpu;
-use crate::error::{Error, TrainError};
+use crate::error::Error;
 use crate::train::spec::{RawTrainSpec, Unfreeze};
-use crate::train::synthetic::Textures;
 use crate::train::{Assessment, Generated, Init, Setup};
 use crate::weights::{Weights, WeightsPlace};
 
@@ -21,15 +20,13 @@ const SEED: u64 = 0x0f11_0000_0001;
 /// If weights or textures cannot be read, or the network gives NaN.
 pub fn run(
     weights: WeightsPlace,
-    textures: Option<&PathBuf>,
+    textures: Option<&Path>,
     pictures: u64,
     json: bool,
 ) -> Result<(), Error> {
     let side = Weights::open(&weights)?.config()?.vision.image_size;
     let init = Init::From(weights);
-    let textures = textures.map(|dir| Textures::load(dir)).transpose();
-    let textures = textures.map_err(|(path, why)| TrainError::Textures { path, why })?;
-    let data = Generated::validation(SEED, side, textures.map(Arc::new), pictures)?;
+    let data = Generated::validation(SEED, side, load_textures(textures)?, pictures)?;
     let spec = RawTrainSpec::default().validate(Unfreeze::Nothing)?;
     let setup = Setup::new(&init, None, &spec, &[&data], &cpu())?;
     let Assessment { right, swapped, words } = setup.assess(&data)?;

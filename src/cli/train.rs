@@ -1,6 +1,6 @@
 //! `filo train`: a folder of labelled pictures in, a folder with weights, log and state out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -159,11 +159,7 @@ impl TrainArgs {
     }
 
     fn generated(&self, spec: &TrainSpec, side: usize) -> Result<TwoSets, Error> {
-        let load = |dir: &PathBuf| match Textures::load(dir) {
-            Ok(textures) => Ok(Arc::new(textures)),
-            Err((path, why)) => Err(TrainError::Textures { path, why }),
-        };
-        let textures = self.textures.as_ref().map(load).transpose()?;
+        let textures = load_textures(self.textures.as_deref())?;
         if let Some(textures) = &textures {
             tracing::info!(photographs = textures.len(), "textures");
         }
@@ -220,6 +216,13 @@ impl TrainArgs {
         })?;
         Ok(built_in.with_file(path, &text)?)
     }
+}
+
+/// The photographs in `dir`, if one is named.
+pub fn load_textures(dir: Option<&Path>) -> Result<Option<Arc<Textures>>, TrainError> {
+    let textures = dir.map(Textures::load).transpose();
+    let textures = textures.map_err(|(path, why)| TrainError::Textures { path, why })?;
+    Ok(textures.map(Arc::new))
 }
 
 fn warn_of(left_out: usize) {

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use super::data::{Anomalous, TrainingPicture};
 use super::prompts::PicturePrompts;
 use super::spec::PositionChoice;
-use crate::model::filo::descriptions::CategoryPrompts;
+use crate::model::filo::descriptions::{CategoryPrompts, texts_at, texts_of};
 use crate::model::filo::position::Position;
 
 /// What decides on the prompts of a step.
@@ -42,31 +42,23 @@ impl PromptChoice {
         let generic = drawn(states.abnormal.len() - details, self.generic_per_step, None, rng);
         let normal = drawn(states.normal.len(), self.normal_per_step, None, rng);
         let abnormal = kept.iter().copied().chain(generic.iter().map(|state| details + state));
-        let chosen = CategoryPrompts {
-            normal: normal.iter().map(|&state| states.normal[state].clone()).collect(),
-            abnormal: abnormal.map(|state| states.abnormal[state].clone()).collect(),
-            ..states.clone()
-        };
-        let bare = |states: &[String]| {
-            CategoryPrompts { normal: states.to_vec(), ..chosen.clone() }.normal_texts(self.n_ctx)
-        };
-        let placed = |states: &[String], positions: &[Position]| {
-            let chosen = CategoryPrompts { abnormal: states.to_vec(), ..chosen.clone() };
-            chosen.abnormal_texts(self.n_ctx, positions)
-        };
+        let normal = normal.iter().map(|&state| states.normal[state].clone()).collect::<Vec<_>>();
+        let abnormal = abnormal.map(|state| states.abnormal[state].clone()).collect::<Vec<_>>();
         let mut loose = || rng.f64() < self.loose_positions;
         let (normal_placed, abnormal_bare) = (loose(), loose());
         let position = [place_of(picture, rng)];
         let normal = match normal_placed {
-            true => placed(&chosen.normal, &position),
-            false => bare(&chosen.normal),
+            true => texts_at(&normal, self.n_ctx, &position),
+            false => texts_of(&normal, self.n_ctx),
         };
         let (abnormal, details) = match self.positions {
-            PositionChoice::All => (placed(&chosen.abnormal, &Position::ALL), 0),
+            PositionChoice::All => (texts_at(&abnormal, self.n_ctx, &Position::ALL), 0),
             PositionChoice::Known if !abnormal_bare => {
-                (placed(&chosen.abnormal, &position), kept.len())
+                (texts_at(&abnormal, self.n_ctx, &position), kept.len())
             }
-            PositionChoice::Known | PositionChoice::None => (bare(&chosen.abnormal), kept.len()),
+            PositionChoice::Known | PositionChoice::None => {
+                (texts_of(&abnormal, self.n_ctx), kept.len())
+            }
         };
         let right = right.filter(|_| details > 0);
         PicturePrompts {
@@ -110,17 +102,29 @@ fn place_of(picture: &TrainingPicture, rng: &mut Rng) -> Position {
 
 /// Every text that [`PromptChoice::prompts`], or scoring, may make of `states`.
 pub fn all_texts(states: &CategoryPrompts, n_ctx: usize) -> Vec<String> {
-    let bare = CategoryPrompts { normal: states.abnormal.clone(), ..states.clone() };
-    let mut texts = states.normal_texts(n_ctx);
-    texts.extend(bare.normal_texts(n_ctx));
-    texts.extend(states.abnormal_texts(n_ctx, &Position::ALL));
-    texts
+    let kinds = [&states.normal, &states.abnormal];
+    let texts = kinds.into_iter().flat_map(|states| {
+        let mut texts = texts_of(states, n_ctx);
+        texts.extend(texts_at(states, n_ctx, &Position::ALL));
+        texts
+    });
+    texts.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::filo::descriptions::Descriptions;
+
+    /// All states, abnormal ones at the place of the defect.
+    const WHOLE: PromptChoice = PromptChoice {
+        positions: PositionChoice::Known,
+        loose_positions: 0.0,
+        details_per_step: 0,
+        normal_per_step: 0,
+        generic_per_step: 0,
+        n_ctx: 1,
+    };
 
     fn picture() -> TrainingPicture {
         let mut mask = vec![0.0; 81];
@@ -137,14 +141,8 @@ mod tests {
     #[test]
     fn the_defect_of_the_picture_is_among_the_drawn_details() {
         let states = Descriptions::built_in().unwrap().prompts("metal nut");
-        let choice = PromptChoice {
-            positions: PositionChoice::Known,
-            loose_positions: 0.0,
-            details_per_step: 2,
-            normal_per_step: 3,
-            generic_per_step: 1,
-            n_ctx: 1,
-        };
+        let choice =
+            PromptChoice { details_per_step: 2, normal_per_step: 3, generic_per_step: 1, ..WHOLE };
         for seed in 0..20 {
             let prompts = choice.prompts(&picture(), &states, &mut Rng::with_seed(seed));
             let counts = (prompts.normal.len(), prompts.abnormal.len(), prompts.details);
@@ -157,14 +155,7 @@ mod tests {
     #[test]
     fn loose_positions_stand_with_either_kind_or_none() {
         let states = Descriptions::built_in().unwrap().prompts("metal nut");
-        let choice = PromptChoice {
-            positions: PositionChoice::Known,
-            loose_positions: 0.5,
-            details_per_step: 1,
-            normal_per_step: 1,
-            generic_per_step: 1,
-            n_ctx: 1,
-        };
+        let choice = PromptChoice { loose_positions: 0.5, ..WHOLE };
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..40 {
             let prompts = choice.prompts(&picture(), &states, &mut Rng::with_seed(seed));
@@ -177,14 +168,7 @@ mod tests {
     #[test]
     fn without_positions_a_prompt_ends_with_its_state() {
         let states = Descriptions::built_in().unwrap().prompts("metal nut");
-        let choice = PromptChoice {
-            positions: PositionChoice::None,
-            loose_positions: 0.0,
-            details_per_step: 0,
-            normal_per_step: 0,
-            generic_per_step: 0,
-            n_ctx: 1,
-        };
+        let choice = PromptChoice { positions: PositionChoice::None, ..WHOLE };
         let prompts = choice.prompts(&picture(), &states, &mut Rng::with_seed(1));
         assert_eq!(prompts.abnormal.last().unwrap(), "X metal nut with damage.");
         assert_eq!(prompts.details, states.details.len());

@@ -46,23 +46,15 @@ pub struct CategoryPrompts {
 impl CategoryPrompts {
     /// Texts of the normal prompts, `n_ctx` placeholders in front of each.
     pub fn normal_texts(&self, n_ctx: usize) -> Vec<String> {
-        self.normal.iter().map(|state| format!("{}{state}.", placeholders(n_ctx))).collect()
+        texts_of(&self.normal, n_ctx)
     }
 
     /// Texts of the abnormal prompts at `positions`: states in the outer loop, so with all nine
     /// positions row 9·state + position.
     pub fn abnormal_texts(&self, n_ctx: usize, positions: &[Position]) -> Vec<String> {
-        let context = placeholders(n_ctx);
-        let text =
-            |state, position: &Position| format!("{context}{state} at {}.", position.as_str());
-        self.abnormal
-            .iter()
-            .flat_map(|state| positions.iter().map(move |position| text(state, position)))
-            .collect()
+        texts_at(&self.abnormal, n_ctx, positions)
     }
-}
 
-impl CategoryPrompts {
     /// All normal prompts and the abnormal ones at `positions` as trees of tokens: one for every
     /// published category, more where there are so many prompts that the attention between all
     /// nodes of one tree would cost more than repeating the contexts. The first has the normal
@@ -88,6 +80,19 @@ impl CategoryPrompts {
         let text = texts.find(|text| tokenizer.encode(text).len() >= CONTEXT_LENGTH)?;
         Some(text.trim_start_matches("X ").to_string())
     }
+}
+
+/// A text for each state, `n_ctx` placeholders in front.
+pub fn texts_of(states: &[String], n_ctx: usize) -> Vec<String> {
+    states.iter().map(|state| format!("{}{state}.", placeholders(n_ctx))).collect()
+}
+
+/// A text for each state and position, states in the outer loop.
+pub fn texts_at(states: &[String], n_ctx: usize, positions: &[Position]) -> Vec<String> {
+    let context = placeholders(n_ctx);
+    let text = |state, position: &Position| format!("{context}{state} at {}.", position.as_str());
+    let of_state = |state| positions.iter().map(move |position| text(state, position));
+    states.iter().flat_map(of_state).collect()
 }
 
 /// About 1 000 nodes.
