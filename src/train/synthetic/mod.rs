@@ -25,6 +25,7 @@ mod surfaces;
 mod surroundings;
 mod textures;
 
+pub use contrast::LEAST_AREA;
 pub use defect::Defect;
 pub use scene::{Recipe, Scene, scene};
 pub use set::{Amount, write_set};
