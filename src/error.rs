@@ -18,8 +18,8 @@ pub enum SourceError {
     NotFound { uri: String },
     #[error("{path}: cannot be listed ({source}): fix its permissions or exclude it, a partial listing would lose pictures", path = path.display())]
     Unlistable { path: PathBuf, source: std::io::Error },
-    #[error("{uri}: {scheme}:// is not built into this version: copy the data to a local folder")]
-    NotBuiltIn { uri: String, scheme: String },
+    #[error("{uri}: {what} in a bucket cannot be read yet: copy the data to a local folder")]
+    NotBuiltIn { uri: String, what: &'static str },
     #[error("{uri}: {why}: give a local path or file:///path")]
     BadUri { uri: String, why: &'static str },
     #[error("{uri}: a file, but no picture: give a folder, or one file that ends in {extensions}")]
@@ -189,7 +189,7 @@ fn list_paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// What was being done to the output when it failed.
+/// What was being done to a place when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreAction {
     Open,
@@ -250,17 +250,22 @@ pub enum RleError {
     WrongLength { found: u64, expected: u64 },
 }
 
+/// Reading or writing a place: a file of it could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: cannot be {action}: {problem}", action = action.as_str())]
+pub struct StoreError {
+    pub path: String,
+    pub action: StoreAction,
+    /// The cause and what to do about it, for a person.
+    pub problem: String,
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
 /// Writing and reading an output folder: tables, maps, ledger, manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    #[error("{path}: cannot be {action}: {problem}", action = action.as_str())]
-    Store {
-        path: String,
-        action: StoreAction,
-        /// The cause and what to do about it, for a person.
-        problem: String,
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("{uri}: holds files that no run of this program wrote ({examples}): choose an empty folder as --output", examples = examples.join(", "))]
     ForeignFiles { uri: String, examples: Vec<String> },
     #[error("{uri}: holds another run ({differences}): choose another --output, or set these back to resume it", differences = list_differences(differences))]
@@ -355,6 +360,8 @@ pub enum Error {
     #[error(transparent)]
     Device(#[from] DeviceError),
     #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
     Table(#[from] TableError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -387,9 +394,10 @@ impl Error {
             | Error::Weights(_)
             | Error::Model(_)
             | Error::Device(_)
+            | Error::Store(StoreError { action: StoreAction::Open, .. })
             | Error::NotADemo { .. } => 2,
             Error::Table(error) => match error {
-                TableError::Store { action: StoreAction::Open, .. }
+                TableError::Store(StoreError { action: StoreAction::Open, .. })
                 | TableError::ForeignFiles { .. }
                 | TableError::OtherRun { .. }
                 | TableError::NoRun { .. }
@@ -398,7 +406,7 @@ impl Error {
                 _ => 1,
             },
             Error::Train(error) => error.exit_code(),
-            Error::Metrics(_) | Error::Report(_) | Error::Unwritable { .. } => 1,
+            Error::Store(_) | Error::Metrics(_) | Error::Report(_) | Error::Unwritable { .. } => 1,
         }
     }
 }

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
-use crate::error::JobError;
+use crate::error::{JobError, SourceError};
 use crate::image::Preprocess;
 use crate::source::{Category, LayoutChoice, Location, ShardSize, redact};
 use crate::weights::WeightsPlace;
@@ -152,7 +152,14 @@ fn weights_place(
     match WeightsPlace::from(expanded.as_str()) {
         WeightsPlace::Embedded => Ok(WeightsPlace::Embedded),
         WeightsPlace::Path(_) => match expanded.parse::<Location>() {
-            Ok(location) => Ok(WeightsPlace::Path(location.path().to_owned())),
+            Ok(location) => match location.disk() {
+                Some(path) => Ok(WeightsPlace::Path(path.to_owned())),
+                None => {
+                    let (uri, what) = (location.uri().to_owned(), "weights");
+                    let source = SourceError::NotBuiltIn { uri, what };
+                    Err(JobError::Location { key: "weights", source })
+                }
+            },
             Err(source) => Err(JobError::Location { key: "weights", source }),
         },
     }

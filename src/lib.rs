@@ -25,6 +25,7 @@ pub mod model;
 pub mod pipeline;
 pub mod report;
 pub mod source;
+pub mod store;
 pub mod tables;
 pub mod train;
 pub mod weights;

@@ -17,7 +17,8 @@ use crate::job::{JobSpec, MapsFormat, RawJobSpec};
 use crate::metrics::AuproProtocol;
 use crate::report::gallery::write_overlays;
 use crate::source::list;
-use crate::tables::{OutputStore, RunReader};
+use crate::store::Store;
+use crate::tables::RunReader;
 use crate::train::synthetic::{Amount, Surface, write_set};
 
 /// The demo shows the same pictures every time.
@@ -78,7 +79,7 @@ impl DemoArgs {
         }
         let rows = write_metrics(spec.output.uri(), AuproProtocol::Exact)?;
         let listing = list(&spec.input, spec.layout, None, spec.shard_size)?;
-        let reader = RunReader::open(OutputStore::open(spec.output.path())?)?;
+        let reader = RunReader::open(Store::open(&spec.output)?)?;
         let drawn = write_overlays(&reader, &listing, spec.preprocess, &overlays)?;
         say(format_args!(
             "drew {drawn} overlays, true defects outlined in blue, predicted ones in white"

@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::metrics::AuproProtocol;
 use crate::pipeline::reduce::reduce;
 use crate::source::Location;
-use crate::tables::{CategoryMetrics, OutputStore, RunReader};
+use crate::store::Store;
+use crate::tables::{CategoryMetrics, RunReader};
 
 #[derive(Debug, Clone, Args)]
 pub struct MetricsArgs {
@@ -63,7 +64,7 @@ impl MetricsArgs {
 /// one.
 pub fn write_metrics(uri: &str, protocol: AuproProtocol) -> Result<Vec<CategoryMetrics>, Error> {
     let location = uri.parse::<Location>()?;
-    let run = RunReader::open(OutputStore::open(location.path())?)?;
+    let run = RunReader::open(Store::open(&location)?)?;
     run.check_shards_are_there()?;
     if run.manifest().totals.is_none() {
         tracing::warn!("{uri}: the run is not finished, the metrics cover what is committed");

@@ -16,9 +16,10 @@ use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::position::{PixelBox, damp_outside};
 use crate::model::grounding::phrases::Detection;
 use crate::source::{Category, Label, Shard};
+use crate::store::Store;
 use crate::tables::{
-    BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, OutputStore, PartialRow, ScoreRow,
-    ShardRows, write_map_npy,
+    BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, PartialRow, ScoreRow, ShardRows,
+    write_map_npy,
 };
 
 /// What finishing needs to know.
@@ -29,7 +30,7 @@ pub struct FinishSettings {
     /// A picture counts as anomalous above this.
     pub score_threshold: f32,
     pub maps: Option<MapsFormat>,
-    pub store: OutputStore,
+    pub store: Store,
     pub model_id: String,
 }
 

@@ -3,7 +3,7 @@
 
 use super::localise::{Detector, Localiser};
 use crate::device::{Backend, Device};
-use crate::error::{DeviceError, Error, WeightsError};
+use crate::error::{DeviceError, Error, SourceError, WeightsError};
 use crate::job::{GroundingChoice, JobSpec};
 use crate::model::config::FiloConfig;
 use crate::model::filo::FiloScorer;
@@ -95,7 +95,13 @@ fn opened_detector(spec: &JobSpec) -> Result<Option<Checkpoint>, Error> {
             Err(DeviceError::NoDetector.into())
         }
         (GroundingChoice::Off, _) | (_, None) => Ok(None),
-        (_, Some(weights)) => Ok(Some(Checkpoint::open(weights.path())?)),
+        (_, Some(weights)) => {
+            let path = weights.disk().ok_or_else(|| SourceError::NotBuiltIn {
+                uri: weights.uri().to_owned(),
+                what: "weights",
+            })?;
+            Ok(Some(Checkpoint::open(path)?))
+        }
     }
 }
 

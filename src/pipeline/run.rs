@@ -21,7 +21,8 @@ use crate::job::{JobSpec, MapsFormat, MaskThreshold, RunDate};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::source::{Listing, Shard, list, redact};
-use crate::tables::{self, ExpectedShard, Manifest, OutputStore, RunIdentity, RunWriter};
+use crate::store::Store;
+use crate::tables::{self, ExpectedShard, Manifest, RunIdentity, RunWriter};
 
 /// `auto`, for masks and for pictures: one half. Nothing is known of the product, so this is a
 /// convention, not a calibrated value.
@@ -83,7 +84,7 @@ impl Run {
         let mut infer = Inferencer::new(networks, descriptions, device)?;
         infer.read_words(listing.categories.keys())?;
 
-        let store = OutputStore::create(spec.output.path())?;
+        let store = Store::create(&spec.output)?;
         let writer = RunWriter::open(store, identity)?;
         let finish = FinishSettings {
             mapper,

@@ -180,12 +180,16 @@ fn summary(layout: Layout, why: String, drafts: Drafts, size: ShardSize, root: &
 /// The location as an absolute path that exists. Links are kept as the user wrote them.
 fn absolute(location: &Location) -> Result<PathBuf, SourceError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
+    let given = location.disk().ok_or_else(|| SourceError::NotBuiltIn {
+        uri: location.uri().to_owned(),
+        what: "pictures",
+    })?;
     let at = |source: std::io::Error| match source.kind() {
         NotFound | NotADirectory => SourceError::NotFound { uri: location.uri().to_owned() },
-        _ => SourceError::Unlistable { path: location.path().to_owned(), source },
+        _ => SourceError::Unlistable { path: given.to_owned(), source },
     };
-    std::fs::metadata(location.path()).map_err(at)?;
-    let path = std::path::absolute(location.path()).map_err(at)?;
+    std::fs::metadata(given).map_err(at)?;
+    let path = std::path::absolute(given).map_err(at)?;
     // `absolute` keeps `..`, and `.` as the last part is dropped, so a name may be missing.
     if path.file_name().is_none() { path.canonicalize().map_err(at) } else { Ok(path) }
 }

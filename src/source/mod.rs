@@ -7,7 +7,7 @@ mod category;
 mod folder;
 mod layout;
 mod listing;
-mod location;
+
 mod masks;
 mod mvtec;
 mod shard;
@@ -20,10 +20,10 @@ use std::path::PathBuf;
 
 use crate::error::Failure;
 
+pub use crate::store::{Location, redact};
 pub use category::Category;
 pub use layout::{Layout, LayoutChoice};
 pub use listing::{Listing, list};
-pub use location::{Location, redact};
 pub use shard::{Shard, ShardSize};
 pub use walk::PICTURE_EXTENSIONS;
 

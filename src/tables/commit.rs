@@ -11,9 +11,9 @@ use super::manifest::{MANIFEST_PATH, Manifest, RunIdentity, RunTotals, spec_diff
 use super::part::{PartIds, encode_part};
 use super::partition::{check_category, check_id, part_path};
 use super::row::Row;
-use super::store::{OutputStore, Put};
 use super::{BoxRow, FailureRow, MaskRow, PartialRow, ScoreRow, Table};
 use crate::error::TableError;
+use crate::store::{Put, Store};
 
 /// Made last: its presence says that the run is finished.
 const SUCCESS_PATH: &str = "_SUCCESS";
@@ -64,7 +64,7 @@ pub struct ExpectedShard {
 /// The writing side of one run in one output. Several threads and machines may have one.
 #[derive(Debug)]
 pub struct RunWriter {
-    store: OutputStore,
+    store: Store,
     manifest: Manifest,
     committed: BTreeSet<String>,
 }
@@ -75,7 +75,7 @@ impl RunWriter {
     /// # Errors
     /// [`TableError::OtherRun`] if the output holds a run with another id,
     /// [`TableError::ForeignFiles`] if it holds files and no run.
-    pub fn open(store: OutputStore, identity: RunIdentity) -> Result<RunWriter, TableError> {
+    pub fn open(store: Store, identity: RunIdentity) -> Result<RunWriter, TableError> {
         check_id("run id", &identity.run_id)?;
         let manifest = match Manifest::read(&store)? {
             Some(manifest) => manifest,
@@ -92,7 +92,7 @@ impl RunWriter {
     }
 
     /// The output that this run is written to.
-    pub fn store(&self) -> &OutputStore {
+    pub fn store(&self) -> &Store {
         &self.store
     }
 
@@ -168,7 +168,7 @@ impl RunWriter {
         let part = encode_part(ids, category, rows.into_iter())?;
         let path = self.part_path(R::TABLE, category, ids.shard_id);
         if part.rows == 0 {
-            return self.store.delete_if_there(&path);
+            return Ok(self.store.delete_if_there(&path)?);
         }
         self.store.put(&path, part.bytes.clone())?;
         entry.parts.push(PartEntry::seal(R::TABLE, category, path, &part));
@@ -210,7 +210,7 @@ impl RunWriter {
 }
 
 /// Creates the manifest, unless another worker is first; then that one is returned.
-fn begin(store: &OutputStore, identity: RunIdentity) -> Result<Manifest, TableError> {
+fn begin(store: &Store, identity: RunIdentity) -> Result<Manifest, TableError> {
     let files = store.list_at_most("", FOREIGN_EXAMPLES)?;
     let manifest = Manifest::begin(identity);
     if files.is_empty() {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::Table;
 use super::manifest::{FORMAT, Manifest, parse, to_json};
 use super::part::EncodedPart;
-use super::store::{OutputStore, Put};
 use crate::error::TableError;
+use crate::store::{Put, Store};
 
 const LEDGER_FOLDER: &str = "_filo/ledger";
 
@@ -73,9 +73,9 @@ impl LedgerEntry {
     }
 
     /// Makes the entry, unless another worker made one for the shard.
-    pub(super) fn create(&self, store: &OutputStore) -> Result<Put, TableError> {
+    pub(super) fn create(&self, store: &Store) -> Result<Put, TableError> {
         let path = entry_path(&self.shard_id);
-        store.put_if_absent(&path, to_json(&store.display(&path), self)?)
+        Ok(store.put_if_absent(&path, to_json(&store.display(&path), self)?)?)
     }
 
     /// Makes the shard's entry fit its files, after another worker committed the shard while
@@ -84,7 +84,7 @@ impl LedgerEntry {
     /// The two wrote the same rows but for measured times (`ms_infer`), in turns, so that any
     /// file may be of either. Each worker that comes too late does this after its last write;
     /// the entry is compared again after each change, so the last one leaves it right.
-    pub(super) fn reseal(&self, store: &OutputStore) -> Result<(), TableError> {
+    pub(super) fn reseal(&self, store: &Store) -> Result<(), TableError> {
         let path = entry_path(&self.shard_id);
         loop {
             let mut sealed = self.clone();
@@ -107,7 +107,7 @@ pub(super) fn entry_path(shard_id: &str) -> String {
 }
 
 /// The entry that names the metrics table, or `None` before that is written.
-pub(super) fn read_metrics_entry(store: &OutputStore) -> Result<Option<LedgerEntry>, TableError> {
+pub(super) fn read_metrics_entry(store: &Store) -> Result<Option<LedgerEntry>, TableError> {
     match store.get_if_there(METRICS_PATH)? {
         Some(bytes) => parse(&store.display(METRICS_PATH), &bytes).map(Some),
         None => Ok(None),
@@ -115,16 +115,13 @@ pub(super) fn read_metrics_entry(store: &OutputStore) -> Result<Option<LedgerEnt
 }
 
 /// Names the parts of the metrics table, all at once.
-pub(super) fn write_metrics_entry(
-    store: &OutputStore,
-    entry: &LedgerEntry,
-) -> Result<(), TableError> {
-    store.put(METRICS_PATH, to_json(&store.display(METRICS_PATH), entry)?)
+pub(super) fn write_metrics_entry(store: &Store, entry: &LedgerEntry) -> Result<(), TableError> {
+    Ok(store.put(METRICS_PATH, to_json(&store.display(METRICS_PATH), entry)?)?)
 }
 
 /// All entries by shard id. An entry that belongs to another run is an error.
 pub(super) fn read_ledger(
-    store: &OutputStore,
+    store: &Store,
     manifest: &Manifest,
 ) -> Result<BTreeMap<String, LedgerEntry>, TableError> {
     let mut entries = BTreeMap::new();

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Table;
-use super::store::OutputStore;
 use crate::error::{SpecDifference, TableError};
+use crate::store::Store;
 
 /// Where the manifest lies in an output.
 pub(super) const MANIFEST_PATH: &str = "_filo/manifest.json";
@@ -74,7 +74,7 @@ impl Manifest {
     }
 
     /// The manifest of the output, or `None` if it has none.
-    pub(super) fn read(store: &OutputStore) -> Result<Option<Manifest>, TableError> {
+    pub(super) fn read(store: &Store) -> Result<Option<Manifest>, TableError> {
         match store.get_if_there(MANIFEST_PATH)? {
             Some(bytes) => parse(&store.display(MANIFEST_PATH), &bytes).map(Some),
             None => Ok(None),

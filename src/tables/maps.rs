@@ -7,8 +7,8 @@
 use half::f16;
 
 use super::partition::check_id;
-use super::store::OutputStore;
 use crate::error::TableError;
+use crate::store::Store;
 
 /// The number type of a stored map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ const PREFIX_BYTES: usize = 10;
 /// Writes the map of picture `n` of a shard: `values` is `[side, side]`, row by row. Returns the
 /// file's path relative to the output, for `scores.map_path`.
 pub fn write_map_npy(
-    store: &OutputStore,
+    store: &Store,
     shard_id: &str,
     n: u64,
     values: &[f32],
@@ -86,7 +86,7 @@ fn encode_npy(values: &[f32], side: usize, format: MapsFormat) -> Vec<u8> {
 ///
 /// # Errors
 /// If the file is gone, or is none that [`write_map_npy`] wrote.
-pub fn read_map_npy(store: &OutputStore, path: &str) -> Result<RawMap, TableError> {
+pub fn read_map_npy(store: &Store, path: &str) -> Result<RawMap, TableError> {
     let map = decode_npy(&store.get(path)?);
     map.ok_or_else(|| TableError::BadMapFile { path: store.display(path) })
 }
@@ -117,6 +117,7 @@ fn decode_npy(file: &[u8]) -> Option<RawMap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Location;
 
     #[test]
     fn the_header_is_what_numpy_writes() {
@@ -156,7 +157,7 @@ mod tests {
     #[test]
     fn a_map_that_is_no_square_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let store = OutputStore::open(folder.path().to_str().unwrap()).unwrap();
+        let store = Store::open(&Location::local(folder.path())).unwrap();
         let error = write_map_npy(&store, "s", 0, &[0.0; 5], 2, MapsFormat::F32).unwrap_err();
         assert!(matches!(error, TableError::BadMap { len: 5, side: 2, .. }));
     }

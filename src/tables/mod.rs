@@ -27,7 +27,6 @@ mod partition;
 mod row;
 mod run_reader;
 mod scores;
-mod store;
 
 use std::iter;
 
@@ -46,7 +45,6 @@ pub use partials::{PartialRow, PartialRun};
 pub use row::{Column, Columns, Row};
 pub use run_reader::{CategoryScores, LabelledScore, RunReader};
 pub use scores::ScoreRow;
-pub use store::{OutputStore, Put, StoredFile};
 
 use crate::error::TableError;
 use part::{EncodedPart, PartIds, encode_part};

@@ -19,8 +19,8 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::ledger::PartEntry;
 use super::row::{Row, rows_of_batch};
-use super::store::OutputStore;
 use crate::error::TableError;
+use crate::store::Store;
 
 /// Rows that are decoded at a time.
 const BATCH_ROWS: usize = 8 * 1024;
@@ -40,7 +40,7 @@ pub struct PartRows<R> {
 
 impl<R: Row> PartRows<R> {
     /// Opens a part after checking that it is as it was committed, and reads its footer.
-    pub(super) fn open(store: &OutputStore, part: &PartEntry) -> Result<PartRows<R>, TableError> {
+    pub(super) fn open(store: &Store, part: &PartEntry) -> Result<PartRows<R>, TableError> {
         let shown = store.display(&part.path);
         check_digest(store, part)?;
         let file = StoredPart { store: store.clone(), path: part.path.clone(), bytes: part.bytes };
@@ -80,7 +80,7 @@ pub(super) fn bad_part(path: &str, problem: &dyn std::fmt::Display) -> TableErro
 }
 
 /// Checks that a part has the size and the digest of its entry.
-fn check_digest(store: &OutputStore, part: &PartEntry) -> Result<(), TableError> {
+fn check_digest(store: &Store, part: &PartEntry) -> Result<(), TableError> {
     let bad = |problem: &str| Err(bad_part(&store.display(&part.path), &problem));
     match store.size(&part.path)? {
         None => return bad("is missing"),
@@ -114,7 +114,7 @@ fn open_batches<R: Row>(file: StoredPart) -> ParquetResult<ParquetRecordBatchRea
 
 /// A file of the store, as the Parquet reader wants it.
 struct StoredPart {
-    store: OutputStore,
+    store: Store,
     path: String,
     bytes: u64,
 }

@@ -10,9 +10,9 @@ use parquet::schema::types::ColumnPath;
 use super::ledger::PartEntry;
 use super::part_reader::{PartRows, bad_part};
 use super::row::row;
-use super::store::OutputStore;
 use super::{Row, Table};
 use crate::error::TableError;
+use crate::store::Store;
 
 row! {
     /// Pixels of one shard and category that share a score and a region size.
@@ -49,7 +49,7 @@ pub struct PartialRun {
 }
 
 impl PartialRun {
-    pub(super) fn open(store: &OutputStore, part: &PartEntry) -> Result<PartialRun, TableError> {
+    pub(super) fn open(store: &Store, part: &PartEntry) -> Result<PartialRun, TableError> {
         let rows = Some(PartRows::open(store, part)?);
         Ok(PartialRun { rows, path: store.display(&part.path), last_score: f32::INFINITY })
     }

@@ -13,9 +13,9 @@ use super::part_reader::PartRows;
 use super::partials::PartialRun;
 use super::partition::part_path;
 use super::row::Row;
-use super::store::OutputStore;
 use super::{CategoryMetrics, MetricsRow, ScoreRow, Table};
 use crate::error::TableError;
+use crate::store::Store;
 
 /// The score of one picture and its ground truth.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +35,7 @@ pub struct CategoryScores {
 /// The reading side of one run in one output.
 #[derive(Debug)]
 pub struct RunReader {
-    store: OutputStore,
+    store: Store,
     manifest: Manifest,
     ledger: BTreeMap<String, LedgerEntry>,
 }
@@ -45,7 +45,7 @@ impl RunReader {
     ///
     /// # Errors
     /// [`TableError::NoRun`] if there is none.
-    pub fn open(store: OutputStore) -> Result<RunReader, TableError> {
+    pub fn open(store: Store) -> Result<RunReader, TableError> {
         let uri = store.uri().to_string();
         let manifest = Manifest::read(&store)?.ok_or(TableError::NoRun { uri })?;
         let ledger = read_ledger(&store, &manifest)?;
@@ -53,7 +53,7 @@ impl RunReader {
     }
 
     /// The output that this run is read from.
-    pub fn store(&self) -> &OutputStore {
+    pub fn store(&self) -> &Store {
         &self.store
     }
 

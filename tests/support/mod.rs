@@ -3,3 +3,4 @@
 
 pub mod golden;
 pub mod run;
+pub mod s3;

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use filo::tables::{
-    FailureRow, Manifest, MaskRow, OutputStore, PartialRow, Row, RunReader, ScoreRow,
-};
+use filo::store::{Location, Store};
+use filo::tables::{FailureRow, Manifest, MaskRow, PartialRow, Row, RunReader, ScoreRow};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -132,7 +131,7 @@ impl Ended {
 
 /// The run in an output folder.
 pub fn reader(out: &Path) -> RunReader {
-    let store = OutputStore::open(out.to_str().expect("test folders are UTF-8")).unwrap();
+    let store = Store::open(&Location::local(out)).unwrap();
     RunReader::open(store).unwrap()
 }
 

@@ -12,10 +12,11 @@ use std::path::Path;
 use bytes::Bytes;
 use chrono::NaiveDate;
 use filo::error::{Failure, FailureCode, Stage, TableError};
+use filo::store::{Location, Store};
 use filo::tables::{
     ALL_CATEGORIES, BoxRow, CategoryMetrics, CategoryRows, Committed, ExpectedShard, FailureRow,
-    LabelledScore, MEAN_OF_CATEGORIES, MapsFormat, MaskRow, MetricsRow, OutputStore, PartialRow,
-    RunIdentity, RunReader, RunWriter, ScoreRow, ShardRows, Table, write_map_npy,
+    LabelledScore, MEAN_OF_CATEGORIES, MapsFormat, MaskRow, MetricsRow, PartialRow, RunIdentity,
+    RunReader, RunWriter, ScoreRow, ShardRows, Table, write_map_npy,
 };
 use parquet::basic::{Compression, Encoding};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -23,8 +24,8 @@ use serde_json::json;
 
 const SHARD: &str = "5a17";
 
-fn store(folder: &Path) -> OutputStore {
-    OutputStore::create(folder.to_str().unwrap()).unwrap()
+fn store(folder: &Path) -> Store {
+    Store::create(&Location::local(folder)).unwrap()
 }
 
 fn identity() -> RunIdentity {

@@ -1,5 +1,5 @@
-//! A URI as a user writes it goes in, a [`Location`] that this version can open comes out.
-//! Only local disks for now; a store that is not built in is named in the error.
+//! A URI as a user writes it goes in, a [`Location`] comes out: a path on a disk, or a prefix in a
+//! bucket of S3, Google or Azure.
 //! Never here: reading anything, and printing a password ([`redact`] stands before every message).
 
 use std::fmt;
@@ -10,26 +10,68 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::SourceError;
 
-/// The stores that the job spec promises and this version cannot open.
-const STORES_TO_COME: [&str; 5] = ["s3", "gs", "az", "http", "https"];
-
-/// A place to read from or to write to: today a path on a local disk.
+/// A place to read from or to write to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     uri: String,
-    path: PathBuf,
+    place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Disk(PathBuf),
+    Bucket(Bucket),
+}
+
+/// A prefix in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    pub kind: BucketKind,
+    pub name: String,
+    /// Without `/` at its ends; empty for the whole bucket.
+    pub prefix: String,
+}
+
+/// Whose bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketKind {
+    S3,
+    Google,
+    Azure,
+}
+
+impl BucketKind {
+    fn of_scheme(scheme: &str) -> Option<Self> {
+        match scheme {
+            "s3" => Some(BucketKind::S3),
+            "gs" => Some(BucketKind::Google),
+            "az" => Some(BucketKind::Azure),
+            _ => None,
+        }
+    }
 }
 
 impl Location {
     /// A location from a path that is already at hand, such as an argument that is no UTF-8.
     pub fn local(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Location { uri: redact(&path.to_string_lossy()), path }
+        Location { uri: redact(&path.to_string_lossy()), place: Place::Disk(path) }
     }
 
-    /// The path on the local disk, relative if the user wrote it so.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The path if it is on a disk, relative if the user wrote it so.
+    pub fn disk(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Disk(path) => Some(path),
+            Place::Bucket(_) => None,
+        }
+    }
+
+    /// The bucket if it is in one.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        match &self.place {
+            Place::Disk(_) => None,
+            Place::Bucket(bucket) => Some(bucket),
+        }
     }
 
     /// What the user wrote, without credentials.
@@ -43,20 +85,35 @@ impl FromStr for Location {
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
         let uri = redact(text);
+        let bad = |why| Err(SourceError::BadUri { uri: uri.clone(), why });
         if text.is_empty() {
-            return Err(SourceError::BadUri { uri, why: "an empty path" });
+            return bad("an empty path");
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Ok(Location { uri, path: PathBuf::from(text) });
+            return Ok(Location { uri, place: Place::Disk(PathBuf::from(text)) });
         };
         let scheme = scheme.to_ascii_lowercase();
         if scheme == "file" {
-            return Ok(Location { path: path_of_file_uri(rest, &uri)?, uri });
+            return Ok(Location { place: Place::Disk(path_of_file_uri(rest, &uri)?), uri });
         }
-        if STORES_TO_COME.contains(&scheme.as_str()) {
-            return Err(SourceError::NotBuiltIn { uri, scheme });
+        let Some(kind) = BucketKind::of_scheme(&scheme) else {
+            return bad("an unknown kind of URI: use a path, file://, s3://, gs:// or az://");
+        };
+        // A key may hold any of these, a command line should not hold credentials.
+        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if name.contains(['@', ':']) {
+            return bad("a URI with credentials: set the variables of the store instead (AWS_…)");
         }
-        Err(SourceError::BadUri { uri, why: "an unknown kind of URI" })
+        if name.is_empty() || name.contains(['?', '#']) {
+            return bad("a URI without the name of a bucket");
+        }
+        let prefix = prefix.trim_matches('/');
+        let hollow = |part: &str| part.is_empty() || part == "." || part == "..";
+        if !prefix.is_empty() && prefix.split('/').any(hollow) {
+            return bad("a prefix with an empty part, `.` or `..`");
+        }
+        let (name, prefix) = (name.to_owned(), prefix.to_owned());
+        Ok(Location { uri, place: Place::Bucket(Bucket { kind, name, prefix }) })
     }
 }
 
@@ -119,23 +176,30 @@ mod tests {
     fn a_plain_path_and_a_file_uri_name_the_same_folder() {
         let plain: Location = "/data/line 1".parse().unwrap();
         let uri: Location = "file:///data/line%201".parse().unwrap();
-        assert_eq!(plain.path(), Path::new("/data/line 1"));
-        assert_eq!(uri.path(), plain.path());
+        assert_eq!(plain.disk(), Some(Path::new("/data/line 1")));
+        assert_eq!(uri.disk(), plain.disk());
         let local: Location = "file://localhost/data".parse().unwrap();
-        assert_eq!(local.path(), Path::new("/data"));
+        assert_eq!(local.disk(), Some(Path::new("/data")));
     }
 
     #[test]
-    fn an_object_store_is_refused_by_name_until_it_is_built_in() {
-        for uri in ["s3://bucket/a", "gs://bucket/a", "az://box/a"] {
-            let error = uri.parse::<Location>().unwrap_err().to_string();
-            assert!(error.contains(uri) && error.contains("not built into"), "{error}");
+    fn a_bucket_and_a_prefix_are_told_apart() {
+        let cases = [
+            ("s3://box/a/b c/", BucketKind::S3, "a/b c"),
+            ("GS://box", BucketKind::Google, ""),
+            ("az://box/a@b?c#d", BucketKind::Azure, "a@b?c#d"),
+        ];
+        for (uri, kind, prefix) in cases {
+            let location: Location = uri.parse().unwrap();
+            let expected = Bucket { kind, name: "box".into(), prefix: prefix.into() };
+            assert_eq!((location.bucket(), location.disk()), (Some(&expected), None), "{uri}");
         }
     }
 
     #[test]
     fn a_uri_of_another_kind_or_machine_is_refused() {
-        for uri in ["ftp://host/a", "file://server/a", "file:///a%FF", ""] {
+        let prefixes = ["s3://", "s3:///a", "s3://box/a//b", "gs://box/../b"];
+        for uri in prefixes.iter().chain(&["ftp://host/a", "file://server/a", "file:///a%FF", ""]) {
             let error = uri.parse::<Location>().unwrap_err();
             assert!(matches!(error, SourceError::BadUri { .. }), "{error}");
         }

@@ -1,0 +1,123 @@
+//! Buckets of S3, Google and Azure. In: the name of a bucket, and the standard variables of its
+//! store (`AWS_*`, `GOOGLE_*`, `AZURE_*`). Out: a client that waits and tries again.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
+use tokio::runtime::Runtime;
+
+use super::{Bucket, BucketKind};
+
+/// Longest time for one request with its answer. Files are read in pieces, so this is ample.
+const TIMEOUT: &str = "60 seconds";
+const CONNECT_TIMEOUT: &str = "5 seconds";
+
+/// How long a request is tried again: a server that restarts is back within a minute.
+const RETRY_FOR: Duration = Duration::from_secs(180);
+const RETRIES: usize = 24;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Threads that do the requests of all stores; the work on pixels is elsewhere.
+const THREADS: usize = 2;
+
+/// A client of the whole bucket. Nothing is asked yet.
+pub(super) fn bucket(bucket: &Bucket) -> object_store::Result<Box<dyn ObjectStore>> {
+    // Both libraries below bring their own cryptography only if asked to; the first call decides.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        Some((name.into_string().ok()?.to_ascii_lowercase(), value.into_string().ok()?))
+    });
+    let mut options = vec![
+        ("timeout".to_owned(), TIMEOUT.to_owned()),
+        ("connect_timeout".to_owned(), CONNECT_TIMEOUT.to_owned()),
+    ];
+    let variables = variables.collect::<Vec<_>>();
+    // Whoever names an endpoint without TLS wants it so.
+    let plain = |(name, value): &&(String, String)| {
+        name.starts_with("aws_endpoint") && value.starts_with("http://")
+    };
+    if variables.iter().find(plain).is_some() {
+        options.push(("aws_allow_http".to_owned(), "true".to_owned()));
+    }
+    options.extend(variables);
+    /// The three builders have the same methods and no trait.
+    macro_rules! client {
+        ($builder:ident, $prefixes:expr, $named:ident) => {{
+            let of_store =
+                |name: &str| $prefixes.iter().any(|prefix: &&str| name.starts_with(prefix));
+            let mut builder = $builder::new().$named(&bucket.name).with_retry(retry());
+            for (name, value) in options {
+                let ours = of_store(&name) || name.ends_with("timeout");
+                if let Some(key) = name.parse().ok().filter(|_| ours) {
+                    builder = builder.with_config(key, value);
+                }
+            }
+            builder.build().map(|client| Box::new(client) as Box<dyn ObjectStore>)
+        }};
+    }
+    match bucket.kind {
+        BucketKind::S3 => client!(AmazonS3Builder, ["aws_"], with_bucket_name),
+        BucketKind::Google => {
+            client!(GoogleCloudStorageBuilder, ["google_"], with_bucket_name)
+        }
+        BucketKind::Azure => client!(MicrosoftAzureBuilder, ["azure_"], with_container_name),
+    }
+}
+
+fn retry() -> RetryConfig {
+    let backoff =
+        BackoffConfig { init_backoff: FIRST_PAUSE, max_backoff: LONGEST_PAUSE, base: 2.0 };
+    RetryConfig { backoff, max_retries: RETRIES, retry_timeout: RETRY_FOR }
+}
+
+/// How long to wait after try number `tries`, from 1.
+pub(super) fn pause(tries: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE)
+}
+
+/// What all requests run on, started by the first store that needs it.
+///
+/// # Errors
+/// If the system gives no threads.
+pub(super) fn runtime() -> std::io::Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(THREADS).enable_all().build()?;
+    // Another thread may have been faster; then this one's goes.
+    Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+/// `text` without what follows a `?` in its addresses: signatures are there.
+pub(super) fn without_queries(text: &str) -> String {
+    let words = text.split(' ').map(|word| match word.split_once('?') {
+        Some((address, _)) if address.contains("://") => format!("{address}?***"),
+        _ => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_in_an_address_is_not_repeated() {
+        let text = "GET https://box.example/a?sig=s%2Fcret&x=1 failed? yes";
+        assert_eq!(without_queries(text), "GET https://box.example/a?*** failed? yes");
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        assert_eq!(pause(1), Duration::from_millis(200));
+        assert_eq!(pause(3), Duration::from_millis(800));
+        assert_eq!(pause(40), LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,368 @@
+//! Places of files as one small object store: whole files or ranges in, whole files out. A
+//! [`Location`] goes in, a [`Store`] comes out, on a disk or in a bucket.
+//!
+//! A file appears complete and durable or not at all (on disks staged, synced, renamed). Errors
+//! name the file and, where the cause is known, what to do; they never show a credential. What
+//! fails for a while is tried again. No file format is known here.
+
+mod connect;
+mod location;
+mod stale;
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use tokio::runtime::Runtime;
+
+use crate::error::{StoreAction, StoreError};
+
+pub use location::{Bucket, BucketKind, Location, redact};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How often a write is tried that may or may not have happened when its answer was lost.
+const WRITES_TRIED: u32 = 6;
+
+/// What [`Store::put_if_absent`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    Created,
+    /// There is a file already, which is untouched: another writer's, or this one's if the answer
+    /// to its first try was lost.
+    AlreadyThere,
+}
+
+/// A file in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Relative to the store, `/` between folders.
+    pub path: String,
+    pub bytes: u64,
+    /// What the store calls this content of the file; another content has another.
+    pub etag: Option<String>,
+}
+
+/// A folder, or a prefix in a bucket. Cheap to clone; clones share nothing that changes.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<dyn ObjectStore>,
+    /// On a disk.
+    folder: Option<PathBuf>,
+    /// What the requests of a bucket run on.
+    runtime: Option<&'static Runtime>,
+    uri: String,
+}
+
+impl Store {
+    /// Opens a place; a folder must exist.
+    ///
+    /// # Errors
+    /// If a folder is not there, or the variables of a bucket's store are wrong.
+    pub fn open(location: &Location) -> Result<Store, StoreError> {
+        let uri = location.uri().to_owned();
+        let cannot = |source: BoxError| failed(&uri, StoreAction::Open, source);
+        if let Some(bucket) = location.bucket() {
+            let inner = connect::bucket(bucket).map_err(|e| cannot(e.into()))?;
+            let inner = PrefixStore::new(inner, bucket.prefix.as_str());
+            let runtime = connect::runtime().map_err(|e| cannot(e.into()))?;
+            return Ok(Store { inner: Arc::new(inner), folder: None, runtime: Some(runtime), uri });
+        }
+        let folder = location.disk().unwrap_or(std::path::Path::new("")).to_path_buf();
+        let inner = LocalFileSystem::new_with_prefix(&folder).map_err(|e| cannot(e.into()))?;
+        let inner = Arc::new(inner.with_fsync(true));
+        Ok(Store { inner, folder: Some(folder), runtime: None, uri })
+    }
+
+    /// Opens a place; a folder is made if it does not exist.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and if the folder cannot be made or the bucket does not answer.
+    pub fn create(location: &Location) -> Result<Store, StoreError> {
+        if let Some(folder) = location.disk() {
+            std::fs::create_dir_all(folder)
+                .map_err(|e| failed(location.uri(), StoreAction::Open, e.into()))?;
+        }
+        let store = Store::open(location)?;
+        if store.folder.is_none() {
+            // A name that is wrong shows now, not after the first hour of work.
+            store
+                .list_at_most("", 1)
+                .map_err(|error| StoreError { action: StoreAction::Open, ..error })?;
+        }
+        Ok(store)
+    }
+
+    /// A store of any kind, called `uri` in messages.
+    pub fn of(inner: Arc<dyn ObjectStore>, uri: &str) -> Store {
+        Store { inner, folder: None, runtime: None, uri: uri.to_owned() }
+    }
+
+    /// The place, for messages.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// `path` with the place before it, for messages.
+    pub fn display(&self, path: &str) -> String {
+        format!("{}/{path}", self.uri.trim_end_matches('/'))
+    }
+
+    /// Writes a file, replacing the one that is there.
+    pub fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
+        let payload = PutPayload::from(bytes.into());
+        let location = self.location(path, StoreAction::Write)?;
+        self.wait(self.inner.put(&location, payload))
+            .map_err(|e| self.failed(path, StoreAction::Write, e))?;
+        Ok(())
+    }
+
+    /// Writes a file unless there is one; among racing writers exactly one creates it.
+    pub fn put_if_absent(&self, path: &str, bytes: impl Into<Bytes>) -> Result<Put, StoreError> {
+        let payload = PutPayload::from(bytes.into());
+        let location = self.location(path, StoreAction::Write)?;
+        let mut tries = 1;
+        loop {
+            let put = self.inner.put_opts(&location, payload.clone(), PutMode::Create.into());
+            match self.wait(put) {
+                Ok(_) => return Ok(Put::Created),
+                Err(object_store::Error::AlreadyExists { .. }) => return Ok(Put::AlreadyThere),
+                // The store tries again by itself only what is the same when done twice. This is:
+                // the second time finds the file of the first.
+                Err(object_store::Error::Generic { .. })
+                    if self.folder.is_none() && tries < WRITES_TRIED =>
+                {
+                    std::thread::sleep(connect::pause(tries));
+                    tries += 1;
+                }
+                Err(e) => return Err(self.failed(path, StoreAction::Write, e)),
+            }
+        }
+    }
+
+    /// The content of a file.
+    pub fn get(&self, path: &str) -> Result<Bytes, StoreError> {
+        let location = self.location(path, StoreAction::Read)?;
+        self.wait(async { self.inner.get(&location).await?.bytes().await })
+            .map_err(|e| self.failed(path, StoreAction::Read, e))
+    }
+
+    /// The content of a file, or `None` if there is none.
+    pub fn get_if_there(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
+        let location = self.location(path, StoreAction::Read)?;
+        match self.wait(async { self.inner.get(&location).await?.bytes().await }) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(self.failed(path, StoreAction::Read, e)),
+        }
+    }
+
+    /// The bytes of a file in `range`.
+    pub fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let location = self.location(path, StoreAction::Read)?;
+        self.wait(self.inner.get_range(&location, range))
+            .map_err(|e| self.failed(path, StoreAction::Read, e))
+    }
+
+    /// The size of a file in bytes, or `None` if there is none.
+    pub fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        let location = self.location(path, StoreAction::Read)?;
+        match self.wait(self.inner.head(&location)) {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(self.failed(path, StoreAction::Read, e)),
+        }
+    }
+
+    /// Whether there is a file at `path`.
+    pub fn exists(&self, path: &str) -> Result<bool, StoreError> {
+        Ok(self.size(path)?.is_some())
+    }
+
+    /// Deletes a file, if there is one.
+    pub fn delete_if_there(&self, path: &str) -> Result<(), StoreError> {
+        let location = self.location(path, StoreAction::Delete)?;
+        match self.wait(self.inner.delete(&location)) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(self.failed(path, StoreAction::Delete, e)),
+        }
+    }
+
+    /// The files below the folder `prefix` ("" for all), sorted by path. Staged uploads are not
+    /// among them.
+    pub fn list(&self, prefix: &str) -> Result<Vec<StoredFile>, StoreError> {
+        self.list_at_most(prefix, usize::MAX)
+    }
+
+    /// Like [`Store::list`], but stops after `limit` files, in no particular choice.
+    pub fn list_at_most(&self, prefix: &str, limit: usize) -> Result<Vec<StoredFile>, StoreError> {
+        let mut files = Vec::new();
+        self.list_each(prefix, limit, |file| files.push(file))?;
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(files)
+    }
+
+    /// Hands over `limit` files below the folder `prefix`, or all, in no particular order, as the
+    /// pages of the listing come in.
+    pub fn list_each(
+        &self,
+        prefix: &str,
+        limit: usize,
+        mut take: impl FnMut(StoredFile),
+    ) -> Result<(), StoreError> {
+        let location = self.location(prefix, StoreAction::List)?;
+        let mut found = self.inner.list(Some(&location)).take(limit);
+        let all = async {
+            while let Some(ObjectMeta { location, size, e_tag, .. }) = found.try_next().await? {
+                take(StoredFile { path: location.to_string(), bytes: size, etag: e_tag });
+            }
+            Ok(())
+        };
+        self.wait(all).map_err(|e| self.failed(prefix, StoreAction::List, e))
+    }
+
+    /// Removes what crashed writers left in the named folders of a disk: staged uploads that are
+    /// older than an hour. Elsewhere a name like `notes#1` may be somebody's file. A bucket has
+    /// none: nothing is uploaded in pieces.
+    pub fn remove_stale_uploads(&self, owned: &[&str]) -> Result<(), StoreError> {
+        match &self.folder {
+            Some(folder) => stale::remove(owned.iter().map(|name| folder.join(name)).collect()),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for an answer; requests of a bucket need the runtime.
+    fn wait<F: Future>(&self, request: F) -> F::Output {
+        match self.runtime {
+            Some(runtime) => runtime.block_on(request),
+            None => futures::executor::block_on(request),
+        }
+    }
+
+    fn location(&self, path: &str, action: StoreAction) -> Result<Path, StoreError> {
+        Path::parse(path).map_err(|e| failed(&self.display(path), action, e.into()))
+    }
+
+    fn failed(&self, path: &str, action: StoreAction, e: object_store::Error) -> StoreError {
+        failed(&self.display(path), action, e.into())
+    }
+}
+
+fn failed(path: &str, action: StoreAction, source: BoxError) -> StoreError {
+    let problem = problem_of(source.as_ref());
+    StoreError { path: path.to_string(), action, problem, source }
+}
+
+/// The cause in a few words, with advice where the system said clearly what is wrong.
+fn problem_of(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = Some(error);
+    let mut last = error;
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    return "no space left: free space or choose another --output".to_string();
+                }
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                    return "not permitted: make it writable or choose another folder".to_string();
+                }
+                ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                    return "a file is where a folder must be: choose another path".to_string();
+                }
+                ErrorKind::NotFound => return "no such file or folder".to_string(),
+                _ => {}
+            }
+        }
+        if let Some(error) = error.downcast_ref::<object_store::Error>()
+            && let Some(problem) = problem_of_bucket(error)
+        {
+            return problem;
+        }
+        last = error;
+        cause = error.source();
+    }
+    connect::without_queries(&last.to_string())
+}
+
+/// What a bucket's store said, where that is clear.
+fn problem_of_bucket(error: &object_store::Error) -> Option<String> {
+    use object_store::Error::{Generic, NotFound, PermissionDenied, Unauthenticated};
+    let problem = match error {
+        NotFound { source, .. } if source.downcast_ref::<std::io::Error>().is_none() => {
+            "no such object or bucket: check the URI".to_owned()
+        }
+        PermissionDenied { .. } | Unauthenticated { .. } => {
+            "the store refuses these credentials: check its variables (AWS_ACCESS_KEY_ID, …) and \
+             their rights"
+                .to_owned()
+        }
+        Generic { source, .. } if source.downcast_ref::<std::io::Error>().is_none() => {
+            // The whole chain has addresses twice; the first line says what was tried.
+            let said = connect::without_queries(&source.to_string());
+            format!("{said}: check the endpoint (AWS_ENDPOINT_URL) and the network")
+        }
+        _ => return None,
+    };
+    Some(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&Location::local(folder.path())).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn the_first_of_two_writers_wins() {
+        let (_folder, store) = store();
+        assert_eq!(store.put_if_absent("a/b", "one").unwrap(), Put::Created);
+        assert_eq!(store.put_if_absent("a/b", "two").unwrap(), Put::AlreadyThere);
+        assert_eq!(store.get("a/b").unwrap(), "one");
+        store.put("a/b", "three").unwrap();
+        assert_eq!(store.get("a/b").unwrap(), "three");
+    }
+
+    #[test]
+    fn escaped_names_are_written_and_listed_as_they_are() {
+        let (folder, store) = store();
+        let path = "t/category=a%2Fb süß 100%25/x.parquet";
+        store.put(path, "1").unwrap();
+        assert!(folder.path().join(path).is_file());
+        let listed = store.list("t").unwrap();
+        let [StoredFile { path: found, bytes: 1, etag: Some(_) }] = listed.as_slice() else {
+            panic!("{listed:?}");
+        };
+        assert_eq!(found, path);
+    }
+
+    #[test]
+    fn a_full_disk_is_said_plainly() {
+        let full = std::io::Error::from(ErrorKind::StorageFull);
+        let wrapped = object_store::Error::Generic { store: "local", source: full.into() };
+        let message = failed("out/x", StoreAction::Write, wrapped.into()).to_string();
+        assert_eq!(
+            message,
+            "out/x: cannot be written: no space left: free space or choose another --output"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let (_folder, store) = store();
+        let message = store.get("nope").unwrap_err().to_string();
+        assert!(message.ends_with("/nope: cannot be read: no such file or folder"), "{message}");
+        assert_eq!(store.get_if_there("nope").unwrap(), None);
+    }
+}
