@@ -30,7 +30,9 @@ pub(super) fn bucket(bucket: &Bucket) -> object_store::Result<Box<dyn ObjectStor
     // Both libraries below bring their own cryptography only if asked to; the first call decides.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let variables = std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?.to_ascii_lowercase(), value.into_string().ok()?))
+        // Set to nothing is not set.
+        let value = value.into_string().ok().filter(|value| !value.trim().is_empty())?;
+        Some((name.into_string().ok()?.to_ascii_lowercase(), value))
     });
     let mut options = vec![
         ("timeout".to_owned(), TIMEOUT.to_owned()),
@@ -95,6 +97,28 @@ pub(super) fn runtime() -> std::io::Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
+/// Said of credentials that do not do.
+pub(super) const REFUSED: &str = "the store refuses these credentials: check their rights, and its \
+                                  variables (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …)";
+
+/// Where a machine in the cloud finds its credentials: asked when the variables have none.
+const OF_MACHINE: &str = "169.254.169.254";
+
+/// What a failed request said, in one line, with what to do.
+pub(super) fn problem(said: &str) -> String {
+    if said.contains(OF_MACHINE) || said.contains("metadata.google.internal") {
+        return "no credentials: set the variables of the store (AWS_ACCESS_KEY_ID and \
+                AWS_SECRET_ACCESS_KEY, GOOGLE_…, AZURE_…)"
+            .to_owned();
+    }
+    if said.contains(": 403 ") || said.contains(": 401 ") {
+        return REFUSED.to_owned();
+    }
+    // A page of XML may follow.
+    let line = without_queries(said.lines().next().unwrap_or_default());
+    format!("{line}: check the endpoint (AWS_ENDPOINT_URL) and the network")
+}
+
 /// `text` without what follows a `?` in its addresses: signatures are there.
 pub(super) fn without_queries(text: &str) -> String {
     let words = text.split(' ').map(|word| match word.split_once('?') {
@@ -112,6 +136,17 @@ mod tests {
     fn a_signature_in_an_address_is_not_repeated() {
         let text = "GET https://box.example/a?sig=s%2Fcret&x=1 failed? yes";
         assert_eq!(without_queries(text), "GET https://box.example/a?*** failed? yes");
+    }
+
+    #[test]
+    fn a_problem_is_one_line_that_says_what_to_do() {
+        let refused =
+            "Error performing GET http://h/b?x in 1ms - status code: 403 Forbidden: <?xml";
+        assert_eq!(problem(refused), REFUSED);
+        let alone = "Error performing PUT http://169.254.169.254/latest/api/token in 1 ms";
+        assert!(problem(alone).starts_with("no credentials: set"), "{}", problem(alone));
+        let slow = problem("Error performing GET http://h/b?x in 1ms - timed out\n<Error>");
+        assert!(!slow.contains('\n') && slow.contains("http://h/b?*** in 1ms - timed out: check"));
     }
 
     #[test]

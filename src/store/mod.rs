@@ -299,15 +299,9 @@ fn problem_of_bucket(error: &object_store::Error) -> Option<String> {
         NotFound { source, .. } if source.downcast_ref::<std::io::Error>().is_none() => {
             "no such object or bucket: check the URI".to_owned()
         }
-        PermissionDenied { .. } | Unauthenticated { .. } => {
-            "the store refuses these credentials: check its variables (AWS_ACCESS_KEY_ID, …) and \
-             their rights"
-                .to_owned()
-        }
+        PermissionDenied { .. } | Unauthenticated { .. } => connect::REFUSED.to_owned(),
         Generic { source, .. } if source.downcast_ref::<std::io::Error>().is_none() => {
-            // The whole chain has addresses twice; the first line says what was tried.
-            let said = connect::without_queries(&source.to_string());
-            format!("{said}: check the endpoint (AWS_ENDPOINT_URL) and the network")
+            connect::problem(&source.to_string())
         }
         _ => return None,
     };
