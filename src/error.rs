@@ -18,6 +18,8 @@ pub enum SourceError {
     NotFound { uri: String },
     #[error("{path}: cannot be listed ({source}): fix its permissions or exclude it, a partial listing would lose pictures", path = path.display())]
     Unlistable { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("{uri}: {what} in a bucket cannot be read yet: copy the data to a local folder")]
     NotBuiltIn { uri: String, what: &'static str },
     #[error("{uri}: {why}: give a local path or file:///path")]

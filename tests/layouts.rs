@@ -57,14 +57,14 @@ fn entry<'a>(listing: &'a Listing, id: &str) -> &'a Entry {
 fn sample<'a>(listing: &'a Listing, id: &str) -> &'a Sample {
     match entry(listing, id) {
         Entry::Sample(sample) => sample,
-        Entry::Rejected { failure, .. } => panic!("{id} is rejected: {failure:?}"),
+        Entry::Rejected(rejected) => panic!("{id} is rejected: {:?}", rejected.failure),
     }
 }
 
 fn rejection(listing: &Listing, id: &str) -> (FailureCode, String) {
     match entry(listing, id) {
         Entry::Sample(_) => panic!("{id} is not rejected"),
-        Entry::Rejected { failure, .. } => (failure.code, failure.message.clone()),
+        Entry::Rejected(rejected) => (rejected.failure.code, rejected.failure.message.clone()),
     }
 }
 
@@ -76,9 +76,9 @@ fn category_names(listing: &Listing) -> Vec<&str> {
     listing.categories.keys().map(Category::as_str).collect()
 }
 
-fn mask_name(sample: &Sample, root: &Path) -> String {
+fn mask_name(sample: &Sample) -> &str {
     match &sample.mask {
-        MaskSource::File(path) => path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(),
+        MaskSource::File(id) => id,
         other => panic!("{} has {other:?}", sample.image_id),
     }
 }

@@ -6,6 +6,8 @@
 pub enum FailureCode {
     /// The file could not be read (permissions, vanished, I/O error).
     Unreadable,
+    /// The file is not the one that was listed when the run began.
+    InputChanged,
     /// The file has no bytes.
     EmptyFile,
     /// The bytes are no picture format we know, whatever the name says.
@@ -35,6 +37,7 @@ impl FailureCode {
     pub fn as_str(self) -> &'static str {
         match self {
             FailureCode::Unreadable => "unreadable",
+            FailureCode::InputChanged => "input_changed",
             FailureCode::EmptyFile => "empty_file",
             FailureCode::UnknownFormat => "unknown_format",
             FailureCode::CorruptImage => "corrupt_image",

@@ -22,8 +22,9 @@ pub enum Work<T> {
 pub struct Lost {
     /// Index in the shard.
     pub order: usize,
-    pub image_id: String,
-    pub uri: String,
+    pub image_id: Box<str>,
+    /// Where it is, if its id does not tell.
+    pub uri: Option<String>,
     pub category: Category,
     pub failure: Failure,
 }
@@ -34,7 +35,7 @@ impl Lost {
         Lost {
             order,
             image_id: sample.image_id.clone(),
-            uri: sample.uri.clone(),
+            uri: None,
             category: sample.category.clone(),
             failure,
         }

@@ -15,7 +15,7 @@ use crate::metrics::{PixelCounts, connected_regions};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::position::{PixelBox, damp_outside};
 use crate::model::grounding::phrases::Detection;
-use crate::source::{Category, Label, Shard};
+use crate::source::{Category, Input, Label, Shard};
 use crate::store::Store;
 use crate::tables::{
     BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, PartialRow, ScoreRow, ShardRows,
@@ -32,11 +32,14 @@ pub struct FinishSettings {
     pub maps: Option<MapsFormat>,
     pub store: Store,
     pub model_id: String,
+    /// Where the pictures came from.
+    pub input: Input,
 }
 
 /// Rows of the open shard.
 pub struct ShardBuilder {
     shard: Arc<Shard>,
+    input: Input,
     categories: BTreeMap<Category, CategoryBuilder>,
 }
 
@@ -61,13 +64,14 @@ struct Finished {
 
 impl ShardBuilder {
     /// No rows yet.
-    pub fn new(shard: Arc<Shard>) -> Self {
-        ShardBuilder { shard, categories: BTreeMap::new() }
+    pub fn new(shard: Arc<Shard>, input: Input) -> Self {
+        ShardBuilder { shard, input, categories: BTreeMap::new() }
     }
 
     /// Adds a picture that could not be scored.
     pub fn add_lost(&mut self, lost: Lost) {
-        let row = FailureRow::new(lost.image_id, lost.uri, lost.failure);
+        let uri = lost.uri.unwrap_or_else(|| self.input.uri_of(&lost.image_id));
+        let row = FailureRow::new(lost.image_id.into(), uri, lost.failure);
         self.categories.entry(lost.category).or_default().failures.push((lost.order, row));
     }
 
@@ -207,8 +211,8 @@ fn finish(
         .map(|found| box_row(&sample.image_id, found, subject.size))
         .collect::<Vec<_>>();
     let row = ScoreRow {
-        image_id: sample.image_id.clone(),
-        uri: sample.uri.clone(),
+        image_id: sample.image_id.to_string(),
+        uri: settings.input.uri_of(&sample.image_id),
         width: subject.size.width as i32,
         height: subject.size.height as i32,
         score,
@@ -216,7 +220,7 @@ fn finish(
         map_max,
         map_mean: map_mean as f32,
         label: sample.label.map(|label| label == Label::Anomalous),
-        kind: sample.kind.clone(),
+        kind: sample.kind.as_deref().map(str::to_string),
         is_anomalous: score > settings.score_threshold,
         threshold: settings.score_threshold,
         position: localisation.position.map(|position| position.as_str().to_string()),

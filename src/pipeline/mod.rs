@@ -113,7 +113,9 @@ fn finish_all(
     let mut open: Option<ShardBuilder> = None;
     for message in work {
         match (message, &mut open) {
-            (Work::Begin(shard), _) => open = Some(ShardBuilder::new(shard)),
+            (Work::Begin(shard), _) => {
+                open = Some(ShardBuilder::new(shard, settings.input.clone()))
+            }
             (Work::Batch(batch), Some(builder)) => {
                 let pictures = batch.len() as u64;
                 let scored = builder.add_batch(batch, settings)?;

@@ -1,9 +1,6 @@
 //! Files → normalised planes. In: shards. Out: batches of one category, in listing order, decoded
 //! and resized by all cores. A file that cannot be used becomes a [`Lost`], never an error.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,11 +13,13 @@ use crate::error::{Failure, FailureCode, Stage};
 use crate::image::{
     ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, Size, normalize,
 };
-use crate::source::{Category, Entry, MaskSource, Sample, Shard};
+use crate::source::{Category, Entry, Input, MaskSource, Rejected, Sample, Shard};
 
 /// What preparing needs to know.
 #[derive(Debug, Clone)]
 pub struct PrepareSettings {
+    /// Where the pictures are.
+    pub input: Input,
     /// Side of the network's input and of its maps, pixels.
     pub side: usize,
     pub batch_size: usize,
@@ -56,14 +55,9 @@ fn prepare_shard(
     for (order, entry) in shard.entries.iter().enumerate() {
         match entry {
             Entry::Sample(sample) => samples.push((order, sample)),
-            Entry::Rejected { image_id, uri, category, failure } => {
-                let lost = Lost {
-                    order,
-                    image_id: image_id.clone(),
-                    uri: uri.clone(),
-                    category: category.clone(),
-                    failure: failure.clone(),
-                };
+            Entry::Rejected(rejected) => {
+                let Rejected { image_id, uri, category, failure } = rejected.as_ref().clone();
+                let lost = Lost { order, image_id, uri, category, failure };
                 out.send(Work::Failed(lost)).ok()?;
             }
         }
@@ -114,14 +108,15 @@ fn prepare_picture(
     sample: &Sample,
     settings: &PrepareSettings,
 ) -> Result<Prepared, Failure> {
-    let bytes = read(&sample.path, settings.limits)?;
+    let (input, max_bytes) = (&settings.input, settings.limits.max_bytes);
+    let bytes = input.read(&sample.image_id, sample.version.as_ref(), max_bytes)?;
     let picture = Picture::decode(&bytes, settings.mode, settings.limits)?;
     let size = picture.size();
     let truth = match &sample.mask {
         MaskSource::Unknown => Truth::NoMask,
         MaskSource::AllNormal => Truth::AllNormal,
-        MaskSource::File(path) => {
-            let bytes = read(path, settings.limits).map_err(as_mask)?;
+        MaskSource::File(id) => {
+            let bytes = input.read(id, None, max_bytes).map_err(as_mask)?;
             let mask = Mask::decode(&bytes, settings.mode, settings.limits)?;
             same_size(mask.size(), size)?;
             Truth::Mask(mask.resize(settings.side))
@@ -148,28 +143,6 @@ fn same_size(mask: Size, picture: Size) -> Result<(), Failure> {
             mask.width, mask.height, picture.width, picture.height
         ),
     ))
-}
-
-/// The bytes of a file, if it is not larger than a decoded picture may be.
-fn read(path: &Path, limits: DecodeLimits) -> Result<Vec<u8>, Failure> {
-    let unreadable = |error: std::io::Error| {
-        let what = format!("{}: {error}: check the file and its permissions", path.display());
-        Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
-    };
-    // A pipe would be waited for without end.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        let what = format!("{}: not a regular file: replace it by one", path.display());
-        return Err(Failure::new(Stage::Fetch, FailureCode::Unreadable, what));
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > limits.max_bytes {
-        let limit = limits.max_bytes;
-        let what = format!("the file has more than {limit} bytes: cut it into smaller pictures");
-        return Err(Failure::new(Stage::Fetch, FailureCode::TooLarge, what));
-    }
-    Ok(bytes)
 }
 
 /// A mask that cannot be read is the mask's problem, not the picture's.

@@ -73,6 +73,7 @@ impl Run {
         let side = networks.config.vision.image_size;
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
         let prepare = PrepareSettings {
+            input: listing.input.clone(),
             side,
             batch_size: device::batch_size(spec.batch_size, &networks.config),
             detector_side: networks.has_detector().then_some(DETECTOR_SIDE),
@@ -100,6 +101,7 @@ impl Run {
             },
             store: writer.store().clone(),
             model_id,
+            input: listing.input.clone(),
         };
         let expected = expected(&listing);
         let (shards, resumed) = shards_to_do(listing, spec, &writer);

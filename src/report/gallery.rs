@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use super::overlay::{Findings, HeatScale, draw};
 use crate::error::{Error, ReportError};
 use crate::image::{DecodeLimits, Mask, Picture, Preprocess, Rgb8, Rle, Size};
-use crate::source::{Entry, Listing, MaskSource, Sample};
+use crate::source::{Entry, Input, Listing, MaskSource, Sample};
+use crate::store::FileVersion;
 use crate::tables::{MaskRow, RunReader, ScoreRow, read_map_npy};
 
 /// Writes the overlays of `run` below `folder`; `mode` is how the run read its pictures. All have
@@ -27,8 +28,8 @@ pub fn write_overlays(
 ) -> Result<usize, Error> {
     let entries = listing.shards.iter().flat_map(|shard| &shard.entries);
     let samples = entries.filter_map(|entry| match entry {
-        Entry::Sample(sample) => Some((sample.image_id.as_str(), sample)),
-        Entry::Rejected { .. } => None,
+        Entry::Sample(sample) => Some((sample.image_id.as_ref(), sample)),
+        Entry::Rejected(_) => None,
     });
     let samples = samples.collect::<BTreeMap<_, _>>();
     let scale = scale_of(run)?;
@@ -43,7 +44,7 @@ pub fn write_overlays(
         scores.par_iter().zip(&paths).try_for_each(|(score, path)| {
             let id = &score.image_id;
             let sample = samples.get(id.as_str()).ok_or_else(|| gone(id))?;
-            let drawn = overlay_of(run, score, masks.get(id), sample, mode, scale)?;
+            let drawn = overlay_of(run, &listing.input, score, masks.get(id), sample, mode, scale)?;
             save(&drawn, path)
         })?;
         written += scores.len();
@@ -66,6 +67,7 @@ fn scale_of(run: &RunReader) -> Result<HeatScale, Error> {
 
 fn overlay_of(
     run: &RunReader,
+    input: &Input,
     score: &ScoreRow,
     mask: Option<&MaskRow>,
     sample: &Sample,
@@ -75,20 +77,24 @@ fn overlay_of(
     let no_map = || ReportError::NoMap { image_id: score.image_id.clone() };
     let map = read_map_npy(run.store(), score.map_path.as_ref().ok_or_else(no_map)?)?;
     let limits = DecodeLimits::default();
-    let changed = |path: &Path, why: String| ReportError::Changed { path: path.into(), why };
-    let read = |path: &Path| std::fs::read(path).map_err(|error| changed(path, error.to_string()));
-    let picture = Picture::decode(&read(&sample.path)?, mode, limits)
-        .map_err(|failure| changed(&sample.path, failure.message))?;
+    let changed = |id: &str, why| ReportError::Changed { path: input.display(id).into(), why };
+    let read = |id: &str, version: Option<&FileVersion>| {
+        let read = input.read(id, version, limits.max_bytes);
+        read.map_err(|failure| changed(id, failure.message))
+    };
+    let picture = read(&sample.image_id, sample.version.as_ref())?;
+    let picture = Picture::decode(&picture, mode, limits)
+        .map_err(|failure| changed(&sample.image_id, failure.message))?;
     let scored = size_of(score.width, score.height);
     if scored != Some(picture.size()) {
         let Size { width, height } = picture.size();
-        return Err(changed(&sample.path, format!("it has {width}×{height} pixels now")).into());
+        return Err(changed(&sample.image_id, format!("it has {width}×{height} pixels now")).into());
     }
     let truth = match &sample.mask {
         MaskSource::Unknown | MaskSource::AllNormal => None,
-        MaskSource::File(path) => {
-            let mask = Mask::decode(&read(path)?, mode, limits)
-                .map_err(|failure| changed(path, failure.message))?;
+        MaskSource::File(id) => {
+            let mask = Mask::decode(&read(id, None)?, mode, limits)
+                .map_err(|failure| changed(id, failure.message))?;
             Some(mask)
         }
     };

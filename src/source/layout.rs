@@ -1,18 +1,17 @@
-//! The input folder goes in; which [`Layout`] it has, and why, comes out.
+//! The tree of an input goes in; which [`Layout`] it has, and why, comes out.
 //! Detection looks at folder names only, two levels deep, and prefers a wrong `folder` (pictures
 //! without labels) to a wrong `mvtec` or `visa` (pictures that are not scored).
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::walk::subfolders;
+use super::tree::Tree;
 use super::{mvtec, visa};
-use crate::error::{SourceError, ValueError};
+use crate::error::ValueError;
 
 /// What the user says about the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema, ValueEnum)]
@@ -92,8 +91,8 @@ pub(super) enum Nesting {
 
 impl Nesting {
     /// One category if `marker` (such as `test`) lies directly in the input.
-    pub(super) fn of(root: &Path, marker: &str) -> Self {
-        if root.join(marker).is_dir() { Nesting::OneCategory } else { Nesting::ManyCategories }
+    pub(super) fn of(tree: &Tree, marker: &str) -> Self {
+        if tree.has_folder(marker) { Nesting::OneCategory } else { Nesting::ManyCategories }
     }
 
     /// Splits an image id into the category's folder, if it has one, and the path inside it.
@@ -107,39 +106,43 @@ impl Nesting {
     }
 }
 
-/// The layout of `root`, with one line that says why.
-pub(super) fn decide(root: &Path, choice: LayoutChoice) -> Result<(Layout, String), SourceError> {
+/// The path of `inside` in `folder`, which may be the root ("").
+pub(super) fn below(folder: &str, inside: &str) -> String {
+    if folder.is_empty() { inside.to_owned() } else { format!("{folder}/{inside}") }
+}
+
+/// The layout of `tree`, with one line that says why.
+pub(super) fn decide(tree: &Tree, choice: LayoutChoice) -> (Layout, String) {
     let layout = match choice {
-        LayoutChoice::Auto => return detect(root),
+        LayoutChoice::Auto => return detect(tree),
         LayoutChoice::Folder => Layout::Folder,
         LayoutChoice::Mvtec => Layout::Mvtec,
         LayoutChoice::Visa => Layout::Visa,
     };
-    Ok((layout, format!("layout {choice}: chosen by --layout")))
+    (layout, format!("layout {choice}: chosen by --layout"))
 }
 
-fn detect(root: &Path) -> Result<(Layout, String), SourceError> {
-    let folders = subfolders(root)?;
-    if let Some(found) = marked(root, &folders, mvtec::looks_like_a_category) {
-        return Ok((Layout::Mvtec, format!("layout mvtec: {found} test/<kind>")));
+fn detect(tree: &Tree) -> (Layout, String) {
+    if let Some(found) = marked(tree, mvtec::looks_like_a_category) {
+        return (Layout::Mvtec, format!("layout mvtec: {found} test/<kind>"));
     }
-    if let Some(csv) = visa::split_csv(root) {
-        let name = csv.strip_prefix(root).unwrap_or(&csv).display().to_string();
-        return Ok((Layout::Visa, format!("layout visa: found {name}")));
+    if let Some(csv) = visa::split_csv(tree) {
+        return (Layout::Visa, format!("layout visa: found {csv}"));
     }
-    if let Some(found) = marked(root, &folders, visa::looks_like_a_category) {
-        return Ok((Layout::Visa, format!("layout visa: {found} Data/Images")));
+    if let Some(found) = marked(tree, visa::looks_like_a_category) {
+        return (Layout::Visa, format!("layout visa: {found} Data/Images"));
     }
     let why = "layout folder: neither <category>/test/<kind> nor <category>/Data/Images found";
-    Ok((Layout::Folder, why.to_owned()))
+    (Layout::Folder, why.to_owned())
 }
 
 /// Which folders pass `is_category`: the root itself, or how many of its sub-folders.
-fn marked(root: &Path, folders: &[PathBuf], is_category: impl Fn(&Path) -> bool) -> Option<String> {
-    if is_category(root) {
+fn marked(tree: &Tree, is_category: impl Fn(&Tree, &str) -> bool) -> Option<String> {
+    if is_category(tree, "") {
         return Some("the input is one category with".to_owned());
     }
-    let n_categories = folders.iter().filter(|folder| is_category(folder)).count();
+    let folders = tree.subfolders("");
+    let n_categories = folders.iter().filter(|folder| is_category(tree, folder)).count();
     let found = format!("{n_categories} of {} sub-folders have", folders.len());
     (n_categories > 0).then_some(found)
 }

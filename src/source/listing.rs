@@ -2,19 +2,23 @@
 //! cut them into shards. A listing that would miss pictures is an error, never a shorter listing.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::category::Categories;
 use super::shard::{Draft, cut};
-use super::walk::{Found, is_picture, look_at, uri_of};
-use super::{Category, Entry, Label, Layout, LayoutChoice, Location, MaskSource};
-use super::{PICTURE_EXTENSIONS, Sample, Shard, ShardSize};
-use super::{folder, layout, mvtec, visa};
+use super::tree::{Found, Keys, Tree, Trouble, is_picture};
+use super::{Category, Entry, Input, Label, Layout, LayoutChoice, Location, MaskSource};
+use super::{PICTURE_EXTENSIONS, Rejected, Sample, Shard, ShardSize};
+use super::{folder, input, layout, mvtec, visa, walk};
 use crate::error::{Failure, SourceError};
+use crate::store::Store;
 
 /// All entries of an input, and what a log line says about them.
 #[derive(Debug)]
 pub struct Listing {
+    /// Where the files of the entries are.
+    pub input: Input,
     pub layout: Layout,
     /// One line: what was detected, and why.
     pub why: String,
@@ -31,16 +35,11 @@ pub struct Listing {
     pub ignored: BTreeMap<String, usize>,
 }
 
-/// The input folder, made absolute so that a URI means the same in every working directory.
-pub(super) struct Root {
-    pub dir: PathBuf,
-}
-
 /// What a layout knows about a picture beside its file.
 pub(super) struct Known {
     pub category: Category,
     pub label: Option<Label>,
-    pub kind: Option<String>,
+    pub kind: Option<Arc<str>>,
 }
 
 /// The entries of a listing while it grows.
@@ -67,17 +66,20 @@ impl Drafts {
 
     /// Adds a picture; it is rejected if its file, or its mask, already shows trouble.
     pub(super) fn push(&mut self, found: Found, known: Known, mask: Result<MaskSource, Failure>) {
-        let Found { id: image_id, path, size_bytes, trouble } = found;
+        let Found { id: image_id, bytes, version, trouble } = found;
         let Known { category, label, kind } = known;
-        let uri = uri_of(&path);
-        let entry = match (trouble, mask) {
-            (Some(failure), _) => Entry::Rejected { image_id, uri, category, failure: *failure },
-            (None, Err(failure)) => Entry::Rejected { image_id, uri, category, failure },
-            (None, Ok(mask)) => {
-                Entry::Sample(Sample { image_id, uri, path, category, label, kind, mask })
+        let trouble = match (trouble, mask) {
+            (Some(trouble), _) => Err(*trouble),
+            (None, Err(failure)) => Err(Trouble { failure, uri: None }),
+            (None, Ok(mask)) => Ok(mask),
+        };
+        let entry = match trouble {
+            Ok(mask) => Entry::Sample(Sample { image_id, version, category, label, kind, mask }),
+            Err(Trouble { failure, uri }) => {
+                Entry::Rejected(Box::new(Rejected { image_id, uri, category, failure }))
             }
         };
-        self.entries.push(Draft { entry, size_bytes });
+        self.entries.push(Draft { entry, size_bytes: bytes });
     }
 
     fn sort(&mut self) {
@@ -97,8 +99,9 @@ impl Drafts {
             }
             changed = true;
             match (last, this) {
-                (_, Entry::Rejected { image_id, .. }) => image_id.push('/'),
-                (Entry::Rejected { image_id, .. }, _) => image_id.push('/'),
+                (_, Entry::Rejected(rejected)) | (Entry::Rejected(rejected), _) => {
+                    rejected.image_id = format!("{}/", rejected.image_id).into();
+                }
                 // Two samples have UTF-8 names, which are their paths, and paths are unique.
                 (Entry::Sample(_), Entry::Sample(_)) => {}
             }
@@ -123,25 +126,24 @@ pub fn list(
     category: Option<&Category>,
     shard_size: ShardSize,
 ) -> Result<Listing, SourceError> {
-    let input = absolute(location)?;
-    let single = input.is_file();
-    let dir = input.parent().filter(|_| single).unwrap_or(&input).to_owned();
-    let root_name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
-    let mut categories = Categories::new(category, root_name.as_deref().unwrap_or_default());
-    let root = Root { dir };
+    let Opened { input, mut tree, single, name } = open(location)?;
+    let mut categories = Categories::new(category, &name);
     let (layout, mut why) = match (single, choice) {
         (true, LayoutChoice::Auto) => {
             (Layout::Folder, "layout folder: the input is one file".to_owned())
         }
-        _ => layout::decide(&root.dir, choice)?,
+        _ => layout::decide(&tree, choice),
     };
     let mut drafts = match (single, layout) {
-        (true, Layout::Folder) => one_picture(location, &root, &input, &mut categories)?,
+        (true, Layout::Folder) => one_picture(&mut tree, &mut categories)?,
         (true, Layout::Mvtec | Layout::Visa) => Drafts::default(),
-        (false, Layout::Folder) => folder::list(&root, &mut categories)?,
-        (false, Layout::Mvtec) => mvtec::list(&root, &mut categories)?,
-        (false, Layout::Visa) => visa::list(&root, &mut categories)?,
+        (false, Layout::Folder) => folder::list(&mut tree, &mut categories)?,
+        (false, Layout::Mvtec) => mvtec::list(&mut tree, &input, &mut categories)?,
+        (false, Layout::Visa) => visa::list(&mut tree, &input, &mut categories)?,
     };
+    for (reason, n) in &tree.ignored {
+        drafts.ignore_many(reason, *n);
+    }
     if drafts.entries.is_empty() {
         return Err(no_pictures(location, layout, &drafts.ignored));
     }
@@ -149,11 +151,58 @@ pub fn list(
         why.push_str(&format!("; --category {unused} is not used, the layout names them"));
     }
     drafts.make_ids_unique();
-    Ok(summary(layout, why, drafts, shard_size, &root.dir))
+    Ok(summary(input, layout, why, drafts, shard_size))
 }
 
-fn summary(layout: Layout, why: String, drafts: Drafts, size: ShardSize, root: &Path) -> Listing {
+/// An input with the names of all its files.
+struct Opened {
+    input: Input,
+    tree: Tree,
+    /// The input is one picture.
+    single: bool,
+    /// Of the folder that the pictures are in.
+    name: String,
+}
+
+fn open(location: &Location) -> Result<Opened, SourceError> {
+    let no_picture = |name: &str| match is_picture(name) {
+        true => Ok(()),
+        false => Err(SourceError::NotAPicture {
+            uri: location.uri().to_owned(),
+            extensions: PICTURE_EXTENSIONS.join(", "),
+        }),
+    };
+    let Some(given) = location.disk() else { return open_bucket(location) };
+    let path = input::absolute(location, given)?;
+    let single = path.is_file();
+    let dir: PathBuf = path.parent().filter(|_| single).unwrap_or(&path).to_owned();
+    let tree = match single {
+        true => walk::one(&dir, &path),
+        false => walk::walk(&dir)?,
+    };
+    if single {
+        no_picture(&path.to_string_lossy())?;
+    }
+    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(Opened { input: Input::disk(&dir), tree, single, name: name.unwrap_or_default() })
+}
+
+fn open_bucket(location: &Location) -> Result<Opened, SourceError> {
+    let name = location.bucket().map_or("", |bucket| match bucket.prefix.rsplit_once('/') {
+        Some((_, name)) => name,
+        None if bucket.prefix.is_empty() => bucket.name.as_str(),
+        None => bucket.prefix.as_str(),
+    });
+    let store = Store::open(location)?;
+    let mut keys = Keys::default();
+    store.list_each("", usize::MAX, |object| keys.add(object))?;
+    let (tree, input) = (keys.tree(), Input::bucket(location, store));
+    Ok(Opened { input, tree, single: false, name: name.to_owned() })
+}
+
+fn summary(input: Input, layout: Layout, why: String, drafts: Drafts, size: ShardSize) -> Listing {
     let mut listing = Listing {
+        input,
         layout,
         why,
         shards: Vec::new(),
@@ -173,40 +222,16 @@ fn summary(layout: Layout, why: String, drafts: Drafts, size: ShardSize, root: &
             listing.n_masks += usize::from(matches!(sample.mask, MaskSource::File(_)));
         }
     }
-    listing.shards = cut(drafts.entries, size, root);
+    listing.shards = cut(drafts.entries, size);
     listing
 }
 
-/// The location as an absolute path that exists. Links are kept as the user wrote them.
-fn absolute(location: &Location) -> Result<PathBuf, SourceError> {
-    use std::io::ErrorKind::{NotADirectory, NotFound};
-    let given = location.disk().ok_or_else(|| SourceError::NotBuiltIn {
-        uri: location.uri().to_owned(),
-        what: "pictures",
-    })?;
-    let at = |source: std::io::Error| match source.kind() {
-        NotFound | NotADirectory => SourceError::NotFound { uri: location.uri().to_owned() },
-        _ => SourceError::Unlistable { path: given.to_owned(), source },
-    };
-    std::fs::metadata(given).map_err(at)?;
-    let path = std::path::absolute(given).map_err(at)?;
-    // `absolute` keeps `..`, and `.` as the last part is dropped, so a name may be missing.
-    if path.file_name().is_none() { path.canonicalize().map_err(at) } else { Ok(path) }
-}
-
-fn one_picture(
-    location: &Location,
-    root: &Root,
-    picture: &Path,
-    categories: &mut Categories,
-) -> Result<Drafts, SourceError> {
-    if !is_picture(picture) {
-        let (uri, extensions) = (location.uri().to_owned(), PICTURE_EXTENSIONS.join(", "));
-        return Err(SourceError::NotAPicture { uri, extensions });
-    }
+fn one_picture(tree: &mut Tree, categories: &mut Categories) -> Result<Drafts, SourceError> {
     let mut drafts = Drafts::default();
-    let known = Known { category: categories.of(None)?, label: None, kind: None };
-    drafts.push(look_at(&root.dir, picture), known, Ok(MaskSource::Unknown));
+    for found in tree.take_files() {
+        let known = Known { category: categories.of(None)?, label: None, kind: None };
+        drafts.push(found, known, Ok(MaskSource::Unknown));
+    }
     Ok(drafts)
 }
 

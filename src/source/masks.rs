@@ -3,17 +3,17 @@
 //! Never here: opening a mask.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
 use super::MaskSource;
-use super::walk::Found;
+use super::input::Input;
+use super::tree::{Found, Tree};
 use crate::error::{Failure, FailureCode, Stage};
 
 /// Pictures with one label and the masks that may belong to them.
 #[derive(Default)]
 pub(super) struct Group {
     pictures: Vec<(String, Found)>,
-    masks: HashMap<String, Vec<PathBuf>>,
+    masks: HashMap<String, Vec<Box<str>>>,
 }
 
 /// What became of a group.
@@ -25,7 +25,7 @@ pub(super) struct Paired {
 
 /// What the names of the masks say about one picture.
 enum Claim {
-    One(PathBuf),
+    One(Box<str>),
     Several(usize),
     Nothing,
 }
@@ -37,15 +37,15 @@ impl Group {
     }
 
     /// `inside` is the path of the mask below the mask folder of its kind.
-    pub(super) fn add_mask(&mut self, inside: &str, path: PathBuf) {
-        self.masks.entry(stem(inside).to_owned()).or_default().push(path);
+    pub(super) fn add_mask(&mut self, inside: &str, id: Box<str>) {
+        self.masks.entry(stem(inside).to_owned()).or_default().push(id);
     }
 
     /// Gives each picture its mask. If there is no `mask_folder`, the masks are unknown; if there
     /// is one, a picture without a mask is a mistake in the data.
-    pub(super) fn pair(self, mask_folder: &Path) -> Paired {
+    pub(super) fn pair(self, tree: &Tree, input: &Input, mask_folder: &str) -> Paired {
         let n_masks: usize = self.masks.values().map(Vec::len).sum();
-        if !mask_folder.is_dir() {
+        if !tree.has_folder(mask_folder) {
             let unknown = |(_, found)| (found, Ok(MaskSource::Unknown));
             let pictures = self.pictures.into_iter().map(unknown).collect();
             return Paired { pictures, n_unused_masks: n_masks };
@@ -68,7 +68,10 @@ impl Group {
                 Claim::Nothing => Err(Failure::new(
                     Stage::List,
                     FailureCode::MaskMissing,
-                    format!("no {stem}_mask.* or {stem}.* in {}: add it", mask_folder.display()),
+                    format!(
+                        "no {stem}_mask.* or {stem}.* in {}: add it",
+                        input.display(mask_folder)
+                    ),
                 )),
             };
             n_used += usize::from(mask.is_ok() && found.trouble.is_none());
@@ -79,7 +82,7 @@ impl Group {
 }
 
 /// The mask of the picture `stem`: `<stem>_mask` of the published MVTec AD before plain `<stem>`.
-fn claim(masks: &HashMap<String, Vec<PathBuf>>, stem: &str) -> Claim {
+fn claim(masks: &HashMap<String, Vec<Box<str>>>, stem: &str) -> Claim {
     let files = masks.get(&format!("{stem}_mask")).or_else(|| masks.get(stem));
     match files.map(Vec::as_slice) {
         None | Some([]) => Claim::Nothing,
@@ -89,14 +92,14 @@ fn claim(masks: &HashMap<String, Vec<PathBuf>>, stem: &str) -> Claim {
 }
 
 /// Pictures are rivals if they claim one mask, or, without a single mask, if they share a stem.
-fn rival_key(stem: &str, claim: &Claim) -> PathBuf {
+fn rival_key(stem: &str, claim: &Claim) -> Box<str> {
     match claim {
         Claim::One(mask) => mask.clone(),
-        Claim::Several(_) | Claim::Nothing => PathBuf::from(stem),
+        Claim::Several(_) | Claim::Nothing => stem.into(),
     }
 }
 
-fn count_rivals(pictures: &[(String, Found)], claims: &[Claim]) -> HashMap<PathBuf, usize> {
+fn count_rivals(pictures: &[(String, Found)], claims: &[Claim]) -> HashMap<Box<str>, usize> {
     let mut rivals = HashMap::new();
     for ((stem, _), claim) in pictures.iter().zip(claims) {
         *rivals.entry(rival_key(stem, claim)).or_default() += 1;

@@ -5,27 +5,33 @@
 
 mod category;
 mod folder;
+mod input;
 mod layout;
 mod listing;
 
 mod masks;
 mod mvtec;
 mod shard;
+mod tree;
 mod visa;
 mod visa_csv;
 mod visa_rows;
 mod walk;
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::error::Failure;
+use crate::store::FileVersion;
 
 pub use crate::store::{Location, redact};
 pub use category::Category;
+pub use input::Input;
 pub use layout::{Layout, LayoutChoice};
 pub use listing::{Listing, list};
 pub use shard::{Shard, ShardSize};
-pub use walk::PICTURE_EXTENSIONS;
+
+/// The extensions that make a file a picture, in any case.
+pub const PICTURE_EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
 /// What the layout says about a whole picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,24 +57,22 @@ pub enum MaskSource {
     Unknown,
     /// The picture is normal, so its mask is empty.
     AllNormal,
-    /// A mask file, not opened yet. It may be broken or of another size than its picture.
-    File(PathBuf),
+    /// A mask file by its path below the input, not opened yet. It may be broken or of another size than its picture.
+    File(Box<str>),
 }
 
 /// One picture to score.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Path below the input, `/`-separated; unique in a listing.
-    pub image_id: String,
-    /// Absolute `file://` URI, percent-encoded.
-    pub uri: String,
-    /// The same place for `std::fs`.
-    pub path: PathBuf,
+    pub image_id: Box<str>,
+    /// Tells this content from another one, where the place says so.
+    pub version: Option<FileVersion>,
     pub category: Category,
     /// `None` where the layout has no label for it.
     pub label: Option<Label>,
     /// What is wrong with it, in the words of the data set: `crack`.
-    pub kind: Option<String>,
+    pub kind: Option<Arc<str>>,
     pub mask: MaskSource,
 }
 
@@ -78,7 +82,17 @@ pub enum Entry {
     /// To be scored.
     Sample(Sample),
     /// Cannot be scored, and this is why: a row of `failures`.
-    Rejected { image_id: String, uri: String, category: Category, failure: Failure },
+    Rejected(Box<Rejected>),
+}
+
+/// A picture that cannot be scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    pub image_id: Box<str>,
+    /// Where it is, if its id does not tell.
+    pub uri: Option<String>,
+    pub category: Category,
+    pub failure: Failure,
 }
 
 impl Entry {
@@ -86,7 +100,7 @@ impl Entry {
     pub fn image_id(&self) -> &str {
         match self {
             Entry::Sample(sample) => &sample.image_id,
-            Entry::Rejected { image_id, .. } => image_id,
+            Entry::Rejected(rejected) => &rejected.image_id,
         }
     }
 
@@ -94,7 +108,7 @@ impl Entry {
     pub fn category(&self) -> &Category {
         match self {
             Entry::Sample(sample) => &sample.category,
-            Entry::Rejected { category, .. } => category,
+            Entry::Rejected(rejected) => &rejected.category,
         }
     }
 }

@@ -3,13 +3,13 @@
 //! this layout has masks without `_mask` in their names. `train/` is counted and not listed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::category::Categories;
-use super::layout::Nesting;
-use super::listing::{Drafts, Known, Root};
+use super::input::Input;
+use super::layout::{Nesting, below};
+use super::listing::{Drafts, Known};
 use super::masks::Group;
-use super::walk::{Found, Seen, subfolders, walk};
+use super::tree::{Found, Tree};
 use super::{Category, Label, MaskSource};
 use crate::error::SourceError;
 
@@ -42,33 +42,33 @@ struct GroupKey {
 
 /// True if `folder` has `test/<kind>/` and one more sign of this layout: a plain archive may have
 /// a folder named `test`, too.
-pub(super) fn looks_like_a_category(folder: &Path) -> bool {
-    let test = folder.join("test");
-    let has_kinds = test.is_dir() && subfolders(&test).is_ok_and(|kinds| !kinds.is_empty());
+pub(super) fn looks_like_a_category(tree: &Tree, folder: &str) -> bool {
+    let has_kinds = !tree.subfolders(&below(folder, "test")).is_empty();
     let signs = ["test/good", "train/good", "ground_truth"];
-    has_kinds && signs.iter().any(|sign| folder.join(sign).is_dir())
+    has_kinds && signs.iter().any(|sign| tree.has_folder(&below(folder, sign)))
 }
 
-/// Lists the test pictures below `root`.
-pub(super) fn list(root: &Root, categories: &mut Categories) -> Result<Drafts, SourceError> {
-    let nesting = Nesting::of(&root.dir, "test");
+/// Lists the test pictures of `tree`.
+pub(super) fn list(
+    tree: &mut Tree,
+    input: &Input,
+    categories: &mut Categories,
+) -> Result<Drafts, SourceError> {
+    let nesting = Nesting::of(tree, "test");
     let mut drafts = Drafts::default();
     let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
-    for seen in walk(&root.dir) {
-        let found = match seen? {
-            Seen::Picture(found) => found,
-            Seen::Ignored(reason) => {
-                drafts.ignore(&reason);
-                continue;
-            }
-        };
+    for found in tree.take_files() {
+        if !found.is_picture() {
+            drafts.ignore(&found.extension());
+            continue;
+        }
         match place(nesting, &found.id) {
             Place::Train => drafts.ignore("(train)"),
             Place::Elsewhere => drafts.ignore("(outside test)"),
             Place::Mask(InCategory { kind: None, .. }) => drafts.ignore("(unused mask)"),
             Place::Mask(InCategory { category, kind: Some(kind), inside }) => {
                 let group = groups.entry(GroupKey { category, kind }).or_default();
-                group.add_mask(&inside, found.path);
+                group.add_mask(&inside, found.id);
             }
             Place::Test(InCategory { category, kind, inside }) => match kind {
                 Some(kind) if kind != GOOD => {
@@ -83,7 +83,7 @@ pub(super) fn list(root: &Root, categories: &mut Categories) -> Result<Drafts, S
         }
     }
     for (key, group) in groups {
-        push_group(root, &mut drafts, key, group, categories)?;
+        push_group(tree, input, &mut drafts, key, group, categories)?;
     }
     Ok(drafts)
 }
@@ -94,21 +94,25 @@ fn push_without_mask(drafts: &mut Drafts, found: Found, category: Category, kind
         Some(_) => (Some(Label::Normal), MaskSource::AllNormal),
         None => (None, MaskSource::Unknown),
     };
+    let kind = kind.map(Into::into);
     drafts.push(found, Known { category, label, kind }, Ok(mask));
 }
 
 fn push_group(
-    root: &Root,
+    tree: &Tree,
+    input: &Input,
     drafts: &mut Drafts,
     key: GroupKey,
     group: Group,
     categories: &mut Categories,
 ) -> Result<(), SourceError> {
-    let folder = root.dir.join(key.category.as_deref().unwrap_or_default());
-    let paired = group.pair(&folder.join("ground_truth").join(&key.kind));
+    let masks = format!("ground_truth/{}", key.kind);
+    let masks = below(key.category.as_deref().unwrap_or_default(), &masks);
+    let paired = group.pair(tree, input, &masks);
     for (found, mask) in paired.pictures {
         let category = categories.of(key.category.as_deref())?;
-        let known = Known { category, label: Some(Label::Anomalous), kind: Some(key.kind.clone()) };
+        let known =
+            Known { category, label: Some(Label::Anomalous), kind: Some(key.kind.as_str().into()) };
         drafts.push(found, known, mask);
     }
     drafts.ignore_many("(unused mask)", paired.n_unused_masks);

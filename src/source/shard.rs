@@ -4,13 +4,13 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, Label, MaskSource};
 use crate::error::ValueError;
+use crate::store::FileVersion;
 
 /// The unit of work, of commit and of retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,15 +91,15 @@ pub(super) struct Draft {
     pub size_bytes: u64,
 }
 
-/// Cuts `drafts`, sorted by image id, into shards. `root` is taken off the names of masks.
-pub(super) fn cut(drafts: Vec<Draft>, size: ShardSize, root: &Path) -> Vec<Shard> {
+/// Cuts `drafts`, sorted by image id, into shards.
+pub(super) fn cut(drafts: Vec<Draft>, size: ShardSize) -> Vec<Shard> {
     let mut shards = Vec::with_capacity(drafts.len().div_ceil(size.get()));
     let mut drafts = drafts.into_iter().peekable();
     while drafts.peek().is_some() {
         let mut digest = blake3::Hasher::new();
         let mut entries = Vec::with_capacity(size.get().min(drafts.len()));
         for draft in drafts.by_ref().take(size.get()) {
-            digest_entry(&mut digest, &draft, root);
+            digest_entry(&mut digest, &draft);
             entries.push(draft.entry);
         }
         let id = digest.finalize().to_hex()[..16].to_owned();
@@ -109,7 +109,7 @@ pub(super) fn cut(drafts: Vec<Draft>, size: ShardSize, root: &Path) -> Vec<Shard
 }
 
 /// Every field is preceded by its length, so that no two listings give the same bytes.
-fn digest_entry(digest: &mut blake3::Hasher, draft: &Draft, root: &Path) {
+fn digest_entry(digest: &mut blake3::Hasher, draft: &Draft) {
     let mut field = |bytes: &[u8]| {
         digest.update(&(bytes.len() as u64).to_le_bytes());
         digest.update(bytes);
@@ -117,16 +117,19 @@ fn digest_entry(digest: &mut blake3::Hasher, draft: &Draft, root: &Path) {
     field(draft.entry.image_id().as_bytes());
     field(&draft.size_bytes.to_le_bytes());
     match &draft.entry {
-        Entry::Rejected { failure, .. } => field(failure.code.as_str().as_bytes()),
+        Entry::Rejected(rejected) => field(rejected.failure.code.as_str().as_bytes()),
         Entry::Sample(sample) => {
             field(sample.label.map_or("", Label::as_str).as_bytes());
+            // The same on every machine, unlike the times of a disk.
+            if let Some(FileVersion::Etag(etag)) = &sample.version {
+                field(etag.as_bytes());
+            }
             match &sample.mask {
                 MaskSource::Unknown => field(b"unknown"),
                 MaskSource::AllNormal => field(b"all_normal"),
-                MaskSource::File(path) => {
-                    let below = path.strip_prefix(root).unwrap_or(path).to_string_lossy();
+                MaskSource::File(id) => {
                     field(b"file");
-                    field(below.replace(std::path::MAIN_SEPARATOR, "/").as_bytes());
+                    field(id.as_bytes());
                 }
             }
         }

@@ -3,14 +3,14 @@
 //! `split_csv/1cls.csv` (or `1cls.csv`), else each category's `image_anno.csv`, else folder names.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
 
 use super::category::Categories;
-use super::layout::Nesting;
-use super::listing::{Drafts, Known, Root};
+use super::input::Input;
+use super::layout::{Nesting, below};
+use super::listing::{Drafts, Known};
 use super::masks::Group;
+use super::tree::{Found, Tree};
 use super::visa_rows::{RowSays, Rows};
-use super::walk::{Found, Seen, subfolders, walk};
 use super::{Label, MaskSource};
 use crate::error::SourceError;
 
@@ -44,68 +44,71 @@ enum Side {
 type Unannotated = BTreeMap<Option<String>, Group>;
 
 /// True if `folder` has `Data/Images/`.
-pub(super) fn looks_like_a_category(folder: &Path) -> bool {
-    folder.join("Data/Images").is_dir()
+pub(super) fn looks_like_a_category(tree: &Tree, folder: &str) -> bool {
+    tree.has_folder(&below(folder, "Data/Images"))
 }
 
 /// The file that says which pictures are test pictures.
-pub(super) fn split_csv(root: &Path) -> Option<PathBuf> {
-    let places = ["split_csv/1cls.csv", "1cls.csv"];
-    places.iter().map(|place| root.join(place)).find(|csv| csv.is_file())
+pub(super) fn split_csv(tree: &Tree) -> Option<&'static str> {
+    ["split_csv/1cls.csv", "1cls.csv"].into_iter().find(|csv| tree.file(csv).is_some())
 }
 
-/// Lists the test pictures below `root`, or all where nothing says which are test pictures.
-pub(super) fn list(root: &Root, categories: &mut Categories) -> Result<Drafts, SourceError> {
-    let nesting = Nesting::of(&root.dir, "Data/Images");
+/// Lists the test pictures of `tree`, or all where nothing says which are test pictures.
+pub(super) fn list(
+    tree: &mut Tree,
+    input: &Input,
+    categories: &mut Categories,
+) -> Result<Drafts, SourceError> {
+    let nesting = Nesting::of(tree, "Data/Images");
     let mut rows = Rows::default();
-    let labels = match split_csv(&root.dir) {
+    let labels = match split_csv(tree) {
         Some(csv) => {
-            rows.add_split(&csv, nesting)?;
+            rows.add_split(input, csv, nesting)?;
             Labels::Split
         }
-        None => Labels::Annotated(add_annotations(&mut rows, root, nesting)?),
+        None => Labels::Annotated(add_annotations(&mut rows, tree, input, nesting)?),
     };
     let mut drafts = Drafts::default();
-    rows.push_entries(root, &mut drafts, categories)?;
+    rows.push_entries(tree, &mut drafts, categories)?;
     let mut groups = Unannotated::new();
-    for seen in walk(&root.dir) {
-        match seen? {
-            Seen::Ignored(reason) => drafts.ignore(&reason),
-            Seen::Picture(found) => match (rows.say(&found.id), place(nesting, &found.id)) {
-                (Some(RowSays::Listed), _) => {}
-                (Some(RowSays::OtherSplit), _) => drafts.ignore("(other split)"),
-                (None, None) => drafts.ignore("(outside Data)"),
-                (None, Some(place)) => {
-                    push_unnamed(&mut drafts, &mut groups, &labels, found, place, categories)?;
-                }
-            },
+    for found in tree.take_files() {
+        if !found.is_picture() {
+            drafts.ignore(&found.extension());
+            continue;
+        }
+        match (rows.say(&found.id), place(nesting, &found.id)) {
+            (Some(RowSays::Listed), _) => {}
+            (Some(RowSays::OtherSplit), _) => drafts.ignore("(other split)"),
+            (None, None) => drafts.ignore("(outside Data)"),
+            (None, Some(place)) => {
+                push_unnamed(&mut drafts, &mut groups, &labels, found, place, categories)?;
+            }
         }
     }
-    push_groups(root, &mut drafts, groups, categories)?;
+    push_groups(tree, input, &mut drafts, groups, categories)?;
     Ok(drafts)
 }
 
 /// Reads the annotation file of every category that has one.
 fn add_annotations(
     rows: &mut Rows,
-    root: &Root,
+    tree: &Tree,
+    input: &Input,
     nesting: Nesting,
 ) -> Result<HashSet<Option<String>>, SourceError> {
     let folders = match nesting {
-        Nesting::OneCategory => vec![root.dir.clone()],
-        Nesting::ManyCategories => subfolders(&root.dir)?,
+        Nesting::OneCategory => vec![""],
+        Nesting::ManyCategories => tree.subfolders(""),
     };
     let mut annotated = HashSet::new();
     for folder in folders {
-        let csv = folder.join("image_anno.csv");
-        if !csv.is_file() {
+        let csv = below(folder, "image_anno.csv");
+        // Pictures in a folder whose name is not UTF-8 are rejected as such.
+        if tree.file(&csv).is_none_or(|found| found.trouble.is_some()) {
             continue;
         }
-        // Pictures in a folder whose name is not UTF-8 are rejected when the walk finds them.
-        let below = folder.strip_prefix(&root.dir).ok().and_then(Path::to_str);
-        let Some(below) = below else { continue };
-        let name = Some(below).filter(|name| !name.is_empty());
-        rows.add_annotations(&csv, name)?;
+        let name = Some(folder).filter(|name| !name.is_empty());
+        rows.add_annotations(input, &csv, name)?;
         annotated.insert(name.map(str::to_owned));
     }
     Ok(annotated)
@@ -136,7 +139,7 @@ fn push_unnamed(
             groups.entry(place.category).or_default().add_picture(&place.inside, found);
         }
         (Side::Masks, "Anomaly") if by_folder => {
-            groups.entry(place.category).or_default().add_mask(&place.inside, found.path);
+            groups.entry(place.category).or_default().add_mask(&place.inside, found.id);
         }
         (Side::Masks, _) => drafts.ignore(UNUSED_MASK),
         (Side::Images, part) => {
@@ -152,14 +155,15 @@ fn push_unnamed(
 }
 
 fn push_groups(
-    root: &Root,
+    tree: &Tree,
+    input: &Input,
     drafts: &mut Drafts,
     groups: Unannotated,
     categories: &mut Categories,
 ) -> Result<(), SourceError> {
     for (folder, group) in groups {
-        let category_dir = root.dir.join(folder.as_deref().unwrap_or_default());
-        let paired = group.pair(&category_dir.join("Data/Masks/Anomaly"));
+        let masks = below(folder.as_deref().unwrap_or_default(), "Data/Masks/Anomaly");
+        let paired = group.pair(tree, input, &masks);
         drafts.ignore_many(UNUSED_MASK, paired.n_unused_masks);
         for (found, mask) in paired.pictures {
             let category = categories.of(folder.as_deref())?;

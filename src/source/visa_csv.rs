@@ -2,9 +2,10 @@
 //! `split_csv/1cls.csv` (object, split, label, image, mask). Rows come out with their line numbers.
 //! A row that cannot be understood is an error. Never here: looking whether a named file exists.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use super::Label;
+use super::input::Input;
 use crate::error::SourceError;
 
 /// One row: an image and what is known about it.
@@ -29,22 +30,23 @@ pub(super) struct SplitRow {
 }
 
 /// A CSV file with its header read.
-struct Table<'a> {
-    path: &'a Path,
+struct Table {
+    /// Where it is, for messages.
+    path: PathBuf,
     columns: csv::StringRecord,
-    reader: csv::Reader<std::fs::File>,
+    reader: csv::Reader<std::io::Cursor<Vec<u8>>>,
 }
 
 /// All rows of an `image_anno.csv`.
-pub(super) fn read_annotations(path: &Path) -> Result<Vec<Row>, SourceError> {
-    let mut table = Table::open(path)?;
+pub(super) fn read_annotations(input: &Input, id: &str) -> Result<Vec<Row>, SourceError> {
+    let mut table = Table::open(input, id)?;
     let columns = RowColumns::of(&table)?;
     table.rows(|table, record, line| columns.row(table, record, line))
 }
 
 /// All rows of a `1cls.csv`, of every split.
-pub(super) fn read_split(path: &Path) -> Result<Vec<SplitRow>, SourceError> {
-    let mut table = Table::open(path)?;
+pub(super) fn read_split(input: &Input, id: &str) -> Result<Vec<SplitRow>, SourceError> {
+    let mut table = Table::open(input, id)?;
     let columns = RowColumns::of(&table)?;
     let (object, split) = (table.column("object")?, table.column("split")?);
     table.rows(|table, record, line| {
@@ -106,11 +108,12 @@ impl RowColumns {
     }
 }
 
-impl<'a> Table<'a> {
-    fn open(path: &'a Path) -> Result<Self, SourceError> {
-        let reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path);
-        let mut reader = reader.map_err(|error| broken(path, &error))?;
-        let columns = reader.headers().map_err(|error| broken(path, &error))?.clone();
+impl Table {
+    fn open(input: &Input, id: &str) -> Result<Self, SourceError> {
+        let path = PathBuf::from(input.display(id));
+        let text = std::io::Cursor::new(input.read_csv(id)?);
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
+        let columns = reader.headers().map_err(|error| broken(&path, &error))?.clone();
         Ok(Table { path, columns, reader })
     }
 
@@ -141,7 +144,7 @@ impl<'a> Table<'a> {
         let mut rows = Vec::new();
         loop {
             match self.reader.read_record(&mut record) {
-                Err(error) => return Err(broken(self.path, &error)),
+                Err(error) => return Err(broken(&self.path, &error)),
                 Ok(false) => return Ok(rows),
                 Ok(true) => {
                     let line = record.position().map_or(0, csv::Position::line);
@@ -152,7 +155,7 @@ impl<'a> Table<'a> {
     }
 
     fn error(&self, line: u64, why: String) -> SourceError {
-        SourceError::BadCsv { path: self.path.to_owned(), line, why }
+        SourceError::BadCsv { path: self.path.clone(), line, why }
     }
 }
 

@@ -3,13 +3,13 @@
 //! Never here: pictures that no row names.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 use super::category::Categories;
+use super::input::Input;
 use super::layout::Nesting;
-use super::listing::{Drafts, Known, Root};
+use super::listing::{Drafts, Known};
+use super::tree::{Found, Tree, Trouble};
 use super::visa_csv::{Row, below, read_annotations, read_split};
-use super::walk::{Found, look_at};
 use super::{Label, MaskSource};
 use crate::error::{Failure, FailureCode, SourceError, Stage};
 
@@ -51,13 +51,18 @@ pub(super) enum RowSays {
 }
 
 impl Rows {
-    /// Adds the rows of the split file at `csv`; only those of `test` name pictures to list.
-    pub(super) fn add_split(&mut self, csv: &Path, nesting: Nesting) -> Result<(), SourceError> {
+    /// Adds the rows of the split file `csv`; only those of `test` name pictures to list.
+    pub(super) fn add_split(
+        &mut self,
+        input: &Input,
+        csv: &str,
+        nesting: Nesting,
+    ) -> Result<(), SourceError> {
         let base = match nesting {
             Nesting::ManyCategories => Base::Input,
             Nesting::OneCategory => Base::Category(None),
         };
-        for split_row in read_split(csv)? {
+        for split_row in read_split(input, csv)? {
             if split_row.split == "test" {
                 self.add(base.clone(), Some(split_row.object), split_row.row);
             } else if let Some(id) = base.resolve(&split_row.row.image) {
@@ -67,14 +72,15 @@ impl Rows {
         Ok(())
     }
 
-    /// Adds the rows of the annotation file at `csv`, which belongs to the category in `folder`.
+    /// Adds the rows of the annotation file `csv`, which belongs to the category in `folder`.
     pub(super) fn add_annotations(
         &mut self,
-        csv: &Path,
+        input: &Input,
+        csv: &str,
         folder: Option<&str>,
     ) -> Result<(), SourceError> {
         let folder = folder.map(str::to_owned);
-        for row in read_annotations(csv)? {
+        for row in read_annotations(input, csv)? {
             self.add(Base::Category(folder.clone()), folder.clone(), row);
         }
         Ok(())
@@ -83,15 +89,15 @@ impl Rows {
     /// Makes an entry of every picture that rows name.
     pub(super) fn push_entries(
         &mut self,
-        root: &Root,
+        tree: &Tree,
         drafts: &mut Drafts,
         categories: &mut Categories,
     ) -> Result<(), SourceError> {
         for (id, claims) in std::mem::take(&mut self.claims) {
             let lines: Vec<String> = claims.iter().map(|c| c.row.line.to_string()).collect();
             let Some(claim) = claims.into_iter().next() else { continue };
-            let found = claim.picture(root, &id, &lines);
-            let mask = claim.mask(root);
+            let found = claim.picture(tree, &id, &lines);
+            let mask = claim.mask(tree);
             let mask_id = claim.mask_id().filter(|_| found.trouble.is_none());
             if let (Ok(MaskSource::File(_)), Some(mask_id)) = (&mask, mask_id) {
                 self.files.insert(mask_id, RowSays::Listed);
@@ -99,7 +105,7 @@ impl Rows {
             let known = Known {
                 category: categories.of(claim.category.as_deref())?,
                 label: Some(claim.row.label),
-                kind: claim.row.kind,
+                kind: claim.row.kind.map(Into::into),
             };
             drafts.push(found, known, mask);
             self.files.insert(id, RowSays::Listed);
@@ -133,30 +139,35 @@ impl Base {
 
 impl Claim {
     /// The file that the row names; `lines` are the lines of all rows that name it.
-    fn picture(&self, root: &Root, id: &str, lines: &[String]) -> Found {
-        let rejected = |code, why: &str| {
+    fn picture(&self, tree: &Tree, id: &str, lines: &[String]) -> Found {
+        let rejected = |code, why: &str, uri: Option<String>| {
             let message = format!("line {} of the CSV: {why}", lines.join(", "));
-            Some(Box::new(Failure::new(Stage::List, code, message)))
+            let failure = Failure::new(Stage::List, code, message);
+            Some(Box::new(Trouble { failure, uri }))
+        };
+        let lost = |why: &str| {
+            let trouble = rejected(FailureCode::Unreadable, why, None);
+            Found { id: id.into(), bytes: 0, version: None, trouble }
         };
         if self.base.resolve(&self.row.image).is_none() {
-            let trouble = rejected(
-                FailureCode::Unreadable,
-                "the path of the image leads out of the input: correct it",
-            );
-            let path = root.dir.join(id);
-            return Found { id: id.to_owned(), path, size_bytes: 0, trouble };
+            return lost("the path of the image leads out of the input: correct it");
         }
-        let mut found = look_at(&root.dir, &root.dir.join(id));
+        let Some(found) = tree.file(id) else {
+            return lost("the image is not there: restore it");
+        };
+        let mut found = found.clone();
         if lines.len() > 1 {
             let why = "several rows name this picture: keep one";
-            found.trouble = rejected(FailureCode::DuplicateName, why);
-        } else if let Some(failure) = &found.trouble {
-            found.trouble = rejected(failure.code, &failure.message);
+            found.trouble = rejected(FailureCode::DuplicateName, why, None);
+        } else if let Some(trouble) = found.trouble {
+            let Trouble { failure, uri } = *trouble;
+            found.trouble = rejected(failure.code, &failure.message, uri);
         }
         found
     }
+
     /// The mask that the row names, if it is there.
-    fn mask(&self, root: &Root) -> Result<MaskSource, Failure> {
+    fn mask(&self, tree: &Tree) -> Result<MaskSource, Failure> {
         let missing = |why: &str| {
             let message = format!("the mask in line {} of the CSV {why}", self.row.line);
             Failure::new(Stage::List, FailureCode::MaskMissing, message)
@@ -167,11 +178,9 @@ impl Claim {
             (Label::Anomalous, Some(_)) => {}
         }
         let id = self.mask_id().ok_or_else(|| missing("leads out of the input: correct it"))?;
-        let path = root.dir.join(&id);
-        if path.is_file() {
-            Ok(MaskSource::File(path))
-        } else {
-            Err(missing("does not exist: restore it"))
+        match tree.file(&id).filter(|found| found.trouble.is_none()) {
+            Some(found) => Ok(MaskSource::File(found.id.clone())),
+            None => Err(missing("does not exist: restore it")),
         }
     }
 

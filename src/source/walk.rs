@@ -1,151 +1,104 @@
-//! A folder goes in, every file below it comes out: a picture by its extension, or a reason why it
-//! is none. A folder that cannot be listed to its end is an error, since pictures would be lost.
+//! A folder of a disk goes in, the [`Tree`] of all files below it comes out. A folder that cannot
+//! be listed to its end is an error, since pictures would be lost.
 //! Never here: opening a file, and deciding what a picture means (that is the layout's).
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::path::{MAIN_SEPARATOR, Path};
+use std::time::UNIX_EPOCH;
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
-use walkdir::{DirEntry, WalkDir};
+use walkdir::WalkDir;
 
+use super::input::uri_of;
+use super::tree::{Found, Tree, Trouble, is_picture};
 use crate::error::{Failure, FailureCode, SourceError, Stage};
+use crate::store::FileVersion;
 
-/// The extensions that make a file a picture, in any case.
-pub const PICTURE_EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
-
-/// Files and folders whose name starts with a dot.
-const HIDDEN: &str = "(hidden)";
-
-/// What must be escaped in the path of a URI.
-const PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
-
-/// One picture file of the input.
-pub(super) struct Found {
-    /// Path below the root, `/`-separated; unique unless a name is not UTF-8.
-    pub id: String,
-    pub path: PathBuf,
-    pub size_bytes: u64,
-    /// Why it cannot be scored, if that is plain already.
-    pub trouble: Option<Box<Failure>>,
-}
-
-/// One thing that the walk came by.
-pub(super) enum Seen {
-    Picture(Found),
-    /// Not a picture: its extension, or the reason in parentheses.
-    Ignored(String),
-}
-
-/// Everything below `root`, links followed, in no order. Hidden folders are not entered.
-pub(super) fn walk(root: &Path) -> impl Iterator<Item = Result<Seen, SourceError>> {
-    let mut files = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
-    std::iter::from_fn(move || {
-        loop {
-            match files.next()? {
-                Err(error) => return Some(without_entry(root, error)),
-                Ok(entry) if is_hidden(entry.path()) => {
-                    if entry.file_type().is_dir() {
-                        files.skip_current_dir();
-                    }
-                    return Some(Ok(Seen::Ignored(HIDDEN.to_owned())));
+/// Everything below `root`, links followed. Hidden folders are not entered.
+pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
+    let (mut files, mut folders, mut hidden) = (Vec::new(), BTreeSet::new(), 0);
+    let mut entries = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                match without_entry(root, error)? {
+                    Some(found) => files.push(found),
+                    None => hidden += 1,
                 }
-                Ok(entry) if entry.file_type().is_dir() => {}
-                Ok(entry) => return Some(Ok(seen(root, &entry))),
+                continue;
             }
-        }
-    })
-}
-
-/// The sub-folders of `folder` that are not hidden, sorted by name.
-pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let unlistable = |source| SourceError::Unlistable { path: folder.to_owned(), source };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unlistable)? {
-        let entry = entry.map_err(unlistable)?;
-        let kind = entry.file_type().map_err(unlistable)?;
-        let path = entry.path();
-        if !is_hidden(&path) && (kind.is_dir() || (kind.is_symlink() && path.is_dir())) {
-            found.push(path);
+        };
+        let is_folder = entry.file_type().is_dir();
+        if is_hidden(entry.path()) {
+            if is_folder {
+                entries.skip_current_dir();
+            }
+            hidden += 1;
+        } else if is_folder {
+            folders.insert(name_below(root, entry.path()).0.into());
+        } else {
+            let metadata = entry.metadata().map_err(|error| error.to_string());
+            files.push(found(root, entry.path(), metadata));
         }
     }
-    found.sort();
-    Ok(found)
+    Ok(Tree::new(files, folders, hidden))
 }
 
-/// True for the extensions of [`PICTURE_EXTENSIONS`].
-pub(super) fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|found| PICTURE_EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(found)))
+/// The tree that has only the file at `path`, with what the disk says about it now.
+pub(super) fn one(root: &Path, path: &Path) -> Tree {
+    Tree::new(vec![look_at(root, path)], BTreeSet::new(), 0)
 }
 
-/// A file that the walk or the user named, with what the disk says about it now.
-pub(super) fn look_at(root: &Path, path: &Path) -> Found {
+/// When a file was changed last, if the disk knows.
+pub(super) fn modified(metadata: &Metadata) -> Option<FileVersion> {
+    let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok().map(FileVersion::Modified)
+}
+
+fn look_at(root: &Path, path: &Path) -> Found {
     let metadata = std::fs::metadata(path).map_err(|error| error.to_string());
-    found(root, path.to_owned(), metadata)
+    found(root, path, metadata)
 }
 
-/// The `file://` URI of an absolute path; bytes that are no UTF-8 are percent-encoded.
-pub(super) fn uri_of(path: &Path) -> String {
-    format!("file://{}", percent_encode(path.as_os_str().as_encoded_bytes(), PATH))
-}
-
-fn seen(root: &Path, entry: &DirEntry) -> Seen {
-    if is_picture(entry.path()) {
-        let metadata = entry.metadata().map_err(|error| error.to_string());
-        return Seen::Picture(found(root, entry.path().to_owned(), metadata));
+fn found(root: &Path, path: &Path, metadata: Result<Metadata, String>) -> Found {
+    let unreadable = |why: String| Some(Failure::new(Stage::List, FailureCode::Unreadable, why));
+    let (bytes, version, mut trouble) = match metadata {
+        Ok(metadata) if metadata.is_file() => (metadata.len(), modified(&metadata), None),
+        Ok(_) => (0, None, unreadable("not a regular file: replace it by one".to_owned())),
+        Err(why) => (0, None, unreadable(format!("cannot be read ({why}): restore it"))),
+    };
+    let (id, utf_8) = name_below(root, path);
+    if !utf_8 {
+        let why = "the file name is not UTF-8: rename it";
+        trouble = Some(Failure::new(Stage::List, FailureCode::NonUtf8Name, why));
     }
-    let extension = entry.path().extension();
-    Seen::Ignored(match extension {
-        Some(extension) => extension.to_string_lossy().to_lowercase(),
-        None => "(no extension)".to_owned(),
-    })
+    let uri = (!utf_8).then(|| uri_of(path));
+    let trouble = trouble.map(|failure| Box::new(Trouble { failure, uri }));
+    Found { id: id.into(), bytes, version, trouble }
 }
 
-fn found(root: &Path, path: PathBuf, metadata: Result<std::fs::Metadata, String>) -> Found {
-    let below = path.strip_prefix(root).unwrap_or(&path);
-    let unreadable =
-        |why: String| Some(Box::new(Failure::new(Stage::List, FailureCode::Unreadable, why)));
-    let (size_bytes, mut trouble) = match metadata {
-        Ok(metadata) if metadata.is_file() => (metadata.len(), None),
-        Ok(_) => (0, unreadable("not a regular file: replace it by one".to_owned())),
-        Err(why) => (0, unreadable(format!("cannot be read ({why}): restore it"))),
-    };
-    let id = match below.to_str() {
-        Some(name) => name.replace(std::path::MAIN_SEPARATOR, "/"),
-        None => {
-            let why = "the file name is not UTF-8: rename it";
-            trouble = Some(Box::new(Failure::new(Stage::List, FailureCode::NonUtf8Name, why)));
-            escaped(below)
-        }
-    };
-    Found { id, path, size_bytes, trouble }
+/// The name of `path` below `root`, `/`-separated, and whether it is UTF-8 as it is.
+fn name_below(root: &Path, path: &Path) -> (String, bool) {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    match below.to_str() {
+        Some(name) => (name.replace(MAIN_SEPARATOR, "/"), true),
+        None => (escaped(below), false),
+    }
 }
 
-/// A link that leads nowhere but is called a picture is a lost picture. Any other error may hide
-/// a whole folder.
-fn without_entry(root: &Path, error: walkdir::Error) -> Result<Seen, SourceError> {
+/// A link that leads nowhere but is called a picture is a lost picture; `None` if it is hidden. Any
+/// other error may hide a whole folder.
+fn without_entry(root: &Path, error: walkdir::Error) -> Result<Option<Found>, SourceError> {
     let path = error.path().unwrap_or(root).to_owned();
     if path != root && is_hidden(&path) {
-        return Ok(Seen::Ignored(HIDDEN.to_owned()));
+        return Ok(None);
     }
     let is_link = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
     let vanished = error.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound);
-    if error.loop_ancestor().is_none() && (is_link || vanished) && is_picture(&path) {
-        return Ok(Seen::Picture(look_at(root, &path)));
+    let called_a_picture = is_picture(&name_below(root, &path).0);
+    if error.loop_ancestor().is_none() && (is_link || vanished) && called_a_picture {
+        return Ok(Some(look_at(root, &path)));
     }
     Err(SourceError::Unlistable { path, source: error.into() })
 }
@@ -169,21 +122,27 @@ fn escaped(name: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree::Keys;
     use super::*;
+    use crate::store::StoredFile;
 
     #[test]
-    fn extensions_count_in_any_case_and_other_files_do_not() {
-        for name in ["a.png", "a.JPG", "a.b.Jpeg", "a.TIF", "a.webp"] {
-            assert!(is_picture(Path::new(name)), "{name}");
+    fn a_disk_and_a_bucket_with_the_same_files_are_the_same_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let names =
+            ["b/test/good/1.png", "b/test/c-d/2.png", "b/ground_truth/c-d/2.png", "b-a/x.csv", "y"];
+        let mut keys = Keys::default();
+        for name in names.iter().chain(&[".z/1.png", "b/.2.png"]) {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+            let bytes = name.len() as u64;
+            keys.add(StoredFile { path: name.to_string(), bytes, etag: None });
         }
-        for name in ["a.txt", "png", "Thumbs.db", "a.png.json", ".png"] {
-            assert!(!is_picture(Path::new(name)), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_uri_escapes_what_a_path_may_hold_and_a_uri_may_not() {
-        assert_eq!(uri_of(Path::new("/a b/50%#ü.png")), "file:///a%20b/50%25%23%C3%BC.png");
+        let (mut disk, mut bucket) = (walk(dir.path()).unwrap(), keys.tree());
+        let files = disk.take_files().into_iter().map(|found| Found { version: None, ..found });
+        assert_eq!(files.collect::<Vec<_>>(), bucket.take_files());
+        assert_eq!(disk, bucket);
     }
 
     #[cfg(unix)]

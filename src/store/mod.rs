@@ -20,7 +20,9 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
+};
 use tokio::runtime::Runtime;
 
 use crate::error::{StoreAction, StoreError};
@@ -49,6 +51,15 @@ pub struct StoredFile {
     pub bytes: u64,
     /// What the store calls this content of the file; another content has another.
     pub etag: Option<String>,
+}
+
+/// Which content of a file was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileVersion {
+    /// The entity tag of a bucket.
+    Etag(Box<str>),
+    /// When a file of a disk was changed last, nanoseconds since 1970.
+    Modified(u64),
 }
 
 /// A folder, or a prefix in a bucket. Cheap to clone; clones share nothing that changes.
@@ -170,6 +181,27 @@ impl Store {
         let location = self.location(path, StoreAction::Read)?;
         self.wait(self.inner.get_range(&location, range))
             .map_err(|e| self.failed(path, StoreAction::Read, e))
+    }
+
+    /// The first `at_most` bytes of a file, or `None` if it is not the one that the store calls
+    /// `etag`.
+    pub fn get_unchanged(
+        &self,
+        path: &str,
+        etag: Option<&str>,
+        at_most: u64,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let location = self.location(path, StoreAction::Read)?;
+        let options = GetOptions {
+            if_match: etag.map(str::to_owned),
+            range: Some(GetRange::Bounded(0..at_most)),
+            ..GetOptions::default()
+        };
+        match self.wait(async { self.inner.get_opts(&location, options).await?.bytes().await }) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::Precondition { .. }) => Ok(None),
+            Err(e) => Err(self.failed(path, StoreAction::Read, e)),
+        }
     }
 
     /// The size of a file in bytes, or `None` if there is none.

@@ -1,8 +1,6 @@
 //! Training pictures from a folder. In: a listing with labels and masks. Out: pictures exactly as
 //! scoring would prepare them, or, with the layout mvtec, a mosaic of four now and then.
 
-use std::path::Path;
-
 use fastrand::Rng;
 
 use super::data::{Anomalous, TrainingData, TrainingPicture, mixed};
@@ -11,7 +9,7 @@ use crate::image::{
     ChannelStats, DecodeLimits, Filter, Mask, Picture, Preprocess, Rgb8, Size, normalize, resize,
 };
 use crate::model::filo::descriptions::{CategoryPrompts, Descriptions};
-use crate::source::{Entry, Label, Layout, Listing, MaskSource, Sample};
+use crate::source::{Entry, Input, Label, Layout, Listing, MaskSource, Sample};
 
 /// Share of pictures that are replaced by a mosaic.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +25,7 @@ impl Mosaic {
 /// Labelled pictures of a listing.
 #[derive(Debug)]
 pub struct PictureSet {
+    input: Input,
     samples: Vec<Sample>,
     side: usize,
     mosaic: Mosaic,
@@ -56,6 +55,7 @@ impl Sets {
         mosaic: Mosaic,
         descriptions: &Descriptions,
     ) -> Result<Self, TrainError> {
+        let input = listing.input;
         let entries = listing.shards.into_iter().flat_map(|shard| shard.entries);
         let (mut training, mut validation, mut left_out) = (Vec::new(), Vec::new(), 0);
         for entry in entries {
@@ -77,6 +77,7 @@ impl Sets {
             return Err(TrainError::NoPictures { uri: uri.to_string(), why });
         }
         let set = |samples, mosaic| PictureSet {
+            input: input.clone(),
             samples,
             side,
             mosaic,
@@ -116,7 +117,7 @@ impl TrainingData for PictureSet {
         let (pixels, mask) = match mosaic {
             true => self.mosaic_for(sample, rng)?,
             false => {
-                let (picture, mask) = open(sample)?;
+                let (picture, mask) = open(&self.input, sample)?;
                 (picture.clip_pixels(self.side), mask)
             }
         };
@@ -180,7 +181,7 @@ impl PictureSet {
         let same = same.collect::<Vec<_>>();
         let mut canvas: Option<Canvas> = None;
         for quarter in 0..4 {
-            let (picture, mask) = open(same[rng.usize(..same.len())])?;
+            let (picture, mask) = open(&self.input, same[rng.usize(..same.len())])?;
             let canvas = canvas.get_or_insert_with(|| Canvas::twice(picture.size()));
             canvas.paste(quarter, &picture.rgb_pixels(), mask.as_ref());
         }
@@ -222,11 +223,12 @@ impl Canvas {
 }
 
 /// The picture and, if it has a defect, its mask, in the published order of transforms.
-fn open(sample: &Sample) -> Result<(Picture, Option<Mask>), Failure> {
+fn open(input: &Input, sample: &Sample) -> Result<(Picture, Option<Mask>), Failure> {
     let (mode, limits) = (Preprocess::Published, DecodeLimits::default());
-    let picture = Picture::decode(&read(&sample.path)?, mode, limits)?;
-    let MaskSource::File(path) = &sample.mask else { return Ok((picture, None)) };
-    let mask = Mask::decode(&read(path)?, mode, limits)?;
+    let picture =
+        Picture::decode(&input.read(&sample.image_id, None, limits.max_bytes)?, mode, limits)?;
+    let MaskSource::File(id) = &sample.mask else { return Ok((picture, None)) };
+    let mask = Mask::decode(&input.read(id, None, limits.max_bytes)?, mode, limits)?;
     match mask.size() == picture.size() {
         true => Ok((picture, Some(mask))),
         false => Err(Failure::new(
@@ -235,13 +237,6 @@ fn open(sample: &Sample) -> Result<(Picture, Option<Mask>), Failure> {
             "mask and picture differ in size: export the mask at the picture's size",
         )),
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
-        let what = format!("{}: {error}: check the file and its permissions", path.display());
-        Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
-    })
 }
 
 #[cfg(test)]

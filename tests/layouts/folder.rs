@@ -19,8 +19,9 @@ fn the_first_sub_folder_names_the_category() {
     assert_eq!(sample(&listing, "loose.webp").category.as_str(), "washer");
     let nut = sample(&listing, "nut/a.png");
     assert_eq!((nut.label, &nut.mask), (None, &MaskSource::Unknown));
-    assert_eq!(nut.path, dir.path().join("nut/a.png"));
-    assert_eq!(nut.uri, format!("file://{}", nut.path.display()));
+    let path = dir.path().join("nut/a.png");
+    assert_eq!(listing.input.display(&nut.image_id), path.display().to_string());
+    assert_eq!(listing.input.uri_of(&nut.image_id), format!("file://{}", path.display()));
 }
 
 #[test]

@@ -1,0 +1,214 @@
+//! The input of a run: what its pictures are called outside, and their bytes. A name below the
+//! input goes in, a URI or the content of that file comes out.
+//! Never here: listing, and decoding.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+use super::walk::modified;
+use crate::error::{Failure, FailureCode, SourceError, Stage};
+use crate::store::{BucketKind, FileVersion, Location, Store};
+
+/// What must be escaped in the path of a URI.
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Where the pictures are. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Input {
+    place: Place,
+    /// What stands before the names of files in a URI, with its `/`.
+    uri: Arc<str>,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    /// A folder, absolute so that a URI means the same in every working directory.
+    Disk(Arc<Path>),
+    Bucket(Store),
+}
+
+impl Input {
+    /// The folder `root`, which is an absolute path.
+    pub(super) fn disk(root: &Path) -> Self {
+        Input { uri: format!("{}/", uri_of(root)).into(), place: Place::Disk(root.into()) }
+    }
+
+    /// The prefix of a bucket at `location`, opened as `store`.
+    pub(super) fn bucket(location: &Location, store: Store) -> Self {
+        let uri = location.bucket().map_or(String::new(), |bucket| {
+            let scheme = match bucket.kind {
+                BucketKind::S3 => "s3",
+                BucketKind::Google => "gs",
+                BucketKind::Azure => "az",
+            };
+            let prefix = percent_encode(bucket.prefix.as_bytes(), PATH);
+            format!("{scheme}://{}/{prefix}", bucket.name)
+        });
+        let slash = if uri.ends_with('/') { "" } else { "/" };
+        Input { uri: format!("{uri}{slash}").into(), place: Place::Bucket(store) }
+    }
+
+    /// The folder, where the input is on a disk.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Disk(root) => Some(root),
+            Place::Bucket(_) => None,
+        }
+    }
+
+    /// The URI of a file, percent-encoded.
+    pub fn uri_of(&self, id: &str) -> String {
+        format!("{}{}", self.uri, percent_encode(id.as_bytes(), PATH))
+    }
+
+    /// The file `id` as a person would look for it.
+    pub fn display(&self, id: &str) -> String {
+        match &self.place {
+            Place::Disk(root) => root.join(id).display().to_string(),
+            Place::Bucket(store) => store.display(id),
+        }
+    }
+
+    /// The content of the file `id`, if it has at most `max_bytes` and is still the `version` that
+    /// was listed.
+    ///
+    /// # Errors
+    /// A [`Failure`] of [`Stage::Fetch`].
+    pub fn read(
+        &self,
+        id: &str,
+        version: Option<&FileVersion>,
+        max_bytes: u64,
+    ) -> Result<Vec<u8>, Failure> {
+        let bytes = match &self.place {
+            Place::Disk(root) => read_file(&root.join(id), version, max_bytes)?,
+            Place::Bucket(store) => read_object(store, id, version, max_bytes)?,
+        };
+        if bytes.len() as u64 > max_bytes {
+            return Err(too_large(max_bytes));
+        }
+        Ok(bytes)
+    }
+
+    /// The text of a small file that a layout reads while it is listed.
+    pub(super) fn read_csv(&self, id: &str) -> Result<Vec<u8>, SourceError> {
+        self.read(id, None, MAX_CSV_BYTES).map_err(|failure| SourceError::BadCsv {
+            path: self.display(id).into(),
+            line: 1,
+            why: failure.message,
+        })
+    }
+}
+
+/// Larger tables are none that a person made.
+const MAX_CSV_BYTES: u64 = 256 << 20;
+
+/// The `file://` URI of an absolute path; bytes that are no UTF-8 are percent-encoded.
+pub(super) fn uri_of(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+    format!("file://{}", percent_encode(bytes, PATH))
+}
+
+fn read_file(
+    path: &Path,
+    version: Option<&FileVersion>,
+    max_bytes: u64,
+) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: std::io::Error| {
+        let what = format!("{}: {error}: check the file and its permissions", path.display());
+        Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
+    };
+    // A pipe would be waited for without end.
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        let what = format!("{}: not a regular file: replace it by one", path.display());
+        return Err(Failure::new(Stage::Fetch, FailureCode::Unreadable, what));
+    }
+    if version.is_some_and(|listed| modified(&metadata).as_ref() != Some(listed)) {
+        return Err(changed(&path.display()));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn read_object(
+    store: &Store,
+    id: &str,
+    version: Option<&FileVersion>,
+    max_bytes: u64,
+) -> Result<Vec<u8>, Failure> {
+    let etag = match version {
+        Some(FileVersion::Etag(etag)) => Some(etag.as_ref()),
+        Some(FileVersion::Modified(_)) | None => None,
+    };
+    let read = store
+        .get_unchanged(id, etag, max_bytes.saturating_add(1))
+        .map_err(|error| Failure::new(Stage::Fetch, FailureCode::Unreadable, error.to_string()))?;
+    read.map(|bytes| bytes.to_vec()).ok_or_else(|| changed(&store.display(id)))
+}
+
+fn changed(place: &dyn std::fmt::Display) -> Failure {
+    let what = format!("{place}: changed after it was listed: score it in another run");
+    Failure::new(Stage::Fetch, FailureCode::InputChanged, what)
+}
+
+fn too_large(limit: u64) -> Failure {
+    let what = format!("the file has more than {limit} bytes: cut it into smaller pictures");
+    Failure::new(Stage::Fetch, FailureCode::TooLarge, what)
+}
+
+/// The location as an absolute path that exists. Links are kept as the user wrote them.
+pub(super) fn absolute(location: &Location, given: &Path) -> Result<PathBuf, SourceError> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let at = |source: std::io::Error| match source.kind() {
+        NotFound | NotADirectory => SourceError::NotFound { uri: location.uri().to_owned() },
+        _ => SourceError::Unlistable { path: given.to_owned(), source },
+    };
+    std::fs::metadata(given).map_err(at)?;
+    let path = std::path::absolute(given).map_err(at)?;
+    // `absolute` keeps `..`, and `.` as the last part is dropped, so a name may be missing.
+    if path.file_name().is_none() { path.canonicalize().map_err(at) } else { Ok(path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_escapes_what_a_path_may_hold_and_a_uri_may_not() {
+        assert_eq!(uri_of(Path::new("/a b/50%#ü.png")), "file:///a%20b/50%25%23%C3%BC.png");
+        let input = Input::disk(Path::new("/a b"));
+        assert_eq!(input.uri_of("50%#ü.png"), "file:///a%20b/50%25%23%C3%BC.png");
+        assert_eq!(Input::disk(Path::new("/")).uri_of("a"), "file:///a");
+    }
+
+    #[test]
+    fn the_uri_of_an_object_has_its_bucket_and_prefix() {
+        let store = Store::of(std::sync::Arc::new(object_store::memory::InMemory::new()), "m");
+        let of = |uri: &str| Input::bucket(&uri.parse().unwrap(), store.clone()).uri_of("b c.png");
+        assert_eq!(of("s3://box/a b/"), "s3://box/a%20b/b%20c.png");
+        assert_eq!(of("gs://box"), "gs://box/b%20c.png");
+    }
+}
