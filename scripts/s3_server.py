@@ -69,7 +69,11 @@ class Server:
             "-s3.iam=false", *ports,
         ]
         with open(self.folder / "log", "a") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+            # Its sockets go with the folder too.
+            environment = os.environ | {"TMPDIR": str(self.folder)}
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.folder, env=environment
+            )
         until = time.monotonic() + START_TIMEOUT_S
         while not (self._answers(f"{self.endpoint}/healthz") and self._make_bucket()):
             if self.process.poll() is not None or time.monotonic() > until:

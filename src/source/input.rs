@@ -10,8 +10,8 @@ use std::sync::Arc;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::walk::modified;
-use crate::error::{Failure, FailureCode, SourceError, Stage};
-use crate::store::{BucketKind, FileVersion, Location, Store};
+use crate::error::{Failure, FailureCode, SourceError, Stage, StoreError};
+use crate::store::{BucketKind, Content, FileVersion, Location, Store};
 
 /// What must be escaped in the path of a URI.
 const PATH: &AsciiSet = &CONTROLS
@@ -99,14 +99,10 @@ impl Input {
         version: Option<&FileVersion>,
         max_bytes: u64,
     ) -> Result<Vec<u8>, Failure> {
-        let bytes = match &self.place {
-            Place::Disk(root) => read_file(&root.join(id), version, max_bytes)?,
-            Place::Bucket(store) => read_object(store, id, version, max_bytes)?,
-        };
-        if bytes.len() as u64 > max_bytes {
-            return Err(too_large(max_bytes));
+        match &self.place {
+            Place::Disk(root) => read_file(&root.join(id), version, max_bytes),
+            Place::Bucket(store) => read_object(store, id, version, max_bytes),
         }
-        Ok(bytes)
     }
 
     /// The text of a small file that a layout reads while it is listed.
@@ -150,7 +146,10 @@ fn read_file(
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
+    match bytes.len() as u64 > max_bytes {
+        true => Err(too_large(max_bytes)),
+        false => Ok(bytes),
+    }
 }
 
 fn read_object(
@@ -163,10 +162,13 @@ fn read_object(
         Some(FileVersion::Etag(etag)) => Some(etag.as_ref()),
         Some(FileVersion::Modified(_)) | None => None,
     };
-    let read = store
-        .get_unchanged(id, etag, max_bytes.saturating_add(1))
-        .map_err(|error| Failure::new(Stage::Fetch, FailureCode::Unreadable, error.to_string()))?;
-    read.map(|bytes| bytes.to_vec()).ok_or_else(|| changed(&store.display(id)))
+    let unreadable =
+        |error: StoreError| Failure::new(Stage::Fetch, FailureCode::Unreadable, error.to_string());
+    match store.get_unchanged(id, etag, max_bytes).map_err(unreadable)? {
+        Content::Whole(bytes) => Ok(bytes.to_vec()),
+        Content::Changed => Err(changed(&store.display(id))),
+        Content::TooLong => Err(too_large(max_bytes)),
+    }
 }
 
 fn changed(place: &dyn std::fmt::Display) -> Failure {

@@ -20,9 +20,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
-};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use tokio::runtime::Runtime;
 
 use crate::error::{StoreAction, StoreError};
@@ -60,6 +58,16 @@ pub enum FileVersion {
     Etag(Box<str>),
     /// When a file of a disk was changed last, nanoseconds since 1970.
     Modified(u64),
+}
+
+/// What [`Store::get_unchanged`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    Whole(Bytes),
+    /// Another content than the one that was asked for.
+    Changed,
+    /// More bytes than were asked for.
+    TooLong,
 }
 
 /// A folder, or a prefix in a bucket. Cheap to clone; clones share nothing that changes.
@@ -183,24 +191,25 @@ impl Store {
             .map_err(|e| self.failed(path, StoreAction::Read, e))
     }
 
-    /// The first `at_most` bytes of a file, or `None` if it is not the one that the store calls
-    /// `etag`.
+    /// The content of a file, if it has `at_most` bytes and the store still calls it `etag`.
     pub fn get_unchanged(
         &self,
         path: &str,
         etag: Option<&str>,
         at_most: u64,
-    ) -> Result<Option<Bytes>, StoreError> {
+    ) -> Result<Content, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        let options = GetOptions {
-            if_match: etag.map(str::to_owned),
-            range: Some(GetRange::Bounded(0..at_most)),
-            ..GetOptions::default()
-        };
-        match self.wait(async { self.inner.get_opts(&location, options).await?.bytes().await }) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::Precondition { .. }) => Ok(None),
-            Err(e) => Err(self.failed(path, StoreAction::Read, e)),
+        let options = GetOptions { if_match: etag.map(str::to_owned), ..GetOptions::default() };
+        let content = self.wait(async {
+            let found = self.inner.get_opts(&location, options).await?;
+            match found.meta.size > at_most {
+                true => Ok(Content::TooLong),
+                false => found.bytes().await.map(Content::Whole),
+            }
+        });
+        match content {
+            Err(object_store::Error::Precondition { .. }) => Ok(Content::Changed),
+            content => content.map_err(|e| self.failed(path, StoreAction::Read, e)),
         }
     }
 

@@ -131,22 +131,35 @@ impl Ended {
 
 /// The run in an output folder.
 pub fn reader(out: &Path) -> RunReader {
-    let store = Store::open(&Location::local(out)).unwrap();
-    RunReader::open(store).unwrap()
+    reader_at(&Location::local(out))
+}
+
+fn reader_at(out: &Location) -> RunReader {
+    RunReader::open(Store::open(out).unwrap()).unwrap()
 }
 
 /// The manifest of a finished run.
 pub fn manifest(out: &Path) -> Manifest {
-    let manifest = reader(out).manifest().clone();
-    assert!(manifest.totals.is_some() && out.join("_SUCCESS").is_file(), "the run is finished");
+    finished(&reader(out))
+}
+
+fn finished(run: &RunReader) -> Manifest {
+    let manifest = run.manifest().clone();
+    let success = run.store().exists("_SUCCESS").unwrap();
+    assert!(manifest.totals.is_some() && success, "the run is finished");
     manifest
 }
 
 /// The rows of a finished run; `listed` pictures are all in scores or failures, and once.
 pub fn rows(out: &Path, listed: usize) -> Rows {
-    let totals = manifest(out).totals.expect("checked");
+    rows_at(&Location::local(out), listed)
+}
+
+/// As [`rows`], wherever the run is.
+pub fn rows_at(out: &Location, listed: usize) -> Rows {
+    let run = reader_at(out);
+    let totals = finished(&run).totals.expect("checked");
     assert_eq!(totals.entries as usize, listed, "pictures that the run listed");
-    let run = reader(out);
     let mut scores = all::<ScoreRow>(&run);
     scores.iter_mut().for_each(|row| row.ms_infer = 0.0);
     let rows = Rows {

@@ -1,5 +1,34 @@
 //! The S3 server that `scripts/test` starts.
 
+use std::path::Path;
+use std::process::Command;
+
+use filo::store::{Location, Store};
+
+/// The variables by which a client finds the server.
+pub const VARIABLES: [&str; 4] =
+    ["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"];
+
+/// `command` with the variables of the server, which the test's environment has.
+pub fn with_server(mut command: Command) -> Command {
+    for name in VARIABLES {
+        command.env(name, std::env::var(name).expect("scripts/s3_server.py sets it"));
+    }
+    command
+}
+
+/// Copies all files below `folder` into the folder of the bucket at `uri`.
+pub fn upload(folder: &Path, uri: &str) {
+    let store = Store::open(&uri.parse::<Location>().unwrap()).unwrap();
+    for file in walkdir::WalkDir::new(folder) {
+        let file = file.unwrap();
+        if file.file_type().is_file() {
+            let below = file.path().strip_prefix(folder).unwrap();
+            store.put(below.to_str().unwrap(), std::fs::read(file.path()).unwrap()).unwrap();
+        }
+    }
+}
+
 /// An empty folder of its bucket, `s3://…/<name>-<number>`.
 pub fn bucket_folder(name: &str) -> String {
     let bucket = std::env::var("FILO_TEST_BUCKET").expect(

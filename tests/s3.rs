@@ -1,0 +1,110 @@
+//! A job whose pictures and tables are in buckets of a real S3 server is the same job: same rows,
+//! same metrics, and nothing of what opens the bucket is written anywhere.
+
+mod support;
+
+use filo::store::{Location, Store};
+use support::run::{Folder, Rows, WEIGHTS, filo, rows, rows_at, run};
+use support::s3::{VARIABLES, bucket_folder, upload, with_server};
+
+const PICTURES: usize = 8;
+
+/// Two categories with labels and masks, one picture that is none.
+fn pictures() -> Folder {
+    let folder = Folder::new();
+    for category in ["metal nut", "wood"] {
+        for n in 0..2 {
+            folder.picture(&format!("in/{category}/test/good/{n}.png"), 60, 50 + n);
+        }
+        folder.picture(&format!("in/{category}/test/crack/0+ü.png"), 70, 40);
+        folder.mask(&format!("in/{category}/ground_truth/crack/0+ü_mask.png"), 70, 40);
+    }
+    folder.file("in/wood/test/good/broken.png", "no picture");
+    folder.file("in/wood/test/good/empty.png", "");
+    folder
+}
+
+/// The arguments of a job from one place to another.
+fn score(input: &str, output: &str) -> std::process::Command {
+    let mut command = filo("score");
+    command.args(["--input", input, "--output", output, "--weights", WEIGHTS]);
+    command.args(["--run-date", "2026-11-24", "--shard-size", "3"]);
+    with_server(command)
+}
+
+/// Where a picture is differs, what it is does not.
+fn without_uris(mut rows: Rows) -> Rows {
+    rows.scores.iter_mut().for_each(|row| row.uri.clear());
+    rows.failures.iter_mut().for_each(|row| row.uri.clear());
+    rows
+}
+
+#[test]
+fn from_bucket_to_bucket_is_the_same_job_as_on_a_disk() {
+    let (folder, bucket) = (pictures(), bucket_folder("score"));
+    upload(&folder.path("in"), &format!("{bucket}/in"));
+    let (input, output) = (format!("{bucket}/in"), format!("{bucket}/out"));
+    let ended = run(score(&input, &output));
+    assert!(ended.last_line().starts_with("scored 6 images (2 failed)"), "{}", ended.stdout);
+    let mut on_disk = folder.score();
+    on_disk.args(["--shard-size", "3"]);
+    run(on_disk).last_line();
+
+    let of_bucket = rows_at(&output.parse().unwrap(), PICTURES);
+    let crack = of_bucket.scores.iter().find(|row| row.image_id.contains('ü')).unwrap();
+    assert_eq!(crack.uri, format!("{input}/metal%20nut/test/crack/0+%C3%BC.png"));
+    assert_eq!(crack.label, Some(true));
+    let (of_bucket, of_disk) =
+        (without_uris(of_bucket), without_uris(rows(&folder.path("out"), PICTURES)));
+    assert_eq!(of_bucket.failures, of_disk.failures);
+    assert!(of_bucket == of_disk, "rows differ");
+
+    let metrics = |place: &str| {
+        let mut command = filo("metrics");
+        command.args(["--run", place, "--csv"]);
+        run(with_server(command)).stdout
+    };
+    let text = metrics(&output);
+    assert!(text.lines().count() == 5, "{text}");
+    assert_eq!(text, metrics(folder.path("out").to_str().unwrap()));
+
+    // Again: nothing to do.
+    let again = run(score(&input, &output));
+    assert!(again.last_line().starts_with("scored 6 images (2 failed)"), "{}", again.stdout);
+}
+
+#[test]
+fn no_credential_is_written_or_said() {
+    let (folder, bucket) = (pictures(), bucket_folder("secrets"));
+    upload(&folder.path("in"), &format!("{bucket}/in"));
+    let output = format!("{bucket}/out");
+    let mut command = score(&format!("{bucket}/in"), &output);
+    command.args(["-v", "--log-format", "json"]).env("RUST_LOG", "trace");
+    let ended = run(command);
+    ended.last_line();
+    let mut help = filo("score");
+    help.arg("--help");
+    let help = run(with_server(help));
+    let mut texts = vec![ended.stdout, ended.stderr, help.stdout];
+    let store = Store::open(&output.parse::<Location>().unwrap()).unwrap();
+    for file in store.list("").unwrap() {
+        texts.push(String::from_utf8_lossy(&store.get(&file.path).unwrap()).into_owned());
+    }
+    assert!(texts.len() > 10);
+    let secret = std::env::var(VARIABLES[2]).unwrap();
+    assert!(texts.iter().all(|text| !text.contains(&secret)));
+}
+
+#[test]
+fn a_place_that_cannot_be_is_refused_in_one_line() {
+    let bucket = bucket_folder("refused");
+    let empty = format!("{bucket}/nothing");
+    run(score(&empty, &format!("{bucket}/out"))).refused(&[&empty, "no picture found"]);
+    let secret = "s3://key:s3cret@bucket/in";
+    let ended = run(score(secret, &format!("{bucket}/out")));
+    ended.refused(&["input", "credentials", "AWS_"]);
+    assert!(!ended.stderr.contains("s3cret"));
+    let mut denied = score(&format!("{bucket}/in"), &format!("{bucket}/out"));
+    denied.env("AWS_SECRET_ACCESS_KEY", "another");
+    run(denied).refused(&[&bucket, "refuses these credentials"]);
+}
