@@ -79,7 +79,7 @@ fn no_credential_is_written_or_said() {
     upload(&folder.path("in"), &format!("{bucket}/in"));
     let output = format!("{bucket}/out");
     let mut command = score(&format!("{bucket}/in"), &output);
-    command.args(["-v", "--log-format", "json"]).env("RUST_LOG", "trace");
+    command.args(["-v", "--log-format", "json"]).env("FILO_LOG", "trace");
     let ended = run(command);
     ended.last_line();
     let mut help = filo("score");

@@ -127,6 +127,39 @@ fn a_killed_run_is_finished_by_running_it_again() {
 }
 
 #[test]
+fn a_run_keeps_to_the_pictures_that_it_was_begun_with() {
+    let folder = pictures();
+    let mut child = start_until(&folder, "out", 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_half_done(&folder, "out");
+    let mut status = filo("status");
+    status.arg("--run").arg(folder.path("out"));
+    let said = run(status).stdout;
+    // It was killed a moment ago: nobody can tell yet.
+    assert!(said.contains(" running, ") && said.contains("when there is a _SUCCESS"), "{said}");
+    // The last pictures of the listing: none of them is committed yet.
+    folder.picture("in/nut/58.png", 33, 44);
+    std::fs::remove_file(folder.path("in/nut/57.png")).unwrap();
+    folder.picture("in/nut/99-new.png", 20, 20);
+    let ended = run(score(&folder, "out"));
+    assert!(ended.last_line().starts_with("scored 57 images (3 failed)"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("pictures that were added since are not in it"));
+    let failures = rows(&folder.path("out"), PICTURES).failures;
+    let failures = failures.iter().map(|row| (row.image_id.as_str(), row.code.as_str()));
+    assert_eq!(
+        failures.collect::<Vec<_>>(),
+        [
+            ("nut/57.png", "unreadable"),
+            ("nut/58.png", "input_changed"),
+            ("nut/broken.png", "unknown_format"),
+        ]
+    );
+    // Once it is finished, what came since does not go unnoticed.
+    run(score(&folder, "out")).refused(&["holds another run", "listing: "]);
+}
+
+#[test]
 fn a_finished_run_is_not_done_again() {
     let folder = pictures();
     let rows_before = undisturbed(&folder);
@@ -178,6 +211,22 @@ fn one_worker_of_two_does_its_part_and_says_that_others_are_open() {
     assert!(said.starts_with("part 1/2 done in ") && said.ends_with("other parts are still open"));
     assert_eq!(committed(&folder.path("out")), SHARDS / 2);
     assert!(!folder.path("out/_SUCCESS").exists());
+
+    let status = |json: &[&str]| {
+        let mut status = filo("status");
+        status.arg("--run").arg(folder.path("out")).args(json);
+        run(status)
+    };
+    let said = status(&[]).stdout;
+    let lines = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let lines = lines.collect::<Vec<_>>();
+    assert_eq!(lines[1], ["0/2", "8", "0", "32", "0", "0", "–"]);
+    assert_eq!(lines[2], ["1/2", "7", "7", "28", "28", "0", "done"]);
+    assert_eq!(lines[3], ["all", "15", "7", "60", "28", "0"]);
+    assert!(said.ends_with("nobody is at it: run the same filo score again, it resumes\n"));
+    let document: serde_json::Value = serde_json::from_str(&status(&["--json"]).stdout).unwrap();
+    assert_eq!(document["finished"], false);
+    assert_eq!(document["parts"][1]["worker"]["scored"], 28);
 
     let mut metrics = filo("metrics");
     metrics.arg("--run").arg(folder.path("out"));

@@ -11,6 +11,7 @@ mod say;
 mod schema;
 mod score;
 mod signals;
+mod status;
 mod table;
 mod train;
 mod train_progress;
@@ -41,6 +42,8 @@ pub struct Cli {
 enum Command {
     /// Score pictures: maps, masks and scores into Parquet tables.
     Score(Box<score::ScoreArgs>),
+    /// Say how far a run is, and whether somebody is at it.
+    Status(status::StatusArgs),
     /// Merge what a run counted into its metrics table, and print it.
     Metrics(metrics::MetricsArgs),
     /// The whole job on pictures that the program makes itself.
@@ -83,6 +86,7 @@ impl Cli {
                 log(spec.log_format);
                 score::run(&spec)
             }
+            Command::Status(args) => args.run(),
             Command::Metrics(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Bench(args) => args.run(),

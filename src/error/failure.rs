@@ -33,6 +33,27 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    const ALL: [FailureCode; 13] = [
+        FailureCode::Unreadable,
+        FailureCode::InputChanged,
+        FailureCode::EmptyFile,
+        FailureCode::UnknownFormat,
+        FailureCode::CorruptImage,
+        FailureCode::TooLarge,
+        FailureCode::NonUtf8Name,
+        FailureCode::MaskMissing,
+        FailureCode::MaskCorrupt,
+        FailureCode::MaskSizeMismatch,
+        FailureCode::DuplicateName,
+        FailureCode::NonFinite,
+        FailureCode::Internal,
+    ];
+
+    /// The code with this text form.
+    pub fn named(text: &str) -> Option<Self> {
+        FailureCode::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+
     /// The stable text form, as written to the `failures` table.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -51,6 +51,11 @@ impl Partition {
         (index < count).then_some(Partition { index, count })
     }
 
+    /// How many workers share the work.
+    pub fn count(self) -> usize {
+        self.count
+    }
+
     /// Whether this worker takes the shard with that index.
     pub fn takes(self, shard_index: usize) -> bool {
         shard_index % self.count == self.index

@@ -4,12 +4,15 @@
 
 pub mod batch;
 pub mod finish;
+pub mod heartbeat;
 pub mod infer;
 pub mod localise;
 pub mod networks;
+pub mod plan;
 pub mod prepare;
 pub mod reduce;
 pub mod run;
+pub mod status;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

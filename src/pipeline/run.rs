@@ -6,23 +6,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::finish::FinishSettings;
+use super::heartbeat::with_heartbeat;
 use super::infer::Inferencer;
 use super::localise::DETECTOR_SIDE;
 use super::networks::Networks;
+use super::plan::Plan;
 use super::prepare::PrepareSettings;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
 use crate::error::{Error, JobError, TableError};
 use crate::image::DecodeLimits;
-use crate::job::{JobSpec, MapsFormat, MaskThreshold, RunDate};
+use crate::job::{JobSpec, MapsFormat, MaskThreshold, Partition, RunDate};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
-use crate::source::{Listing, Shard, list, redact};
+use crate::source::{Input, LayoutChoice, Listing, Shard, list, redact};
 use crate::store::Store;
-use crate::tables::{self, ExpectedShard, Manifest, RunIdentity, RunWriter};
+use crate::tables::{self, ExpectedShard, Manifest, RunIdentity, RunWriter, Worker, WorkerState};
 
 /// `auto`, for masks and for pictures: one half. Nothing is known of the product, so this is a
 /// convention, not a calibrated value.
@@ -37,6 +40,7 @@ pub struct Run {
     /// What this worker has to do: its partition without what is committed.
     shards: Vec<Arc<Shard>>,
     expected: Vec<ExpectedShard>,
+    partition: Partition,
     /// Pictures of this worker's partition that an earlier start committed.
     pub resumed: u64,
 }
@@ -52,13 +56,29 @@ pub enum Outcome {
 }
 
 impl Run {
-    /// Lists the input, loads the weights, begins or resumes the run in the output. The output is
-    /// touched last: what is wrong before leaves no trace there.
+    /// Lists the input, loads the weights, begins or resumes the run in the output. A run that was
+    /// begun has its plan there, and nothing is listed again. The output is written last: what is
+    /// wrong before leaves no trace there.
     ///
     /// # Errors
     /// If any of the three cannot be used as the spec says.
     pub fn open(spec: &JobSpec) -> Result<Self, Error> {
-        let listing = listed(spec)?;
+        if let Some(plan) = begun(spec)? {
+            return Self::open_with(spec, plan, None);
+        }
+        let plan = Plan::from(listed(spec)?);
+        let file = tables::encode_plan(plan.rows())?;
+        match Self::open_with(spec, plan, Some(file)) {
+            // Another worker began the run meanwhile, from another state of the input.
+            Err(Error::Table(TableError::OtherRun { uri, differences })) => match begun(spec)? {
+                Some(plan) => Self::open_with(spec, plan, None),
+                None => Err(TableError::OtherRun { uri, differences }.into()),
+            },
+            opened => opened,
+        }
+    }
+
+    fn open_with(spec: &JobSpec, plan: Plan, file: Option<Bytes>) -> Result<Self, Error> {
         let device = device::device(spec.device, spec.precision)?;
         let networks = Networks::open(spec, &device)?;
         let mut descriptions = Descriptions::built_in()?;
@@ -68,22 +88,22 @@ impl Run {
             descriptions_id = blake3::hash(text.as_bytes()).to_hex().to_string();
             descriptions = descriptions.with_file(file, &text)?;
         }
-        warn_of_unknown_categories(&listing, &descriptions);
+        warn_of_unknown_categories(&plan, &descriptions);
 
         let side = networks.config.vision.image_size;
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
         let prepare = PrepareSettings {
-            input: listing.input.clone(),
+            input: plan.input.clone(),
             side,
             batch_size: device::batch_size(spec.batch_size, &networks.config),
             detector_side: networks.has_detector().then_some(DETECTOR_SIDE),
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
         };
-        let identity = identity(spec, &listing, &networks.model_id, &descriptions_id);
+        let identity = identity(spec, &plan, file, &networks.model_id, &descriptions_id);
         let model_id = networks.model_id.clone();
         let mut infer = Inferencer::new(networks, descriptions, device)?;
-        infer.read_words(listing.categories.keys())?;
+        infer.read_words(plan.categories.keys())?;
 
         let store = Store::create(&spec.output)?;
         let writer = RunWriter::open(store, identity)?;
@@ -101,11 +121,12 @@ impl Run {
             },
             store: writer.store().clone(),
             model_id,
-            input: listing.input.clone(),
+            input: plan.input.clone(),
         };
-        let expected = expected(&listing);
-        let (shards, resumed) = shards_to_do(listing, spec, &writer);
-        Ok(Run { infer, prepare, finish, writer, shards, expected, resumed })
+        let expected = expected(&plan);
+        let (shards, resumed) = shards_to_do(plan, spec, &writer);
+        let partition = spec.partition;
+        Ok(Run { infer, prepare, finish, writer, shards, expected, partition, resumed })
     }
 
     /// Pictures that this worker has yet to score.
@@ -118,6 +139,17 @@ impl Run {
     /// # Errors
     /// If the output cannot be written, or its counts do not add up.
     pub fn start(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
+        let worker = Worker::new(self.partition.to_string());
+        let store = self.writer.store().clone();
+        let work = || self.work(progress, stop);
+        with_heartbeat(worker, &store, progress, work, |outcome| match outcome {
+            Ok(Outcome::Finished(_) | Outcome::PartDone) => WorkerState::Done,
+            Ok(Outcome::Stopped) => WorkerState::Stopped,
+            Err(_) => WorkerState::Failed,
+        })
+    }
+
+    fn work(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
         let Run { infer, prepare, finish, writer, shards, expected, .. } = self;
         let ours = shards.iter().map(|shard| shard.id.clone()).collect::<HashSet<_>>();
         let pipeline = Pipeline { shards, prepare, infer, finish, writer: &writer, progress, stop };
@@ -155,8 +187,34 @@ pub fn listed(spec: &JobSpec) -> Result<Listing, Error> {
     Ok(listing)
 }
 
-fn warn_of_unknown_categories(listing: &Listing, descriptions: &Descriptions) {
-    for category in listing.categories.keys() {
+/// The plan of the run that the output holds, if it is not finished. A finished one is compared
+/// with what there is now: pictures that came since must not go unnoticed.
+fn begun(spec: &JobSpec) -> Result<Option<Plan>, Error> {
+    if spec.output.disk().is_some_and(|folder| !folder.exists()) {
+        return Ok(None);
+    }
+    let store = Store::open(&spec.output)?;
+    store.check()?;
+    let Some(manifest) = Manifest::read(&store)? else { return Ok(None) };
+    let Some(entry) = manifest.plan.as_ref().filter(|_| manifest.totals.is_none()) else {
+        return Ok(None);
+    };
+    let recorded = manifest.spec["layout"].as_str().unwrap_or_default().to_string();
+    let layout = match spec.layout {
+        LayoutChoice::Auto => recorded,
+        chosen => chosen.to_string(),
+    };
+    let plan = Plan::read(&store, entry, Input::open(&spec.input)?, layout)?;
+    tracing::info!(
+        pictures = plan.pictures(),
+        shards = plan.shards.len(),
+        "resuming the run that was begun here: pictures that were added since are not in it"
+    );
+    Ok(Some(plan))
+}
+
+fn warn_of_unknown_categories(plan: &Plan, descriptions: &Descriptions) {
+    for category in plan.categories.keys() {
         if descriptions.prompts(category.as_str()).source == DescriptionSource::Generic {
             tracing::warn!(
                 category = category.as_str(),
@@ -168,9 +226,15 @@ fn warn_of_unknown_categories(listing: &Listing, descriptions: &Descriptions) {
 }
 
 /// What makes this run this run. Who does the work, and how much at a time, does not.
-fn identity(spec: &JobSpec, listing: &Listing, model_id: &str, descriptions: &str) -> RunIdentity {
+fn identity(
+    spec: &JobSpec,
+    plan: &Plan,
+    file: Option<Bytes>,
+    model_id: &str,
+    descriptions: &str,
+) -> RunIdentity {
     let mut listed = blake3::Hasher::new();
-    listing.shards.iter().for_each(|shard| {
+    plan.shards.iter().for_each(|shard| {
         listed.update(shard.id.as_bytes());
     });
     let spec_value = json!({
@@ -178,7 +242,7 @@ fn identity(spec: &JobSpec, listing: &Listing, model_id: &str, descriptions: &st
         "input": spec.input,
         "run_date": spec.run_date,
         "listing": listed.finalize().to_hex().as_str(),
-        "layout": listing.layout.as_str(),
+        "layout": plan.layout,
         "category": spec.category,
         "shard_size": spec.shard_size,
         "weights": redact(&spec.weights.to_string()),
@@ -192,8 +256,8 @@ fn identity(spec: &JobSpec, listing: &Listing, model_id: &str, descriptions: &st
         "preprocess": spec.preprocess,
     });
     let run_date = spec.run_date.unwrap_or_else(RunDate::today).date();
-    let shards = listing.shards.iter().map(|shard| shard.id.clone()).collect();
-    RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value, shards }
+    let shards = plan.shards.iter().map(|shard| shard.id.clone()).collect();
+    RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value, shards, plan: file }
 }
 
 /// 16 hex digits over everything in the identity but the places of the input and of the weights:
@@ -212,18 +276,18 @@ fn read_text(file: &Path) -> Result<String, Error> {
         .map_err(|source| JobError::Unreadable { path: file.into(), source }.into())
 }
 
-fn expected(listing: &Listing) -> Vec<ExpectedShard> {
+fn expected(plan: &Plan) -> Vec<ExpectedShard> {
     let shard = |shard: &Shard| ExpectedShard {
         shard_id: shard.id.clone(),
         entries: shard.entries.len() as u64,
     };
-    listing.shards.iter().map(shard).collect()
+    plan.shards.iter().map(shard).collect()
 }
 
 /// The shards of this worker's partition that are not committed, and the number of pictures in
 /// those that are.
-fn shards_to_do(listing: Listing, spec: &JobSpec, writer: &RunWriter) -> (Vec<Arc<Shard>>, u64) {
-    let ours = listing.shards.into_iter().filter(|shard| spec.partition.takes(shard.index));
+fn shards_to_do(plan: Plan, spec: &JobSpec, writer: &RunWriter) -> (Vec<Arc<Shard>>, u64) {
+    let ours = plan.shards.into_iter().filter(|shard| spec.partition.takes(shard.index));
     let (done, to_do) = ours.partition::<Vec<_>, _>(|shard| writer.was_committed(&shard.id));
     let resumed = done.iter().map(|shard| shard.entries.len() as u64).sum();
     (to_do.into_iter().map(Arc::new).collect(), resumed)

@@ -47,6 +47,20 @@ enum Place {
 }
 
 impl Input {
+    /// The input at `location`, without a look at its files. That of a single picture is the folder
+    /// that it is in.
+    ///
+    /// # Errors
+    /// If it is missing, or the variables of a bucket's store are wrong.
+    pub fn open(location: &Location) -> Result<Self, SourceError> {
+        let Some(given) = location.disk() else {
+            return Ok(Input::bucket(location, Store::open(location)?));
+        };
+        let path = absolute(location, given)?;
+        let folder = path.parent().filter(|_| path.is_file());
+        Ok(Input::disk(folder.unwrap_or(&path)))
+    }
+
     /// The folder `root`, which is an absolute path.
     pub(super) fn disk(root: &Path) -> Self {
         Input { uri: format!("{}/", uri_of(root)).into(), place: Place::Disk(root.into()) }

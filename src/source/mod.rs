@@ -28,7 +28,7 @@ pub use category::Category;
 pub use input::Input;
 pub use layout::{Layout, LayoutChoice};
 pub use listing::{Listing, list};
-pub use shard::{Shard, ShardSize};
+pub use shard::{Shard, ShardSize, Shards};
 
 /// The extensions that make a file a picture, in any case.
 pub const PICTURE_EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];

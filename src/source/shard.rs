@@ -21,6 +21,8 @@ pub struct Shard {
     pub id: String,
     /// Sorted by the bytes of their image id.
     pub entries: Vec<Entry>,
+    /// Bytes of the file of each entry.
+    pub sizes: Vec<u64>,
 }
 
 /// How many entries a shard has, 1 to 1 000 000; the last one of a listing may have fewer.
@@ -91,32 +93,63 @@ pub(super) struct Draft {
     pub size_bytes: u64,
 }
 
+/// Shards that grow entry by entry.
+#[derive(Default)]
+pub struct Shards {
+    done: Vec<Shard>,
+    digest: blake3::Hasher,
+}
+
+impl Shards {
+    /// Adds the next entry, whose file has `bytes`, to shard `index`: that of the last entry, or a
+    /// new one.
+    pub fn add(&mut self, index: usize, entry: Entry, bytes: u64) {
+        if self.done.last().is_none_or(|shard| shard.index != index) {
+            self.seal();
+            let (id, entries, sizes) = (String::new(), Vec::new(), Vec::new());
+            self.done.push(Shard { index, id, entries, sizes });
+        }
+        digest_entry(&mut self.digest, &entry, bytes);
+        if let Some(shard) = self.done.last_mut() {
+            shard.entries.push(entry);
+            shard.sizes.push(bytes);
+        }
+    }
+
+    /// All shards.
+    pub fn finish(mut self) -> Vec<Shard> {
+        self.seal();
+        self.done
+    }
+
+    fn seal(&mut self) {
+        if let Some(shard) = self.done.last_mut() {
+            shard.id = self.digest.finalize().to_hex()[..16].to_owned();
+            self.digest.reset();
+            shard.entries.shrink_to_fit();
+            shard.sizes.shrink_to_fit();
+        }
+    }
+}
+
 /// Cuts `drafts`, sorted by image id, into shards.
 pub(super) fn cut(drafts: Vec<Draft>, size: ShardSize) -> Vec<Shard> {
-    let mut shards = Vec::with_capacity(drafts.len().div_ceil(size.get()));
-    let mut drafts = drafts.into_iter().peekable();
-    while drafts.peek().is_some() {
-        let mut digest = blake3::Hasher::new();
-        let mut entries = Vec::with_capacity(size.get().min(drafts.len()));
-        for draft in drafts.by_ref().take(size.get()) {
-            digest_entry(&mut digest, &draft);
-            entries.push(draft.entry);
-        }
-        let id = digest.finalize().to_hex()[..16].to_owned();
-        shards.push(Shard { index: shards.len(), id, entries });
+    let mut shards = Shards::default();
+    for (number, Draft { entry, size_bytes }) in drafts.into_iter().enumerate() {
+        shards.add(number / size.get(), entry, size_bytes);
     }
-    shards
+    shards.finish()
 }
 
 /// Every field is preceded by its length, so that no two listings give the same bytes.
-fn digest_entry(digest: &mut blake3::Hasher, draft: &Draft) {
+fn digest_entry(digest: &mut blake3::Hasher, entry: &Entry, size_bytes: u64) {
     let mut field = |bytes: &[u8]| {
         digest.update(&(bytes.len() as u64).to_le_bytes());
         digest.update(bytes);
     };
-    field(draft.entry.image_id().as_bytes());
-    field(&draft.size_bytes.to_le_bytes());
-    match &draft.entry {
+    field(entry.image_id().as_bytes());
+    field(&size_bytes.to_le_bytes());
+    match entry {
         Entry::Rejected(rejected) => field(rejected.failure.code.as_str().as_bytes()),
         Entry::Sample(sample) => {
             field(sample.label.map_or("", Label::as_str).as_bytes());

@@ -29,6 +29,9 @@ pub use location::{Bucket, BucketKind, Location, redact};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Files of a disk on their way to where they belong.
+const STAGING: &str = "_filo/staging";
+
 /// How often a write is tried that may or may not have happened when its answer was lost.
 const WRITES_TRIED: u32 = 6;
 
@@ -111,13 +114,18 @@ impl Store {
                 .map_err(|e| failed(location.uri(), StoreAction::Open, e.into()))?;
         }
         let store = Store::open(location)?;
-        if store.folder.is_none() {
-            // A name that is wrong shows now, not after the first hour of work.
-            store
-                .list_at_most("", 1)
-                .map_err(|error| StoreError { action: StoreAction::Open, ..error })?;
-        }
+        store.check()?;
         Ok(store)
+    }
+
+    /// Asks whether the place answers: what is wrong with a bucket's name or with credentials shows
+    /// now, not after the first hour of work.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let found = self.list_at_most("", 1);
+        found.map(drop).map_err(|error| StoreError { action: StoreAction::Open, ..error })
     }
 
     /// A store of any kind, called `uri` in messages.
@@ -139,9 +147,25 @@ impl Store {
     pub fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
         let payload = PutPayload::from(bytes.into());
         let location = self.location(path, StoreAction::Write)?;
-        self.wait(self.inner.put(&location, payload))
-            .map_err(|e| self.failed(path, StoreAction::Write, e))?;
-        Ok(())
+        let written = match self.folder {
+            None => self.wait(self.inner.put(&location, payload)).map(drop),
+            Some(_) => self.wait(self.put_on_disk(&location, payload)),
+        };
+        written.map_err(|e| self.failed(path, StoreAction::Write, e))
+    }
+
+    /// A killed writer leaves what it had begun. Beside the file, it would be rows to a reader of
+    /// the folder; all readers of tables leave out folders whose name begins with `_`.
+    async fn put_on_disk(&self, to: &Path, payload: PutPayload) -> object_store::Result<()> {
+        let name = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
+        let staged = Path::from(STAGING).join(name);
+        self.inner.put(&staged, payload).await?;
+        let renamed = self.inner.rename(&staged, to).await;
+        if renamed.is_err() {
+            // The error is what counts; what is left here goes with the next stale files.
+            let _ = self.inner.delete(&staged).await;
+        }
+        renamed
     }
 
     /// Writes a file unless there is one; among racing writers exactly one creates it.

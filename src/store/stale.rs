@@ -1,11 +1,12 @@
-//! Staged uploads that crashed writers left on a disk: `name#1` beside `name`. In: folders that
+//! Staged uploads that crashed writers left on a disk: in `_filo/staging`, or `name#1` beside
+//! `name`. In: folders that
 //! belong to a run. Out: only those that are too old to be somebody's work of this moment are gone.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::failed;
+use super::{STAGING, failed};
 use crate::error::{StoreAction, StoreError};
 
 /// Age from which a staged upload is a leftover of a crash. Another worker on the same output
@@ -32,8 +33,11 @@ pub(super) fn remove(folders: Vec<PathBuf>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether the store made this file on the way to another: `name#1`.
+/// Whether the store made this file on the way to another.
 fn is_staged(path: &Path) -> bool {
+    if path.parent().is_some_and(|folder| folder.ends_with(STAGING)) {
+        return true;
+    }
     let name = path.file_name().and_then(|name| name.to_str());
     let suffix = name.and_then(|name| name.rsplit_once('#')).map_or("", |(_, suffix)| suffix);
     !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_digit())
@@ -66,9 +70,11 @@ mod tests {
     #[test]
     fn only_old_uploads_are_leftovers() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("maps/s")).unwrap();
-        let old = ["maps/s/old#1", "maps/s/old", "maps/s/old#x", "notes#1"];
-        for name in old.into_iter().chain(["maps/s/new#1"]) {
+        for below in ["maps/s", STAGING] {
+            std::fs::create_dir_all(folder.path().join(below)).unwrap();
+        }
+        let old = ["maps/s/old#1", "maps/s/old", "maps/s/old#x", "notes#1", "_filo/staging/7-old"];
+        for name in old.into_iter().chain(["maps/s/new#1", "_filo/staging/7-new"]) {
             std::fs::write(folder.path().join(name), "x").unwrap();
         }
         let long_ago = SystemTime::now() - 2 * STALE_AFTER;
@@ -76,9 +82,12 @@ mod tests {
             let file = std::fs::File::options().write(true).open(folder.path().join(name));
             file.unwrap().set_modified(long_ago).unwrap();
         }
-        remove(["maps", "scores"].map(|name| folder.path().join(name)).to_vec()).unwrap();
-        assert!(!folder.path().join("maps/s/old#1").exists());
-        for name in ["maps/s/old", "maps/s/old#x", "maps/s/new#1", "notes#1"] {
+        remove(["maps", "scores", "_filo"].map(|name| folder.path().join(name)).to_vec()).unwrap();
+        for name in ["maps/s/old#1", "_filo/staging/7-old"] {
+            assert!(!folder.path().join(name).exists(), "{name}");
+        }
+        let kept = ["maps/s/old", "maps/s/old#x", "maps/s/new#1", "notes#1", "_filo/staging/7-new"];
+        for name in kept {
             assert!(folder.path().join(name).exists(), "{name}");
         }
     }

@@ -27,6 +27,12 @@ const NO_CATEGORY: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Foreign files that an error names.
 const FOREIGN_EXAMPLES: usize = 3;
 
+/// Where everything is that is no row.
+const OWN_FOLDER: &str = "_filo/";
+
+/// More files than early starts leave that were killed before there was a manifest.
+const OWN_LEFTOVERS: usize = 64;
+
 /// All rows of one shard.
 #[derive(Default)]
 pub struct ShardRows {
@@ -211,9 +217,16 @@ impl RunWriter {
 
 /// Creates the manifest, unless another worker is first; then that one is returned.
 fn begin(store: &Store, identity: RunIdentity) -> Result<Manifest, TableError> {
-    let files = store.list_at_most("", FOREIGN_EXAMPLES)?;
+    // A start that was killed early leaves a plan that nothing names.
+    let mut files = store.list_at_most("", FOREIGN_EXAMPLES + OWN_LEFTOVERS)?;
+    files.retain(|file| !file.path.starts_with(OWN_FOLDER));
+    files.truncate(FOREIGN_EXAMPLES);
+    let plan = identity.plan.clone();
     let manifest = Manifest::begin(identity);
     if files.is_empty() {
+        if let (Some(plan), Some(entry)) = (plan, &manifest.plan) {
+            store.put(&entry.path, plan)?;
+        }
         let bytes = to_json(&store.display(MANIFEST_PATH), &manifest)?;
         if store.put_if_absent(MANIFEST_PATH, bytes)? == Put::Created {
             return Ok(manifest);

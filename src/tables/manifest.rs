@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use chrono::NaiveDate;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Table;
+use super::plan::PlanEntry;
 use crate::error::{SpecDifference, TableError};
 use crate::store::Store;
 
@@ -32,6 +34,8 @@ pub struct RunIdentity {
     pub spec: Value,
     /// Ids of all shards of the listing, in its order.
     pub shards: Vec<String>,
+    /// The file of the plan, see [`encode_plan`](super::encode_plan); `None` if it is there.
+    pub plan: Option<Bytes>,
 }
 
 /// The content of `_filo/manifest.json`.
@@ -44,6 +48,9 @@ pub struct Manifest {
     /// Ids of all shards of the listing. Outputs that were begun before this was kept have none.
     #[serde(default)]
     pub shards: Vec<String>,
+    /// All pictures of the listing. Outputs that were begun before this was kept have none.
+    #[serde(default)]
+    pub plan: Option<PlanEntry>,
     /// `None` until all shards are committed.
     pub totals: Option<RunTotals>,
 }
@@ -69,12 +76,13 @@ impl RunTotals {
 impl Manifest {
     /// The manifest of a run that begins.
     pub(super) fn begin(identity: RunIdentity) -> Manifest {
-        let RunIdentity { run_id, run_date, spec, shards } = identity;
-        Manifest { format: FORMAT, run_id, run_date, spec, shards, totals: None }
+        let RunIdentity { run_id, run_date, spec, shards, plan } = identity;
+        let plan = plan.map(|plan| PlanEntry::of(&plan));
+        Manifest { format: FORMAT, run_id, run_date, spec, shards, plan, totals: None }
     }
 
     /// The manifest of the output, or `None` if it has none.
-    pub(super) fn read(store: &Store) -> Result<Option<Manifest>, TableError> {
+    pub fn read(store: &Store) -> Result<Option<Manifest>, TableError> {
         match store.get_if_there(MANIFEST_PATH)? {
             Some(bytes) => parse(&store.display(MANIFEST_PATH), &bytes).map(Some),
             None => Ok(None),

@@ -24,9 +24,11 @@ mod part;
 mod part_reader;
 mod partials;
 mod partition;
+mod plan;
 mod row;
 mod run_reader;
 mod scores;
+mod worker;
 
 use std::iter;
 
@@ -42,9 +44,11 @@ pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
 pub use masks::MaskRow;
 pub use metrics::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricsRow};
 pub use partials::{PartialRow, PartialRun};
+pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use row::{Column, Columns, Row};
 pub use run_reader::{CategoryScores, LabelledScore, RunReader};
 pub use scores::ScoreRow;
+pub use worker::{HEARTBEAT, Worker, WorkerState, read_workers};
 
 use crate::error::TableError;
 use part::{EncodedPart, PartIds, encode_part};

@@ -93,19 +93,21 @@ pub(super) fn describe<R: Row>() -> Vec<ColumnInfo> {
 }
 
 /// The Arrow schema of a part: `ids` (never null), then the columns of `R`.
-pub(super) fn part_schema<R: Row>(ids: &[ColumnInfo]) -> SchemaRef {
+pub(super) fn part_schema<R: Columns>(ids: &[ColumnInfo]) -> SchemaRef {
     let ids = ids.iter().map(|id| Field::new(id.name, id.column_type.arrow(), id.nullable));
     let own = R::COLUMNS.iter().map(|c| Field::new(c.name, c.column_type.arrow(), c.nullable));
     Arc::new(Schema::new(ids.chain(own).collect::<Vec<_>>()))
 }
 
 /// The fields of `rows` as arrays, in the order of the columns.
-pub(super) fn collect_columns<R: Row>(rows: &[R]) -> Result<Vec<ArrayRef>, ArrowError> {
+pub(super) fn collect_columns<R: Columns>(rows: &[R]) -> Result<Vec<ArrayRef>, ArrowError> {
     R::COLUMNS.iter().map(|column| (column.collect)(rows)).collect()
 }
 
 /// The rows of a batch; its columns are found by name.
-pub(super) fn rows_of_batch<R: Row>(batch: &RecordBatch) -> Result<Vec<R>, ArrowError> {
+pub(super) fn rows_of_batch<R: Columns + Clone + Default>(
+    batch: &RecordBatch,
+) -> Result<Vec<R>, ArrowError> {
     let mut rows = vec![R::default(); batch.num_rows()];
     for column in R::COLUMNS {
         let array = batch

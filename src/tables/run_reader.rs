@@ -76,6 +76,11 @@ impl RunReader {
         Err(TableError::MissingShards { shards, expected: listed.len() })
     }
 
+    /// What a shard committed, if it did.
+    pub fn committed(&self, shard_id: &str) -> Option<&LedgerEntry> {
+        self.ledger.get(shard_id)
+    }
+
     /// The categories of all committed rows, sorted.
     pub fn categories(&self) -> Vec<&str> {
         let parts = self.ledger.values().flat_map(|entry| &entry.parts);

@@ -34,6 +34,7 @@ fn identity() -> RunIdentity {
         run_date: NaiveDate::from_ymd_opt(2026, 11, 24).unwrap(),
         spec: json!({"layout": "mvtec", "mask": {"threshold": 0.5}, "weights": "nano"}),
         shards: vec![SHARD.to_string()],
+        plan: None,
     }
 }
 

@@ -1,0 +1,188 @@
+//! What a run has to do: a listing, or the plan that its first worker made of one. In: a listing
+//! or rows of a plan. Out: shards.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Failure, FailureCode, Stage, TableError};
+use crate::source::{
+    Category, Entry, Input, Label, Listing, MaskSource, Rejected, Sample, Shard, Shards,
+};
+use crate::store::{FileVersion, Store};
+use crate::tables::{PlanEntry, PlanRow};
+
+/// All work of a run.
+#[derive(Debug)]
+pub struct Plan {
+    pub input: Input,
+    /// Name of the layout.
+    pub layout: String,
+    /// In the order of the image ids of their entries.
+    pub shards: Vec<Shard>,
+    /// Categories of all entries.
+    pub categories: BTreeMap<Category, usize>,
+}
+
+impl From<Listing> for Plan {
+    fn from(listing: Listing) -> Self {
+        let Listing { input, layout, shards, categories, .. } = listing;
+        Plan { input, layout: layout.as_str().to_string(), shards, categories }
+    }
+}
+
+impl Plan {
+    /// The plan that `entry` names. Its pictures are read from `input`.
+    ///
+    /// # Errors
+    /// If it is not what was written.
+    pub fn read(
+        store: &Store,
+        entry: &PlanEntry,
+        input: Input,
+        layout: String,
+    ) -> Result<Self, TableError> {
+        let bad = |what: String| TableError::BadPart {
+            path: store.display(&entry.path),
+            problem: format!("{what} is not what this program writes"),
+        };
+        let mut shards = Shards::default();
+        let mut categories = BTreeMap::new();
+        for row in entry.read(store)? {
+            let row = row?;
+            let index = usize::try_from(row.shard).map_err(|_| bad(row.shard.to_string()))?;
+            let bytes = u64::try_from(row.bytes).map_err(|_| bad(row.bytes.to_string()))?;
+            let entry = entry_of(row).map_err(bad)?;
+            match categories.get_mut(entry.category()) {
+                Some(count) => *count += 1,
+                None => drop(categories.insert(entry.category().clone(), 1)),
+            }
+            shards.add(index, entry, bytes);
+        }
+        Ok(Plan { input, layout, shards: shards.finish(), categories })
+    }
+
+    /// One row per entry, in order.
+    pub fn rows(&self) -> impl Iterator<Item = PlanRow> {
+        self.shards.iter().flat_map(|shard| {
+            let sizes = shard.sizes.iter();
+            shard.entries.iter().zip(sizes).map(|(entry, bytes)| row_of(shard, entry, *bytes))
+        })
+    }
+
+    /// Pictures of all shards.
+    pub fn pictures(&self) -> usize {
+        self.categories.values().sum()
+    }
+}
+
+fn row_of(shard: &Shard, entry: &Entry, bytes: u64) -> PlanRow {
+    let of_all = PlanRow {
+        // An index beyond this would be of 2³¹ shards.
+        shard: shard.index.try_into().unwrap_or(i32::MAX),
+        image_id: entry.image_id().to_string(),
+        category: entry.category().to_string(),
+        bytes: bytes.try_into().unwrap_or(i64::MAX),
+        ..PlanRow::default()
+    };
+    match entry {
+        Entry::Rejected(rejected) => PlanRow {
+            uri: rejected.uri.clone(),
+            failure: Some(rejected.failure.code.as_str().to_string()),
+            message: Some(rejected.failure.message.clone()),
+            ..of_all
+        },
+        Entry::Sample(sample) => {
+            let (etag, modified_ns) = match &sample.version {
+                Some(FileVersion::Etag(etag)) => (Some(etag.to_string()), None),
+                Some(FileVersion::Modified(ns)) => (None, i64::try_from(*ns).ok()),
+                None => (None, None),
+            };
+            PlanRow {
+                etag,
+                modified_ns,
+                label: sample.label.map(|label| label == Label::Anomalous),
+                kind: sample.kind.as_deref().map(str::to_string),
+                mask_known: Some(sample.mask != MaskSource::Unknown),
+                mask: match &sample.mask {
+                    MaskSource::File(id) => Some(id.to_string()),
+                    MaskSource::Unknown | MaskSource::AllNormal => None,
+                },
+                ..of_all
+            }
+        }
+    }
+}
+
+/// The entry of a row, or what is wrong with the row.
+fn entry_of(row: PlanRow) -> Result<Entry, String> {
+    let image_id = row.image_id.into_boxed_str();
+    let category = row.category.parse::<Category>().map_err(|_| row.category)?;
+    if let Some(code) = row.failure {
+        let code = FailureCode::named(&code).ok_or(code)?;
+        let failure = Failure::new(Stage::List, code, row.message.unwrap_or_default());
+        return Ok(Entry::Rejected(Box::new(Rejected {
+            image_id,
+            uri: row.uri,
+            category,
+            failure,
+        })));
+    }
+    let modified = row.modified_ns.and_then(|ns| u64::try_from(ns).ok());
+    let version = match (row.etag, modified) {
+        (Some(etag), _) => Some(FileVersion::Etag(etag.into())),
+        (None, Some(ns)) => Some(FileVersion::Modified(ns)),
+        (None, None) => None,
+    };
+    let label = row.label.map(|label| if label { Label::Anomalous } else { Label::Normal });
+    let mask = match (row.mask_known, row.mask) {
+        (_, Some(id)) => MaskSource::File(id.into()),
+        (Some(true), None) => MaskSource::AllNormal,
+        (_, None) => MaskSource::Unknown,
+    };
+    let kind = row.kind.map(Into::into);
+    Ok(Entry::Sample(Sample { image_id, version, category, label, kind, mask }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{LayoutChoice, ShardSize, list};
+    use crate::store::Location;
+
+    #[test]
+    fn a_plan_comes_back_as_it_was_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [
+            "bolt/test/good/1.png",
+            "bolt/test/crack/2.png",
+            "bolt/test/crack/3.png",
+            "bolt/ground_truth/crack/2_mask.png",
+            "nut/test/dent/4.png",
+            "nut/test/none.png",
+        ];
+        for file in files {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", dir.path().join("nut/test/dent/lost.png")).unwrap();
+        let location = Location::local(dir.path());
+        let size = ShardSize::try_from(2).unwrap();
+        let plan = Plan::from(list(&location, LayoutChoice::Mvtec, None, size).unwrap());
+        let kinds = plan.shards.iter().flat_map(|shard| &shard.entries);
+        let rejected = kinds.filter(|entry| matches!(entry, Entry::Rejected(_))).count();
+        assert_eq!((plan.pictures(), rejected, plan.shards.len()), (6, 2, 3));
+
+        let out = tempfile::tempdir().unwrap();
+        let store = Store::open(&Location::local(out.path())).unwrap();
+        let bytes = crate::tables::encode_plan(plan.rows()).unwrap();
+        let entry = PlanEntry { path: "p".into(), blake3: blake3::hash(&bytes).to_string() };
+        store.put("p", bytes).unwrap();
+        let read = Plan::read(&store, &entry, plan.input.clone(), plan.layout.clone()).unwrap();
+        assert_eq!(read.shards, plan.shards);
+        assert_eq!(read.categories, plan.categories);
+
+        store.put("p", "other").unwrap();
+        let error = Plan::read(&store, &entry, plan.input.clone(), plan.layout).unwrap_err();
+        assert!(error.to_string().contains("was changed after the run began"), "{error}");
+    }
+}

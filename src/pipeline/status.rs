@@ -1,0 +1,103 @@
+//! How far a run is. In: what its workers have committed and what they say. Out: one line per part
+//! of the work.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::job::Partition;
+use crate::tables::{RunReader, Table, Worker, read_workers};
+
+/// One part of the work, or all of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartStatus {
+    /// `I/N`, or `all`.
+    pub part: String,
+    pub shards: u64,
+    pub shards_committed: u64,
+    /// Pictures of all its shards.
+    pub pictures: u64,
+    /// Pictures of committed shards that have a score.
+    pub scored: u64,
+    /// Pictures of committed shards that are in `failures`.
+    pub failed: u64,
+    /// The worker that was heard last; none where nobody has begun, and for `all`.
+    pub worker: Option<WorkerStatus>,
+}
+
+/// What is known of a worker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkerStatus {
+    #[serde(flatten)]
+    pub worker: Worker,
+    /// Whether it works, as far as one can tell.
+    pub alive: bool,
+    /// Seconds since it was heard.
+    pub silent_s: i64,
+}
+
+/// The parts of a run and, last, all of it.
+///
+/// # Errors
+/// If the plan, the ledger or what the workers say cannot be read.
+pub fn status(run: &RunReader, now: DateTime<Utc>) -> Result<Vec<PartStatus>, Error> {
+    let workers = read_workers(run.store())?;
+    let heard = workers.keys().filter_map(|part| part.parse::<Partition>().ok());
+    let count = heard.map(Partition::count).max().unwrap_or(1);
+    let pictures = pictures_by_shard(run)?;
+    let mut lines = Vec::with_capacity(count + 1);
+    for index in 0..count {
+        let Some(partition) = Partition::new(index, count) else { continue };
+        let name = partition.to_string();
+        let worker = workers.get(&name).map(|worker| WorkerStatus {
+            worker: worker.clone(),
+            alive: worker.is_alive(now),
+            silent_s: (now - worker.said).num_seconds(),
+        });
+        lines.push(part(run, &pictures, name, worker, |shard| partition.takes(shard)));
+    }
+    lines.push(part(run, &pictures, "all".to_string(), None, |_| true));
+    Ok(lines)
+}
+
+fn part(
+    run: &RunReader,
+    pictures: &BTreeMap<usize, u64>,
+    part: String,
+    worker: Option<WorkerStatus>,
+    takes: impl Fn(usize) -> bool,
+) -> PartStatus {
+    let mut status = PartStatus {
+        part,
+        shards: 0,
+        shards_committed: 0,
+        pictures: 0,
+        scored: 0,
+        failed: 0,
+        worker,
+    };
+    let shards = run.manifest().shards.iter().enumerate().filter(|(index, _)| takes(*index));
+    for (index, shard) in shards {
+        status.shards += 1;
+        status.pictures += pictures.get(&index).copied().unwrap_or_default();
+        if let Some(entry) = run.committed(shard) {
+            status.shards_committed += 1;
+            status.scored += entry.rows_of(Table::Scores);
+            status.failed += entry.rows_of(Table::Failures);
+        }
+    }
+    status
+}
+
+/// Pictures of each shard of the plan; nothing for outputs that have none.
+fn pictures_by_shard(run: &RunReader) -> Result<BTreeMap<usize, u64>, Error> {
+    let mut pictures = BTreeMap::new();
+    if let Some(plan) = &run.manifest().plan {
+        for row in plan.read(run.store())? {
+            *pictures.entry(row?.shard as usize).or_default() += 1;
+        }
+    }
+    Ok(pictures)
+}

@@ -1,0 +1,109 @@
+//! What the workers of a run say of themselves while they work: one small file each, written again
+//! and again. Nothing depends on it; it tells a person whether somebody is still at it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{FORMAT, parse, to_json};
+use crate::error::TableError;
+use crate::store::Store;
+
+const WORKERS_FOLDER: &str = "_filo/workers";
+
+/// A worker says how far it is this often.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// A worker that has said nothing for so long is taken for dead: it may have waited for a store.
+pub const SILENCE: Duration = Duration::from_secs(60);
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    Running,
+    /// Its part is committed.
+    Done,
+    /// It was asked to stop.
+    Stopped,
+    /// It ended with an error.
+    Failed,
+}
+
+/// The content of `_filo/workers/<name>.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    pub format: u32,
+    /// The part of the work that it takes, `I/N`.
+    pub partition: String,
+    pub state: WorkerState,
+    /// Name of its machine, and its process there.
+    pub host: String,
+    pub process: u32,
+    pub started: DateTime<Utc>,
+    /// When this was written, by the clock of its machine.
+    pub said: DateTime<Utc>,
+    /// Pictures since it was started.
+    pub scored: u64,
+    pub failed: u64,
+}
+
+impl Worker {
+    /// A worker that starts now.
+    pub fn new(partition: String) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = match host.trim() {
+            "" => "unknown".to_string(),
+            name => name.to_string(),
+        };
+        let (now, process) = (Utc::now(), std::process::id());
+        Worker {
+            format: FORMAT,
+            partition,
+            state: WorkerState::Running,
+            host,
+            process,
+            started: now,
+            said: now,
+            scored: 0,
+            failed: 0,
+        }
+    }
+
+    /// Says how it is.
+    ///
+    /// # Errors
+    /// If the output cannot be written.
+    pub fn say(&mut self, store: &Store) -> Result<(), TableError> {
+        self.said = Utc::now();
+        let host = self.host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
+        let path = format!("{WORKERS_FOLDER}/{host}-{}.json", self.process);
+        Ok(store.put(&path, to_json(&store.display(&path), self)?)?)
+    }
+
+    /// Whether it works, as far as one can tell at `now`.
+    pub fn is_alive(&self, now: DateTime<Utc>) -> bool {
+        let silent = (now - self.said).to_std().unwrap_or_default();
+        self.state == WorkerState::Running && silent < SILENCE
+    }
+}
+
+/// The worker of each partition that was heard last.
+///
+/// # Errors
+/// If what is there cannot be read.
+pub fn read_workers(store: &Store) -> Result<BTreeMap<String, Worker>, TableError> {
+    let mut workers = BTreeMap::<String, Worker>::new();
+    for file in store.list(WORKERS_FOLDER)? {
+        // It may have been cleared away meanwhile.
+        let Some(bytes) = store.get_if_there(&file.path)? else { continue };
+        let worker = parse::<Worker>(&store.display(&file.path), &bytes)?;
+        let heard = workers.get(&worker.partition).map(|other| other.said);
+        if heard.is_none_or(|heard| heard < worker.said) {
+            workers.insert(worker.partition.clone(), worker);
+        }
+    }
+    Ok(workers)
+}
