@@ -26,7 +26,8 @@ use serde::{Serialize, Serializer};
 
 use crate::error::{JobError, SourceError};
 use crate::image::Preprocess;
-use crate::source::{Category, LayoutChoice, Location, ShardSize, redact};
+use crate::source::{Category, LayoutChoice, ShardSize};
+use crate::store::{Location, redact};
 use crate::weights::WeightsPlace;
 
 pub use choices::{

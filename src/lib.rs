@@ -9,9 +9,10 @@
 //! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
 //! - [`report`] draws what a run found.
 //! - [`train`] teaches the network, from a folder of labelled pictures, and makes data.
+//! - [`store`] has the files of all of them, on a disk or in a bucket.
 //!
 //! `cli` → `pipeline`, `train`, `report` → `source`, `image`, `model`, `weights`, `tables`,
-//! `metrics` → `error`; nothing points back.
+//! `metrics` → `store` → `error`; nothing points back.
 
 #![deny(unsafe_code)]
 

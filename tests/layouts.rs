@@ -7,9 +7,9 @@ use std::path::Path;
 
 use filo::error::{FailureCode, SourceError};
 use filo::source::{
-    Category, Entry, Label, Layout, LayoutChoice, Listing, Location, MaskSource, Sample, ShardSize,
-    list,
+    Category, Entry, Label, Layout, LayoutChoice, Listing, MaskSource, Sample, ShardSize, list,
 };
+use filo::store::Location;
 use tempfile::TempDir;
 
 #[path = "layouts/bad_inputs.rs"]

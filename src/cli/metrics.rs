@@ -7,8 +7,7 @@ use super::table;
 use crate::error::Error;
 use crate::metrics::AuproProtocol;
 use crate::pipeline::reduce::reduce;
-use crate::source::Location;
-use crate::store::Store;
+use crate::store::{Location, Store};
 use crate::tables::{CategoryMetrics, RunReader};
 
 #[derive(Debug, Clone, Args)]

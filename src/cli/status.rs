@@ -7,8 +7,7 @@ use super::say::say;
 use super::table;
 use crate::error::Error;
 use crate::pipeline::status::{PartStatus, WorkerStatus, status};
-use crate::source::Location;
-use crate::store::Store;
+use crate::store::{Location, Store};
 use crate::tables::{RunReader, WorkerState};
 
 #[derive(Debug, Clone, Args)]

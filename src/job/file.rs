@@ -10,7 +10,7 @@ use toml::de::DeTable;
 
 use super::raw::RawJobSpec;
 use crate::error::JobError;
-use crate::source::redact;
+use crate::store::redact;
 
 /// The longest value that a message shows, in characters.
 const SHOWN_CHARS: usize = 60;

@@ -23,8 +23,8 @@ use crate::image::DecodeLimits;
 use crate::job::{JobSpec, MapsFormat, MaskThreshold, Partition, RunDate};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
-use crate::source::{Input, LayoutChoice, Listing, Shard, list, redact};
-use crate::store::Store;
+use crate::source::{Input, LayoutChoice, Listing, Shard, list};
+use crate::store::{Store, redact};
 use crate::tables::{self, ExpectedShard, Manifest, RunIdentity, RunWriter, Worker, WorkerState};
 
 /// `auto`, for masks and for pictures: one half. Nothing is known of the product, so this is a

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use super::category::Categories;
 use super::shard::{Draft, cut};
 use super::tree::{Found, Keys, Tree, Trouble, is_picture};
-use super::{Category, Entry, Input, Label, Layout, LayoutChoice, Location, MaskSource};
+use super::{Category, Entry, Input, Label, Layout, LayoutChoice, MaskSource};
 use super::{PICTURE_EXTENSIONS, Rejected, Sample, Shard, ShardSize};
 use super::{folder, input, layout, mvtec, visa, walk};
 use crate::error::{Failure, SourceError};
-use crate::store::Store;
+use crate::store::{Location, Store};
 
 /// All entries of an input, and what a log line says about them.
 #[derive(Debug)]

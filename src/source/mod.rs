@@ -23,7 +23,6 @@ use std::sync::Arc;
 use crate::error::Failure;
 use crate::store::FileVersion;
 
-pub use crate::store::{Location, redact};
 pub use category::Category;
 pub use input::Input;
 pub use layout::{Layout, LayoutChoice};
