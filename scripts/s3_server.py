@@ -39,6 +39,7 @@ class Server:
         self.folder = folder
         self.ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES)), strict=True))
         self.process: subprocess.Popen | None = None
+        self.has_bucket = False
         self.config = folder / "s3.json"
         keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
@@ -91,7 +92,10 @@ class Server:
 
     def _make_bucket(self) -> bool:
         filer = f"http://{HOST}:{self.ports['filer.port']}"
-        return self._answers(f"{filer}/buckets/{BUCKET}/", method="POST")
+        self.has_bucket = self.has_bucket or self._answers(
+            f"{filer}/buckets/{BUCKET}/", method="POST"
+        )
+        return self.has_bucket
 
     def _answers(self, url: str, method: str = "GET") -> bool:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):

@@ -12,13 +12,14 @@ use tokio::runtime::Runtime;
 
 use super::{Bucket, BucketKind};
 
-/// Longest time for one request with its answer. Files are read in pieces, so this is ample.
+/// Longest time for one request with its answer; `AWS_TIMEOUT` and the like say otherwise.
 const TIMEOUT: &str = "60 seconds";
 const CONNECT_TIMEOUT: &str = "5 seconds";
 
-/// How long a request is tried again: a server that restarts is back within a minute.
-const RETRY_FOR: Duration = Duration::from_secs(180);
-const RETRIES: usize = 24;
+/// How long a request is tried again: a server that restarts is back within a minute. Pauses are
+/// drawn, and two dozen tries may take seconds only: it is the time that ends them.
+pub(super) const RETRY_FOR: Duration = Duration::from_secs(180);
+const RETRIES: usize = 10_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -34,28 +35,25 @@ pub(super) fn bucket(bucket: &Bucket) -> object_store::Result<Box<dyn ObjectStor
         let value = value.into_string().ok().filter(|value| !value.trim().is_empty())?;
         Some((name.into_string().ok()?.to_ascii_lowercase(), value))
     });
-    let mut options = vec![
-        ("timeout".to_owned(), TIMEOUT.to_owned()),
-        ("connect_timeout".to_owned(), CONNECT_TIMEOUT.to_owned()),
-    ];
     let variables = variables.collect::<Vec<_>>();
+    let mut defaults = vec![("timeout", TIMEOUT), ("connect_timeout", CONNECT_TIMEOUT)];
     // Whoever names an endpoint without TLS wants it so.
     let plain = |(name, value): &&(String, String)| {
         name.starts_with("aws_endpoint") && value.starts_with("http://")
     };
     if variables.iter().find(plain).is_some() {
-        options.push(("aws_allow_http".to_owned(), "true".to_owned()));
+        defaults.push(("allow_http", "true"));
     }
-    options.extend(variables);
     /// The three builders have the same methods and no trait.
     macro_rules! client {
         ($builder:ident, $prefixes:expr, $named:ident) => {{
             let of_store =
                 |name: &str| $prefixes.iter().any(|prefix: &&str| name.starts_with(prefix));
             let mut builder = $builder::new().$named(&bucket.name).with_retry(retry());
-            for (name, value) in options {
-                let ours = of_store(&name) || name.ends_with("timeout");
-                if let Some(key) = name.parse().ok().filter(|_| ours) {
+            let ours = variables.iter().filter(|(name, _)| of_store(name));
+            let ours = ours.map(|(name, value)| (name.as_str(), value.as_str()));
+            for (name, value) in defaults.into_iter().chain(ours) {
+                if let Ok(key) = name.parse() {
                     builder = builder.with_config(key, value);
                 }
             }

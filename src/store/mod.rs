@@ -14,6 +14,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -32,8 +33,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Files of a disk on their way to where they belong.
 const STAGING: &str = "_filo/staging";
 
-/// How often a write is tried that may or may not have happened when its answer was lost.
-const WRITES_TRIED: u32 = 6;
+/// After this time without an answer, a line in the log says so.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often a request is made whose answer was lost.
+const TRIES: u32 = 4;
 
 /// What [`Store::put_if_absent`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +152,7 @@ impl Store {
         let payload = PutPayload::from(bytes.into());
         let location = self.location(path, StoreAction::Write)?;
         let written = match self.folder {
-            None => self.wait(self.inner.put(&location, payload)).map(drop),
+            None => self.tried(|| self.inner.put(&location, payload.clone())).map(drop),
             Some(_) => self.wait(self.put_on_disk(&location, payload)),
         };
         written.map_err(|e| self.failed(path, StoreAction::Write, e))
@@ -172,36 +176,26 @@ impl Store {
     pub fn put_if_absent(&self, path: &str, bytes: impl Into<Bytes>) -> Result<Put, StoreError> {
         let payload = PutPayload::from(bytes.into());
         let location = self.location(path, StoreAction::Write)?;
-        let mut tries = 1;
-        loop {
-            let put = self.inner.put_opts(&location, payload.clone(), PutMode::Create.into());
-            match self.wait(put) {
-                Ok(_) => return Ok(Put::Created),
-                Err(object_store::Error::AlreadyExists { .. }) => return Ok(Put::AlreadyThere),
-                // The store tries again by itself only what is the same when done twice. This is:
-                // the second time finds the file of the first.
-                Err(object_store::Error::Generic { .. })
-                    if self.folder.is_none() && tries < WRITES_TRIED =>
-                {
-                    std::thread::sleep(connect::pause(tries));
-                    tries += 1;
-                }
-                Err(e) => return Err(self.failed(path, StoreAction::Write, e)),
-            }
+        // A try whose answer was lost may have been the one that made the file.
+        let put = || self.inner.put_opts(&location, payload.clone(), PutMode::Create.into());
+        match self.tried(put) {
+            Ok(_) => Ok(Put::Created),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::AlreadyThere),
+            Err(e) => Err(self.failed(path, StoreAction::Write, e)),
         }
     }
 
     /// The content of a file.
     pub fn get(&self, path: &str) -> Result<Bytes, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        self.wait(async { self.inner.get(&location).await?.bytes().await })
+        self.tried(|| async { self.inner.get(&location).await?.bytes().await })
             .map_err(|e| self.failed(path, StoreAction::Read, e))
     }
 
     /// The content of a file, or `None` if there is none.
     pub fn get_if_there(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        match self.wait(async { self.inner.get(&location).await?.bytes().await }) {
+        match self.tried(|| async { self.inner.get(&location).await?.bytes().await }) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(self.failed(path, StoreAction::Read, e)),
@@ -211,7 +205,7 @@ impl Store {
     /// The bytes of a file in `range`.
     pub fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        self.wait(self.inner.get_range(&location, range))
+        self.tried(|| self.inner.get_range(&location, range.clone()))
             .map_err(|e| self.failed(path, StoreAction::Read, e))
     }
 
@@ -224,8 +218,8 @@ impl Store {
     ) -> Result<Content, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
         let options = GetOptions { if_match: etag.map(str::to_owned), ..GetOptions::default() };
-        let content = self.wait(async {
-            let found = self.inner.get_opts(&location, options).await?;
+        let content = self.tried(|| async {
+            let found = self.inner.get_opts(&location, options.clone()).await?;
             match found.meta.size > at_most {
                 true => Ok(Content::TooLong),
                 false => found.bytes().await.map(Content::Whole),
@@ -240,7 +234,7 @@ impl Store {
     /// The size of a file in bytes, or `None` if there is none.
     pub fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        match self.wait(self.inner.head(&location)) {
+        match self.tried(|| self.inner.head(&location)) {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(self.failed(path, StoreAction::Read, e)),
@@ -255,7 +249,7 @@ impl Store {
     /// Deletes a file, if there is one.
     pub fn delete_if_there(&self, path: &str) -> Result<(), StoreError> {
         let location = self.location(path, StoreAction::Delete)?;
-        match self.wait(self.inner.delete(&location)) {
+        match self.tried(|| self.inner.delete(&location)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(self.failed(path, StoreAction::Delete, e)),
         }
@@ -301,6 +295,40 @@ impl Store {
         match &self.folder {
             Some(folder) => stale::remove(owned.iter().map(|name| folder.join(name)).collect()),
             None => Ok(()),
+        }
+    }
+
+    /// The answer to a request that may be made again: all of them, since files are written whole.
+    /// The client below tries again itself, but not where a lost answer leaves it in doubt.
+    fn tried<T, F>(&self, mut request: impl FnMut() -> F) -> object_store::Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let started = Instant::now();
+        for tries in 1..TRIES {
+            match self.wait(self.patiently(request())) {
+                Err(object_store::Error::Generic { .. })
+                    if self.folder.is_none() && started.elapsed() < connect::RETRY_FOR =>
+                {
+                    std::thread::sleep(connect::pause(tries));
+                }
+                answer => return answer,
+            }
+        }
+        self.wait(self.patiently(request()))
+    }
+
+    /// Says now and then that nothing comes.
+    async fn patiently<F: Future>(&self, request: F) -> F::Output {
+        if self.runtime.is_none() {
+            return request.await;
+        }
+        let mut request = std::pin::pin!(request);
+        loop {
+            match tokio::time::timeout(PATIENCE, &mut request).await {
+                Ok(answer) => return answer,
+                Err(_) => tracing::warn!("{}: no answer yet, still trying", self.uri),
+            }
         }
     }
 
