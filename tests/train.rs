@@ -210,6 +210,21 @@ fn what_is_wrong_is_said_in_one_line_before_anything_is_written() {
     let mut command = train(&folder, "out");
     command.arg("--resume");
     assert!(refused(command).contains("was trained with other settings (job)"));
+
+    folder.file("job.toml", JOB);
+    let good = folder.path("data/weave/test/good");
+    std::fs::rename(good.join("000.png"), good.join("other.png")).unwrap();
+    let mut command = train(&folder, "out");
+    command.arg("--resume");
+    assert!(refused(command).contains("was trained with other settings (data)"));
+
+    folder.file("config.json", CONFIG.replace("\"image_size\": 32", "\"image_size\": 16"));
+    let mut command = filo("train");
+    command.args(["--data", "generated", "--init", "random", "--unfreeze", "backbone"]);
+    command.arg("--config").arg(folder.path("config.json")).arg("--out").arg(folder.path("small"));
+    assert!(
+        refused(command).contains("16 pixels a side, and generated ones show nothing below 32")
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::source::{LayoutChoice, Listing, ShardSize, list};
 use crate::store::Location;
 use crate::train::data::TrainingData;
 use crate::train::spec::{RawTrainSpec, TrainSpec, Unfreeze};
-use crate::train::synthetic::Textures;
+use crate::train::synthetic::{SMALLEST_SIDE, Textures};
 use crate::train::{Ending, Generated, Init, Mosaic, Sets, Setup, Training, Validation};
 use crate::weights::Weights;
 use crate::weights::config::read_config;
@@ -160,6 +160,9 @@ impl TrainArgs {
     }
 
     fn generated(&self, spec: &TrainSpec, side: usize) -> Result<TwoSets, Error> {
+        if side < SMALLEST_SIDE {
+            return Err(TrainError::SmallPictures { side, least: SMALLEST_SIDE }.into());
+        }
         let textures = load_textures(self.textures.as_deref())?;
         if let Some(textures) = &textures {
             tracing::info!(photographs = textures.len(), "textures");

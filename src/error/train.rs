@@ -9,6 +9,10 @@ pub enum TrainError {
     Textures { path: PathBuf, why: String },
     #[error("`{key} = {value}` is not allowed: must be {allowed}: correct it in the --job file")]
     BadKey { key: &'static str, value: String, allowed: &'static str },
+    #[error(
+        "the network takes pictures of {side} pixels a side, and generated ones show nothing below {least}: pass a --config with a larger image_size, or other --data"
+    )]
+    SmallPictures { side: usize, least: usize },
     #[error("--init random needs to know how large the network is: pass --config FILE.json")]
     NoConfig,
     #[error("{path}: holds a training already: pass --resume, or choose another --out", path = path.display())]

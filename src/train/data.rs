@@ -44,6 +44,9 @@ pub trait TrainingData: Send + Sync {
 
     /// The states that a category's prompts may have.
     fn prompts(&self, category: &str) -> CategoryPrompts;
+
+    /// Digest of what the pictures are made of. A training goes on with the same ones only.
+    fn digest(&self) -> String;
 }
 
 /// The order of pictures: every epoch a new permutation.

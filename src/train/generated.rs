@@ -145,6 +145,10 @@ impl TrainingData for Generated {
     fn prompts(&self, category: &str) -> CategoryPrompts {
         self.descriptions.prompts(category)
     }
+
+    fn digest(&self) -> String {
+        self.textures.as_ref().map_or_else(String::new, |textures| textures.digest().to_string())
+    }
 }
 
 /// Part of a picture.

@@ -179,7 +179,8 @@ fn made_of(setup: &Setup, spec: &TrainSpec, data: &dyn TrainingData) -> BTreeMap
         let states = data.prompts(&category);
         format!("{category} {:?} {:?}", states.normal, states.abnormal)
     });
-    let data = format!("{} {}", data.pictures(), prompts.collect::<String>());
+    let prompts = prompts.collect::<String>();
+    let data = format!("{} {} {prompts}", data.pictures(), data.digest());
     BTreeMap::from([
         ("job".to_string(), digest(serde_json::json!(spec).to_string())),
         ("network".to_string(), setup.digest.clone()),

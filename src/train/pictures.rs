@@ -150,6 +150,15 @@ impl TrainingData for PictureSet {
         names
     }
 
+    fn digest(&self) -> String {
+        let mut digest = blake3::Hasher::new();
+        for sample in &self.samples {
+            // A name has no line end in it that is not escaped, a label is a word.
+            digest.update(format!("{:?} {:?}\n", sample.image_id, sample.label).as_bytes());
+        }
+        digest.finalize().to_hex().to_string()
+    }
+
     fn prompts(&self, category: &str) -> CategoryPrompts {
         self.descriptions.prompts(category)
     }

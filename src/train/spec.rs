@@ -303,6 +303,11 @@ impl TrainSpec {
             Some(share) if !(0.0..=1.0).contains(&share) => {
                 Err(bad("mosaic", share, "from 0 to 1"))
             }
+            _ if self.loose_positions > 0.0 && self.positions != PositionChoice::Known => Err(bad(
+                "loose_positions",
+                self.loose_positions,
+                "0 unless positions is \"known\", where there is one to leave out",
+            )),
             _ if self.word_loss > 0.0 && self.positions == PositionChoice::All => Err(bad(
                 "word_loss",
                 self.word_loss,

@@ -56,7 +56,8 @@ impl pulp::NullaryFnOnce for Forward<'_> {
             for (i, (x, out)) in row.iter_mut().zip(out).enumerate() {
                 *x *= scales[i];
                 let y = gamma[i] * *x + beta[i];
-                *out = if y > 0.0 { y } else { 0.0 };
+                // What is not a number must come out as that: the loss then says so.
+                *out = if y <= 0.0 { 0.0 } else { y };
             }
         }
     }

@@ -27,7 +27,7 @@ mod textures;
 
 pub use contrast::LEAST_AREA;
 pub use defect::Defect;
-pub use scene::{Recipe, Scene, scene};
+pub use scene::{Recipe, SMALLEST_SIDE, Scene, scene};
 pub use set::{Amount, write_set};
 pub use surface::Surface;
 pub use textures::Textures;

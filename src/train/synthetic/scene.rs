@@ -16,6 +16,9 @@ use super::random::Draw;
 use super::surface::Surface;
 use super::textures::Textures;
 
+/// Smaller pictures show nothing.
+pub const SMALLEST_SIDE: usize = 32;
+
 /// Places tried before a defect is given up.
 const TRIES: usize = 24;
 /// Kinds tried before a scene stays faultless.
@@ -24,7 +27,7 @@ const KINDS_TRIED: usize = 6;
 /// What to draw.
 #[derive(Clone, Copy)]
 pub struct Recipe<'a> {
-    /// Side of the pictures, pixels; less than 32 counts as 32.
+    /// Side of the pictures, pixels; less than [`SMALLEST_SIDE`] counts as that.
     pub size: usize,
     /// How many times smaller the picture will be looked at, by means of squares: a defect is seen
     /// there, or it is none. `size` is a multiple of it.
@@ -111,7 +114,7 @@ pub(super) struct Raw {
 }
 
 pub(super) fn raw(seed: u64, index: u64, recipe: &Recipe) -> Raw {
-    let size = recipe.size.max(32);
+    let size = recipe.size.max(SMALLEST_SIDE);
     let mut choice = stream(seed, index, Stream::Choice);
     let difficulty = recipe.difficulty.clamp(0.0, 1.0);
     // Full difficulty still shows plain cases, mostly hard ones.

@@ -16,6 +16,7 @@ const LARGEST: u32 = 1024;
 
 pub struct Textures {
     photos: Vec<Photo>,
+    digest: String,
 }
 
 /// A photograph at full size, half, quarter …
@@ -76,8 +77,18 @@ impl Textures {
             }
         }
         paths.sort();
-        let photos = paths.iter().map(|path| Photo::read(path)).collect::<Result<_, _>>()?;
-        Ok(Textures { photos })
+        let photos = paths.iter().map(|path| Photo::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut digest = blake3::Hasher::new();
+        for photo in &photos {
+            digest.update(photo.surface.as_str().as_bytes());
+            digest.update(&photo.levels[0].rgb);
+        }
+        Ok(Textures { photos, digest: digest.finalize().to_hex().to_string() })
+    }
+
+    /// Digest of all pixels.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     pub fn len(&self) -> usize {
