@@ -26,6 +26,8 @@ pub enum FailureCode {
     MaskSizeMismatch,
     /// Several pictures claim the same name where names pair pictures with masks or rows.
     DuplicateName,
+    /// The archive around the picture is broken, or what it says about the picture is.
+    CorruptArchive,
     /// The network returned NaN or infinity.
     NonFinite,
     /// The pipeline broke while it held this picture.
@@ -33,7 +35,7 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
-    const ALL: [FailureCode; 13] = [
+    const ALL: [FailureCode; 14] = [
         FailureCode::Unreadable,
         FailureCode::InputChanged,
         FailureCode::EmptyFile,
@@ -45,6 +47,7 @@ impl FailureCode {
         FailureCode::MaskCorrupt,
         FailureCode::MaskSizeMismatch,
         FailureCode::DuplicateName,
+        FailureCode::CorruptArchive,
         FailureCode::NonFinite,
         FailureCode::Internal,
     ];
@@ -68,6 +71,7 @@ impl FailureCode {
             FailureCode::MaskCorrupt => "mask_corrupt",
             FailureCode::MaskSizeMismatch => "mask_size_mismatch",
             FailureCode::DuplicateName => "duplicate_name",
+            FailureCode::CorruptArchive => "corrupt_archive",
             FailureCode::NonFinite => "non_finite",
             FailureCode::Internal => "internal",
         }

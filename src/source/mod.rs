@@ -10,8 +10,10 @@ mod layout;
 mod listing;
 
 mod masks;
+mod member;
 mod mvtec;
 mod shard;
+mod tar;
 mod tree;
 mod visa;
 mod visa_csv;
@@ -27,7 +29,9 @@ pub use category::Category;
 pub use input::Input;
 pub use layout::{Layout, LayoutChoice};
 pub use listing::{Listing, list};
+pub use member::{Known, Member};
 pub use shard::{Shard, ShardSize, Shards};
+pub use tar::{Ignored, read_tar};
 
 /// The extensions that make a file a picture, in any case.
 pub const PICTURE_EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
