@@ -145,7 +145,7 @@ fn an_unknown_key_is_answered_with_the_nearest_known_one() {
 fn a_value_that_is_not_allowed_is_answered_with_what_is() {
     let cases = [
         ("precision = 'fast'", "must be one of f32, f16, bf16"),
-        ("layout = 'webdataset'", "must be one of auto, folder, mvtec, visa"),
+        ("layout = 'cifar'", "must be one of auto, folder, mvtec, visa"),
         ("preprocess = 'best'", "`sensible` or `published`"),
         ("grounding = true", "must be one of auto, on, off"),
         ("strict = 'yes'", "boolean"),

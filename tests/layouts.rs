@@ -58,12 +58,13 @@ fn sample<'a>(listing: &'a Listing, id: &str) -> &'a Sample {
     match entry(listing, id) {
         Entry::Sample(sample) => sample,
         Entry::Rejected(rejected) => panic!("{id} is rejected: {:?}", rejected.failure),
+        Entry::Archive(_) => panic!("{id} is an archive"),
     }
 }
 
 fn rejection(listing: &Listing, id: &str) -> (FailureCode, String) {
     match entry(listing, id) {
-        Entry::Sample(_) => panic!("{id} is not rejected"),
+        Entry::Sample(_) | Entry::Archive(_) => panic!("{id} is not rejected"),
         Entry::Rejected(rejected) => (rejected.failure.code, rejected.failure.message.clone()),
     }
 }

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::Read;
+
 use filo::store::{Location, Store};
 use support::run::{Folder, Rows, WEIGHTS, filo, rows, rows_at, run};
 use support::s3::{VARIABLES, bucket_folder, upload, with_server};
@@ -71,6 +73,39 @@ fn from_bucket_to_bucket_is_the_same_job_as_on_a_disk() {
     // Again: nothing to do.
     let again = run(score(&input, &output));
     assert!(again.last_line().starts_with("scored 6 images (2 failed)"), "{}", again.stdout);
+}
+
+#[test]
+fn a_tar_in_a_bucket_is_the_tar_of_a_disk() {
+    let (folder, bucket) = (pictures(), bucket_folder("tar"));
+    let mut tar = tar::Builder::new(Vec::new());
+    for category in ["metal nut", "wood"] {
+        for name in ["good/0.png", "good/1.png", "crack/0+ü.png"] {
+            let file = folder.path(&format!("in/{category}/test/{name}"));
+            tar.append_path_with_name(file, format!("{category}/{name}")).unwrap();
+        }
+    }
+    // Larger than one request for a piece of it.
+    let mut large = tar::Header::new_gnu();
+    large.set_size(9 << 20);
+    tar.append_data(&mut large, "large.bin", std::io::repeat(7).take(9 << 20)).unwrap();
+    tar.append_path_with_name(folder.path("in/wood/test/good/0.png"), "last.png").unwrap();
+    folder.file("tars/a b.tar", tar.into_inner().unwrap());
+    upload(&folder.path("tars"), &format!("{bucket}/tars"));
+    let (input, output) = (format!("{bucket}/tars"), format!("{bucket}/out"));
+    let on_disk = folder.path("tars");
+    let out_on_disk = folder.path("of-disk");
+    for (from, to) in [
+        (input.as_str(), output.as_str()),
+        (on_disk.to_str().unwrap(), out_on_disk.to_str().unwrap()),
+    ] {
+        let ended = run(score(from, to));
+        assert!(ended.last_line().starts_with("scored 7 images (0 failed)"), "{}", ended.stdout);
+    }
+    let of_bucket = rows_at(&output.parse().unwrap(), 7);
+    let last = of_bucket.scores.iter().find(|row| row.image_id == "a b.tar/last.png").unwrap();
+    assert_eq!(last.uri, format!("{input}/a%20b.tar/last.png"));
+    assert!(without_uris(of_bucket) == without_uris(rows(&out_on_disk, 7)), "rows differ");
 }
 
 #[test]

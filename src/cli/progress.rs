@@ -17,7 +17,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Shows `progress` of `total` pictures until `work` returns; gives back what it returned.
 pub fn show<T: Send>(
     choice: job::Progress,
-    total: u64,
+    total: Option<u64>,
     progress: &Progress,
     work: impl FnOnce() -> T + Send,
 ) -> T {
@@ -54,11 +54,14 @@ fn counts(progress: &Progress) -> (u64, u64) {
     (progress.scored.load(Ordering::Relaxed), progress.failed.load(Ordering::Relaxed))
 }
 
-fn draw(total: u64, progress: &Progress, done: &AtomicBool) {
+fn draw(total: Option<u64>, progress: &Progress, done: &AtomicBool) {
     let target = ProgressDrawTarget::stderr();
-    let bar = ProgressBar::with_draw_target(Some(total), target);
+    let bar = ProgressBar::with_draw_target(total, target);
     // The message is cut to what a narrow terminal leaves: a line that wraps cannot be redrawn.
-    let style = "{bar:16} {pos}/{len} {wide_msg}";
+    let style = match total {
+        Some(_) => "{bar:16} {pos}/{len} {wide_msg}",
+        None => "{spinner} {pos} {wide_msg}",
+    };
     if bar.is_hidden() {
         return log(total, progress, done);
     }
@@ -66,14 +69,15 @@ fn draw(total: u64, progress: &Progress, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
         let (scored, failed) = counts(progress);
         bar.set_position(scored + failed);
-        let (rate, eta) = (bar.per_sec(), HumanDuration(bar.eta()));
-        bar.set_message(format!("{rate:.1} images/s · ETA {eta} · {failed} failed"));
+        let rate = bar.per_sec();
+        let eta = total.map_or(String::new(), |_| format!("ETA {} · ", HumanDuration(bar.eta())));
+        bar.set_message(format!("{rate:.1} images/s · {eta}{failed} failed"));
         thread::park_timeout(REDRAW);
     }
     bar.finish_and_clear();
 }
 
-fn log(total: u64, progress: &Progress, done: &AtomicBool) {
+fn log(total: Option<u64>, progress: &Progress, done: &AtomicBool) {
     let started = Instant::now();
     let mut last = started;
     while !done.load(Ordering::Relaxed) {
@@ -86,10 +90,10 @@ fn log(total: u64, progress: &Progress, done: &AtomicBool) {
         let finished = scored + failed;
         let seconds = started.elapsed().as_secs_f64();
         let per_second = finished as f64 / seconds;
-        let left = total.saturating_sub(finished) as f64;
-        let eta_s = match finished {
-            0 => "unknown".to_string(),
-            _ => format!("{:.0}", left / per_second),
+        let left = total.map(|total| total.saturating_sub(finished) as f64);
+        let eta_s = match (left, finished) {
+            (None, _) | (_, 0) => "unknown".to_string(),
+            (Some(left), _) => format!("{:.0}", left / per_second),
         };
         tracing::info!(
             scored,

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::job::{JobSpec, RawJobSpec, RunMode, Strictness};
 use crate::pipeline::Progress;
 use crate::pipeline::run::{Outcome, Run, listed};
+use crate::source::Layout;
 use crate::tables::Table;
 use crate::weights::WeightsPlace;
 use crate::weights::bundle::Bundle;
@@ -63,8 +64,12 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
         }
         WeightsPlace::Path(path) => say(format_args!("weights {}", path.display()))?,
     }
+    let what = match listing.layout {
+        Layout::Webdataset => "tar files",
+        Layout::Folder | Layout::Mvtec | Layout::Visa => "pictures",
+    };
     say(format_args!(
-        "{} pictures in {} shards would be scored into {}",
+        "{} {what} in {} shards would be scored into {}",
         listing.n_entries,
         listing.shards.len(),
         spec.output

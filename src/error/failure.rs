@@ -28,6 +28,8 @@ pub enum FailureCode {
     DuplicateName,
     /// The archive around the picture is broken, or what it says about the picture is.
     CorruptArchive,
+    /// The words of the picture's category are too long for the networks.
+    Words,
     /// The network returned NaN or infinity.
     NonFinite,
     /// The pipeline broke while it held this picture.
@@ -35,7 +37,7 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
-    const ALL: [FailureCode; 14] = [
+    const ALL: [FailureCode; 15] = [
         FailureCode::Unreadable,
         FailureCode::InputChanged,
         FailureCode::EmptyFile,
@@ -48,6 +50,7 @@ impl FailureCode {
         FailureCode::MaskSizeMismatch,
         FailureCode::DuplicateName,
         FailureCode::CorruptArchive,
+        FailureCode::Words,
         FailureCode::NonFinite,
         FailureCode::Internal,
     ];
@@ -72,6 +75,7 @@ impl FailureCode {
             FailureCode::MaskSizeMismatch => "mask_size_mismatch",
             FailureCode::DuplicateName => "duplicate_name",
             FailureCode::CorruptArchive => "corrupt_archive",
+            FailureCode::Words => "words",
             FailureCode::NonFinite => "non_finite",
             FailureCode::Internal => "internal",
         }

@@ -14,8 +14,10 @@ pub enum Work<T> {
     Begin(Arc<Shard>),
     Batch(T),
     Failed(Lost),
-    /// Every entry of the shard has been sent.
-    End,
+    /// All of the shard has been sent: so many pictures.
+    End {
+        pictures: usize,
+    },
 }
 
 /// A picture that could not be scored.

@@ -2,7 +2,7 @@
 //! similarities, text probabilities and boxes on the CPU. A batch that breaks is tried picture by
 //! picture, so that one bad picture costs one row.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
@@ -28,6 +28,8 @@ pub struct Inferencer {
     descriptions: Descriptions,
     device: Device,
     current: Option<CurrentCategory>,
+    /// Categories whose words were read.
+    read: HashSet<Category>,
 }
 
 /// What is kept of the category at hand. Batches come category by category, so one is enough, and
@@ -57,7 +59,14 @@ impl Inferencer {
         device: Device,
     ) -> Result<Self, ModelError> {
         let tokenizer = ClipTokenizer::embedded()?;
-        Ok(Inferencer { networks, tokenizer, descriptions, device, current: None })
+        Ok(Inferencer {
+            networks,
+            tokenizer,
+            descriptions,
+            device,
+            current: None,
+            read: HashSet::new(),
+        })
     }
 
     /// Reads what is read once per category; to be called before the first batch, so that a
@@ -79,12 +88,23 @@ impl Inferencer {
             if let Localiser::GroundingDino(detector) = &mut self.networks.localiser {
                 detector.read_caption(category, &self.descriptions)?;
             }
+            self.read.insert(category.clone());
         }
         Ok(())
     }
 
     /// Every picture of `batch` comes back on one of the two sides.
     pub fn infer(&mut self, batch: Batch) -> (Vec<Inferred>, Vec<Lost>) {
+        // Categories of pictures in archives show when they come.
+        if !self.read.contains(&batch.category)
+            && let Err(error) = self.read_words([&batch.category])
+        {
+            let lost = batch.pictures.into_iter().map(|picture| {
+                let failure = Failure::new(Stage::Infer, FailureCode::Words, error.to_string());
+                Lost::new(picture.subject.order, &picture.subject.sample, failure)
+            });
+            return (Vec::new(), lost.collect());
+        }
         let started = Instant::now();
         let numbers = self.numbers_or_singly(&batch.category, &batch.pictures);
         let ms_infer = started.elapsed().as_secs_f32() * 1e3 / batch.pictures.len() as f32;

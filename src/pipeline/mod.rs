@@ -7,6 +7,7 @@ pub mod finish;
 pub mod heartbeat;
 pub mod infer;
 pub mod localise;
+pub mod members;
 pub mod networks;
 pub mod plan;
 pub mod prepare;
@@ -91,7 +92,7 @@ fn infer_all(
         let sent = match message {
             Work::Begin(shard) => out.send(Work::Begin(shard)),
             Work::Failed(lost) => out.send(Work::Failed(lost)),
-            Work::End => out.send(Work::End),
+            Work::End { pictures } => out.send(Work::End { pictures }),
             // The open shard will be done again anyway: whoever wants to stop should not wait.
             Work::Batch(_) if stop.load(Ordering::Relaxed) => return,
             Work::Batch(batch) => {
@@ -129,9 +130,11 @@ fn finish_all(
                 builder.add_lost(lost);
                 progress.failed.fetch_add(1, Ordering::Relaxed);
             }
-            (Work::End, _) => {
+            (Work::End { pictures }, _) => {
                 if let Some(builder) = open.take() {
-                    writer.commit_shard(builder.finish())?;
+                    let rows = builder.finish();
+                    rows.check_counts(pictures as u64)?;
+                    writer.commit_shard(rows)?;
                     progress.shards.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use crate::error::{Failure, FailureCode, Stage, TableError};
 use crate::source::{
-    Category, Entry, Input, Label, Listing, MaskSource, Rejected, Sample, Shard, Shards,
+    Archive, Category, Entry, Input, Label, Listing, MaskSource, Rejected, Sample, Shard, Shards,
 };
 use crate::store::{FileVersion, Store};
 use crate::tables::{PlanEntry, PlanRow};
+
+/// The one kind of files with pictures in them.
+const TAR: &str = "tar";
 
 /// All work of a run.
 #[derive(Debug)]
@@ -90,12 +93,12 @@ fn row_of(shard: &Shard, entry: &Entry, bytes: u64) -> PlanRow {
             message: Some(rejected.failure.message.clone()),
             ..of_all
         },
+        Entry::Archive(archive) => {
+            let (etag, modified_ns) = recorded(archive.version.as_ref());
+            PlanRow { etag, modified_ns, archive: Some(TAR.to_string()), ..of_all }
+        }
         Entry::Sample(sample) => {
-            let (etag, modified_ns) = match &sample.version {
-                Some(FileVersion::Etag(etag)) => (Some(etag.to_string()), None),
-                Some(FileVersion::Modified(ns)) => (None, i64::try_from(*ns).ok()),
-                None => (None, None),
-            };
+            let (etag, modified_ns) = recorded(sample.version.as_ref());
             PlanRow {
                 etag,
                 modified_ns,
@@ -109,6 +112,14 @@ fn row_of(shard: &Shard, entry: &Entry, bytes: u64) -> PlanRow {
                 ..of_all
             }
         }
+    }
+}
+
+fn recorded(version: Option<&FileVersion>) -> (Option<String>, Option<i64>) {
+    match version {
+        Some(FileVersion::Etag(etag)) => (Some(etag.to_string()), None),
+        Some(FileVersion::Modified(ns)) => (None, i64::try_from(*ns).ok()),
+        None => (None, None),
     }
 }
 
@@ -132,6 +143,10 @@ fn entry_of(row: PlanRow) -> Result<Entry, String> {
         (None, Some(ns)) => Some(FileVersion::Modified(ns)),
         (None, None) => None,
     };
+    if let Some(kind) = row.archive {
+        let archive = Archive { image_id, version, category };
+        return if kind == TAR { Ok(Entry::Archive(archive)) } else { Err(kind) };
+    }
     let label = row.label.map(|label| if label { Label::Anomalous } else { Label::Normal });
     let mask = match (row.mask_known, row.mask) {
         (_, Some(id)) => MaskSource::File(id.into()),

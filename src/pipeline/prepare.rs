@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::batch::{Batch, DetectorPlanes, Lost, Prepared, Subject, Truth, Work};
 use super::caught;
+use super::members::prepare_archive;
 use crate::error::{Failure, FailureCode, Stage};
 use crate::image::{
     ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, Size, normalize,
@@ -51,7 +52,8 @@ fn prepare_shard(
     stop: &AtomicBool,
 ) -> Option<()> {
     out.send(Work::Begin(shard.clone())).ok()?;
-    let mut samples = Vec::with_capacity(shard.entries.len());
+    let mut pictures = shard.entries.len();
+    let mut samples = Vec::with_capacity(pictures);
     for (order, entry) in shard.entries.iter().enumerate() {
         match entry {
             Entry::Sample(sample) => samples.push((order, sample)),
@@ -60,6 +62,8 @@ fn prepare_shard(
                 let lost = Lost { order, image_id, uri, category, failure };
                 out.send(Work::Failed(lost)).ok()?;
             }
+            // It is the only entry of its shard.
+            Entry::Archive(archive) => pictures = prepare_archive(archive, settings, out, stop)?,
         }
     }
     // A stable sort: inside a category the listing's order stays.
@@ -70,26 +74,26 @@ fn prepare_shard(
             if stop.load(Ordering::Relaxed) {
                 return None;
             }
-            send_batch(category, group, settings, out)?;
+            let prepare = |(order, sample): &(usize, &Sample)| {
+                caught(Stage::Decode, || prepare_file(*order, sample, settings))
+                    .and_then(|prepared| prepared)
+                    .map_err(|failure| Lost::new(*order, sample, failure))
+            };
+            send_batch(category, group, prepare, out)?;
         }
     }
-    out.send(Work::End).ok()
+    out.send(Work::End { pictures }).ok()
 }
 
-fn send_batch(
+/// Prepares the pictures of a group, which are of one category, on all cores, and sends them.
+/// `None` when nobody wants them.
+pub(super) fn send_batch<T: Sync>(
     category: &Category,
-    group: &[(usize, &Sample)],
-    settings: &PrepareSettings,
+    group: &[T],
+    prepare: impl Fn(&T) -> Result<Prepared, Lost> + Send + Sync,
     out: &Sender<Work<Batch>>,
 ) -> Option<()> {
-    let results = group
-        .par_iter()
-        .map(|(order, sample)| {
-            caught(Stage::Decode, || prepare_picture(*order, sample, settings))
-                .and_then(|prepared| prepared)
-                .map_err(|failure| Lost::new(*order, sample, failure))
-        })
-        .collect::<Vec<_>>();
+    let results = group.par_iter().map(prepare).collect::<Vec<_>>();
     let mut pictures = Vec::with_capacity(results.len());
     for result in results {
         match result {
@@ -103,20 +107,58 @@ fn send_batch(
     out.send(Work::Batch(Batch { category: category.clone(), pictures })).ok()
 }
 
-fn prepare_picture(
+fn prepare_file(
     order: usize,
     sample: &Sample,
     settings: &PrepareSettings,
 ) -> Result<Prepared, Failure> {
     let (input, max_bytes) = (&settings.input, settings.limits.max_bytes);
-    let bytes = input.read(&sample.image_id, sample.version.as_ref(), max_bytes)?;
-    let picture = Picture::decode(&bytes, settings.mode, settings.limits)?;
+    let picture = input.read(&sample.image_id, sample.version.as_ref(), max_bytes)?;
+    let mask = || match &sample.mask {
+        MaskSource::File(id) => input.read(id, None, max_bytes).map_err(as_mask).map(Some),
+        MaskSource::Unknown | MaskSource::AllNormal => Ok(None),
+    };
+    prepared(order, sample, &picture, mask, settings)
+}
+
+/// A picture whose file is at hand.
+pub(super) struct Given {
+    /// Index in the shard.
+    pub order: usize,
+    pub sample: Sample,
+    pub picture: Vec<u8>,
+    pub mask: Option<Vec<u8>>,
+}
+
+impl Given {
+    /// Size of its files.
+    pub fn bytes(&self) -> usize {
+        self.picture.len() + self.mask.as_ref().map_or(0, Vec::len)
+    }
+
+    /// The picture, ready for the network.
+    pub fn prepare(&self, settings: &PrepareSettings) -> Result<Prepared, Lost> {
+        let mask = || Ok(self.mask.clone());
+        caught(Stage::Decode, || prepared(self.order, &self.sample, &self.picture, mask, settings))
+            .and_then(|prepared| prepared)
+            .map_err(|failure| Lost::new(self.order, &self.sample, failure))
+    }
+}
+
+/// Decodes a picture, then its mask, which is asked for only if the picture is one.
+fn prepared(
+    order: usize,
+    sample: &Sample,
+    picture: &[u8],
+    mask: impl Fn() -> Result<Option<Vec<u8>>, Failure>,
+    settings: &PrepareSettings,
+) -> Result<Prepared, Failure> {
+    let picture = Picture::decode(picture, settings.mode, settings.limits)?;
     let size = picture.size();
-    let truth = match &sample.mask {
-        MaskSource::Unknown => Truth::NoMask,
-        MaskSource::AllNormal => Truth::AllNormal,
-        MaskSource::File(id) => {
-            let bytes = input.read(id, None, max_bytes).map_err(as_mask)?;
+    let truth = match (&sample.mask, mask()?) {
+        (MaskSource::AllNormal, _) => Truth::AllNormal,
+        (_, None) => Truth::NoMask,
+        (_, Some(bytes)) => {
             let mask = Mask::decode(&bytes, settings.mode, settings.limits)?;
             same_size(mask.size(), size)?;
             Truth::Mask(mask.resize(settings.side))

@@ -129,9 +129,10 @@ impl Run {
         Ok(Run { infer, prepare, finish, writer, shards, expected, partition, resumed })
     }
 
-    /// Pictures that this worker has yet to score.
-    pub fn pictures(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.entries.len() as u64).sum()
+    /// Pictures that this worker has yet to score; `None` where some are in archives that have not
+    /// been read.
+    pub fn pictures(&self) -> Option<u64> {
+        self.shards.iter().map(|shard| shard.pictures()).sum()
     }
 
     /// Scores them.
@@ -277,10 +278,8 @@ fn read_text(file: &Path) -> Result<String, Error> {
 }
 
 fn expected(plan: &Plan) -> Vec<ExpectedShard> {
-    let shard = |shard: &Shard| ExpectedShard {
-        shard_id: shard.id.clone(),
-        entries: shard.entries.len() as u64,
-    };
+    let shard =
+        |shard: &Shard| ExpectedShard { shard_id: shard.id.clone(), entries: shard.pictures() };
     plan.shards.iter().map(shard).collect()
 }
 
@@ -289,6 +288,6 @@ fn expected(plan: &Plan) -> Vec<ExpectedShard> {
 fn shards_to_do(plan: Plan, spec: &JobSpec, writer: &RunWriter) -> (Vec<Arc<Shard>>, u64) {
     let ours = plan.shards.into_iter().filter(|shard| spec.partition.takes(shard.index));
     let (done, to_do) = ours.partition::<Vec<_>, _>(|shard| writer.was_committed(&shard.id));
-    let resumed = done.iter().map(|shard| shard.entries.len() as u64).sum();
+    let resumed = done.iter().filter_map(|shard| shard.pictures()).sum();
     (to_do.into_iter().map(Arc::new).collect(), resumed)
 }

@@ -17,7 +17,7 @@ pub struct PartStatus {
     pub part: String,
     pub shards: u64,
     pub shards_committed: u64,
-    /// Pictures of all its shards.
+    /// Pictures of all its shards, as far as they are known: archives tell when they are read.
     pub pictures: u64,
     /// Pictures of committed shards that have a score.
     pub scored: u64,
@@ -78,16 +78,22 @@ fn part(
         failed: 0,
         worker,
     };
+    let mut in_archives = 0;
     let shards = run.manifest().shards.iter().enumerate().filter(|(index, _)| takes(*index));
     for (index, shard) in shards {
         status.shards += 1;
-        status.pictures += pictures.get(&index).copied().unwrap_or_default();
+        let planned = pictures.get(&index).copied();
+        status.pictures += planned.unwrap_or_default();
         if let Some(entry) = run.committed(shard) {
+            let (scored, failed) = (entry.rows_of(Table::Scores), entry.rows_of(Table::Failures));
             status.shards_committed += 1;
-            status.scored += entry.rows_of(Table::Scores);
-            status.failed += entry.rows_of(Table::Failures);
+            status.scored += scored;
+            status.failed += failed;
+            // What an archive has shows when it is read.
+            in_archives += if planned.is_none() { scored + failed } else { 0 };
         }
     }
+    status.pictures += in_archives;
     status
 }
 
@@ -96,7 +102,10 @@ fn pictures_by_shard(run: &RunReader) -> Result<BTreeMap<usize, u64>, Error> {
     let mut pictures = BTreeMap::new();
     if let Some(plan) = &run.manifest().plan {
         for row in plan.read(run.store())? {
-            *pictures.entry(row?.shard as usize).or_default() += 1;
+            let row = row?;
+            if row.archive.is_none() {
+                *pictures.entry(row.shard as usize).or_default() += 1;
+            }
         }
     }
     Ok(pictures)

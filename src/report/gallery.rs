@@ -29,7 +29,7 @@ pub fn write_overlays(
     let entries = listing.shards.iter().flat_map(|shard| &shard.entries);
     let samples = entries.filter_map(|entry| match entry {
         Entry::Sample(sample) => Some((sample.image_id.as_ref(), sample)),
-        Entry::Rejected(_) => None,
+        Entry::Rejected(_) | Entry::Archive(_) => None,
     });
     let samples = samples.collect::<BTreeMap<_, _>>();
     let scale = scale_of(run)?;

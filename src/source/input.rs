@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::walk::modified;
 use crate::error::{Failure, FailureCode, SourceError, Stage, StoreError};
-use crate::store::{BucketKind, Content, FileVersion, Location, Store};
+use crate::store::{BucketKind, Content, FileVersion, Location, Store, StoreReader};
 
 /// What must be escaped in the path of a URI.
 const PATH: &AsciiSet = &CONTROLS
@@ -119,6 +119,31 @@ impl Input {
         }
     }
 
+    /// The file `id` from its beginning, for as long as it is the `version` that was listed.
+    ///
+    /// # Errors
+    /// A [`Failure`] of [`Stage::Fetch`].
+    pub fn open_file(
+        &self,
+        id: &str,
+        version: Option<&FileVersion>,
+    ) -> Result<Box<dyn Read + Send>, Failure> {
+        match &self.place {
+            Place::Disk(root) => {
+                let file = open_unchanged(&root.join(id), version)?;
+                Ok(Box::new(std::io::BufReader::with_capacity(READ_AHEAD, file)))
+            }
+            Place::Bucket(store) => {
+                let unreadable =
+                    |what: String| Failure::new(Stage::Fetch, FailureCode::Unreadable, what);
+                let size = store.size(id).map_err(|error| unreadable(error.to_string()))?;
+                let gone = || unreadable(format!("{}: is gone: restore it", store.display(id)));
+                let (size, etag) = (size.ok_or_else(gone)?, etag_of(version).map(str::to_owned));
+                Ok(Box::new(StoreReader::new(store.clone(), id.to_owned(), etag, size)))
+            }
+        }
+    }
+
     /// The text of a small file that a layout reads while it is listed.
     pub(super) fn read_csv(&self, id: &str) -> Result<Vec<u8>, SourceError> {
         self.read(id, None, MAX_CSV_BYTES).map_err(|failure| SourceError::BadCsv {
@@ -139,15 +164,17 @@ pub(super) fn uri_of(path: &Path) -> String {
     format!("file://{}", percent_encode(bytes, PATH))
 }
 
-fn read_file(
-    path: &Path,
-    version: Option<&FileVersion>,
-    max_bytes: u64,
-) -> Result<Vec<u8>, Failure> {
-    let unreadable = |error: std::io::Error| {
-        let what = format!("{}: {error}: check the file and its permissions", path.display());
-        Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
-    };
+/// Bytes that are read at a time from an archive on a disk.
+const READ_AHEAD: usize = 1 << 20;
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    let what = format!("{}: {error}: check the file and its permissions", path.display());
+    Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
+}
+
+/// A regular file that is still the one that was listed.
+fn open_unchanged(path: &Path, version: Option<&FileVersion>) -> Result<File, Failure> {
+    let unreadable = |error: std::io::Error| unreadable(path, &error);
     // A pipe would be waited for without end.
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
@@ -157,9 +184,17 @@ fn read_file(
     if version.is_some_and(|listed| modified(&metadata).as_ref() != Some(listed)) {
         return Err(changed(&path.display()));
     }
+    File::open(path).map_err(unreadable)
+}
+
+fn read_file(
+    path: &Path,
+    version: Option<&FileVersion>,
+    max_bytes: u64,
+) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    let mut file = open_unchanged(path, version)?.take(max_bytes.saturating_add(1));
+    file.read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     match bytes.len() as u64 > max_bytes {
         true => Err(too_large(max_bytes)),
         false => Ok(bytes),
@@ -172,16 +207,20 @@ fn read_object(
     version: Option<&FileVersion>,
     max_bytes: u64,
 ) -> Result<Vec<u8>, Failure> {
-    let etag = match version {
-        Some(FileVersion::Etag(etag)) => Some(etag.as_ref()),
-        Some(FileVersion::Modified(_)) | None => None,
-    };
+    let etag = etag_of(version);
     let unreadable =
         |error: StoreError| Failure::new(Stage::Fetch, FailureCode::Unreadable, error.to_string());
     match store.get_unchanged(id, etag, max_bytes).map_err(unreadable)? {
         Content::Whole(bytes) => Ok(bytes.to_vec()),
         Content::Changed => Err(changed(&store.display(id))),
         Content::TooLong => Err(too_large(max_bytes)),
+    }
+}
+
+fn etag_of(version: Option<&FileVersion>) -> Option<&str> {
+    match version {
+        Some(FileVersion::Etag(etag)) => Some(etag),
+        Some(FileVersion::Modified(_)) | None => None,
     }
 }
 

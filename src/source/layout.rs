@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::tree::Tree;
-use super::{mvtec, visa};
+use super::tree::{Found, Tree};
+use super::{mvtec, visa, webdataset};
 use crate::error::ValueError;
 
 /// What the user says about the layout.
@@ -26,6 +26,8 @@ pub enum LayoutChoice {
     Mvtec,
     /// `<category>/Data/Images/*` with `image_anno.csv`, or the test rows of `split_csv/1cls.csv`.
     Visa,
+    /// Tar files, each picture beside its `.cls`, `.json` and `.mask.png`.
+    Webdataset,
 }
 
 impl FromStr for LayoutChoice {
@@ -33,7 +35,7 @@ impl FromStr for LayoutChoice {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         <Self as ValueEnum>::from_str(text, false)
-            .map_err(|_| ValueError::new("one of auto, folder, mvtec, visa"))
+            .map_err(|_| ValueError::new("one of auto, folder, mvtec, visa, webdataset"))
     }
 }
 
@@ -50,6 +52,7 @@ impl fmt::Display for LayoutChoice {
             LayoutChoice::Folder => "folder",
             LayoutChoice::Mvtec => "mvtec",
             LayoutChoice::Visa => "visa",
+            LayoutChoice::Webdataset => "webdataset",
         })
     }
 }
@@ -60,15 +63,17 @@ pub enum Layout {
     Folder,
     Mvtec,
     Visa,
+    Webdataset,
 }
 
 impl Layout {
-    /// The text form: `folder`, `mvtec` or `visa`.
+    /// The text form: `folder`, `mvtec`, `visa` or `webdataset`.
     pub fn as_str(self) -> &'static str {
         match self {
             Layout::Folder => "folder",
             Layout::Mvtec => "mvtec",
             Layout::Visa => "visa",
+            Layout::Webdataset => "webdataset",
         }
     }
 
@@ -78,6 +83,7 @@ impl Layout {
             Layout::Folder => "png, jpg, jpeg, bmp, tif, tiff and webp files in any folder",
             Layout::Mvtec => "pictures in <category>/test/<kind>/ (layout mvtec)",
             Layout::Visa => "pictures in <category>/Data/Images/ or in split_csv/1cls.csv (visa)",
+            Layout::Webdataset => "tar files in any folder (layout webdataset)",
         }
     }
 }
@@ -118,6 +124,7 @@ pub(super) fn decide(tree: &Tree, choice: LayoutChoice) -> (Layout, String) {
         LayoutChoice::Folder => Layout::Folder,
         LayoutChoice::Mvtec => Layout::Mvtec,
         LayoutChoice::Visa => Layout::Visa,
+        LayoutChoice::Webdataset => Layout::Webdataset,
     };
     (layout, format!("layout {choice}: chosen by --layout"))
 }
@@ -131,6 +138,10 @@ fn detect(tree: &Tree) -> (Layout, String) {
     }
     if let Some(found) = marked(tree, visa::looks_like_a_category) {
         return (Layout::Visa, format!("layout visa: {found} Data/Images"));
+    }
+    let tars = tree.files().iter().filter(|found| webdataset::is_tar(found)).count();
+    if tars > 0 && !tree.files().iter().any(Found::is_picture) {
+        return (Layout::Webdataset, format!("layout webdataset: {tars} tar files and no picture"));
     }
     let why = "layout folder: neither <category>/test/<kind> nor <category>/Data/Images found";
     (Layout::Folder, why.to_owned())

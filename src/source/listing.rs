@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::category::Categories;
 use super::shard::{Draft, cut};
 use super::tree::{Found, Keys, Tree, Trouble, is_picture};
-use super::{Category, Entry, Input, Label, Layout, LayoutChoice, MaskSource};
+use super::{Archive, Category, Entry, Input, Label, Layout, LayoutChoice, MaskSource};
 use super::{PICTURE_EXTENSIONS, Rejected, Sample, Shard, ShardSize};
-use super::{folder, input, layout, mvtec, visa, walk};
+use super::{folder, input, layout, mvtec, visa, walk, webdataset};
 use crate::error::{Failure, SourceError};
 use crate::store::{Location, Store};
 
@@ -82,6 +82,19 @@ impl Drafts {
         self.entries.push(Draft { entry, size_bytes: bytes });
     }
 
+    /// Adds a file with pictures in it; it is rejected if it already shows trouble.
+    pub(super) fn push_archive(&mut self, found: Found, category: Category) {
+        let Found { id: image_id, bytes, version, trouble } = found;
+        let entry = match trouble {
+            None => Entry::Archive(Archive { image_id, version, category }),
+            Some(trouble) => {
+                let Trouble { failure, uri } = *trouble;
+                Entry::Rejected(Box::new(Rejected { image_id, uri, category, failure }))
+            }
+        };
+        self.entries.push(Draft { entry, size_bytes: bytes });
+    }
+
     fn sort(&mut self) {
         self.entries.sort_by(|a, b| a.entry.image_id().cmp(b.entry.image_id()));
     }
@@ -102,8 +115,8 @@ impl Drafts {
                 (_, Entry::Rejected(rejected)) | (Entry::Rejected(rejected), _) => {
                     rejected.image_id = format!("{}/", rejected.image_id).into();
                 }
-                // Two samples have UTF-8 names, which are their paths, and paths are unique.
-                (Entry::Sample(_), Entry::Sample(_)) => {}
+                // The others have UTF-8 names, which are their paths, and paths are unique.
+                _ => {}
             }
         }
         if changed {
@@ -129,7 +142,7 @@ pub fn list(
     let Opened { input, mut tree, single, name } = open(location)?;
     let mut categories = Categories::new(category, &name);
     let (layout, mut why) = match (single, choice) {
-        (true, LayoutChoice::Auto) => {
+        (true, LayoutChoice::Auto) if !tree.files().iter().any(webdataset::is_tar) => {
             (Layout::Folder, "layout folder: the input is one file".to_owned())
         }
         _ => layout::decide(&tree, choice),
@@ -137,6 +150,7 @@ pub fn list(
     let mut drafts = match (single, layout) {
         (true, Layout::Folder) => one_picture(&mut tree, &mut categories)?,
         (true, Layout::Mvtec | Layout::Visa) => Drafts::default(),
+        (_, Layout::Webdataset) => webdataset::list(&mut tree, &mut categories)?,
         (false, Layout::Folder) => folder::list(&mut tree, &mut categories)?,
         (false, Layout::Mvtec) => mvtec::list(&mut tree, &input, &mut categories)?,
         (false, Layout::Visa) => visa::list(&mut tree, &input, &mut categories)?,
@@ -165,7 +179,7 @@ struct Opened {
 }
 
 fn open(location: &Location) -> Result<Opened, SourceError> {
-    let no_picture = |name: &str| match is_picture(name) {
+    let no_picture = |name: &str| match is_picture(name) || name.ends_with(".tar") {
         true => Ok(()),
         false => Err(SourceError::NotAPicture {
             uri: location.uri().to_owned(),

@@ -19,6 +19,7 @@ mod visa;
 mod visa_csv;
 mod visa_rows;
 mod walk;
+mod webdataset;
 
 use std::sync::Arc;
 
@@ -86,6 +87,19 @@ pub enum Entry {
     Sample(Sample),
     /// Cannot be scored, and this is why: a row of `failures`.
     Rejected(Box<Rejected>),
+    /// A file with pictures in it, a shard by itself. Which ones shows when it is read.
+    Archive(Archive),
+}
+
+/// A file with pictures in it: a tar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// Path below the input; the names of its pictures follow it.
+    pub image_id: Box<str>,
+    /// Tells this content from another one, where the place says so.
+    pub version: Option<FileVersion>,
+    /// Of the pictures that the archive gives no category.
+    pub category: Category,
 }
 
 /// A picture that cannot be scored.
@@ -104,6 +118,7 @@ impl Entry {
         match self {
             Entry::Sample(sample) => &sample.image_id,
             Entry::Rejected(rejected) => &rejected.image_id,
+            Entry::Archive(archive) => &archive.image_id,
         }
     }
 
@@ -112,6 +127,7 @@ impl Entry {
         match self {
             Entry::Sample(sample) => &sample.category,
             Entry::Rejected(rejected) => &rejected.category,
+            Entry::Archive(archive) => &archive.category,
         }
     }
 }

@@ -25,6 +25,14 @@ pub struct Shard {
     pub sizes: Vec<u64>,
 }
 
+impl Shard {
+    /// How many pictures it has; `None` where that shows when it is read.
+    pub fn pictures(&self) -> Option<u64> {
+        let known = !self.entries.iter().any(|entry| matches!(entry, Entry::Archive(_)));
+        known.then_some(self.entries.len() as u64)
+    }
+}
+
 /// How many entries a shard has, 1 to 1 000 000; the last one of a listing may have fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "usize", into = "usize")]
@@ -135,8 +143,15 @@ impl Shards {
 /// Cuts `drafts`, sorted by image id, into shards.
 pub(super) fn cut(drafts: Vec<Draft>, size: ShardSize) -> Vec<Shard> {
     let mut shards = Shards::default();
-    for (number, Draft { entry, size_bytes }) in drafts.into_iter().enumerate() {
-        shards.add(number / size.get(), entry, size_bytes);
+    let (mut index, mut taken) = (0, 0);
+    for Draft { entry, size_bytes } in drafts {
+        // A file with pictures in it has as many as it has.
+        let alone = matches!(entry, Entry::Archive(_));
+        if taken > 0 && (alone || taken == size.get()) {
+            (index, taken) = (index + 1, 0);
+        }
+        shards.add(index, entry, size_bytes);
+        taken = if alone { size.get() } else { taken + 1 };
     }
     shards.finish()
 }
@@ -151,6 +166,12 @@ fn digest_entry(digest: &mut blake3::Hasher, entry: &Entry, size_bytes: u64) {
     field(&size_bytes.to_le_bytes());
     match entry {
         Entry::Rejected(rejected) => field(rejected.failure.code.as_str().as_bytes()),
+        Entry::Archive(archive) => {
+            field(b"archive");
+            if let Some(FileVersion::Etag(etag)) = &archive.version {
+                field(etag.as_bytes());
+            }
+        }
         Entry::Sample(sample) => {
             field(sample.label.map_or("", Label::as_str).as_bytes());
             // The same on every machine, unlike the times of a disk.

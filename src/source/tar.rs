@@ -82,6 +82,9 @@ pub fn read_tar(
             open.fail(FailureCode::TooLarge, what);
         } else if let Err(error) = entry.read_to_end(&mut bytes) {
             open.fail(FailureCode::CorruptArchive, format!("{path}: {error}: write the tar again"));
+        } else if bytes.len() as u64 != size {
+            let what = format!("{path} is cut off: write the tar again");
+            open.fail(FailureCode::CorruptArchive, what);
         }
         open.add(part, path, bytes);
     }
@@ -219,5 +222,83 @@ fn split(path: &str) -> (&str, &str) {
     match path[start..].find('.') {
         Some(dot) => (&path[..start + dot], &path[start + dot + 1..]),
         None => (path, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in [
+            ("a/1.png", &b"one"[..]),
+            ("a/1.cls", b"crack"),
+            ("b/2.jpg", b"two"),
+            ("b/2.json", b"{}"),
+        ] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, bytes).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn members(tar: &[u8]) -> Vec<Member> {
+        let mut members = Vec::new();
+        read_tar(tar, 1000, |member| {
+            members.push(member);
+            ControlFlow::Continue(())
+        });
+        members
+    }
+
+    #[test]
+    fn files_of_one_name_are_one_picture() {
+        let found = members(&small());
+        let [one, two] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((one.id.as_str(), &one.picture), ("a/1.png", &Ok(b"one".to_vec())));
+        assert_eq!(one.known.kind.as_deref(), Some("crack"));
+        assert_eq!((two.known.category.as_deref(), two.known.label), (Some("b"), None));
+    }
+
+    #[test]
+    fn whoever_wants_no_more_gets_no_more() {
+        let mut seen = 0;
+        read_tar(small().as_slice(), 1000, |_| {
+            seen += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!(seen, 1);
+    }
+
+    #[test]
+    fn a_large_file_is_not_read() {
+        let found = read_limited(2);
+        assert_eq!(found, [Some(FailureCode::TooLarge), Some(FailureCode::TooLarge)]);
+        assert_eq!(read_limited(3), [None, None]);
+    }
+
+    fn read_limited(max_bytes: u64) -> Vec<Option<FailureCode>> {
+        let mut codes = Vec::new();
+        read_tar(small().as_slice(), max_bytes, |member| {
+            codes.push(member.picture.err().map(|failure| failure.code));
+            ControlFlow::Continue(())
+        });
+        codes
+    }
+
+    #[test]
+    fn damage_anywhere_gives_no_panic_and_no_picture_too_many() {
+        let whole = small();
+        for at in 0..whole.len() {
+            assert!(members(&whole[..at]).len() <= 3);
+            let mut flipped = whole.clone();
+            for bit in [1, 0x80] {
+                flipped[at] ^= bit;
+                assert!(members(&flipped).len() <= 5, "byte {at}");
+            }
+        }
     }
 }

@@ -81,6 +81,11 @@ impl Tree {
         index.ok().map(|index| &self.files[index])
     }
 
+    /// All files by id.
+    pub fn files(&self) -> &[Found] {
+        &self.files
+    }
+
     /// All files by id, taken out: folders stay known.
     pub fn take_files(&mut self) -> Vec<Found> {
         std::mem::take(&mut self.files)

@@ -7,6 +7,7 @@
 
 mod connect;
 mod location;
+mod reader;
 mod stale;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ use tokio::runtime::Runtime;
 use crate::error::{StoreAction, StoreError};
 
 pub use location::{Bucket, BucketKind, Location, redact};
+pub use reader::StoreReader;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -228,6 +230,29 @@ impl Store {
         match content {
             Err(object_store::Error::Precondition { .. }) => Ok(Content::Changed),
             content => content.map_err(|e| self.failed(path, StoreAction::Read, e)),
+        }
+    }
+
+    /// The bytes of a file in `range`, if the store still calls it `etag`.
+    pub fn get_part(
+        &self,
+        path: &str,
+        etag: Option<&str>,
+        range: Range<u64>,
+    ) -> Result<Content, StoreError> {
+        let location = self.location(path, StoreAction::Read)?;
+        let options = GetOptions {
+            if_match: etag.map(str::to_owned),
+            range: Some(range.into()),
+            ..GetOptions::default()
+        };
+        let part = self.tried(|| async {
+            self.inner.get_opts(&location, options.clone()).await?.bytes().await
+        });
+        match part {
+            Ok(bytes) => Ok(Content::Whole(bytes)),
+            Err(object_store::Error::Precondition { .. }) => Ok(Content::Changed),
+            Err(e) => Err(self.failed(path, StoreAction::Read, e)),
         }
     }
 

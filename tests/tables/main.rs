@@ -124,7 +124,7 @@ fn shard(shard_id: &str, category: &str) -> ShardRows {
 }
 
 fn expected(shard_id: &str, entries: u64) -> ExpectedShard {
-    ExpectedShard { shard_id: shard_id.to_string(), entries }
+    ExpectedShard { shard_id: shard_id.to_string(), entries: Some(entries) }
 }
 
 /// Every file of an output with its content.

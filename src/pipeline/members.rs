@@ -1,0 +1,119 @@
+//! Pictures of an archive → batches. In: a tar, read from its beginning to its end. Out: batches of
+//! one category each; what waits for its batch is bounded.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::Sender;
+
+use super::batch::{Batch, Lost, Work};
+use super::prepare::{Given, PrepareSettings, send_batch};
+use crate::error::{Failure, FailureCode, Stage};
+use crate::source::{Archive, Category, Label, MaskSource, Member, Sample, read_tar};
+
+/// Bytes of pictures that wait until there are enough of their category.
+const WAITING_BYTES: usize = 128 << 20;
+
+/// Sends every picture of `archive`; returns how many there were, or `None` when nobody wants more.
+pub fn prepare_archive(
+    archive: &Archive,
+    settings: &PrepareSettings,
+    out: &Sender<Work<Batch>>,
+    stop: &AtomicBool,
+) -> Option<usize> {
+    let file = match settings.input.open_file(&archive.image_id, archive.version.as_ref()) {
+        Ok(file) => file,
+        Err(failure) => {
+            let (image_id, category) = (archive.image_id.clone(), archive.category.clone());
+            let lost = Lost { order: 0, image_id, uri: None, category, failure };
+            return out.send(Work::Failed(lost)).ok().map(|()| 1);
+        }
+    };
+    let mut waiting = Waiting { settings, out, pictures: BTreeMap::new(), bytes: 0 };
+    let mut sent = 0;
+    let mut wanted = Some(());
+    let ignored = read_tar(file, settings.limits.max_bytes, |member| {
+        wanted = match stop.load(Ordering::Relaxed) {
+            true => None,
+            false => waiting.add(archive, sent, member),
+        };
+        sent += 1;
+        if wanted.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    wanted?;
+    waiting.send_all()?;
+    if !ignored.is_empty() {
+        tracing::debug!(archive = &*archive.image_id, ?ignored, "files that are no picture");
+    }
+    Some(sent)
+}
+
+/// Pictures whose batch is not full yet.
+struct Waiting<'a> {
+    settings: &'a PrepareSettings,
+    out: &'a Sender<Work<Batch>>,
+    pictures: BTreeMap<Category, Vec<Given>>,
+    bytes: usize,
+}
+
+impl Waiting<'_> {
+    /// `None` when nobody wants more.
+    fn add(&mut self, archive: &Archive, order: usize, member: Member) -> Option<()> {
+        let given = match given(archive, order, member) {
+            Ok(given) => given,
+            Err(lost) => return self.out.send(Work::Failed(lost)).ok(),
+        };
+        self.bytes += given.bytes();
+        let category = given.sample.category.clone();
+        let pictures = self.pictures.entry(category.clone()).or_default();
+        pictures.push(given);
+        if pictures.len() == self.settings.batch_size {
+            self.send(&category)?;
+        }
+        if self.bytes > WAITING_BYTES { self.send_all() } else { Some(()) }
+    }
+
+    fn send(&mut self, category: &Category) -> Option<()> {
+        let Some(pictures) = self.pictures.remove(category) else { return Some(()) };
+        self.bytes -= pictures.iter().map(Given::bytes).sum::<usize>();
+        send_batch(category, &pictures, |given| given.prepare(self.settings), self.out)
+    }
+
+    fn send_all(&mut self) -> Option<()> {
+        let categories = self.pictures.keys().cloned().collect::<Vec<_>>();
+        categories.iter().try_for_each(|category| self.send(category))
+    }
+}
+
+/// The member as a picture to score, or why it is none.
+fn given(archive: &Archive, order: usize, member: Member) -> Result<Given, Lost> {
+    let Member { id, picture, mask, known } = member;
+    let image_id: Box<str> = format!("{}/{id}", archive.image_id).into();
+    let named = known.category.as_deref().map(str::parse::<Category>);
+    let (category, misnamed) = match named {
+        None => (archive.category.clone(), None),
+        Some(Ok(category)) => (category, None),
+        Some(Err(rule)) => {
+            let what = format!("its category must be {rule}: correct it in the archive");
+            (archive.category.clone(), Some(what))
+        }
+    };
+    let failure =
+        misnamed.map(|what| Failure::new(Stage::Fetch, FailureCode::CorruptArchive, what));
+    let picture = match (picture, failure) {
+        (Ok(picture), None) => picture,
+        (Err(failure), _) | (_, Some(failure)) => {
+            return Err(Lost { order, image_id, uri: None, category, failure });
+        }
+    };
+    let truth = match (known.label, &mask) {
+        (Some(Label::Normal), _) => MaskSource::AllNormal,
+        (_, Some(_)) => MaskSource::File(image_id.clone()),
+        (_, None) => MaskSource::Unknown,
+    };
+    let kind = known.kind.map(Into::into);
+    let sample =
+        Sample { image_id, version: None, category, label: known.label, kind, mask: truth };
+    Ok(Given { order, sample, picture, mask })
+}
