@@ -22,7 +22,7 @@ pub enum SourceError {
     Store(#[from] StoreError),
     #[error("{uri}: {what} in a bucket cannot be read yet: copy the data to a local folder")]
     NotBuiltIn { uri: String, what: &'static str },
-    #[error("{uri}: {why}: give a local path or file:///path")]
+    #[error("{uri}: {why}: use a path, file:///path, s3://bucket/prefix, gs:// or az://")]
     BadUri { uri: String, why: &'static str },
     #[error("{uri}: a file, but no picture: give a folder, or one file that ends in {extensions}")]
     NotAPicture { uri: String, extensions: String },

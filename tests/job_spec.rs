@@ -245,7 +245,7 @@ fn an_array_job_gives_the_partition_unless_it_is_said() {
 fn an_object_store_is_refused_with_its_key_and_without_its_password() {
     let store = "'s3://user:secret@bucket/in'";
     let text = message(&LEAST.replace("'in'", store));
-    let expected = "`input`: s3://***@bucket/in: s3:// is not built into this version";
+    let expected = "`input`: s3://***@bucket/in: a URI with credentials";
     assert!(text.starts_with(expected), "{text}");
     for key in ["input", "weights", "category", "precision"] {
         let text = parse(&format!("{key} = [{store}]")).unwrap_err().to_string();

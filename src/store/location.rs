@@ -97,12 +97,12 @@ impl FromStr for Location {
             return Ok(Location { place: Place::Disk(path_of_file_uri(rest, &uri)?), uri });
         }
         let Some(kind) = BucketKind::of_scheme(&scheme) else {
-            return bad("an unknown kind of URI: use a path, file://, s3://, gs:// or az://");
+            return bad("an unknown kind of URI");
         };
         // A key may hold any of these, a command line should not hold credentials.
         let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if name.contains(['@', ':']) {
-            return bad("a URI with credentials: set the variables of the store instead (AWS_…)");
+            return bad("a URI with credentials, which belong into the store's variables (AWS_…)");
         }
         if name.is_empty() || name.contains(['?', '#']) {
             return bad("a URI without the name of a bucket");
