@@ -1,7 +1,9 @@
-//! Where pictures come from. A [`Location`] goes in, a [`Listing`] of [`Shard`]s comes out, in
-//! which every picture of the input is one [`Entry`]: a [`Sample`] to score, or rejected with its
-//! reason. A new layout is one more file here; a new kind of store is one more [`Location`].
-//! Never here: opening a picture. Listing reads names, sizes and, for `visa`, the CSV files.
+//! Where pictures come from. A [`Location`](crate::store::Location) goes in, a [`Listing`] of
+//! [`Shard`]s comes out, in which every picture of the input is one [`Entry`]: a [`Sample`] to
+//! score, or rejected with its reason; or a file of pictures is one, an [`Archive`]. A new layout is
+//! one more file here, a function of the names below the input; a new kind of store is one more
+//! [`Input`]. Never here: opening a picture. Listing reads names, sizes and, for `visa`, the CSV
+//! files.
 
 mod category;
 mod folder;
