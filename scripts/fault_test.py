@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from kill_test import Job, Place, make_pictures, same
-from s3_server import ACCESS_KEY, BUCKET, HOST, SECRET_KEY, running_server
+from kill_test import Job, Place, filesystem_of, make_pictures, same
+from s3_server import BUCKET, HOST, running_server
 
 ERRORS, SILENCES, SLOW = 0.05, 0.01, 0.10
 DEAD_S = 16.0
@@ -125,10 +125,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="filo-fault-") as name, running_server() as server:
         pictures = Path(name) / "in"
         make_pictures(pictures, random.Random(arguments.seed))
-        filesystem = pafs.S3FileSystem(
-            access_key=ACCESS_KEY, secret_key=SECRET_KEY, region="us-east-1", scheme="http",
-            endpoint_override=server.endpoint.removeprefix("http://"),
-        )
+        filesystem = filesystem_of(server)
         pafs.copy_files(str(pictures), f"{BUCKET}/in", destination_filesystem=filesystem)
         shutil.rmtree(pictures)
         between = proxy(server.ports["s3.port"], faults)

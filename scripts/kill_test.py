@@ -25,7 +25,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 from PIL import Image
 
-from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, running_server
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, Server, running_server
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parent / "tests/golden/clip_tiny/filo_tiny.safetensors"
@@ -89,12 +89,12 @@ class Job:
             command, env=self.to.environment, stdout=quiet, stderr=subprocess.PIPE
         )
 
-    def finish(self, run: str) -> None:
-        """A start that nobody kills."""
-        worker = self.start(run)
-        _, said = worker.communicate(timeout=TIMEOUT_S)
-        if worker.returncode != 0:
-            raise SystemExit(f"{run}: exit code {worker.returncode}: {said.decode()[-2000:]}")
+    def finish(self, run: str, workers: int = 1) -> None:
+        """Starts that nobody kills."""
+        for worker in [self.start(run) for _ in range(workers)]:
+            _, said = worker.communicate(timeout=TIMEOUT_S)
+            if worker.returncode != 0:
+                raise SystemExit(f"{run}: exit code {worker.returncode}: {said.decode()[-2000:]}")
 
     def disturbed(self, run: str, workers: int, usual_s: float, chance: random.Random) -> int:
         """Starts `workers` again and again, killed at some moment; the last ones finish."""
@@ -107,11 +107,7 @@ class Job:
                 worker.kill()
             for worker in started:
                 worker.communicate()
-        last = [self.start(run) for _ in range(workers)]
-        for worker in last:
-            _, said = worker.communicate(timeout=TIMEOUT_S)
-            if worker.returncode != 0:
-                raise SystemExit(f"{run}: exit code {worker.returncode}: {said.decode()[-2000:]}")
+        self.finish(run, workers)
         return kills
 
     def tables(self, run: str) -> dict[str, pa.Table]:
@@ -150,11 +146,16 @@ def place(store: str, folder: str):
         yield Place(out, pafs.LocalFileSystem(), out, dict(os.environ))
         return
     with running_server() as server:
-        filesystem = pafs.S3FileSystem(
-            access_key=ACCESS_KEY, secret_key=SECRET_KEY, region="us-east-1", scheme="http",
-            endpoint_override=server.endpoint.removeprefix("http://"),
-        )
-        yield Place(f"s3://{BUCKET}/kill", filesystem, f"{BUCKET}/kill", server.environment())
+        folder = f"{BUCKET}/kill"
+        yield Place(f"s3://{folder}", filesystem_of(server), folder, server.environment())
+
+
+def filesystem_of(server: Server) -> pafs.FileSystem:
+    """The server's files, as a reader that is not filo sees them."""
+    return pafs.S3FileSystem(
+        access_key=ACCESS_KEY, secret_key=SECRET_KEY, region="us-east-1", scheme="http",
+        endpoint_override=server.endpoint.removeprefix("http://"),
+    )
 
 
 def make_pictures(folder: Path, chance: random.Random) -> None:

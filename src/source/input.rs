@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::walk::modified;
 use crate::error::{Failure, FailureCode, SourceError, Stage, StoreError};
-use crate::store::{BucketKind, Content, FileVersion, Location, Store, StoreReader};
+use crate::store::{Content, FileVersion, Location, Store, StoreReader};
 
 /// What must be escaped in the path of a URI.
 const PATH: &AsciiSet = &CONTROLS
@@ -56,9 +56,7 @@ impl Input {
         let Some(given) = location.disk() else {
             return Ok(Input::bucket(location, Store::open(location)?));
         };
-        let path = absolute(location, given)?;
-        let folder = path.parent().filter(|_| path.is_file());
-        Ok(Input::disk(folder.unwrap_or(&path)))
+        Ok(Input::disk(&OnDisk::find(location, given)?.folder))
     }
 
     /// The folder `root`, which is an absolute path.
@@ -69,24 +67,11 @@ impl Input {
     /// The prefix of a bucket at `location`, opened as `store`.
     pub(super) fn bucket(location: &Location, store: Store) -> Self {
         let uri = location.bucket().map_or(String::new(), |bucket| {
-            let scheme = match bucket.kind {
-                BucketKind::S3 => "s3",
-                BucketKind::Google => "gs",
-                BucketKind::Azure => "az",
-            };
             let prefix = percent_encode(bucket.prefix.as_bytes(), PATH);
-            format!("{scheme}://{}/{prefix}", bucket.name)
+            format!("{}://{}/{prefix}", bucket.kind.scheme(), bucket.name)
         });
         let slash = if uri.ends_with('/') { "" } else { "/" };
         Input { uri: format!("{uri}{slash}").into(), place: Place::Bucket(store) }
-    }
-
-    /// The folder, where the input is on a disk.
-    pub fn folder(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Disk(root) => Some(root),
-            Place::Bucket(_) => None,
-        }
     }
 
     /// The URI of a file, percent-encoded.
@@ -234,8 +219,27 @@ fn too_large(limit: u64) -> Failure {
     Failure::new(Stage::Fetch, FailureCode::TooLarge, what)
 }
 
+/// An input on a disk.
+pub(super) struct OnDisk {
+    /// Absolute.
+    pub folder: PathBuf,
+    /// The one file that is meant; `None`: all of the folder.
+    pub file: Option<PathBuf>,
+}
+
+impl OnDisk {
+    /// What `given`, the path of `location`, is.
+    pub fn find(location: &Location, given: &Path) -> Result<Self, SourceError> {
+        let path = absolute(location, given)?;
+        match path.parent().filter(|_| path.is_file()) {
+            Some(folder) => Ok(OnDisk { folder: folder.to_owned(), file: Some(path) }),
+            None => Ok(OnDisk { folder: path, file: None }),
+        }
+    }
+}
+
 /// The location as an absolute path that exists. Links are kept as the user wrote them.
-pub(super) fn absolute(location: &Location, given: &Path) -> Result<PathBuf, SourceError> {
+fn absolute(location: &Location, given: &Path) -> Result<PathBuf, SourceError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     let at = |source: std::io::Error| match source.kind() {
         NotFound | NotADirectory => SourceError::NotFound { uri: location.uri().to_owned() },

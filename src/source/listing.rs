@@ -2,15 +2,16 @@
 //! cut them into shards. A listing that would miss pictures is an error, never a shorter listing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::category::Categories;
+use super::input::OnDisk;
 use super::shard::{Draft, cut};
 use super::tree::{Found, Keys, Tree, Trouble, is_picture};
 use super::{Archive, Category, Entry, Input, Label, Layout, LayoutChoice, MaskSource};
 use super::{PICTURE_EXTENSIONS, Rejected, Sample, Shard, ShardSize};
-use super::{folder, input, layout, mvtec, visa, walk, webdataset};
+use super::{folder, layout, mvtec, visa, walk, webdataset};
 use crate::error::{Failure, SourceError};
 use crate::store::{Location, Store};
 
@@ -179,26 +180,23 @@ struct Opened {
 }
 
 fn open(location: &Location) -> Result<Opened, SourceError> {
-    let no_picture = |name: &str| match is_picture(name) || name.ends_with(".tar") {
-        true => Ok(()),
-        false => Err(SourceError::NotAPicture {
-            uri: location.uri().to_owned(),
-            extensions: PICTURE_EXTENSIONS.join(", "),
-        }),
-    };
     let Some(given) = location.disk() else { return open_bucket(location) };
-    let path = input::absolute(location, given)?;
-    let single = path.is_file();
-    let dir: PathBuf = path.parent().filter(|_| single).unwrap_or(&path).to_owned();
-    let tree = match single {
-        true => walk::one(&dir, &path),
-        false => walk::walk(&dir)?,
+    let OnDisk { folder, file } = OnDisk::find(location, given)?;
+    let tree = match &file {
+        Some(file) => walk::one(&folder, file),
+        None => walk::walk(&folder)?,
     };
-    if single {
-        no_picture(&path.to_string_lossy())?;
+    let may_be_read = |path: &Path| {
+        let name = path.to_string_lossy();
+        is_picture(&name) || name.ends_with(".tar")
+    };
+    if file.as_deref().is_some_and(|file| !may_be_read(file)) {
+        let (uri, extensions) = (location.uri().to_owned(), PICTURE_EXTENSIONS.join(", "));
+        return Err(SourceError::NotAPicture { uri, extensions });
     }
-    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(Opened { input: Input::disk(&dir), tree, single, name: name.unwrap_or_default() })
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    let (input, single) = (Input::disk(&folder), file.is_some());
+    Ok(Opened { input, tree, single, name: name.unwrap_or_default() })
 }
 
 fn open_bucket(location: &Location) -> Result<Opened, SourceError> {

@@ -39,19 +39,20 @@ impl Found {
 
     /// What a file that is no picture is counted under.
     pub fn extension(&self) -> String {
-        let name = self.id.rsplit('/').next().unwrap_or_default();
-        match name.rsplit_once('.') {
-            Some((stem, extension)) if !stem.is_empty() => extension.to_lowercase(),
-            _ => "(no extension)".to_owned(),
-        }
+        extension(&self.id).map_or("(no extension)".to_owned(), str::to_lowercase)
     }
+}
+
+/// What follows the last dot of the file's name; a dot at its beginning hides it and is none.
+fn extension(id: &str) -> Option<&str> {
+    let name = id.rsplit('/').next().unwrap_or_default();
+    let parts = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty());
+    parts.map(|(_, extension)| extension)
 }
 
 /// True if the name ends in one of [`PICTURE_EXTENSIONS`], in any case.
 pub(super) fn is_picture(id: &str) -> bool {
-    let name = id.rsplit('/').next().unwrap_or_default();
-    let extension = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty());
-    extension.is_some_and(|(_, found)| {
+    extension(id).is_some_and(|found| {
         PICTURE_EXTENSIONS.iter().any(|extension| extension.eq_ignore_ascii_case(found))
     })
 }

@@ -38,19 +38,17 @@ pub(super) fn bucket(bucket: &Bucket) -> object_store::Result<Box<dyn ObjectStor
     let variables = variables.collect::<Vec<_>>();
     let mut defaults = vec![("timeout", TIMEOUT), ("connect_timeout", CONNECT_TIMEOUT)];
     // Whoever names an endpoint without TLS wants it so.
-    let plain = |(name, value): &&(String, String)| {
+    let plain = |(name, value): &(String, String)| {
         name.starts_with("aws_endpoint") && value.starts_with("http://")
     };
-    if variables.iter().find(plain).is_some() {
+    if variables.iter().any(plain) {
         defaults.push(("allow_http", "true"));
     }
     /// The three builders have the same methods and no trait.
     macro_rules! client {
-        ($builder:ident, $prefixes:expr, $named:ident) => {{
-            let of_store =
-                |name: &str| $prefixes.iter().any(|prefix: &&str| name.starts_with(prefix));
+        ($builder:ident, $prefix:literal, $named:ident) => {{
             let mut builder = $builder::new().$named(&bucket.name).with_retry(retry());
-            let ours = variables.iter().filter(|(name, _)| of_store(name));
+            let ours = variables.iter().filter(|(name, _)| name.starts_with($prefix));
             let ours = ours.map(|(name, value)| (name.as_str(), value.as_str()));
             for (name, value) in defaults.into_iter().chain(ours) {
                 if let Ok(key) = name.parse() {
@@ -61,11 +59,11 @@ pub(super) fn bucket(bucket: &Bucket) -> object_store::Result<Box<dyn ObjectStor
         }};
     }
     match bucket.kind {
-        BucketKind::S3 => client!(AmazonS3Builder, ["aws_"], with_bucket_name),
+        BucketKind::S3 => client!(AmazonS3Builder, "aws_", with_bucket_name),
         BucketKind::Google => {
-            client!(GoogleCloudStorageBuilder, ["google_"], with_bucket_name)
+            client!(GoogleCloudStorageBuilder, "google_", with_bucket_name)
         }
-        BucketKind::Azure => client!(MicrosoftAzureBuilder, ["azure_"], with_container_name),
+        BucketKind::Azure => client!(MicrosoftAzureBuilder, "azure_", with_container_name),
     }
 }
 

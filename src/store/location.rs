@@ -41,13 +41,19 @@ pub enum BucketKind {
 }
 
 impl BucketKind {
-    fn of_scheme(scheme: &str) -> Option<Self> {
-        match scheme {
-            "s3" => Some(BucketKind::S3),
-            "gs" => Some(BucketKind::Google),
-            "az" => Some(BucketKind::Azure),
-            _ => None,
+    const ALL: [BucketKind; 3] = [BucketKind::S3, BucketKind::Google, BucketKind::Azure];
+
+    /// What stands before `://`.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            BucketKind::S3 => "s3",
+            BucketKind::Google => "gs",
+            BucketKind::Azure => "az",
         }
+    }
+
+    fn of_scheme(scheme: &str) -> Option<Self> {
+        BucketKind::ALL.into_iter().find(|kind| kind.scheme() == scheme)
     }
 }
 

@@ -197,11 +197,8 @@ impl Store {
     /// The content of a file, or `None` if there is none.
     pub fn get_if_there(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        match self.tried(|| async { self.inner.get(&location).await?.bytes().await }) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(self.failed(path, StoreAction::Read, e)),
-        }
+        let bytes = self.tried(|| async { self.inner.get(&location).await?.bytes().await });
+        self.if_there(path, StoreAction::Read, bytes)
     }
 
     /// The bytes of a file in `range`.
@@ -218,8 +215,29 @@ impl Store {
         etag: Option<&str>,
         at_most: u64,
     ) -> Result<Content, StoreError> {
-        let location = self.location(path, StoreAction::Read)?;
         let options = GetOptions { if_match: etag.map(str::to_owned), ..GetOptions::default() };
+        self.content(path, options, at_most)
+    }
+
+    /// The bytes of a file in `range`, if the store still calls it `etag`.
+    pub fn get_part(
+        &self,
+        path: &str,
+        etag: Option<&str>,
+        range: Range<u64>,
+    ) -> Result<Content, StoreError> {
+        let (if_match, range) = (etag.map(str::to_owned), Some(range.into()));
+        // The size is that of the whole file, which may have any.
+        self.content(path, GetOptions { if_match, range, ..GetOptions::default() }, u64::MAX)
+    }
+
+    fn content(
+        &self,
+        path: &str,
+        options: GetOptions,
+        at_most: u64,
+    ) -> Result<Content, StoreError> {
+        let location = self.location(path, StoreAction::Read)?;
         let content = self.tried(|| async {
             let found = self.inner.get_opts(&location, options.clone()).await?;
             match found.meta.size > at_most {
@@ -233,37 +251,11 @@ impl Store {
         }
     }
 
-    /// The bytes of a file in `range`, if the store still calls it `etag`.
-    pub fn get_part(
-        &self,
-        path: &str,
-        etag: Option<&str>,
-        range: Range<u64>,
-    ) -> Result<Content, StoreError> {
-        let location = self.location(path, StoreAction::Read)?;
-        let options = GetOptions {
-            if_match: etag.map(str::to_owned),
-            range: Some(range.into()),
-            ..GetOptions::default()
-        };
-        let part = self.tried(|| async {
-            self.inner.get_opts(&location, options.clone()).await?.bytes().await
-        });
-        match part {
-            Ok(bytes) => Ok(Content::Whole(bytes)),
-            Err(object_store::Error::Precondition { .. }) => Ok(Content::Changed),
-            Err(e) => Err(self.failed(path, StoreAction::Read, e)),
-        }
-    }
-
     /// The size of a file in bytes, or `None` if there is none.
     pub fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        match self.tried(|| self.inner.head(&location)) {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(self.failed(path, StoreAction::Read, e)),
-        }
+        let meta = self.tried(|| self.inner.head(&location));
+        Ok(self.if_there(path, StoreAction::Read, meta)?.map(|meta| meta.size))
     }
 
     /// Whether there is a file at `path`.
@@ -274,10 +266,8 @@ impl Store {
     /// Deletes a file, if there is one.
     pub fn delete_if_there(&self, path: &str) -> Result<(), StoreError> {
         let location = self.location(path, StoreAction::Delete)?;
-        match self.tried(|| self.inner.delete(&location)) {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(self.failed(path, StoreAction::Delete, e)),
-        }
+        let deleted = self.tried(|| self.inner.delete(&location));
+        self.if_there(path, StoreAction::Delete, deleted).map(drop)
     }
 
     /// The files below the folder `prefix` ("" for all), sorted by path. Staged uploads are not
@@ -367,6 +357,19 @@ impl Store {
 
     fn location(&self, path: &str, action: StoreAction) -> Result<Path, StoreError> {
         Path::parse(path).map_err(|e| failed(&self.display(path), action, e.into()))
+    }
+
+    /// `answer`, or `None` if it is that there is no such file.
+    fn if_there<T>(
+        &self,
+        path: &str,
+        action: StoreAction,
+        answer: object_store::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        match answer {
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            answer => answer.map(Some).map_err(|e| self.failed(path, action, e)),
+        }
     }
 
     fn failed(&self, path: &str, action: StoreAction, e: object_store::Error) -> StoreError {

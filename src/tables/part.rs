@@ -13,9 +13,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 
-use super::row::{Row, collect_columns, part_schema};
+use super::row::{Columns, Row, collect_columns, part_schema};
 use super::{ColumnInfo, ColumnType, Stored};
 use crate::error::TableError;
 
@@ -25,8 +25,8 @@ const CREATED_BY: &str = concat!("filo version ", env!("CARGO_PKG_VERSION"));
 /// Rows per row group: a reader of `partials` holds a few pages of one at a time.
 const ROW_GROUP_ROWS: usize = 256 * 1024;
 
-/// Rows that are turned into arrays at a time.
-const BATCH_ROWS: usize = 8 * 1024;
+/// Rows that are turned into arrays, or read back, at a time.
+pub(super) const BATCH_ROWS: usize = 8 * 1024;
 
 /// The two ids that every row of a part shares.
 #[derive(Debug, Clone, Copy)]
@@ -72,13 +72,22 @@ pub(super) fn encode_part<R: Row>(
 
 fn encode<R: Row>(
     ids: PartIds<'_>,
-    mut rows: impl Iterator<Item = R>,
+    rows: impl Iterator<Item = R>,
 ) -> Result<EncodedPart, ParquetError> {
-    let schema = part_schema::<R>(&id_columns());
     let options = ArrowWriterOptions::new()
         .with_properties(properties::<R>()?)
         // The Parquet types say it all; Arrow's copy of the schema would only add bytes.
         .with_skip_arrow_metadata(true);
+    write_rows(part_schema::<R>(&id_columns()), options, &[ids.run_id, ids.shard_id], rows)
+}
+
+/// Writes a file of `schema`: in each row `leading`, which all share, then its own columns.
+pub(super) fn write_rows<R: Columns>(
+    schema: SchemaRef,
+    options: ArrowWriterOptions,
+    leading: &[&str],
+    mut rows: impl Iterator<Item = R>,
+) -> Result<EncodedPart, ParquetError> {
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)?;
     let mut written = 0u64;
     loop {
@@ -87,29 +96,34 @@ fn encode<R: Row>(
             break;
         }
         written += batch.len() as u64;
-        writer.write(&record_batch(&schema, ids, &batch)?)?;
+        writer.write(&record_batch(&schema, leading, &batch)?)?;
     }
     Ok(EncodedPart { rows: written, bytes: writer.into_inner()?.into() })
 }
 
-fn properties<R: Row>() -> Result<WriterProperties, ParquetError> {
-    let properties = WriterProperties::builder()
+/// What all files of ours have in common.
+pub(super) fn writer_properties() -> Result<WriterPropertiesBuilder, ParquetError> {
+    Ok(WriterProperties::builder()
         .set_created_by(CREATED_BY.to_string())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?)))
+}
+
+fn properties<R: Row>() -> Result<WriterProperties, ParquetError> {
+    let properties = writer_properties()?
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::Page);
     Ok(R::tune(properties).build())
 }
 
-fn record_batch<R: Row>(
+fn record_batch<R: Columns>(
     schema: &SchemaRef,
-    ids: PartIds<'_>,
+    leading: &[&str],
     rows: &[R],
 ) -> Result<RecordBatch, ParquetError> {
     let same = |id: &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(std::iter::repeat_n(id, rows.len())))
     };
-    let mut columns = vec![same(ids.run_id), same(ids.shard_id)];
+    let mut columns = leading.iter().map(|id| same(id)).collect::<Vec<_>>();
     columns.extend(collect_columns(rows)?);
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

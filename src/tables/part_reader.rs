@@ -18,12 +18,10 @@ use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::ledger::PartEntry;
-use super::row::{Row, rows_of_batch};
+use super::part::BATCH_ROWS;
+use super::row::{Columns, Row, rows_of_batch};
 use crate::error::TableError;
 use crate::store::Store;
-
-/// Rows that are decoded at a time.
-const BATCH_ROWS: usize = 8 * 1024;
 
 /// Bytes that are hashed at a time.
 const HASH_BLOCK: u64 = 1024 * 1024;
@@ -38,6 +36,13 @@ pub struct PartRows<R> {
     rows: std::vec::IntoIter<R>,
 }
 
+impl<R> PartRows<R> {
+    /// The rows of `batches`; `path` is for messages.
+    pub(super) fn new(path: String, batches: ParquetRecordBatchReader) -> Self {
+        PartRows { path, batches: Some(batches), rows: Vec::new().into_iter() }
+    }
+}
+
 impl<R: Row> PartRows<R> {
     /// Opens a part after checking that it is as it was committed, and reads its footer.
     pub(super) fn open(store: &Store, part: &PartEntry) -> Result<PartRows<R>, TableError> {
@@ -45,9 +50,11 @@ impl<R: Row> PartRows<R> {
         check_digest(store, part)?;
         let file = StoredPart { store: store.clone(), path: part.path.clone(), bytes: part.bytes };
         let batches = open_batches::<R>(file).map_err(|e| bad_part(&shown, &e))?;
-        Ok(PartRows { path: shown, batches: Some(batches), rows: Vec::new().into_iter() })
+        Ok(PartRows::new(shown, batches))
     }
+}
 
+impl<R: Columns + Clone + Default> PartRows<R> {
     /// The next batch of rows, or `None` at the end.
     fn next_batch(&mut self) -> Option<Result<Vec<R>, TableError>> {
         let batch: Result<RecordBatch, ArrowError> = self.batches.as_mut()?.next()?;
@@ -56,7 +63,7 @@ impl<R: Row> PartRows<R> {
     }
 }
 
-impl<R: Row> Iterator for PartRows<R> {
+impl<R: Columns + Clone + Default> Iterator for PartRows<R> {
     type Item = Result<R, TableError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -4,25 +4,17 @@
 //! Rows come in and one Parquet file goes out, or the other way round. It lies in `_filo/` and is
 //! named by its content; the manifest says which one counts.
 
-use std::sync::Arc;
-
-use arrow::array::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
-use super::part_reader::bad_part;
-use super::row::{collect_columns, part_schema, row, rows_of_batch};
+use super::part::{BATCH_ROWS, write_rows, writer_properties};
+use super::part_reader::{PartRows, bad_part};
+use super::row::{part_schema, row};
 use crate::error::TableError;
 use crate::store::Store;
-
-/// Rows that are turned into arrays, or read, at a time.
-const BATCH_ROWS: usize = 8 * 1024;
 
 row! {
     /// One listed picture.
@@ -88,33 +80,12 @@ impl PlanEntry {
         let batches = ParquetRecordBatchReaderBuilder::try_new(bytes)
             .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
             .map_err(|e| bad_part(&path, &e))?;
-        Ok(PlanRows { path, batches, rows: Vec::new().into_iter() })
+        Ok(PartRows::new(path, batches))
     }
 }
 
 /// The rows of a plan, a batch in memory at a time.
-pub struct PlanRows {
-    path: String,
-    batches: ParquetRecordBatchReader,
-    rows: std::vec::IntoIter<PlanRow>,
-}
-
-impl Iterator for PlanRows {
-    type Item = Result<PlanRow, TableError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(row) = self.rows.next() {
-                return Some(Ok(row));
-            }
-            let batch = self.batches.next()?;
-            match batch.and_then(|batch| rows_of_batch::<PlanRow>(&batch)) {
-                Ok(rows) => self.rows = rows.into_iter(),
-                Err(e) => return Some(Err(bad_part(&self.path, &e))),
-            }
-        }
-    }
-}
+pub type PlanRows = PartRows<PlanRow>;
 
 /// The file of a plan. The same rows give the same bytes.
 ///
@@ -128,20 +99,8 @@ pub fn encode_plan(rows: impl Iterator<Item = PlanRow>) -> Result<Bytes, TableEr
     })
 }
 
-fn encode(mut rows: impl Iterator<Item = PlanRow>) -> Result<Bytes, ParquetError> {
-    let schema = part_schema::<PlanRow>(&[]);
-    let properties = WriterProperties::builder()
-        .set_created_by(concat!("filo version ", env!("CARGO_PKG_VERSION")).to_string())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .build();
+fn encode(rows: impl Iterator<Item = PlanRow>) -> Result<Bytes, ParquetError> {
+    let properties = writer_properties()?.build();
     let options = ArrowWriterOptions::new().with_properties(properties);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)?;
-    loop {
-        let batch: Vec<PlanRow> = rows.by_ref().take(BATCH_ROWS).collect();
-        if batch.is_empty() {
-            return Ok(writer.into_inner()?.into());
-        }
-        let columns = collect_columns(&batch)?;
-        writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
-    }
+    Ok(write_rows(part_schema::<PlanRow>(&[]), options, &[], rows)?.bytes)
 }

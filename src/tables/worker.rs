@@ -17,7 +17,7 @@ const WORKERS_FOLDER: &str = "_filo/workers";
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// A worker that has said nothing for so long is taken for dead: it may have waited for a store.
-pub const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
