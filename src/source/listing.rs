@@ -2,15 +2,16 @@
 //! cut them into shards. A listing that would miss pictures is an error, never a shorter listing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::category::Categories;
 use super::shard::{Draft, cut};
 use super::tree::{Found, Keys, Tree, Trouble, is_picture};
+use super::walk::{Walked, walk_at};
 use super::{Category, Entry, Input, Label, Layout, LayoutChoice, MaskSource};
 use super::{PICTURE_EXTENSIONS, Rejected, Sample, Shard, ShardSize};
-use super::{folder, input, layout, mvtec, visa, walk};
+use super::{folder, input, layout, mvtec, visa};
 use crate::error::{Failure, SourceError};
 use crate::store::{Location, Store};
 
@@ -126,7 +127,36 @@ pub fn list(
     category: Option<&Category>,
     shard_size: ShardSize,
 ) -> Result<Listing, SourceError> {
-    let Opened { input, mut tree, single, name } = open(location)?;
+    match location.disk() {
+        Some(given) => {
+            list_opened(location, open_disk(location, given)?, choice, category, shard_size)
+        }
+        None => list_bucket(location, Store::open(location)?, choice, category, shard_size),
+    }
+}
+
+/// Lists the bucket at `location`, which is open already as `store`, as [`list`] does.
+///
+/// # Errors
+/// As [`list`].
+pub fn list_bucket(
+    location: &Location,
+    store: Store,
+    choice: LayoutChoice,
+    category: Option<&Category>,
+    shard_size: ShardSize,
+) -> Result<Listing, SourceError> {
+    list_opened(location, open_bucket(location, store)?, choice, category, shard_size)
+}
+
+fn list_opened(
+    location: &Location,
+    opened: Opened,
+    choice: LayoutChoice,
+    category: Option<&Category>,
+    shard_size: ShardSize,
+) -> Result<Listing, SourceError> {
+    let Opened { input, mut tree, single, name } = opened;
     let mut categories = Categories::new(category, &name);
     let (layout, mut why) = match (single, choice) {
         (true, LayoutChoice::Auto) => {
@@ -164,7 +194,7 @@ struct Opened {
     name: String,
 }
 
-fn open(location: &Location) -> Result<Opened, SourceError> {
+fn open_disk(location: &Location, given: &Path) -> Result<Opened, SourceError> {
     let no_picture = |name: &str| match is_picture(name) {
         true => Ok(()),
         false => Err(SourceError::NotAPicture {
@@ -172,28 +202,21 @@ fn open(location: &Location) -> Result<Opened, SourceError> {
             extensions: PICTURE_EXTENSIONS.join(", "),
         }),
     };
-    let Some(given) = location.disk() else { return open_bucket(location) };
     let path = input::absolute(location, given)?;
-    let single = path.is_file();
-    let dir: PathBuf = path.parent().filter(|_| single).unwrap_or(&path).to_owned();
-    let tree = match single {
-        true => walk::one(&dir, &path),
-        false => walk::walk(&dir)?,
-    };
+    let Walked { root, tree, single } = walk_at(&path)?;
     if single {
         no_picture(&path.to_string_lossy())?;
     }
-    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(Opened { input: Input::disk(&dir), tree, single, name: name.unwrap_or_default() })
+    let name = root.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(Opened { input: Input::disk(&root), tree, single, name: name.unwrap_or_default() })
 }
 
-fn open_bucket(location: &Location) -> Result<Opened, SourceError> {
+fn open_bucket(location: &Location, store: Store) -> Result<Opened, SourceError> {
     let name = location.bucket().map_or("", |bucket| match bucket.prefix.rsplit_once('/') {
         Some((_, name)) => name,
         None if bucket.prefix.is_empty() => bucket.name.as_str(),
         None => bucket.prefix.as_str(),
     });
-    let store = Store::open(location)?;
     let mut keys = Keys::default();
     store.list_each("", usize::MAX, |object| keys.add(object))?;
     let (tree, input) = (keys.tree(), Input::bucket(location, store));

@@ -26,7 +26,7 @@ use crate::store::FileVersion;
 pub use category::Category;
 pub use input::Input;
 pub use layout::{Layout, LayoutChoice};
-pub use listing::{Listing, list};
+pub use listing::{Listing, list, list_bucket};
 pub use shard::{Shard, ShardSize, Shards};
 
 /// The extensions that make a file a picture, in any case.
@@ -56,7 +56,8 @@ pub enum MaskSource {
     Unknown,
     /// The picture is normal, so its mask is empty.
     AllNormal,
-    /// A mask file by its path below the input, not opened yet. It may be broken or of another size than its picture.
+    /// A mask file by its path below the input, not opened yet. It may be broken or of another
+    /// size than its picture.
     File(Box<str>),
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
-use std::path::{MAIN_SEPARATOR, Path};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use walkdir::WalkDir;
@@ -14,8 +14,28 @@ use super::tree::{Found, Tree, Trouble, is_picture};
 use crate::error::{Failure, FailureCode, SourceError, Stage};
 use crate::store::FileVersion;
 
+/// What a path of a disk leads to.
+pub(super) struct Walked {
+    /// The folder that files are named below.
+    pub root: PathBuf,
+    pub tree: Tree,
+    /// The path is that of a file, the only one in the tree.
+    pub single: bool,
+}
+
+/// The folder at `path`, or the file at `path` by itself.
+pub(super) fn walk_at(path: &Path) -> Result<Walked, SourceError> {
+    match path.parent().filter(|_| path.is_file()) {
+        Some(folder) => {
+            let tree = Tree::new(vec![look_at(folder, path)], BTreeSet::new(), 0);
+            Ok(Walked { root: folder.to_owned(), tree, single: true })
+        }
+        None => Ok(Walked { root: path.to_owned(), tree: walk(path)?, single: false }),
+    }
+}
+
 /// Everything below `root`, links followed. Hidden folders are not entered.
-pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
+fn walk(root: &Path) -> Result<Tree, SourceError> {
     let (mut files, mut folders, mut hidden) = (Vec::new(), BTreeSet::new(), 0);
     let mut entries = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
     while let Some(entry) = entries.next() {
@@ -43,11 +63,6 @@ pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
         }
     }
     Ok(Tree::new(files, folders, hidden))
-}
-
-/// The tree that has only the file at `path`, with what the disk says about it now.
-pub(super) fn one(root: &Path, path: &Path) -> Tree {
-    Tree::new(vec![look_at(root, path)], BTreeSet::new(), 0)
 }
 
 /// When a file was changed last, if the disk knows.
@@ -132,7 +147,7 @@ mod tests {
         let names =
             ["b/test/good/1.png", "b/test/c-d/2.png", "b/ground_truth/c-d/2.png", "b-a/x.csv", "y"];
         let mut keys = Keys::default();
-        for name in names.iter().chain(&[".z/1.png", "b/.2.png"]) {
+        for name in names.iter().chain(&[".z/1.png", ".z/3.png", "b/.2.png"]) {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, name).unwrap();
