@@ -1,5 +1,7 @@
 //! What a user may rely on when a folder is listed: each layout is understood, every picture ends
 //! as one entry or as a counted exception, and what is wrong with the input is said, not skipped.
+//! A bucket with the same files has the same listing: every folder that a bucket can have is
+//! listed from a disk and from a store.
 //! Files here are no real pictures: listing reads names and sizes only.
 
 use std::fs;
@@ -17,6 +19,8 @@ mod bad_inputs;
 #[cfg(unix)]
 #[path = "layouts/bad_pictures.rs"]
 mod bad_pictures;
+#[path = "layouts/both_ways.rs"]
+mod both_ways;
 #[path = "layouts/folder.rs"]
 mod folder;
 #[path = "layouts/mvtec.rs"]
@@ -41,12 +45,18 @@ fn write(root: &Path, file: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
+/// The listing of the folder `path`, which is also that of a bucket with the same files.
 fn try_list(path: &Path, choice: LayoutChoice) -> Result<Listing, SourceError> {
-    list(&Location::local(path), choice, None, ShardSize::default())
+    both_ways::list(path, choice, None)
 }
 
 fn auto(path: &Path) -> Listing {
     try_list(path, LayoutChoice::Auto).unwrap()
+}
+
+/// The listing of what no bucket can have: a link, a socket, a name that is no UTF-8; or a file.
+fn on_disk(path: &Path) -> Result<Listing, SourceError> {
+    list(&Location::local(path), LayoutChoice::Auto, None, ShardSize::default())
 }
 
 fn entry<'a>(listing: &'a Listing, id: &str) -> &'a Entry {

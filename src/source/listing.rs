@@ -140,7 +140,36 @@ pub fn list(
     category: Option<&Category>,
     shard_size: ShardSize,
 ) -> Result<Listing, SourceError> {
-    let Opened { input, mut tree, single, name } = open(location)?;
+    match location.disk() {
+        Some(given) => {
+            list_opened(location, open_disk(location, given)?, choice, category, shard_size)
+        }
+        None => list_bucket(location, Store::open(location)?, choice, category, shard_size),
+    }
+}
+
+/// Lists the bucket at `location`, which is open already as `store`, as [`list`] does.
+///
+/// # Errors
+/// As [`list`].
+pub fn list_bucket(
+    location: &Location,
+    store: Store,
+    choice: LayoutChoice,
+    category: Option<&Category>,
+    shard_size: ShardSize,
+) -> Result<Listing, SourceError> {
+    list_opened(location, open_bucket(location, store)?, choice, category, shard_size)
+}
+
+fn list_opened(
+    location: &Location,
+    opened: Opened,
+    choice: LayoutChoice,
+    category: Option<&Category>,
+    shard_size: ShardSize,
+) -> Result<Listing, SourceError> {
+    let Opened { input, mut tree, single, name } = opened;
     let mut categories = Categories::new(category, &name);
     let (layout, mut why) = match (single, choice) {
         (true, LayoutChoice::Auto) if !tree.files().iter().any(webdataset::is_tar) => {
@@ -179,8 +208,7 @@ struct Opened {
     name: String,
 }
 
-fn open(location: &Location) -> Result<Opened, SourceError> {
-    let Some(given) = location.disk() else { return open_bucket(location) };
+fn open_disk(location: &Location, given: &Path) -> Result<Opened, SourceError> {
     let OnDisk { folder, file } = OnDisk::find(location, given)?;
     let tree = match &file {
         Some(file) => walk::one(&folder, file),
@@ -199,13 +227,12 @@ fn open(location: &Location) -> Result<Opened, SourceError> {
     Ok(Opened { input, tree, single, name: name.unwrap_or_default() })
 }
 
-fn open_bucket(location: &Location) -> Result<Opened, SourceError> {
+fn open_bucket(location: &Location, store: Store) -> Result<Opened, SourceError> {
     let name = location.bucket().map_or("", |bucket| match bucket.prefix.rsplit_once('/') {
         Some((_, name)) => name,
         None if bucket.prefix.is_empty() => bucket.name.as_str(),
         None => bucket.prefix.as_str(),
     });
-    let store = Store::open(location)?;
     let mut keys = Keys::default();
     store.list_each("", usize::MAX, |object| keys.add(object))?;
     let (tree, input) = (keys.tree(), Input::bucket(location, store));

@@ -10,7 +10,6 @@ mod folder;
 mod input;
 mod layout;
 mod listing;
-
 mod masks;
 mod member;
 mod mvtec;
@@ -31,7 +30,7 @@ use crate::store::FileVersion;
 pub use category::Category;
 pub use input::Input;
 pub use layout::{Layout, LayoutChoice};
-pub use listing::{Listing, list};
+pub use listing::{Listing, list, list_bucket};
 pub use member::{Known, Member};
 pub use shard::{Shard, ShardSize, Shards};
 pub use tar::{Ignored, read_tar};
@@ -63,7 +62,8 @@ pub enum MaskSource {
     Unknown,
     /// The picture is normal, so its mask is empty.
     AllNormal,
-    /// A mask file by its path below the input, not opened yet. It may be broken or of another size than its picture.
+    /// A mask file by its path below the input, not opened yet. It may be broken or of another
+    /// size than its picture.
     File(Box<str>),
 }
 

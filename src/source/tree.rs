@@ -2,7 +2,7 @@
 //! a bucket go in; which folders and files there are comes out.
 //! Never here: a disk, a store, and what a file means (that is the layout's).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::PICTURE_EXTENSIONS;
 use crate::error::Failure;
@@ -111,23 +111,26 @@ impl Tree {
 pub(super) struct Keys {
     files: Vec<Found>,
     folders: BTreeSet<Box<str>>,
-    hidden: usize,
+    hidden_files: usize,
+    hidden_folders: HashSet<Box<str>>,
 }
 
 impl Keys {
     /// Adds an object. A key that ends in `/` stands for a folder without files.
     pub fn add(&mut self, object: StoredFile) {
         let StoredFile { path, bytes, etag } = object;
-        if path.split('/').any(|part| part.starts_with('.')) {
-            self.hidden += 1;
-            return;
-        }
+        let hidden = hidden_part(&path);
+        let visible = &path[..hidden.unwrap_or(path.len())];
         // Keys come sorted from most stores: the last folder is mostly this one's.
-        for (end, _) in path.match_indices('/').rev() {
+        for (end, _) in visible.match_indices('/').rev() {
             if self.folders.contains(&path[..end]) {
                 break;
             }
             self.folders.insert(path[..end].into());
+        }
+        if let Some(start) = hidden {
+            self.hide(&path, start);
+            return;
         }
         if path.ends_with('/') {
             return;
@@ -136,10 +139,32 @@ impl Keys {
         self.files.push(Found { id: path.into(), bytes, version, trouble: None });
     }
 
-    /// The tree of all keys.
-    pub fn tree(self) -> Tree {
-        Tree::new(self.files, self.folders, self.hidden)
+    /// Counts what begins at `start` of `path`; as on a disk, a hidden folder counts once, whatever
+    /// is in it.
+    fn hide(&mut self, path: &str, start: usize) {
+        match path[start..].find('/').map(|length| &path[..start + length]) {
+            None => self.hidden_files += 1,
+            Some(folder) if self.hidden_folders.contains(folder) => {}
+            Some(folder) => drop(self.hidden_folders.insert(folder.into())),
+        }
     }
+
+    /// The tree of all keys.
+    ///
+    /// The client drops the last `/` of a key: an empty object that is called like a folder, or like
+    /// the root, was that folder's marker.
+    pub fn tree(self) -> Tree {
+        let Keys { mut files, folders, hidden_files, hidden_folders } = self;
+        let is_marker = |found: &Found| found.id.is_empty() || folders.contains(&found.id);
+        files.retain(|found| found.bytes > 0 || !is_marker(found));
+        Tree::new(files, folders, hidden_files + hidden_folders.len())
+    }
+}
+
+/// Where the first part of `path` begins that is hidden.
+fn hidden_part(path: &str) -> Option<usize> {
+    let inner = || path.find("/.").map(|slash| slash + 1);
+    path.starts_with('.').then_some(0).or_else(inner)
 }
 
 #[cfg(test)]
@@ -149,9 +174,13 @@ mod tests {
     fn of_keys(keys: &[&str]) -> Tree {
         let mut tree = Keys::default();
         for key in keys {
-            tree.add(StoredFile { path: (*key).to_owned(), bytes: 1, etag: None });
+            tree.add(object(key, 1));
         }
         tree.tree()
+    }
+
+    fn object(key: &str, bytes: u64) -> StoredFile {
+        StoredFile { path: key.to_owned(), bytes, etag: None }
     }
 
     #[test]
@@ -173,5 +202,26 @@ mod tests {
         assert!(!tree.has_folder("b/c/1.png"));
         assert!(tree.file("b/d/2.png").is_some() && tree.file("b/d").is_none());
         assert_eq!(tree.ignored, [(HIDDEN.to_owned(), 1)].into());
+    }
+
+    #[test]
+    fn a_hidden_folder_counts_once_and_a_hidden_file_for_itself() {
+        let tree = of_keys(&[".x/1.png", "b/.x/2", ".x/y/.z/3", ".4.png", "b/.5", ".x/6", "b.7"]);
+        assert_eq!(tree.ignored, [(HIDDEN.to_owned(), 4)].into());
+        assert!(tree.file("b.7").is_some() && tree.has_folder("b"));
+        assert!(!tree.has_folder(".x") && !tree.has_folder("b/.x"));
+    }
+
+    #[test]
+    fn the_marker_of_a_folder_is_no_file_even_without_its_slash() {
+        let mut keys = Keys::default();
+        for (key, bytes) in [("", 0), ("nut", 0), ("nut/1.png", 0), ("bolt", 3), ("bolt/2.png", 1)]
+        {
+            keys.add(object(key, bytes));
+        }
+        let mut tree = keys.tree();
+        let files = tree.take_files();
+        let ids: Vec<&str> = files.iter().map(|found| found.id.as_ref()).collect();
+        assert_eq!(ids, ["bolt", "bolt/2.png", "nut/1.png"]);
     }
 }

@@ -3,7 +3,11 @@
 use super::*;
 
 fn error(path: &Path, choice: LayoutChoice) -> String {
-    try_list(path, choice).unwrap_err().to_string()
+    let listing = match path.is_dir() {
+        true => try_list(path, choice),
+        false => list(&Location::local(path), choice, None, ShardSize::default()),
+    };
+    listing.unwrap_err().to_string()
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn a_folder_with_a_reserved_name_is_refused() {
 fn a_loop_of_links_is_an_error_not_a_shorter_listing() {
     let dir = tree(&["nut/a.png"]);
     std::os::unix::fs::symlink(dir.path(), dir.path().join("nut/again")).unwrap();
-    let error = try_list(dir.path(), LayoutChoice::Auto).unwrap_err();
+    let error = on_disk(dir.path()).unwrap_err();
     assert!(matches!(&error, SourceError::Unlistable { path, .. } if path.ends_with("again")));
 }
 
@@ -57,6 +61,6 @@ fn a_loop_of_links_is_an_error_not_a_shorter_listing() {
 fn a_link_to_a_folder_that_is_gone_is_an_error_not_a_shorter_listing() {
     let dir = tree(&["nut/a.png"]);
     std::os::unix::fs::symlink("/no/such/disk", dir.path().join("archive")).unwrap();
-    let error = try_list(dir.path(), LayoutChoice::Auto).unwrap_err();
+    let error = on_disk(dir.path()).unwrap_err();
     assert!(matches!(error, SourceError::Unlistable { .. }), "{error}");
 }

@@ -6,9 +6,7 @@ use super::*;
 fn the_first_sub_folder_names_the_category() {
     let dir = tree(&["nut/a.png", "nut/deep/b.JPG", "bolt/a.png", "bolt/a.jpg", "loose.webp"]);
     let category: Category = "washer".parse().unwrap();
-    let location = Location::local(dir.path());
-    let listing =
-        list(&location, LayoutChoice::Auto, Some(&category), ShardSize::default()).unwrap();
+    let listing = both_ways::list(dir.path(), LayoutChoice::Auto, Some(&category)).unwrap();
     assert_eq!(listing.layout, Layout::Folder);
     assert!(listing.why.contains("neither"), "{}", listing.why);
     assert_eq!(
@@ -29,7 +27,7 @@ fn without_sub_folders_and_without_a_choice_the_input_names_the_category() {
     let dir = tree(&["bottles/a.png"]);
     assert_eq!(category_names(&auto(&dir.path().join("bottles"))), ["bottles"]);
     assert_eq!(category_names(&auto(&dir.path().join("bottles/."))), ["bottles"]);
-    let listing = auto(&dir.path().join("bottles/a.png"));
+    let listing = on_disk(&dir.path().join("bottles/a.png")).unwrap();
     assert_eq!((ids(&listing), category_names(&listing)), (vec!["a.png"], vec!["bottles"]));
 }
 
@@ -37,9 +35,7 @@ fn without_sub_folders_and_without_a_choice_the_input_names_the_category() {
 fn a_chosen_category_that_no_picture_needs_is_mentioned() {
     let dir = tree(&["nut/a.png"]);
     let category: Category = "washer".parse().unwrap();
-    let location = Location::local(dir.path());
-    let listing =
-        list(&location, LayoutChoice::Auto, Some(&category), ShardSize::default()).unwrap();
+    let listing = both_ways::list(dir.path(), LayoutChoice::Auto, Some(&category)).unwrap();
     assert!(listing.why.contains("--category washer is not used"), "{}", listing.why);
 }
 
@@ -48,6 +44,7 @@ fn files_that_are_no_pictures_are_counted_by_kind() {
     let dir = tree(&["a/1.png", "a/1.TXT", "a/2.txt", "a/Thumbs.db", "a/README", "b.json"]);
     write(dir.path(), ".DS_Store", "");
     write(dir.path(), ".trash/x.png", "");
+    write(dir.path(), ".trash/y.png", "");
     write(dir.path(), "a/ground_truth/x.png", "");
     let listing = auto(dir.path());
     assert_eq!(ids(&listing), ["a/1.png"]);
