@@ -31,7 +31,7 @@ use crate::store::{Location, redact};
 use crate::weights::WeightsPlace;
 
 pub use choices::{
-    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RunMode, Strictness,
+    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RetryMode, RunMode, Strictness,
 };
 pub use partition::Partition;
 pub use raw::RawJobSpec;
@@ -69,6 +69,7 @@ pub struct JobSpec {
     pub maps: MapsFormat,
     pub preprocess: Preprocess,
     pub strict: Strictness,
+    pub retry_failed: RetryMode,
     pub dry_run: RunMode,
     pub progress: Progress,
     pub log_format: LogFormat,
@@ -118,6 +119,7 @@ impl JobSpec {
             maps: raw.maps.unwrap_or_default(),
             preprocess: raw.preprocess.unwrap_or_default(),
             strict: raw.strict.unwrap_or_default(),
+            retry_failed: raw.retry_failed.unwrap_or_default(),
             dry_run: raw.dry_run.unwrap_or_default(),
             progress: raw.progress.unwrap_or_default(),
             log_format: raw.log_format.unwrap_or_default(),

@@ -71,6 +71,7 @@ mask_threshold = 0.5
 maps = 'f16'
 preprocess = 'published'
 strict = true
+retry_failed = true
 dry_run = true
 progress = 'never'
 log_format = 'json'",
@@ -95,6 +96,7 @@ log_format = 'json'",
         "--maps=f16",
         "--preprocess=published",
         "--strict",
+        "--retry-failed",
         "--dry-run",
         "--progress=never",
         "--log-format=json",

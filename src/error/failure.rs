@@ -55,6 +55,11 @@ impl FailureCode {
         FailureCode::Internal,
     ];
 
+    /// Whether it may be gone when the same file is tried again.
+    pub fn may_be_gone(self) -> bool {
+        matches!(self, FailureCode::Unreadable | FailureCode::InputChanged | FailureCode::Internal)
+    }
+
     /// The code with this text form.
     pub fn named(text: &str) -> Option<Self> {
         FailureCode::ALL.into_iter().find(|code| code.as_str() == text)

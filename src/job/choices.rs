@@ -111,6 +111,17 @@ pub enum RunMode {
     DryRun,
 }
 
+/// What becomes of pictures that an earlier start could not score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
+pub enum RetryMode {
+    /// They stay in `failures`.
+    #[default]
+    Keep,
+    /// Those whose reason may be gone are tried again.
+    RetryFailed,
+}
+
 /// The two-sided choices are `true` or `false` in a job file and a bare flag on a command line.
 macro_rules! read_and_write_as_switch {
     ($($choice:ident: $off:ident or $on:ident),*) => { $(
@@ -143,9 +154,14 @@ macro_rules! read_and_write_as_switch {
     )* };
 }
 
-read_and_write_as_switch!(Strictness: Lenient or Strict, RunMode: Score or DryRun);
+read_and_write_as_switch!(
+    Strictness: Lenient or Strict, RunMode: Score or DryRun, RetryMode: Keep or RetryFailed
+);
 
-schema_of_text!(Strictness: { "type": "boolean" }, RunMode: { "type": "boolean" });
+schema_of_text!(
+    Strictness: { "type": "boolean" }, RunMode: { "type": "boolean" },
+    RetryMode: { "type": "boolean" }
+);
 
 /// "must be one of f32, f16, bf16".
 fn one_of<T: ValueEnum>() -> ValueError {

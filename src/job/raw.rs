@@ -10,7 +10,7 @@ use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RunMode, Strictness,
+    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RetryMode, RunMode, Strictness,
 };
 use super::partition::Partition;
 use super::values::{BatchSize, DeviceChoice, MaskThreshold, RunDate, UnitThreshold};
@@ -103,6 +103,11 @@ pub struct RawJobSpec {
     #[arg(default_missing_value = "true")]
     pub strict: Option<Strictness>,
 
+    /// Try pictures in `failures` again whose reason may be gone: unreadable, changed, internal.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    pub retry_failed: Option<RetryMode>,
+
     /// Only tell what would be done.
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
@@ -140,6 +145,7 @@ impl RawJobSpec {
             maps: self.maps.or(file.maps),
             preprocess: self.preprocess.or(file.preprocess),
             strict: self.strict.or(file.strict),
+            retry_failed: self.retry_failed.or(file.retry_failed),
             dry_run: self.dry_run.or(file.dry_run),
             progress: self.progress.or(file.progress),
             log_format: self.log_format.or(file.log_format),

@@ -104,6 +104,13 @@ impl PixelCounts {
         Ok(())
     }
 
+    /// Adds pixels that were counted before, with a finite score. [`totals`](Self::totals) does not
+    /// know of them.
+    pub fn add_count(&mut self, PixelCount { score, region_px, n }: PixelCount) {
+        let key = PixelKey::new(score, region_px);
+        self.keys.extend(std::iter::repeat_n(key, usize::try_from(n).unwrap_or_default()));
+    }
+
     /// How many pixels and regions have been added, and the range of their scores.
     pub fn totals(&self) -> PixelTotals {
         self.totals

@@ -4,20 +4,35 @@
 use std::sync::Arc;
 
 use super::localise::Localisation;
-use crate::error::Failure;
+use super::retry::{Earlier, Retry};
+use crate::error::{Failure, TableError};
 use crate::image::{Mask, Size};
 use crate::source::{Category, Sample, Shard};
 
 /// One message of the stream of work; `T` is what a stage made of a batch.
 pub enum Work<T> {
     /// All that follows up to [`Work::End`] belongs to this shard.
-    Begin(Arc<Shard>),
+    Begin(Begun),
     Batch(T),
     Failed(Lost),
+    /// The picture at this index of the shard stays as it was committed earlier.
+    Kept {
+        order: usize,
+        image_id: Box<str>,
+    },
     /// All of the shard has been sent: so many pictures.
     End {
         pictures: usize,
     },
+    /// The output cannot be read: the run ends.
+    Broken(TableError),
+}
+
+/// A shard that is opened.
+pub struct Begun {
+    pub shard: Arc<Shard>,
+    /// Its earlier commit and the rows of it that stay.
+    pub retry: Option<(Retry, Earlier)>,
 }
 
 /// A picture that could not be scored.

@@ -1,5 +1,5 @@
-//! Numbers of the network → rows. In: inferred pictures. Out: one [`ShardRows`] per shard, rows in
-//! listing order. Maps, masks and pixel counts are made here, on all cores, while the network
+//! Numbers of the network → rows. In: inferred pictures. Out: one commit per shard, rows in listing
+//! order. Maps, masks and pixel counts are made here, on all cores, while the network
 //! works on the next batch.
 
 use std::collections::BTreeMap;
@@ -7,19 +7,20 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::batch::{Inferred, Lost, Subject, Truth};
+use super::batch::{Begun, Inferred, Lost, Subject, Truth};
 use super::caught;
+use super::retry::{Earlier, Kept, Retry};
 use crate::error::{Failure, FailureCode, MetricsError, Stage, TableError};
 use crate::image::{Mask, Rle, Size, mask_from_map};
-use crate::metrics::{PixelCounts, connected_regions};
+use crate::metrics::{PixelCount, PixelCounts, connected_regions};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::position::{PixelBox, damp_outside};
 use crate::model::grounding::phrases::Detection;
-use crate::source::{Category, Input, Label, Shard};
+use crate::source::{Input, Label, Shard};
 use crate::store::Store;
 use crate::tables::{
-    BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, PartialRow, ScoreRow, ShardRows,
-    write_map_npy,
+    BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, PartialRow, RunWriter, ScoreRow,
+    ShardRows, write_map_npy,
 };
 
 /// What finishing needs to know.
@@ -39,8 +40,9 @@ pub struct FinishSettings {
 /// Rows of the open shard.
 pub struct ShardBuilder {
     shard: Arc<Shard>,
+    retry: Option<(Retry, Earlier)>,
     input: Input,
-    categories: BTreeMap<Category, CategoryBuilder>,
+    categories: BTreeMap<String, CategoryBuilder>,
 }
 
 #[derive(Default)]
@@ -64,15 +66,34 @@ struct Finished {
 
 impl ShardBuilder {
     /// No rows yet.
-    pub fn new(shard: Arc<Shard>, input: Input) -> Self {
-        ShardBuilder { shard, input, categories: BTreeMap::new() }
+    pub fn new(begun: Begun, input: Input) -> Self {
+        let Begun { shard, retry } = begun;
+        ShardBuilder { shard, retry, input, categories: BTreeMap::new() }
+    }
+
+    /// Adds the rows that a picture has from the shard's earlier commit.
+    pub fn keep(&mut self, order: usize, image_id: &str) {
+        let kept = self.retry.as_mut().and_then(|(_, earlier)| earlier.take(image_id));
+        match kept {
+            Some(Kept::Scored { category, score, mask, boxes }) => {
+                let category = self.categories.entry(category).or_default();
+                category.scores.push((order, score));
+                category.masks.extend(mask.map(|mask| (order, mask)));
+                category.boxes.extend(boxes.into_iter().map(|found| (order, found)));
+            }
+            Some(Kept::Failed { category, failure }) => {
+                self.categories.entry(category).or_default().failures.push((order, failure));
+            }
+            // A picture that is there twice: the counts will not add up.
+            None => {}
+        }
     }
 
     /// Adds a picture that could not be scored.
     pub fn add_lost(&mut self, lost: Lost) {
         let uri = lost.uri.unwrap_or_else(|| self.input.uri_of(&lost.image_id));
         let row = FailureRow::new(lost.image_id.into(), uri, lost.failure);
-        self.categories.entry(lost.category).or_default().failures.push((lost.order, row));
+        self.categories.entry(lost.category.into()).or_default().failures.push((lost.order, row));
     }
 
     /// Adds the pictures of a batch; returns how many of them have a score.
@@ -121,7 +142,7 @@ impl ShardBuilder {
             Truth::AllNormal => None,
             Truth::Mask(mask) => Some(mask.values()),
         };
-        let category = self.categories.entry(sample.category.clone()).or_default();
+        let category = self.categories.entry(sample.category.to_string()).or_default();
         category.has_truth = true;
         match category.pixels.add_map(&picture.map, mask, size, size) {
             Ok(()) => Ok(picture),
@@ -138,19 +159,34 @@ impl ShardBuilder {
 
     fn add_finished(&mut self, picture: Finished) {
         let Finished { subject, score, mask, boxes, .. } = picture;
-        let category = self.categories.entry(subject.sample.category).or_default();
+        let category = self.categories.entry(subject.sample.category.into()).or_default();
         category.scores.push((subject.order, score));
         category.masks.extend(mask.map(|mask| (subject.order, mask)));
         category.boxes.extend(boxes.into_iter().map(|found| (subject.order, found)));
     }
 
-    /// The rows of the whole shard, in listing order.
-    pub fn finish(self) -> ShardRows {
-        let rows = self
-            .categories
-            .into_iter()
-            .map(|(category, rows)| (String::from(category), rows.finish()));
-        ShardRows { shard_id: self.shard.id.clone(), categories: rows.collect() }
+    /// Commits the rows of the whole shard, which has this many pictures, in listing order.
+    ///
+    /// # Errors
+    /// If a picture is missing, or the output cannot be written.
+    pub fn commit(mut self, pictures: u64, writer: &RunWriter) -> Result<(), TableError> {
+        if let Some((retry, _)) = &self.retry {
+            for (category, run) in retry.partials(writer.store())? {
+                let category = self.categories.entry(category).or_default();
+                category.has_truth = true;
+                for row in run {
+                    let PartialRow { score, region_px, n } = row?;
+                    category.pixels.add_count(PixelCount { score, region_px, n });
+                }
+            }
+        }
+        let rows = self.categories.into_iter().map(|(category, rows)| (category, rows.finish()));
+        let rows = ShardRows { shard_id: self.shard.id.clone(), categories: rows.collect() };
+        rows.check_counts(pictures)?;
+        if let Some((retry, _)) = &self.retry {
+            retry.withdraw(writer)?;
+        }
+        writer.commit_shard(rows).map(drop)
     }
 }
 

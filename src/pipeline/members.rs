@@ -1,7 +1,7 @@
 //! Pictures of an archive → batches. In: a tar, read from its beginning to its end. Out: batches of
 //! one category each; what waits for its batch is bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +18,7 @@ const WAITING_BYTES: usize = 128 << 20;
 /// Sends every picture of `archive`; returns how many there were, or `None` when nobody wants more.
 pub fn prepare_archive(
     archive: &Archive,
+    kept: &HashSet<Box<str>>,
     settings: &PrepareSettings,
     out: &Sender<Work<Batch>>,
     stop: &AtomicBool,
@@ -30,7 +31,7 @@ pub fn prepare_archive(
             return out.send(Work::Failed(lost)).ok().map(|()| 1);
         }
     };
-    let mut waiting = Waiting { settings, out, pictures: BTreeMap::new(), bytes: 0 };
+    let mut waiting = Waiting { settings, kept, out, pictures: BTreeMap::new(), bytes: 0 };
     let mut sent = 0;
     let mut wanted = Some(());
     let ignored = read_tar(file, settings.limits.max_bytes, |member| {
@@ -52,6 +53,7 @@ pub fn prepare_archive(
 /// Pictures whose batch is not full yet.
 struct Waiting<'a> {
     settings: &'a PrepareSettings,
+    kept: &'a HashSet<Box<str>>,
     out: &'a Sender<Work<Batch>>,
     pictures: BTreeMap<Category, Vec<Given>>,
     bytes: usize,
@@ -60,7 +62,11 @@ struct Waiting<'a> {
 impl Waiting<'_> {
     /// `None` when nobody wants more.
     fn add(&mut self, archive: &Archive, order: usize, member: Member) -> Option<()> {
-        let given = match given(archive, order, member) {
+        let image_id: Box<str> = format!("{}/{}", archive.image_id, member.id).into();
+        if self.kept.contains(&image_id) {
+            return self.out.send(Work::Kept { order, image_id }).ok();
+        }
+        let given = match given(archive, order, image_id, member) {
             Ok(given) => given,
             Err(lost) => return self.out.send(Work::Failed(lost)).ok(),
         };
@@ -87,9 +93,13 @@ impl Waiting<'_> {
 }
 
 /// The member as a picture to score, or why it is none.
-fn given(archive: &Archive, order: usize, member: Member) -> Result<Given, Lost> {
-    let Member { id, picture, mask, known } = member;
-    let image_id: Box<str> = format!("{}/{id}", archive.image_id).into();
+fn given(
+    archive: &Archive,
+    order: usize,
+    image_id: Box<str>,
+    member: Member,
+) -> Result<Given, Lost> {
+    let Member { picture, mask, known, .. } = member;
     let named = known.category.as_deref().map(str::parse::<Category>);
     let (category, misnamed) = match named {
         None => (archive.category.clone(), None),

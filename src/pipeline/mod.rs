@@ -12,11 +12,11 @@ pub mod networks;
 pub mod plan;
 pub mod prepare;
 pub mod reduce;
+pub mod retry;
 pub mod run;
 pub mod status;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -26,8 +26,8 @@ use self::batch::{Batch, Inferred, Work};
 use self::finish::{FinishSettings, ShardBuilder};
 use self::infer::Inferencer;
 use self::prepare::{PrepareSettings, prepare};
+use self::retry::Task;
 use crate::error::{Failure, FailureCode, Stage, TableError};
-use crate::source::Shard;
 use crate::tables::RunWriter;
 
 /// How far a run is; read while it runs.
@@ -49,7 +49,7 @@ pub enum Ending {
 
 /// Everything a run needs.
 pub struct Pipeline<'a> {
-    pub shards: Vec<Arc<Shard>>,
+    pub tasks: Vec<Task>,
     pub prepare: PrepareSettings,
     pub infer: Inferencer,
     pub finish: FinishSettings,
@@ -64,13 +64,13 @@ impl Pipeline<'_> {
     /// # Errors
     /// If rows or maps cannot be written. Trouble with a picture is a row, not an error.
     pub fn run(self) -> Result<Ending, TableError> {
-        let Pipeline { shards, prepare: settings, infer, finish, writer, progress, stop } = self;
-        let expected = shards.len() as u64;
+        let Pipeline { tasks, prepare: settings, infer, finish, writer, progress, stop } = self;
+        let expected = tasks.len() as u64;
         // No message waits in a channel: each stage holds the next one ready, and no more.
         let (to_infer, prepared) = bounded(0);
         let (to_finish, inferred) = bounded(0);
         thread::scope(|scope| {
-            scope.spawn(move || prepare(shards.into_iter(), &settings, &to_infer, stop));
+            scope.spawn(move || prepare(tasks.into_iter(), &settings, &to_infer, stop));
             scope.spawn(move || infer_all(infer, &prepared, &to_finish, stop));
             // An error here drops `inferred`: the stages in front find nobody listening and end.
             finish_all(inferred, &finish, writer, progress)
@@ -90,7 +90,9 @@ fn infer_all(
 ) {
     for message in work {
         let sent = match message {
-            Work::Begin(shard) => out.send(Work::Begin(shard)),
+            Work::Begin(begun) => out.send(Work::Begin(begun)),
+            Work::Kept { order, image_id } => out.send(Work::Kept { order, image_id }),
+            Work::Broken(error) => out.send(Work::Broken(error)),
             Work::Failed(lost) => out.send(Work::Failed(lost)),
             Work::End { pictures } => out.send(Work::End { pictures }),
             // The open shard will be done again anyway: whoever wants to stop should not wait.
@@ -117,9 +119,11 @@ fn finish_all(
     let mut open: Option<ShardBuilder> = None;
     for message in work {
         match (message, &mut open) {
-            (Work::Begin(shard), _) => {
-                open = Some(ShardBuilder::new(shard, settings.input.clone()))
+            (Work::Broken(error), _) => return Err(error),
+            (Work::Begin(begun), _) => {
+                open = Some(ShardBuilder::new(begun, settings.input.clone()))
             }
+            (Work::Kept { order, image_id }, Some(builder)) => builder.keep(order, &image_id),
             (Work::Batch(batch), Some(builder)) => {
                 let pictures = batch.len() as u64;
                 let scored = builder.add_batch(batch, settings)?;
@@ -132,14 +136,12 @@ fn finish_all(
             }
             (Work::End { pictures }, _) => {
                 if let Some(builder) = open.take() {
-                    let rows = builder.finish();
-                    rows.check_counts(pictures as u64)?;
-                    writer.commit_shard(rows)?;
+                    builder.commit(pictures as u64, writer)?;
                     progress.shards.fetch_add(1, Ordering::Relaxed);
                 }
             }
             // Nothing but Begin follows End.
-            (Work::Batch(_) | Work::Failed(_), None) => {}
+            (Work::Batch(_) | Work::Failed(_) | Work::Kept { .. }, None) => {}
         }
     }
     Ok(())

@@ -1,20 +1,22 @@
-//! Files → normalised planes. In: shards. Out: batches of one category, in listing order, decoded
+//! Files → normalised planes. In: tasks. Out: batches of one category, in listing order, decoded
 //! and resized by all cores. A file that cannot be used becomes a [`Lost`], never an error.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Sender;
 use rayon::prelude::*;
 
-use super::batch::{Batch, DetectorPlanes, Lost, Prepared, Subject, Truth, Work};
+use super::batch::{Batch, Begun, DetectorPlanes, Lost, Prepared, Subject, Truth, Work};
 use super::caught;
 use super::members::prepare_archive;
-use crate::error::{Failure, FailureCode, Stage};
+use super::retry::Task;
+use crate::error::{Failure, FailureCode, Stage, TableError};
 use crate::image::{
     ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, Size, normalize,
 };
-use crate::source::{Category, Entry, Input, MaskSource, Rejected, Sample, Shard};
+use crate::source::{Category, Entry, Input, MaskSource, Rejected, Sample};
+use crate::store::Store;
 
 /// What preparing needs to know.
 #[derive(Debug, Clone)]
@@ -28,34 +30,62 @@ pub struct PrepareSettings {
     pub detector_side: Option<DetectorSide>,
     pub mode: Preprocess,
     pub limits: DecodeLimits,
+    /// The output: what was committed earlier is read from there.
+    pub output: Store,
 }
 
-/// Sends all of `shards`, or as many as there are before `stop` is set.
+/// Sends all of `tasks`, or as many as there are before `stop` is set.
 pub fn prepare(
-    shards: impl Iterator<Item = Arc<Shard>>,
+    tasks: impl Iterator<Item = Task>,
     settings: &PrepareSettings,
     out: &Sender<Work<Batch>>,
     stop: &AtomicBool,
 ) {
-    for shard in shards {
-        if prepare_shard(shard, settings, out, stop).is_none() {
+    for task in tasks {
+        let (begun, kept) = match begin(task, &settings.output) {
+            Ok(begun) => begun,
+            Err(error) => {
+                let _ = out.send(Work::Broken(error));
+                return;
+            }
+        };
+        if prepare_shard(begun, &kept, settings, out, stop).is_none() {
             return;
         }
     }
 }
 
+/// The shard of a task and those of its pictures that are not scored again.
+fn begin(task: Task, output: &Store) -> Result<(Begun, HashSet<Box<str>>), TableError> {
+    let Task { shard, retry } = task;
+    let retry = match retry {
+        None => None,
+        Some(retry) => {
+            let earlier = retry.earlier(output)?;
+            Some((retry, earlier))
+        }
+    };
+    let kept = retry.as_ref().map(|(_, earlier)| earlier.kept()).unwrap_or_default();
+    Ok((Begun { shard, retry }, kept))
+}
+
 /// `None` when nobody wants more: stopped, or the stages behind are gone.
 fn prepare_shard(
-    shard: Arc<Shard>,
+    begun: Begun,
+    kept: &HashSet<Box<str>>,
     settings: &PrepareSettings,
     out: &Sender<Work<Batch>>,
     stop: &AtomicBool,
 ) -> Option<()> {
-    out.send(Work::Begin(shard.clone())).ok()?;
+    let shard = begun.shard.clone();
+    out.send(Work::Begin(begun)).ok()?;
     let mut pictures = shard.entries.len();
     let mut samples = Vec::with_capacity(pictures);
     for (order, entry) in shard.entries.iter().enumerate() {
         match entry {
+            entry if kept.contains(entry.image_id()) => {
+                out.send(Work::Kept { order, image_id: entry.image_id().into() }).ok()?;
+            }
             Entry::Sample(sample) => samples.push((order, sample)),
             Entry::Rejected(rejected) => {
                 let Rejected { image_id, uri, category, failure } = rejected.as_ref().clone();
@@ -63,7 +93,9 @@ fn prepare_shard(
                 out.send(Work::Failed(lost)).ok()?;
             }
             // It is the only entry of its shard.
-            Entry::Archive(archive) => pictures = prepare_archive(archive, settings, out, stop)?,
+            Entry::Archive(archive) => {
+                pictures = prepare_archive(archive, kept, settings, out, stop)?;
+            }
         }
     }
     // A stable sort: inside a category the listing's order stays.

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
@@ -16,16 +15,19 @@ use super::localise::DETECTOR_SIDE;
 use super::networks::Networks;
 use super::plan::Plan;
 use super::prepare::PrepareSettings;
+use super::retry::Task;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
 use crate::error::{Error, JobError, TableError};
 use crate::image::DecodeLimits;
-use crate::job::{JobSpec, MapsFormat, MaskThreshold, Partition, RunDate};
+use crate::job::{JobSpec, MapsFormat, MaskThreshold, Partition, RetryMode, RunDate};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::source::{Input, LayoutChoice, Listing, Shard, list};
 use crate::store::{Store, redact};
-use crate::tables::{self, ExpectedShard, Manifest, RunIdentity, RunWriter, Worker, WorkerState};
+use crate::tables::{
+    self, ExpectedShard, Manifest, PlanEntry, RunIdentity, RunWriter, Table, Worker, WorkerState,
+};
 
 /// `auto`, for masks and for pictures: one half. Nothing is known of the product, so this is a
 /// convention, not a calibrated value.
@@ -38,7 +40,7 @@ pub struct Run {
     finish: FinishSettings,
     writer: RunWriter,
     /// What this worker has to do: its partition without what is committed.
-    shards: Vec<Arc<Shard>>,
+    tasks: Vec<Task>,
     expected: Vec<ExpectedShard>,
     partition: Partition,
     /// Pictures of this worker's partition that an earlier start committed.
@@ -92,21 +94,23 @@ impl Run {
 
         let side = networks.config.vision.image_size;
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
-        let prepare = PrepareSettings {
-            input: plan.input.clone(),
-            side,
-            batch_size: device::batch_size(spec.batch_size, &networks.config),
-            detector_side: networks.has_detector().then_some(DETECTOR_SIDE),
-            mode: spec.preprocess,
-            limits: DecodeLimits::default(),
-        };
+        let batch_size = device::batch_size(spec.batch_size, &networks.config);
+        let detector_side = networks.has_detector().then_some(DETECTOR_SIDE);
         let identity = identity(spec, &plan, file, &networks.model_id, &descriptions_id);
         let model_id = networks.model_id.clone();
         let mut infer = Inferencer::new(networks, descriptions, device)?;
         infer.read_words(plan.categories.keys())?;
 
-        let store = Store::create(&spec.output)?;
-        let writer = RunWriter::open(store, identity)?;
+        let writer = RunWriter::open(Store::create(&spec.output)?, identity)?;
+        let prepare = PrepareSettings {
+            input: plan.input.clone(),
+            side,
+            batch_size,
+            detector_side,
+            mode: spec.preprocess,
+            limits: DecodeLimits::default(),
+            output: writer.store().clone(),
+        };
         let finish = FinishSettings {
             mapper,
             mask_threshold: match spec.mask_threshold {
@@ -124,15 +128,15 @@ impl Run {
             input: plan.input.clone(),
         };
         let expected = expected(&plan);
-        let (shards, resumed) = shards_to_do(plan, spec, &writer);
+        let (tasks, resumed) = tasks(plan, spec, &writer)?;
         let partition = spec.partition;
-        Ok(Run { infer, prepare, finish, writer, shards, expected, partition, resumed })
+        Ok(Run { infer, prepare, finish, writer, tasks, expected, partition, resumed })
     }
 
     /// Pictures that this worker has yet to score; `None` where some are in archives that have not
     /// been read.
     pub fn pictures(&self) -> Option<u64> {
-        self.shards.iter().map(|shard| shard.pictures()).sum()
+        self.tasks.iter().map(Task::pictures).sum()
     }
 
     /// Scores them.
@@ -151,9 +155,9 @@ impl Run {
     }
 
     fn work(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
-        let Run { infer, prepare, finish, writer, shards, expected, .. } = self;
-        let ours = shards.iter().map(|shard| shard.id.clone()).collect::<HashSet<_>>();
-        let pipeline = Pipeline { shards, prepare, infer, finish, writer: &writer, progress, stop };
+        let Run { infer, prepare, finish, writer, tasks, expected, .. } = self;
+        let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
+        let pipeline = Pipeline { tasks, prepare, infer, finish, writer: &writer, progress, stop };
         if pipeline.run()? == Ending::Stopped {
             return Ok(Outcome::Stopped);
         }
@@ -197,9 +201,9 @@ fn begun(spec: &JobSpec) -> Result<Option<Plan>, Error> {
     let store = Store::open(&spec.output)?;
     store.check()?;
     let Some(manifest) = Manifest::read(&store)? else { return Ok(None) };
-    let Some(entry) = manifest.plan.as_ref().filter(|_| manifest.totals.is_none()) else {
-        return Ok(None);
-    };
+    let retry = spec.retry_failed == RetryMode::RetryFailed;
+    let wanted = |_: &&PlanEntry| retry || manifest.totals.is_none();
+    let Some(entry) = manifest.plan.as_ref().filter(wanted) else { return Ok(None) };
     let recorded = manifest.spec["layout"].as_str().unwrap_or_default().to_string();
     let layout = match spec.layout {
         LayoutChoice::Auto => recorded,
@@ -283,11 +287,22 @@ fn expected(plan: &Plan) -> Vec<ExpectedShard> {
     plan.shards.iter().map(shard).collect()
 }
 
-/// The shards of this worker's partition that are not committed, and the number of pictures in
-/// those that are.
-fn shards_to_do(plan: Plan, spec: &JobSpec, writer: &RunWriter) -> (Vec<Arc<Shard>>, u64) {
-    let ours = plan.shards.into_iter().filter(|shard| spec.partition.takes(shard.index));
-    let (done, to_do) = ours.partition::<Vec<_>, _>(|shard| writer.was_committed(&shard.id));
-    let resumed = done.iter().filter_map(|shard| shard.pictures()).sum();
-    (to_do.into_iter().map(Arc::new).collect(), resumed)
+/// The shards of this worker's partition that are not committed, or are tried again, and the number
+/// of pictures that are done.
+fn tasks(plan: Plan, spec: &JobSpec, writer: &RunWriter) -> Result<(Vec<Task>, u64), TableError> {
+    let (mut tasks, mut resumed) = (Vec::new(), 0);
+    for shard in plan.shards.into_iter().filter(|shard| spec.partition.takes(shard.index)) {
+        let Some(entry) = writer.committed(&shard.id) else {
+            tasks.push(Task::new(shard));
+            continue;
+        };
+        resumed += entry.rows_of(Table::Scores) + entry.rows_of(Table::Failures);
+        if spec.retry_failed == RetryMode::RetryFailed
+            && let Some(task) = Task::again(shard, entry, writer.store())?
+        {
+            resumed -= task.pictures().unwrap_or_default();
+            tasks.push(task);
+        }
+    }
+    Ok((tasks, resumed))
 }

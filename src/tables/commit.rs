@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ledger::{LedgerEntry, PartEntry, entry_path, read_ledger};
+use super::ledger::{LedgerEntry, PartEntry, entry_path, read_ledger, remove_metrics};
 use super::manifest::{MANIFEST_PATH, Manifest, RunIdentity, RunTotals, spec_differences, to_json};
 use super::part::{PartIds, encode_part};
-use super::partition::{check_category, check_id, part_path};
+use super::partition::{check_category, check_id, part_name, part_path};
 use super::row::Row;
 use super::{BoxRow, FailureRow, MaskRow, PartialRow, ScoreRow, Table};
 use crate::error::TableError;
@@ -86,7 +86,7 @@ pub struct ExpectedShard {
 pub struct RunWriter {
     store: Store,
     manifest: Manifest,
-    committed: BTreeSet<String>,
+    committed: BTreeMap<String, LedgerEntry>,
 }
 
 impl RunWriter {
@@ -107,7 +107,7 @@ impl RunWriter {
         }
         let tables = Table::ALL.map(Table::as_str);
         store.remove_stale_uploads(&[&tables[..], &["maps", "_filo"]].concat())?;
-        let committed = read_ledger(&store, &manifest)?.into_keys().collect();
+        let committed = read_ledger(&store, &manifest)?;
         Ok(RunWriter { store, manifest, committed })
     }
 
@@ -121,9 +121,29 @@ impl RunWriter {
         &self.manifest
     }
 
-    /// Whether the shard had been committed when the run was opened.
-    pub fn was_committed(&self, shard_id: &str) -> bool {
-        self.committed.contains(shard_id)
+    /// What the shard had committed when the run was opened, if it had.
+    pub fn committed(&self, shard_id: &str) -> Option<&LedgerEntry> {
+        self.committed.get(shard_id)
+    }
+
+    /// Takes a commit back: the run is unfinished and without metrics, and the shard has yet to be
+    /// scored. Nothing happens if `entry` is no longer the one that counts.
+    ///
+    /// # Errors
+    /// If the output cannot be changed.
+    pub fn withdraw(&self, entry: &LedgerEntry) -> Result<(), TableError> {
+        let path = entry_path(&entry.shard_id);
+        let bytes = to_json(&self.store.display(&path), entry)?;
+        if self.store.get_if_there(&path)?.is_none_or(|now| now != bytes) {
+            return Ok(());
+        }
+        // In this order, so that a stop in between leaves a run that says it is not finished.
+        self.store.delete_if_there(SUCCESS_PATH)?;
+        remove_metrics(&self.store)?;
+        let unfinished = Manifest { totals: None, ..self.manifest.clone() };
+        let manifest = to_json(&self.store.display(MANIFEST_PATH), &unfinished)?;
+        self.store.put(MANIFEST_PATH, manifest)?;
+        Ok(self.store.delete_if_there(&path)?)
     }
 
     /// Writes all parts of a shard and then its ledger entry.
@@ -163,7 +183,7 @@ impl RunWriter {
     pub fn finish(&self, expected: &[ExpectedShard]) -> Result<Manifest, TableError> {
         let ledger = read_ledger(&self.store, &self.manifest)?;
         let entries = expected_entries(&ledger, expected)?;
-        self.check_parts_are_there(&entries)?;
+        self.check_parts(&entries)?;
         let totals = RunTotals {
             shards: expected.len() as u64,
             entries: entries.iter().map(|entry| pictures(entry)).sum(),
@@ -195,18 +215,25 @@ impl RunWriter {
         Ok(())
     }
 
-    fn check_parts_are_there(&self, entries: &[&LedgerEntry]) -> Result<(), TableError> {
+    /// All committed parts are there. Others of these shards, which a shard had before it was
+    /// scored again, are removed.
+    fn check_parts(&self, entries: &[&LedgerEntry]) -> Result<(), TableError> {
         let mut there = BTreeSet::new();
         for table in Table::ALL {
             there.extend(self.store.list(table.as_str())?.into_iter().map(|file| file.path));
         }
         for entry in entries {
-            if let Some(part) = entry.parts.iter().find(|part| !there.contains(&part.path)) {
+            if let Some(part) = entry.parts.iter().find(|part| !there.remove(&part.path)) {
                 let (path, shard_id) = (self.store.display(&part.path), entry.shard_id.clone());
                 return Err(TableError::PartGone { path, shard_id });
             }
         }
-        Ok(())
+        let run_id = &self.manifest.run_id;
+        let ours = entries.iter().map(|entry| part_name(run_id, &entry.shard_id));
+        let ours = ours.collect::<BTreeSet<_>>();
+        let is_ours = |path: &&String| path.rsplit('/').next().is_some_and(|n| ours.contains(n));
+        let left = there.iter().filter(is_ours);
+        Ok(left.into_iter().try_for_each(|path| self.store.delete_if_there(path))?)
     }
 
     /// Gives each table without rows one part, so that it opens in every reader. Created only:

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Table;
 use super::manifest::{FORMAT, Manifest, parse, to_json};
 use super::part::EncodedPart;
+use super::part_reader::PartRows;
+use super::{Row, Table};
 use crate::error::TableError;
 use crate::store::{Put, Store};
 
@@ -72,6 +73,22 @@ impl LedgerEntry {
         self.parts.iter().filter(|part| part.table == table).map(|part| part.rows).sum()
     }
 
+    /// The rows of one table in this shard with their categories, part by part.
+    pub fn rows<R: Row>(
+        &self,
+        store: &Store,
+    ) -> impl Iterator<Item = Result<(&str, R), TableError>> {
+        let parts = self.parts.iter().filter(|part| part.table == R::TABLE);
+        parts.flat_map(|part| {
+            let (rows, error) = match PartRows::<R>::open(store, part) {
+                Ok(rows) => (Some(rows), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            let rows = rows.into_iter().flatten();
+            rows.map(|row| row.map(|row| (part.category.as_str(), row))).chain(error)
+        })
+    }
+
     /// Makes the entry, unless another worker made one for the shard.
     pub(super) fn create(&self, store: &Store) -> Result<Put, TableError> {
         let path = entry_path(&self.shard_id);
@@ -117,6 +134,13 @@ pub(super) fn read_metrics_entry(store: &Store) -> Result<Option<LedgerEntry>, T
 /// Names the parts of the metrics table, all at once.
 pub(super) fn write_metrics_entry(store: &Store, entry: &LedgerEntry) -> Result<(), TableError> {
     Ok(store.put(METRICS_PATH, to_json(&store.display(METRICS_PATH), entry)?)?)
+}
+
+/// Forgets the metrics table, which no longer fits the rows.
+pub(super) fn remove_metrics(store: &Store) -> Result<(), TableError> {
+    let parts = read_metrics_entry(store)?.map_or_else(Vec::new, |entry| entry.parts);
+    store.delete_if_there(METRICS_PATH)?;
+    Ok(parts.iter().try_for_each(|part| store.delete_if_there(&part.path))?)
 }
 
 /// All entries by shard id. An entry that belongs to another run is an error.

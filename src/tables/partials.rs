@@ -49,7 +49,11 @@ pub struct PartialRun {
 }
 
 impl PartialRun {
-    pub(super) fn open(store: &Store, part: &PartEntry) -> Result<PartialRun, TableError> {
+    /// The rows of a committed part.
+    ///
+    /// # Errors
+    /// If it is not what was committed.
+    pub fn open(store: &Store, part: &PartEntry) -> Result<PartialRun, TableError> {
         let rows = Some(PartRows::open(store, part)?);
         Ok(PartialRun { rows, path: store.display(&part.path), last_score: f32::INFINITY })
     }

@@ -52,7 +52,12 @@ pub(super) fn part_path(
 ) -> String {
     let table = table.as_str();
     let category = escape(category);
-    format!("{table}/run_date={run_date}/category={category}/part-{run_id}-{shard_id}.parquet")
+    format!("{table}/run_date={run_date}/category={category}/{}", part_name(run_id, shard_id))
+}
+
+/// The file's name alone, which a shard's parts of all tables and categories share.
+pub(super) fn part_name(run_id: &str, shard_id: &str) -> String {
+    format!("part-{run_id}-{shard_id}.parquet")
 }
 
 /// Checks that `id` can be part of a file name as it is.
