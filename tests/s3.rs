@@ -4,8 +4,11 @@
 mod support;
 
 use std::io::Read;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use filo::store::{Location, Store};
+use parquet::arrow::ArrowWriter;
 use support::run::{Folder, Rows, WEIGHTS, filo, rows, rows_at, run};
 use support::s3::{VARIABLES, bucket_folder, upload, with_server};
 
@@ -90,22 +93,47 @@ fn a_tar_in_a_bucket_is_the_tar_of_a_disk() {
     large.set_size(9 << 20);
     tar.append_data(&mut large, "large.bin", std::io::repeat(7).take(9 << 20)).unwrap();
     tar.append_path_with_name(folder.path("in/wood/test/good/0.png"), "last.png").unwrap();
-    folder.file("tars/a b.tar", tar.into_inner().unwrap());
-    upload(&folder.path("tars"), &format!("{bucket}/tars"));
-    let (input, output) = (format!("{bucket}/tars"), format!("{bucket}/out"));
-    let on_disk = folder.path("tars");
-    let out_on_disk = folder.path("of-disk");
+    folder.file("files/a b.tar", tar.into_inner().unwrap());
+    let (of_bucket, input) = scored_both_ways(&folder, &bucket, 7);
+    let last = of_bucket.scores.iter().find(|row| row.image_id == "a b.tar/last.png").unwrap();
+    assert_eq!(last.uri, format!("{input}/a%20b.tar/last.png"));
+}
+
+#[test]
+fn a_table_in_a_bucket_is_the_table_of_a_disk() {
+    let (folder, bucket) = (pictures(), bucket_folder("table"));
+    let picture = std::fs::read(folder.path("in/wood/test/good/0.png")).unwrap();
+    // Bytes that do not shrink: the columns do not fit into one request.
+    let mut rng = fastrand::Rng::with_seed(5);
+    let other = (0..6 << 20).map(|_| rng.u8(..)).collect::<Vec<_>>();
+    let columns: [(&str, ArrayRef); 2] = [
+        ("other", Arc::new(BinaryArray::from_iter_values([&other, &other, &other]))),
+        ("image", Arc::new(BinaryArray::from_iter_values([&picture, &picture, &picture]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    folder.file("files/a.parquet", writer.into_inner().unwrap());
+    scored_both_ways(&folder, &bucket, 3);
+}
+
+/// The rows of the pictures in `files/`, which a bucket and a disk give alike, and the place in the
+/// bucket.
+fn scored_both_ways(folder: &Folder, bucket: &str, pictures: usize) -> (Rows, String) {
+    upload(&folder.path("files"), &format!("{bucket}/files"));
+    let (input, output) = (format!("{bucket}/files"), format!("{bucket}/out"));
+    let (on_disk, out_on_disk) = (folder.path("files"), folder.path("of-disk"));
     for (from, to) in [
         (input.as_str(), output.as_str()),
         (on_disk.to_str().unwrap(), out_on_disk.to_str().unwrap()),
     ] {
-        let ended = run(score(from, to));
-        assert!(ended.last_line().starts_with("scored 7 images (0 failed)"), "{}", ended.stdout);
+        let (ended, all) = (run(score(from, to)), format!("scored {pictures} images (0 failed)"));
+        assert!(ended.last_line().starts_with(&all), "{}", ended.stdout);
     }
-    let of_bucket = rows_at(&output.parse().unwrap(), 7);
-    let last = of_bucket.scores.iter().find(|row| row.image_id == "a b.tar/last.png").unwrap();
-    assert_eq!(last.uri, format!("{input}/a%20b.tar/last.png"));
-    assert!(without_uris(of_bucket) == without_uris(rows(&out_on_disk, 7)), "rows differ");
+    let of_bucket = rows_at(&output.parse().unwrap(), pictures);
+    let of_disk = without_uris(rows(&out_on_disk, pictures));
+    assert!(without_uris(rows_at(&output.parse().unwrap(), pictures)) == of_disk, "rows differ");
+    (of_bucket, input)
 }
 
 #[test]

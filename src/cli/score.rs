@@ -66,6 +66,7 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
     }
     let what = match listing.layout {
         Layout::Webdataset => "tar files",
+        Layout::Parquet => "Parquet files",
         Layout::Folder | Layout::Mvtec | Layout::Visa => "pictures",
     };
     say(format_args!(

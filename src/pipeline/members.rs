@@ -1,16 +1,19 @@
-//! Pictures of an archive → batches. In: a tar, read from its beginning to its end. Out: batches of
+//! Pictures of an archive → batches. In: a tar or a Parquet file, read from its beginning to its end. Out: batches of
 //! one category each; what waits for its batch is bounded.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Sender;
 
 use super::batch::{Batch, Lost, Work};
 use super::prepare::{Given, PrepareSettings, send_batch};
 use crate::error::{Failure, FailureCode, Stage};
-use crate::source::{Archive, Category, Label, MaskSource, Member, Sample, read_tar};
+use crate::source::{
+    Archive, ArchiveKind, Category, Label, MaskSource, Member, Sample, read_parquet, read_tar,
+};
 
 /// Bytes of pictures that wait until there are enough of their category.
 const WAITING_BYTES: usize = 128 << 20;
@@ -34,19 +37,35 @@ pub fn prepare_archive(
     let mut waiting = Waiting { settings, kept, out, pictures: BTreeMap::new(), bytes: 0 };
     let mut sent = 0;
     let mut wanted = Some(());
-    let ignored = read_tar(file, settings.limits.max_bytes, |member| {
+    let mut take = |member| {
         wanted = match stop.load(Ordering::Relaxed) {
             true => None,
             false => waiting.add(archive, sent, member),
         };
         sent += 1;
         if wanted.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
+    };
+    let max_bytes = settings.limits.max_bytes;
+    match archive.kind {
+        ArchiveKind::Tar => {
+            let broke = OnceLock::new();
+            // Once the file cannot be read, that is what is wrong with all that follows.
+            let ignored = read_tar(file.stream(&broke), max_bytes, |mut member| {
+                member.picture = member.picture.map_err(|own| broke.get().cloned().unwrap_or(own));
+                take(member)
+            });
+            if !ignored.is_empty() {
+                tracing::debug!(
+                    archive = &*archive.image_id,
+                    ?ignored,
+                    "files that are no picture"
+                );
+            }
+        }
+        ArchiveKind::Parquet => read_parquet(Arc::new(file), max_bytes, take),
+    }
     wanted?;
     waiting.send_all()?;
-    if !ignored.is_empty() {
-        tracing::debug!(archive = &*archive.image_id, ?ignored, "files that are no picture");
-    }
     Some(sent)
 }
 

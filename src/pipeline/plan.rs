@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 
 use crate::error::{Failure, FailureCode, Stage, TableError};
 use crate::source::{
-    Archive, Category, Entry, Input, Label, Listing, MaskSource, Rejected, Sample, Shard, Shards,
+    Archive, ArchiveKind, Category, Entry, Input, Label, Listing, MaskSource, Rejected, Sample,
+    Shard, Shards,
 };
 use crate::store::{FileVersion, Store};
 use crate::tables::{PlanEntry, PlanRow};
-
-/// The one kind of files with pictures in them.
-const TAR: &str = "tar";
 
 /// All work of a run.
 #[derive(Debug)]
@@ -95,7 +93,12 @@ fn row_of(shard: &Shard, entry: &Entry, bytes: u64) -> PlanRow {
         },
         Entry::Archive(archive) => {
             let (etag, modified_ns) = recorded(archive.version.as_ref());
-            PlanRow { etag, modified_ns, archive: Some(TAR.to_string()), ..of_all }
+            PlanRow {
+                etag,
+                modified_ns,
+                archive: Some(archive.kind.as_str().to_string()),
+                ..of_all
+            }
         }
         Entry::Sample(sample) => {
             let (etag, modified_ns) = recorded(sample.version.as_ref());
@@ -144,8 +147,8 @@ fn entry_of(row: PlanRow) -> Result<Entry, String> {
         (None, None) => None,
     };
     if let Some(kind) = row.archive {
-        let archive = Archive { image_id, version, category };
-        return if kind == TAR { Ok(Entry::Archive(archive)) } else { Err(kind) };
+        let kind = ArchiveKind::named(&kind).ok_or(kind)?;
+        return Ok(Entry::Archive(Archive { image_id, kind, version, category }));
     }
     let label = row.label.map(|label| if label { Label::Anomalous } else { Label::Normal });
     let mask = match (row.mask_known, row.mask) {

@@ -5,13 +5,14 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
+use super::open_file::{OpenBytes, OpenFile};
 use super::walk::modified;
 use crate::error::{Failure, FailureCode, SourceError, Stage, StoreError};
-use crate::store::{Content, FileVersion, Location, Store, StoreReader};
+use crate::store::{Content, FileVersion, Location, Store};
 
 /// What must be escaped in the path of a URI.
 const PATH: &AsciiSet = &CONTROLS
@@ -104,19 +105,18 @@ impl Input {
         }
     }
 
-    /// The file `id` from its beginning, for as long as it is the `version` that was listed.
+    /// The file `id`, to be read in pieces, for as long as it is the `version` that was listed.
     ///
     /// # Errors
     /// A [`Failure`] of [`Stage::Fetch`].
-    pub fn open_file(
-        &self,
-        id: &str,
-        version: Option<&FileVersion>,
-    ) -> Result<Box<dyn Read + Send>, Failure> {
+    pub fn open_file(&self, id: &str, version: Option<&FileVersion>) -> Result<OpenFile, Failure> {
         match &self.place {
             Place::Disk(root) => {
-                let file = open_unchanged(&root.join(id), version)?;
-                Ok(Box::new(std::io::BufReader::with_capacity(READ_AHEAD, file)))
+                let path = root.join(id);
+                let file = open_unchanged(&path, version)?;
+                let size = file.metadata().map_err(|error| unreadable(&path, &error))?.len();
+                let shown = path.display().to_string();
+                Ok(OpenFile::new(OpenBytes::Disk { file: Mutex::new(file), shown }, size))
             }
             Place::Bucket(store) => {
                 let unreadable =
@@ -124,7 +124,8 @@ impl Input {
                 let size = store.size(id).map_err(|error| unreadable(error.to_string()))?;
                 let gone = || unreadable(format!("{}: is gone: restore it", store.display(id)));
                 let (size, etag) = (size.ok_or_else(gone)?, etag_of(version).map(str::to_owned));
-                Ok(Box::new(StoreReader::new(store.clone(), id.to_owned(), etag, size)))
+                let (store, id) = (store.clone(), id.to_owned());
+                Ok(OpenFile::new(OpenBytes::Bucket { store, id, etag }, size))
             }
         }
     }
@@ -148,9 +149,6 @@ pub(super) fn uri_of(path: &Path) -> String {
     let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
     format!("file://{}", percent_encode(bytes, PATH))
 }
-
-/// Bytes that are read at a time from an archive on a disk.
-const READ_AHEAD: usize = 1 << 20;
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     let what = format!("{}: {error}: check the file and its permissions", path.display());
@@ -209,7 +207,7 @@ fn etag_of(version: Option<&FileVersion>) -> Option<&str> {
     }
 }
 
-fn changed(place: &dyn std::fmt::Display) -> Failure {
+pub(super) fn changed(place: &dyn std::fmt::Display) -> Failure {
     let what = format!("{place}: changed after it was listed: score it in another run");
     Failure::new(Stage::Fetch, FailureCode::InputChanged, what)
 }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tree::{Found, Tree};
-use super::{mvtec, visa, webdataset};
+use super::{ArchiveKind, mvtec, visa};
 use crate::error::ValueError;
 
 /// What the user says about the layout.
@@ -28,6 +28,8 @@ pub enum LayoutChoice {
     Visa,
     /// Tar files, each picture beside its `.cls`, `.json` and `.mask.png`.
     Webdataset,
+    /// Parquet files with a column `image`, and `mask`, `label`, `kind`, `category` if there are.
+    Parquet,
 }
 
 impl FromStr for LayoutChoice {
@@ -35,7 +37,7 @@ impl FromStr for LayoutChoice {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         <Self as ValueEnum>::from_str(text, false)
-            .map_err(|_| ValueError::new("one of auto, folder, mvtec, visa, webdataset"))
+            .map_err(|_| ValueError::new("one of auto, folder, mvtec, visa, webdataset, parquet"))
     }
 }
 
@@ -53,6 +55,7 @@ impl fmt::Display for LayoutChoice {
             LayoutChoice::Mvtec => "mvtec",
             LayoutChoice::Visa => "visa",
             LayoutChoice::Webdataset => "webdataset",
+            LayoutChoice::Parquet => "parquet",
         })
     }
 }
@@ -64,16 +67,18 @@ pub enum Layout {
     Mvtec,
     Visa,
     Webdataset,
+    Parquet,
 }
 
 impl Layout {
-    /// The text form: `folder`, `mvtec`, `visa` or `webdataset`.
+    /// The text form: `folder`, `mvtec`, `visa`, `webdataset` or `parquet`.
     pub fn as_str(self) -> &'static str {
         match self {
             Layout::Folder => "folder",
             Layout::Mvtec => "mvtec",
             Layout::Visa => "visa",
             Layout::Webdataset => "webdataset",
+            Layout::Parquet => "parquet",
         }
     }
 
@@ -84,6 +89,7 @@ impl Layout {
             Layout::Mvtec => "pictures in <category>/test/<kind>/ (layout mvtec)",
             Layout::Visa => "pictures in <category>/Data/Images/ or in split_csv/1cls.csv (visa)",
             Layout::Webdataset => "tar files in any folder (layout webdataset)",
+            Layout::Parquet => "Parquet files in any folder (layout parquet)",
         }
     }
 }
@@ -125,6 +131,7 @@ pub(super) fn decide(tree: &Tree, choice: LayoutChoice) -> (Layout, String) {
         LayoutChoice::Mvtec => Layout::Mvtec,
         LayoutChoice::Visa => Layout::Visa,
         LayoutChoice::Webdataset => Layout::Webdataset,
+        LayoutChoice::Parquet => Layout::Parquet,
     };
     (layout, format!("layout {choice}: chosen by --layout"))
 }
@@ -139,9 +146,16 @@ fn detect(tree: &Tree) -> (Layout, String) {
     if let Some(found) = marked(tree, visa::looks_like_a_category) {
         return (Layout::Visa, format!("layout visa: {found} Data/Images"));
     }
-    let tars = tree.files().iter().filter(|found| webdataset::is_tar(found)).count();
-    if tars > 0 && !tree.files().iter().any(Found::is_picture) {
-        return (Layout::Webdataset, format!("layout webdataset: {tars} tar files and no picture"));
+    let of_kind = |kind| move |found: &&Found| ArchiveKind::of(found) == Some(kind);
+    let count = |kind| tree.files().iter().filter(of_kind(kind)).count();
+    let (tars, parquets) = (count(ArchiveKind::Tar), count(ArchiveKind::Parquet));
+    if tars + parquets > 0 && !tree.files().iter().any(Found::is_picture) {
+        return match tars {
+            0 => (Layout::Parquet, format!("layout parquet: {parquets} Parquet files, no picture")),
+            _ => {
+                (Layout::Webdataset, format!("layout webdataset: {tars} tar files and no picture"))
+            }
+        };
     }
     let why = "layout folder: neither <category>/test/<kind> nor <category>/Data/Images found";
     (Layout::Folder, why.to_owned())

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use super::category::Categories;
 use super::input::OnDisk;
 use super::shard::{Draft, cut};
-use super::tree::{Found, Keys, Tree, Trouble, is_picture};
-use super::{Archive, Category, Entry, Input, Label, Layout, LayoutChoice, MaskSource};
+use super::tree::{Found, Keys, Tree, Trouble};
+use super::{
+    Archive, ArchiveKind, Category, Entry, Input, Label, Layout, LayoutChoice, MaskSource,
+};
 use super::{PICTURE_EXTENSIONS, Rejected, Sample, Shard, ShardSize};
-use super::{folder, layout, mvtec, visa, walk, webdataset};
+use super::{archive, folder, layout, mvtec, visa, walk};
 use crate::error::{Failure, SourceError};
 use crate::store::{Location, Store};
 
@@ -84,10 +86,10 @@ impl Drafts {
     }
 
     /// Adds a file with pictures in it; it is rejected if it already shows trouble.
-    pub(super) fn push_archive(&mut self, found: Found, category: Category) {
+    pub(super) fn push_archive(&mut self, found: Found, kind: ArchiveKind, category: Category) {
         let Found { id: image_id, bytes, version, trouble } = found;
         let entry = match trouble {
-            None => Entry::Archive(Archive { image_id, version, category }),
+            None => Entry::Archive(Archive { image_id, kind, version, category }),
             Some(trouble) => {
                 let Trouble { failure, uri } = *trouble;
                 Entry::Rejected(Box::new(Rejected { image_id, uri, category, failure }))
@@ -172,7 +174,7 @@ fn list_opened(
     let Opened { input, mut tree, single, name } = opened;
     let mut categories = Categories::new(category, &name);
     let (layout, mut why) = match (single, choice) {
-        (true, LayoutChoice::Auto) if !tree.files().iter().any(webdataset::is_tar) => {
+        (true, LayoutChoice::Auto) if !tree.files().iter().any(is_archive) => {
             (Layout::Folder, "layout folder: the input is one file".to_owned())
         }
         _ => layout::decide(&tree, choice),
@@ -180,7 +182,8 @@ fn list_opened(
     let mut drafts = match (single, layout) {
         (true, Layout::Folder) => one_picture(&mut tree, &mut categories)?,
         (true, Layout::Mvtec | Layout::Visa) => Drafts::default(),
-        (_, Layout::Webdataset) => webdataset::list(&mut tree, &mut categories)?,
+        (_, Layout::Webdataset) => archive::list(&mut tree, ArchiveKind::Tar, &mut categories)?,
+        (_, Layout::Parquet) => archive::list(&mut tree, ArchiveKind::Parquet, &mut categories)?,
         (false, Layout::Folder) => folder::list(&mut tree, &mut categories)?,
         (false, Layout::Mvtec) => mvtec::list(&mut tree, &input, &mut categories)?,
         (false, Layout::Visa) => visa::list(&mut tree, &input, &mut categories)?,
@@ -196,6 +199,10 @@ fn list_opened(
     }
     drafts.make_ids_unique();
     Ok(summary(input, layout, why, drafts, shard_size))
+}
+
+fn is_archive(found: &Found) -> bool {
+    ArchiveKind::of(found).is_some()
 }
 
 /// An input with the names of all its files.
@@ -214,11 +221,8 @@ fn open_disk(location: &Location, given: &Path) -> Result<Opened, SourceError> {
         Some(file) => walk::one(&folder, file),
         None => walk::walk(&folder)?,
     };
-    let may_be_read = |path: &Path| {
-        let name = path.to_string_lossy();
-        is_picture(&name) || name.ends_with(".tar")
-    };
-    if file.as_deref().is_some_and(|file| !may_be_read(file)) {
+    let may_be_read = |found: &Found| found.is_picture() || is_archive(found);
+    if file.is_some() && !tree.files().iter().all(may_be_read) {
         let (uri, extensions) = (location.uri().to_owned(), PICTURE_EXTENSIONS.join(", "));
         return Err(SourceError::NotAPicture { uri, extensions });
     }

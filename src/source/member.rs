@@ -1,5 +1,7 @@
 //! One picture inside an archive, whatever the archive: what its bytes are and what is known of it.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 use super::Label;
@@ -24,6 +26,17 @@ pub struct Known {
     /// What is wrong with it, in the archive's words.
     pub kind: Option<String>,
     pub category: Option<String>,
+}
+
+/// `name`, or with a number if it was given away before.
+pub(super) fn unique(name: String, names: &mut HashSet<String>) -> String {
+    let mut id = name.clone();
+    let mut number = 1;
+    while !names.insert(id.clone()) {
+        number += 1;
+        id = format!("{name} ({number})");
+    }
+    id
 }
 
 /// Words for pictures without a defect, in lower case.

@@ -5,6 +5,7 @@
 //! [`Input`]. Never here: opening a picture. Listing reads names, sizes and, for `visa`, the CSV
 //! files.
 
+mod archive;
 mod category;
 mod folder;
 mod input;
@@ -13,6 +14,8 @@ mod listing;
 mod masks;
 mod member;
 mod mvtec;
+mod open_file;
+mod parquet;
 mod shard;
 mod tar;
 mod tree;
@@ -20,18 +23,20 @@ mod visa;
 mod visa_csv;
 mod visa_rows;
 mod walk;
-mod webdataset;
 
 use std::sync::Arc;
 
 use crate::error::Failure;
 use crate::store::FileVersion;
 
+pub use archive::ArchiveKind;
 pub use category::Category;
 pub use input::Input;
 pub use layout::{Layout, LayoutChoice};
 pub use listing::{Listing, list, list_bucket};
 pub use member::{Known, Member};
+pub use open_file::OpenFile;
+pub use parquet::read_parquet;
 pub use shard::{Shard, ShardSize, Shards};
 pub use tar::{Ignored, read_tar};
 
@@ -93,11 +98,12 @@ pub enum Entry {
     Archive(Archive),
 }
 
-/// A file with pictures in it: a tar.
+/// A file with pictures in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
     /// Path below the input; the names of its pictures follow it.
     pub image_id: Box<str>,
+    pub kind: ArchiveKind,
     /// Tells this content from another one, where the place says so.
     pub version: Option<FileVersion>,
     /// Of the pictures that the archive gives no category.

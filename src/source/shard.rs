@@ -167,7 +167,7 @@ fn digest_entry(digest: &mut blake3::Hasher, entry: &Entry, size_bytes: u64) {
     match entry {
         Entry::Rejected(rejected) => field(rejected.failure.code.as_str().as_bytes()),
         Entry::Archive(archive) => {
-            field(b"archive");
+            field(archive.kind.as_str().as_bytes());
             if let Some(FileVersion::Etag(etag)) = &archive.version {
                 field(etag.as_bytes());
             }

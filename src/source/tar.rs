@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::ops::ControlFlow;
 
-use super::member::{Known, Member};
+use super::member::{Known, Member, unique};
 use super::tree::is_picture;
 use crate::error::{Failure, FailureCode, Stage};
 
@@ -182,20 +182,19 @@ impl Group {
     fn member(self, names: &mut HashSet<String>) -> Option<Member> {
         let Group { key, picture, mask, of_class, of_json, failure } = self;
         let folder = key.split_once('/').map(|(folder, _)| folder.to_owned());
-        let (mut id, picture) = match (picture, failure) {
+        let (id, picture) = match (picture, failure) {
             (Some((id, bytes)), None) => (id, Ok(bytes)),
             (Some((id, _)), Some(failure)) => (id, Err(failure)),
             (None, Some(failure)) => (key, Err(failure)),
             (None, None) => return None,
         };
-        let first = id.clone();
-        let mut number = 1;
-        while !names.insert(id.clone()) {
-            number += 1;
-            id = format!("{first} ({number})");
-        }
         let of_folder = Known { category: folder, ..Known::default() };
-        Some(Member { id, picture, mask, known: of_json.or(of_class).or(of_folder) })
+        Some(Member {
+            id: unique(id, names),
+            picture,
+            mask,
+            known: of_json.or(of_class).or(of_folder),
+        })
     }
 }
 

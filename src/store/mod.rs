@@ -7,7 +7,6 @@
 
 mod connect;
 mod location;
-mod reader;
 mod stale;
 
 use std::future::Future;
@@ -28,7 +27,6 @@ use tokio::runtime::Runtime;
 use crate::error::{StoreAction, StoreError};
 
 pub use location::{Bucket, BucketKind, Location, redact};
-pub use reader::StoreReader;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -41,7 +41,7 @@ row! {
         pub mask_known: Option<bool>,
         /// Path of the mask below the input; none where the whole picture is normal.
         pub mask: Option<String>,
-        /// What it is if it is no picture but a file with pictures in it: `tar`.
+        /// What it is if it is no picture but a file with pictures in it: `tar` or `parquet`.
         pub archive: Option<String>,
         /// Why it cannot be scored, if that was plain from its name: a code of `failures`.
         pub failure: Option<String>,

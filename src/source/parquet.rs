@@ -1,0 +1,411 @@
+//! The layout `parquet`: files with one picture per row. Column `image` is the picture's file, or a
+//! group of `bytes` and `path` as Hugging Face writes it; so is `mask`. `label` (a number, a truth
+//! value or a word), `kind` and `category` mean what they mean in a tar's JSON; numbers that the
+//! file's own Hugging Face header has names for are those names. Parts of a file go in, pictures
+//! with what is known of them come out.
+//!
+//! The file is a stranger's: a row that cannot be used costs that row, a row group that cannot be
+//! decoded costs its rest. Never here: decoding pictures.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use bytes::{Buf, Bytes};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::member::{Known, Member, unique};
+use super::open_file::OpenFile;
+use crate::error::{Failure, FailureCode, Stage};
+
+/// Rows that are decoded at a time.
+const BATCH_ROWS: usize = 16;
+
+/// Columns that mean something.
+const COLUMNS: [&str; 5] = ["image", "mask", "label", "kind", "category"];
+
+/// Bytes that are fetched at a time, and how many such blocks are kept: columns are read in turns.
+const BLOCK: u64 = 4 << 20;
+const BLOCKS: usize = 8;
+
+/// Hands the pictures of a file to `take`, one after the other, until it wants no more. A picture of
+/// more than `max_bytes` is left out with a reason, as is what cannot be decoded.
+pub fn read_parquet(
+    file: Arc<OpenFile>,
+    max_bytes: u64,
+    mut take: impl FnMut(Member) -> ControlFlow<()>,
+) {
+    let blocks = Blocks { file, kept: Arc::default(), broke: Arc::default() };
+    let broke = blocks.broke.clone();
+    let mut names = HashSet::new();
+    let lost = |id: String, what: String| {
+        let failure = Failure::new(Stage::Fetch, FailureCode::CorruptArchive, what);
+        let picture = Err(broke.get().cloned().unwrap_or(failure));
+        Member { id, picture, mask: None, known: Known::default() }
+    };
+    let opened = caught(|| Table::open(blocks));
+    let table = match opened {
+        Ok(table) => table,
+        Err(what) => {
+            let _ = take(lost("(all)".to_owned(), what));
+            return;
+        }
+    };
+    let mut first = 0;
+    for (group, rows) in table.groups() {
+        let mut row = first;
+        let read = caught(|| {
+            table.each_batch(group, &mut |batch| {
+                for member in table.members(batch, row, max_bytes, &mut names) {
+                    row += 1;
+                    if take(member).is_break() {
+                        return ControlFlow::Break(());
+                    }
+                }
+                ControlFlow::Continue(())
+            })
+        });
+        let missing = match read {
+            Ok(ControlFlow::Break(())) => return,
+            Ok(ControlFlow::Continue(())) if row == first + rows => None,
+            Ok(ControlFlow::Continue(())) => Some("the columns end too early".to_owned()),
+            Err(what) => Some(what),
+        };
+        if let Some(what) = missing {
+            let last = (first + rows).saturating_sub(1);
+            let what = format!("rows {row} to {last} cannot be decoded ({what}): write them again");
+            if take(lost(format!("(rows {row}-{last})"), what)).is_break() {
+                return;
+            }
+        }
+        first += rows;
+    }
+}
+
+/// What `work` returns; a panic of a decoder, which strangers' bytes may cause, is an error.
+fn caught<T>(work: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("its bytes are damaged".to_owned()),
+    }
+}
+
+/// An opened file.
+struct Table {
+    blocks: Blocks,
+    metadata: ArrowReaderMetadata,
+    columns: ProjectionMask,
+    /// Names of the numbers in `label`.
+    classes: Vec<String>,
+}
+
+impl Table {
+    fn open(blocks: Blocks) -> ParquetResult<Self> {
+        // Types as they are stored, whatever somebody's Arrow header says.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata = ArrowReaderMetadata::load(&blocks, options)?;
+        let schema = metadata.schema();
+        let image = schema.field_with_name("image").ok();
+        if !image.is_some_and(|field| is_file(field.data_type())) {
+            let names = schema.fields().iter().map(|field| field.name().as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            let what = "no column `image` with the bytes of pictures, or with a group of `bytes` and `path`";
+            return Err(ParquetError::General(format!("{what}: its columns are {names}")));
+        }
+        let fields = schema.fields().iter().enumerate();
+        let wanted = fields.filter(|(_, field)| COLUMNS.contains(&field.name().as_str()));
+        let roots = wanted.map(|(index, _)| index).collect::<Vec<_>>();
+        let columns = ProjectionMask::roots(metadata.parquet_schema(), roots);
+        let classes = classes(metadata.metadata()).unwrap_or_default();
+        Ok(Table { blocks, metadata, columns, classes })
+    }
+
+    /// The row groups with their numbers of rows.
+    fn groups(&self) -> Vec<(usize, u64)> {
+        let groups = self.metadata.metadata().row_groups().iter();
+        groups
+            .map(|group| u64::try_from(group.num_rows()).unwrap_or_default())
+            .enumerate()
+            .collect()
+    }
+
+    fn each_batch(
+        &self,
+        group: usize,
+        take: &mut dyn FnMut(&RecordBatch) -> ControlFlow<()>,
+    ) -> ParquetResult<ControlFlow<()>> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.blocks.clone(),
+            self.metadata.clone(),
+        );
+        let builder = builder.with_projection(self.columns.clone()).with_row_groups(vec![group]);
+        for batch in builder.with_batch_size(BATCH_ROWS).build()? {
+            if take(&batch?).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The pictures of a batch whose first row is row `first` of the file.
+    fn members(
+        &self,
+        batch: &RecordBatch,
+        first: u64,
+        max_bytes: u64,
+        names: &mut HashSet<String>,
+    ) -> Vec<Member> {
+        let column = |name| batch.column_by_name(name);
+        let (image, mask) = (column("image"), column("mask"));
+        let texts = |name| column(name).and_then(|column| cast(column, &DataType::Utf8).ok());
+        let (kinds, categories) = (texts("kind"), texts("category"));
+        let of_row = |row: usize| {
+            let number = first + row as u64;
+            let name = image.and_then(|image| path_of(image, row)).filter(|name| !name.is_empty());
+            let id = unique(name.unwrap_or_else(|| format!("{number:07}")), names);
+            let picture = match image.and_then(|image| bytes_of(image, row)) {
+                None => {
+                    let what = format!("row {number} has no bytes of a picture: put them there");
+                    Err(Failure::new(Stage::Fetch, FailureCode::CorruptArchive, what))
+                }
+                Some(bytes) => sized(bytes, number, max_bytes),
+            };
+            let mask = mask.and_then(|mask| bytes_of(mask, row));
+            let (picture, mask) = match mask.map(|mask| sized(mask, number, max_bytes)) {
+                None => (picture, None),
+                Some(Ok(mask)) => (picture, Some(mask)),
+                Some(Err(failure)) => (picture.and(Err(failure)), None),
+            };
+            let word = column("label").and_then(|labels| self.label(labels, row));
+            let said = Known {
+                label: None,
+                kind: kinds.as_ref().and_then(|kinds| text_of(kinds, row)),
+                category: categories.as_ref().and_then(|categories| text_of(categories, row)),
+            };
+            let of_label = word.map_or_else(Known::default, |word| Known::of_class(&word));
+            Member { id, picture, mask, known: said.or(of_label) }
+        };
+        (0..batch.num_rows()).map(of_row).collect()
+    }
+
+    /// The label of a row as a word.
+    fn label(&self, labels: &ArrayRef, row: usize) -> Option<String> {
+        match labels.data_type() {
+            DataType::Utf8 => text_of(labels, row),
+            DataType::Boolean => {
+                let anomalous = labels.as_boolean_opt().filter(|labels| labels.is_valid(row))?;
+                Some(if anomalous.value(row) { "1" } else { "0" }.to_owned())
+            }
+            _ => {
+                let numbers = cast(labels, &DataType::Int64).ok()?;
+                let number = numbers.as_primitive_opt::<Int64Type>()?;
+                let number = number.is_valid(row).then(|| number.value(row))?;
+                let class = usize::try_from(number).ok().and_then(|n| self.classes.get(n));
+                Some(class.cloned().unwrap_or_else(|| number.to_string()))
+            }
+        }
+    }
+}
+
+/// Whether a column of this type holds files.
+fn is_file(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Binary => true,
+        DataType::Struct(fields) => fields
+            .iter()
+            .any(|field| field.name() == "bytes" && *field.data_type() == DataType::Binary),
+        _ => false,
+    }
+}
+
+/// The bytes in a row of a column of files.
+fn bytes_of(column: &ArrayRef, row: usize) -> Option<&[u8]> {
+    let bytes = match column.as_struct_opt() {
+        Some(group) if group.is_valid(row) => group.column_by_name("bytes")?,
+        Some(_) => return None,
+        None => column,
+    };
+    let bytes = bytes.as_binary_opt::<i32>()?;
+    bytes.is_valid(row).then(|| bytes.value(row))
+}
+
+/// The name beside the bytes.
+fn path_of(column: &ArrayRef, row: usize) -> Option<String> {
+    let group = column.as_struct_opt().filter(|group| group.is_valid(row))?;
+    text_of(group.column_by_name("path")?, row)
+}
+
+fn text_of(column: &ArrayRef, row: usize) -> Option<String> {
+    let texts = column.as_string_opt::<i32>()?;
+    texts.is_valid(row).then(|| texts.value(row).to_owned())
+}
+
+fn sized(bytes: &[u8], row: u64, max_bytes: u64) -> Result<Vec<u8>, Failure> {
+    if bytes.len() as u64 <= max_bytes {
+        return Ok(bytes.to_vec());
+    }
+    let size = bytes.len();
+    let what =
+        format!("row {row} has {size} bytes, more than {max_bytes}: cut it into smaller ones");
+    Err(Failure::new(Stage::Fetch, FailureCode::TooLarge, what))
+}
+
+/// The names of the numbers in `label`, as Hugging Face's header has them.
+fn classes(metadata: &ParquetMetaData) -> Option<Vec<String>> {
+    let pairs = metadata.file_metadata().key_value_metadata()?;
+    let header = pairs.iter().find(|pair| pair.key == "huggingface")?.value.as_deref()?;
+    let header: serde_json::Value = serde_json::from_str(header).ok()?;
+    let names = header["info"]["features"]["label"]["names"].as_array()?;
+    names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+/// The file, a few blocks in memory at a time.
+#[derive(Clone)]
+struct Blocks {
+    file: Arc<OpenFile>,
+    /// Blocks that were read last, by their number.
+    kept: Arc<Mutex<VecDeque<(u64, Bytes)>>>,
+    broke: Arc<OnceLock<Failure>>,
+}
+
+impl Blocks {
+    fn block(&self, number: u64) -> std::io::Result<Bytes> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, block)) = kept.iter().find(|(kept, _)| *kept == number) {
+            return Ok(block.clone());
+        }
+        let start = number * BLOCK;
+        let end = self.file.size().min(start + BLOCK);
+        let block = self.file.read(start..end).map_err(|failure| {
+            let what = failure.message.clone();
+            self.broke.get_or_init(|| failure);
+            std::io::Error::other(what)
+        })?;
+        if kept.len() == BLOCKS {
+            kept.pop_front();
+        }
+        kept.push_back((number, block.clone()));
+        Ok(block)
+    }
+}
+
+impl Length for Blocks {
+    fn len(&self) -> u64 {
+        self.file.size()
+    }
+}
+
+impl ChunkReader for Blocks {
+    type T = From;
+
+    fn get_read(&self, start: u64) -> ParquetResult<From> {
+        Ok(From { blocks: self.clone(), at: start })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        if start.checked_add(length as u64).is_none_or(|end| end > self.file.size()) {
+            return Err(ParquetError::EOF("a column lies outside of the file".to_owned()));
+        }
+        let mut bytes = Vec::new();
+        From { blocks: self.clone(), at: start }.take(length as u64).read_to_end(&mut bytes)?;
+        Ok(bytes.into())
+    }
+}
+
+/// The file from a place on.
+struct From {
+    blocks: Blocks,
+    at: u64,
+}
+
+impl Read for From {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.at >= self.blocks.file.size() {
+            return Ok(0);
+        }
+        let mut block = self.blocks.block(self.at / BLOCK)?;
+        block.advance((self.at % BLOCK) as usize);
+        let n = block.as_ref().read(out)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use arrow::array::{BinaryArray, StringArray};
+    use parquet::arrow::ArrowWriter;
+
+    use super::super::open_file::OpenBytes;
+    use super::*;
+
+    /// Two row groups of two rows.
+    fn small() -> Vec<u8> {
+        let image = BinaryArray::from_iter_values([b"one", b"two"]);
+        let kind = StringArray::from_iter_values(["good", "crack"]);
+        let columns: [(&str, ArrayRef); 2] = [("image", Arc::new(image)), ("kind", Arc::new(kind))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        for _ in 0..2 {
+            writer.write(&batch).unwrap();
+            writer.flush().unwrap();
+        }
+        writer.into_inner().unwrap()
+    }
+
+    fn members(bytes: &[u8], max_bytes: u64, most: usize) -> Vec<Member> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        std::fs::write(&path, bytes).unwrap();
+        let bytes_of =
+            OpenBytes::Disk { file: Mutex::new(File::open(&path).unwrap()), shown: "t".to_owned() };
+        let file = Arc::new(OpenFile::new(bytes_of, bytes.len() as u64));
+        let mut members = Vec::new();
+        read_parquet(file, max_bytes, |member| {
+            members.push(member);
+            if members.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        members
+    }
+
+    #[test]
+    fn rows_are_pictures_and_whoever_wants_no_more_gets_no_more() {
+        let found = members(&small(), 100, 9);
+        let ids = found.iter().map(|member| member.id.as_str()).collect::<Vec<_>>();
+        assert_eq!(ids, ["0000000", "0000001", "0000002", "0000003"]);
+        assert_eq!(
+            (&found[1].picture, found[1].known.kind.as_deref()),
+            (&Ok(b"two".to_vec()), Some("crack"))
+        );
+        assert_eq!(members(&small(), 100, 3).len(), 3);
+        let codes = members(&small(), 2, 9).into_iter().map(|m| m.picture.unwrap_err().code);
+        assert_eq!(codes.collect::<Vec<_>>(), [FailureCode::TooLarge; 4]);
+    }
+
+    #[test]
+    fn damage_anywhere_gives_no_picture_too_many() {
+        let whole = small();
+        for at in 0..whole.len() {
+            assert!(members(&whole[..at], 100, 99).len() <= 6);
+            let mut flipped = whole.clone();
+            for bit in [1, 0x80] {
+                flipped[at] ^= bit;
+                let found = members(&flipped, 100, 99);
+                assert!(!found.is_empty() && found.len() <= 6, "byte {at}: {}", found.len());
+            }
+        }
+    }
+}
