@@ -25,14 +25,14 @@ pub enum Work<T> {
         pictures: usize,
     },
     /// The output cannot be read: the run ends.
-    Broken(TableError),
+    Broken(Box<TableError>),
 }
 
 /// A shard that is opened.
 pub struct Begun {
     pub shard: Arc<Shard>,
     /// Its earlier commit and the rows of it that stay.
-    pub retry: Option<(Retry, Earlier)>,
+    pub retry: Option<Box<(Retry, Earlier)>>,
 }
 
 /// A picture that could not be scored.

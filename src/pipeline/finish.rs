@@ -40,7 +40,7 @@ pub struct FinishSettings {
 /// Rows of the open shard.
 pub struct ShardBuilder {
     shard: Arc<Shard>,
-    retry: Option<(Retry, Earlier)>,
+    retry: Option<Box<(Retry, Earlier)>>,
     input: Input,
     categories: BTreeMap<String, CategoryBuilder>,
 }
@@ -73,7 +73,7 @@ impl ShardBuilder {
 
     /// Adds the rows that a picture has from the shard's earlier commit.
     pub fn keep(&mut self, order: usize, image_id: &str) {
-        let kept = self.retry.as_mut().and_then(|(_, earlier)| earlier.take(image_id));
+        let kept = self.retry.as_mut().and_then(|retry| retry.1.take(image_id));
         match kept {
             Some(Kept::Scored { category, score, mask, boxes }) => {
                 let category = self.categories.entry(category).or_default();
@@ -170,7 +170,7 @@ impl ShardBuilder {
     /// # Errors
     /// If a picture is missing, or the output cannot be written.
     pub fn commit(mut self, pictures: u64, writer: &RunWriter) -> Result<(), TableError> {
-        if let Some((retry, _)) = &self.retry {
+        if let Some((retry, _)) = self.retry.as_deref() {
             for (category, run) in retry.partials(writer.store())? {
                 let category = self.categories.entry(category).or_default();
                 category.has_truth = true;
@@ -183,7 +183,7 @@ impl ShardBuilder {
         let rows = self.categories.into_iter().map(|(category, rows)| (category, rows.finish()));
         let rows = ShardRows { shard_id: self.shard.id.clone(), categories: rows.collect() };
         rows.check_counts(pictures)?;
-        if let Some((retry, _)) = &self.retry {
+        if let Some((retry, _)) = self.retry.as_deref() {
             retry.withdraw(writer)?;
         }
         writer.commit_shard(rows).map(drop)

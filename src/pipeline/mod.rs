@@ -119,7 +119,7 @@ fn finish_all(
     let mut open: Option<ShardBuilder> = None;
     for message in work {
         match (message, &mut open) {
-            (Work::Broken(error), _) => return Err(error),
+            (Work::Broken(error), _) => return Err(*error),
             (Work::Begin(begun), _) => {
                 open = Some(ShardBuilder::new(begun, settings.input.clone()))
             }

@@ -45,7 +45,7 @@ pub fn prepare(
         let (begun, kept) = match begin(task, &settings.output) {
             Ok(begun) => begun,
             Err(error) => {
-                let _ = out.send(Work::Broken(error));
+                let _ = out.send(Work::Broken(Box::new(error)));
                 return;
             }
         };
@@ -62,10 +62,10 @@ fn begin(task: Task, output: &Store) -> Result<(Begun, HashSet<Box<str>>), Table
         None => None,
         Some(retry) => {
             let earlier = retry.earlier(output)?;
-            Some((retry, earlier))
+            Some(Box::new((retry, earlier)))
         }
     };
-    let kept = retry.as_ref().map(|(_, earlier)| earlier.kept()).unwrap_or_default();
+    let kept = retry.as_ref().map(|retry| retry.1.kept()).unwrap_or_default();
     Ok((Begun { shard, retry }, kept))
 }
 

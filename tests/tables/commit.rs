@@ -46,8 +46,8 @@ fn a_resumed_run_keeps_its_day_and_knows_what_is_committed() {
     let next_day = RunIdentity { run_date: identity().run_date.succ_opt().unwrap(), ..identity() };
     let resumed = RunWriter::open(store(out.path()), next_day).unwrap();
     assert_eq!(resumed.manifest().run_date, identity().run_date);
-    assert!(resumed.was_committed(SHARD));
-    assert!(!resumed.was_committed("other"));
+    assert!(resumed.committed(SHARD).is_some());
+    assert!(resumed.committed("other").is_none());
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_run_killed_before_its_ledger_entry_resumes_to_the_same_files() {
     assert!(reader(killed.path()).categories().is_empty());
 
     let resumed = writer(killed.path());
-    assert!(!resumed.was_committed(SHARD));
+    assert!(resumed.committed(SHARD).is_none());
     let mut retry = shard(SHARD, "tile");
     retry.categories.insert("late".to_string(), CategoryRows::default());
     assert_eq!(resumed.commit_shard(retry).unwrap(), Committed::Now);
