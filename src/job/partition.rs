@@ -1,7 +1,9 @@
 //! Which part of the shards this worker takes. `I/N` goes in, from a flag or from the variables
-//! that an array job has set; a question answered per shard comes out.
+//! that an array job has set, and the sizes of the shards; whose each shard is comes out.
 //! Never here: talking to an engine. The same shards may be taken twice, the ledger sorts it out.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -25,8 +27,9 @@ struct Engine {
     step: Option<&'static str>,
 }
 
-/// Slurm, Kubernetes (whose manifest must set `JOB_COMPLETIONS` itself) and AWS Batch.
-const ENGINES: [Engine; 3] = [
+/// Slurm, Kubernetes (whose manifest must set `JOB_COMPLETIONS` itself), AWS Batch, and what Ray
+/// and torchrun tell their workers.
+const ENGINES: [Engine; 4] = [
     Engine {
         index: "SLURM_ARRAY_TASK_ID",
         count: "SLURM_ARRAY_TASK_COUNT",
@@ -40,6 +43,7 @@ const ENGINES: [Engine; 3] = [
         first: None,
         step: None,
     },
+    Engine { index: "RANK", count: "WORLD_SIZE", first: None, step: None },
 ];
 
 impl Partition {
@@ -56,9 +60,28 @@ impl Partition {
         self.count
     }
 
-    /// Whether this worker takes the shard with that index.
-    pub fn takes(self, shard_index: usize) -> bool {
-        shard_index % self.count == self.index
+    /// Which worker this is, from 0.
+    pub fn index(self) -> usize {
+        self.index
+    }
+
+    /// The worker of each shard, by the bytes of the shards: the largest is dealt first, each to
+    /// whoever has least so far. The same on every machine.
+    pub fn deal(count: usize, bytes: &[u64]) -> Vec<usize> {
+        let mut order = (0..bytes.len()).collect::<Vec<_>>();
+        order.sort_by_key(|&shard| (Reverse(bytes[shard]), shard));
+        // Bytes and shards so far: empty files are shared out, too.
+        let mut workers =
+            (0..count).map(|worker| Reverse((0u64, 0usize, worker))).collect::<BinaryHeap<_>>();
+        let mut dealt = vec![0; bytes.len()];
+        for shard in order {
+            let Some(mut least) = workers.peek_mut() else { break };
+            let Reverse((load, shards, worker)) = &mut *least;
+            *load = load.saturating_add(bytes[shard]);
+            *shards += 1;
+            dealt[shard] = *worker;
+        }
+        dealt
     }
 
     /// The part that an array job gives this worker; all shards outside of array jobs.
@@ -126,6 +149,8 @@ schema_of_text!(Partition: { "type": "string", "pattern": "^[0-9]+/[0-9]+$" });
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn in_environment(variables: &[(&str, &str)]) -> Result<Partition, JobError> {
@@ -135,10 +160,26 @@ mod tests {
     }
 
     #[test]
-    fn every_shard_has_exactly_one_worker() {
-        let workers: Vec<Partition> = (0..3).map(|i| Partition::new(i, 3).unwrap()).collect();
-        for shard in 0..20 {
-            assert_eq!(workers.iter().filter(|worker| worker.takes(shard)).count(), 1);
+    fn shards_are_dealt_by_their_bytes() {
+        assert_eq!(Partition::deal(2, &[1, 9, 4, 4, 2]), [0, 0, 1, 1, 1]);
+        assert_eq!(Partition::deal(3, &[0, 0, 0, 0]), [0, 1, 2, 0]);
+        assert_eq!(Partition::deal(1, &[5, u64::MAX]), [0, 0]);
+        assert!(Partition::deal(4, &[]).is_empty());
+    }
+
+    proptest! {
+        /// No worker has more than the least loaded one by more than a shard.
+        #[test]
+        fn nobody_has_a_shard_more_than_another(
+            count in 1..9usize,
+            bytes in proptest::collection::vec(0..1000u64, 0..200),
+        ) {
+            let dealt = Partition::deal(count, &bytes);
+            let mut loads = vec![0; count];
+            dealt.iter().zip(&bytes).for_each(|(&worker, bytes)| loads[worker] += bytes);
+            let largest = bytes.iter().max().copied().unwrap_or_default();
+            let most = loads.iter().max().copied().unwrap_or_default();
+            prop_assert!(loads.iter().all(|load| load + largest >= most));
         }
     }
 
@@ -151,9 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn array_jobs_of_three_engines_name_the_part() {
+    fn array_jobs_of_four_engines_name_the_part() {
         assert_eq!(in_environment(&[]).unwrap(), Partition::WHOLE);
-        let cases: [&[(&str, &str)]; 4] = [
+        let cases: [&[(&str, &str)]; 5] = [
+            &[("RANK", "2"), ("WORLD_SIZE", "5")],
             &[("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "5")],
             &[
                 ("SLURM_ARRAY_TASK_ID", "15"),

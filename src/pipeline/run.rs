@@ -291,7 +291,11 @@ fn expected(plan: &Plan) -> Vec<ExpectedShard> {
 /// of pictures that are done.
 fn tasks(plan: Plan, spec: &JobSpec, writer: &RunWriter) -> Result<(Vec<Task>, u64), TableError> {
     let (mut tasks, mut resumed) = (Vec::new(), 0);
-    for shard in plan.shards.into_iter().filter(|shard| spec.partition.takes(shard.index)) {
+    let bytes = plan.shards.iter().map(Shard::bytes).collect::<Vec<_>>();
+    let dealt = Partition::deal(spec.partition.count(), &bytes);
+    let dealt = plan.shards.into_iter().zip(dealt);
+    let ours = dealt.filter(|(_, worker)| *worker == spec.partition.index());
+    for (shard, _) in ours {
         let Some(entry) = writer.committed(&shard.id) else {
             tasks.push(Task::new(shard));
             continue;

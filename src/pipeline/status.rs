@@ -1,8 +1,6 @@
 //! How far a run is. In: what its workers have committed and what they say. Out: one line per part
 //! of the work.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -46,7 +44,9 @@ pub fn status(run: &RunReader, now: DateTime<Utc>) -> Result<Vec<PartStatus>, Er
     let workers = read_workers(run.store())?;
     let heard = workers.keys().filter_map(|part| part.parse::<Partition>().ok());
     let count = heard.map(Partition::count).max().unwrap_or(1);
-    let pictures = pictures_by_shard(run)?;
+    let planned = planned(run)?;
+    let bytes = planned.iter().map(|shard| shard.bytes).collect::<Vec<_>>();
+    let dealt = Partition::deal(count, &bytes);
     let mut lines = Vec::with_capacity(count + 1);
     for index in 0..count {
         let Some(partition) = Partition::new(index, count) else { continue };
@@ -56,15 +56,15 @@ pub fn status(run: &RunReader, now: DateTime<Utc>) -> Result<Vec<PartStatus>, Er
             alive: worker.is_alive(now),
             silent_s: (now - worker.said).num_seconds(),
         });
-        lines.push(part(run, &pictures, name, worker, |shard| partition.takes(shard)));
+        lines.push(part(run, &planned, name, worker, |shard| dealt.get(shard) == Some(&index)));
     }
-    lines.push(part(run, &pictures, "all".to_string(), None, |_| true));
+    lines.push(part(run, &planned, "all".to_string(), None, |_| true));
     Ok(lines)
 }
 
 fn part(
     run: &RunReader,
-    pictures: &BTreeMap<usize, u64>,
+    planned: &[Planned],
     part: String,
     worker: Option<WorkerStatus>,
     takes: impl Fn(usize) -> bool,
@@ -82,7 +82,7 @@ fn part(
     let shards = run.manifest().shards.iter().enumerate().filter(|(index, _)| takes(*index));
     for (index, shard) in shards {
         status.shards += 1;
-        let planned = pictures.get(&index).copied();
+        let planned = planned.get(index).and_then(|shard| shard.pictures);
         status.pictures += planned.unwrap_or_default();
         if let Some(entry) = run.committed(shard) {
             let (scored, failed) = (entry.rows_of(Table::Scores), entry.rows_of(Table::Failures));
@@ -97,16 +97,27 @@ fn part(
     status
 }
 
-/// Pictures of each shard of the plan; nothing for outputs that have none.
-fn pictures_by_shard(run: &RunReader) -> Result<BTreeMap<usize, u64>, Error> {
-    let mut pictures = BTreeMap::new();
+/// What the plan says of a shard.
+#[derive(Clone, Copy, Default)]
+struct Planned {
+    /// `None` where that shows when it is read.
+    pictures: Option<u64>,
+    bytes: u64,
+}
+
+/// All shards of the plan; nothing for outputs that have none.
+fn planned(run: &RunReader) -> Result<Vec<Planned>, Error> {
+    let mut shards = vec![Planned::default(); run.manifest().shards.len()];
     if let Some(plan) = &run.manifest().plan {
         for row in plan.read(run.store())? {
             let row = row?;
+            let shard = usize::try_from(row.shard).ok().and_then(|index| shards.get_mut(index));
+            let Some(shard) = shard else { continue };
+            shard.bytes = shard.bytes.saturating_add(u64::try_from(row.bytes).unwrap_or_default());
             if row.archive.is_none() {
-                *pictures.entry(row.shard as usize).or_default() += 1;
+                *shard.pictures.get_or_insert(0) += 1;
             }
         }
     }
-    Ok(pictures)
+    Ok(shards)
 }

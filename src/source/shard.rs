@@ -15,7 +15,7 @@ use crate::store::FileVersion;
 /// The unit of work, of commit and of retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
-    /// Position in the listing, from 0. `--partition I/N` deals shards by it.
+    /// Position in the listing, from 0.
     pub index: usize,
     /// 16 hex digits: blake3 over the names, sizes, labels and masks of the entries.
     pub id: String,
@@ -26,6 +26,11 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// Size of all its files; `--partition I/N` deals shards by it.
+    pub fn bytes(&self) -> u64 {
+        self.sizes.iter().fold(0, |sum, size| sum.saturating_add(*size))
+    }
+
     /// How many pictures it has; `None` where that shows when it is read.
     pub fn pictures(&self) -> Option<u64> {
         let known = !self.entries.iter().any(|entry| matches!(entry, Entry::Archive(_)));
