@@ -20,8 +20,6 @@ pub enum SourceError {
     Unlistable { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{uri}: {what} in a bucket cannot be read yet: copy the data to a local folder")]
-    NotBuiltIn { uri: String, what: &'static str },
     #[error("{uri}: {why}: use a path, file:///path, s3://bucket/prefix, gs:// or az://")]
     BadUri { uri: String, why: &'static str },
     #[error("{uri}: a file, but no picture: give a folder, or one file that ends in {extensions}")]
@@ -172,6 +170,12 @@ pub enum WeightsError {
     OtherBundle { path: PathBuf, found: u32, known: u32 },
     #[error("{path}: broken bundle ({what}): copy it again, or convert the checkpoints again", path = path.display())]
     BrokenBundle { path: PathBuf, what: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{path}: a copy of the weights cannot be written ({source}): free space, or set FILO_CACHE to a folder with room", path = path.display())]
+    NoCopy { path: PathBuf, source: std::io::Error },
+    #[error("{path}: was replaced while it was copied: start again", path = path.display())]
+    Changed { path: PathBuf },
     #[error("{path}: {problems} things are wrong with this bundle, see above: copy it again, or convert the checkpoints again", path = path.display())]
     NotSound { path: PathBuf, problems: usize },
 }

@@ -24,10 +24,10 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
-use crate::error::{JobError, SourceError};
+use crate::error::JobError;
 use crate::image::Preprocess;
 use crate::source::{Category, LayoutChoice, ShardSize};
-use crate::store::{Location, redact};
+use crate::store::Location;
 use crate::weights::WeightsPlace;
 
 pub use choices::{
@@ -45,9 +45,9 @@ pub struct JobSpec {
     pub input: Location,
     /// Where the tables go.
     pub output: Location,
-    /// Where the network's weights are.
-    #[serde(serialize_with = "shown")]
-    pub weights: WeightsPlace,
+    /// Where the network's weights are; `None`: inside the program.
+    #[serde(serialize_with = "weights_name")]
+    pub weights: Option<Location>,
     /// Where the detector's weights are; `None`: there is no detector.
     pub grounding_weights: Option<Location>,
     pub layout: LayoutChoice,
@@ -92,8 +92,8 @@ impl JobSpec {
         let input = location("input", raw.input.as_deref(), &env)?;
         let output = location("output", raw.output.as_deref(), &env)?;
         let weights = match raw.weights.as_deref() {
-            Some(text) => weights_place(text, &env)?,
-            None => WeightsPlace::default(),
+            Some(text) => weights(text, &env)?,
+            None => None,
         };
         let grounding_weights = match raw.grounding_weights.as_deref() {
             Some(text) => Some(location("grounding_weights", Some(text), &env)?),
@@ -127,6 +127,13 @@ impl JobSpec {
     }
 }
 
+impl JobSpec {
+    /// What a message calls the weights: `nano`, or where they are, without credentials.
+    pub fn weights_name(&self) -> &str {
+        self.weights.as_ref().map_or(WeightsPlace::EMBEDDED, Location::uri)
+    }
+}
+
 impl TryFrom<RawJobSpec> for JobSpec {
     type Error = JobError;
 
@@ -146,29 +153,22 @@ fn location(
     expanded.parse().map_err(|source| JobError::Location { key, source })
 }
 
-/// The embedded weights, or a location.
-fn weights_place(
-    text: &str,
-    env: impl Fn(&str) -> Option<String>,
-) -> Result<WeightsPlace, JobError> {
+/// `None` for the embedded weights.
+fn weights(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Option<Location>, JobError> {
     let expanded = expand::expand("weights", text, env)?;
     match WeightsPlace::from(expanded.as_str()) {
-        WeightsPlace::Embedded => Ok(WeightsPlace::Embedded),
+        WeightsPlace::Embedded => Ok(None),
         WeightsPlace::Path(_) => match expanded.parse::<Location>() {
-            Ok(location) => match location.disk() {
-                Some(path) => Ok(WeightsPlace::Path(path.to_owned())),
-                None => {
-                    let (uri, what) = (location.uri().to_owned(), "weights");
-                    let source = SourceError::NotBuiltIn { uri, what };
-                    Err(JobError::Location { key: "weights", source })
-                }
-            },
+            Ok(location) => Ok(Some(location)),
             Err(source) => Err(JobError::Location { key: "weights", source }),
         },
     }
 }
 
-/// The place without what may be a password.
-fn shown<S: Serializer>(place: &WeightsPlace, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&redact(&place.to_string()))
+/// What a record calls the weights: `nano`, or where they are, without credentials.
+fn weights_name<S: Serializer>(
+    weights: &Option<Location>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(weights.as_ref().map_or(WeightsPlace::EMBEDDED, Location::uri))
 }

@@ -11,7 +11,6 @@ use filo::job::{
     RawJobSpec, RunMode, Strictness,
 };
 use filo::source::LayoutChoice;
-use filo::weights::WeightsPlace;
 
 /// The least that a job must say.
 const LEAST: &str = "input = 'in'\noutput = 'out'\nweights = 'weights/filo.safetensors'\n";
@@ -208,11 +207,12 @@ fn weights_are_the_embedded_ones_unless_a_path_is_said() {
         JobSpec::validate(parse(&text).unwrap(), env).unwrap().weights
     };
     for line in ["", "weights = 'nano'", "weights = '${FILO_WEIGHTS}'"] {
-        assert_eq!(place(line), WeightsPlace::Embedded, "{line}");
+        assert_eq!(place(line), None, "{line}");
     }
-    let path = |path: &str| WeightsPlace::Path(path.into());
-    assert_eq!(place("weights = './nano'"), path("./nano"));
-    assert_eq!(place("weights = 'file:///opt/nano'"), path("/opt/nano"));
+    let path = |line: &str| place(line).unwrap().disk().unwrap().to_owned();
+    assert_eq!(path("weights = './nano'"), Path::new("./nano"));
+    assert_eq!(path("weights = 'file:///opt/nano'"), Path::new("/opt/nano"));
+    assert_eq!(place("weights = 's3://models/filo'").unwrap().uri(), "s3://models/filo");
     let shown = serde_json::to_value(validate("input = 'i'\noutput = 'o'").unwrap()).unwrap();
     assert_eq!(shown["weights"], "nano");
 }
@@ -224,7 +224,7 @@ fn variables_are_expanded_in_input_output_and_weights_only() {
     let env = |name: &str| (name == "ROOT").then(|| "/data".to_owned());
     let spec = JobSpec::validate(parse(text).unwrap(), env).unwrap();
     assert_eq!((spec.input.uri(), spec.output.uri()), ("/data/in", "/data/out"));
-    assert_eq!(spec.weights, WeightsPlace::Path("/data/w".into()));
+    assert_eq!(spec.weights_name(), "/data/w");
     assert_eq!(spec.descriptions.as_deref(), Some(Path::new("${ROOT}/d.json")));
     let unset = message(text);
     assert_eq!(unset, "`input` has ${ROOT}, which is not set: export it");

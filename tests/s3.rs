@@ -4,6 +4,7 @@
 mod support;
 
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
@@ -134,6 +135,43 @@ fn scored_both_ways(folder: &Folder, bucket: &str, pictures: usize) -> (Rows, St
     let of_disk = without_uris(rows(&out_on_disk, pictures));
     assert!(without_uris(rows_at(&output.parse().unwrap(), pictures)) == of_disk, "rows differ");
     (of_bucket, input)
+}
+
+#[test]
+fn weights_in_a_bucket_are_copied_once() {
+    let (folder, bucket) = (pictures(), bucket_folder("weights"));
+    for name in ["filo_tiny.safetensors", "config.json"] {
+        let from = Path::new(WEIGHTS).with_file_name(name);
+        folder.file(&format!("model/{name}"), std::fs::read(from).unwrap());
+    }
+    let mut convert = filo("weights");
+    convert.args(["convert", "--licence", "none", "--from"]).arg(folder.path("model"));
+    convert.arg("--to").arg(folder.path("bundle"));
+    run(convert).last_line();
+    for name in ["model", "bundle"] {
+        upload(&folder.path(name), &format!("{bucket}/{name}"));
+    }
+    let cache = folder.path("cache");
+    let scored = |weights: &str, out: &str| {
+        let mut command = filo("score");
+        command.arg("--input").arg(folder.path("in")).arg("--output").arg(folder.path(out));
+        command.args(["--weights", weights, "--run-date", "2026-11-24"]);
+        command.env("FILO_CACHE", &cache);
+        run(with_server(command))
+    };
+    for (there, here) in [("model/filo_tiny.safetensors", "model"), ("bundle", "bundle")] {
+        let (remote, out) = (format!("{bucket}/{there}"), format!("remote-{here}"));
+        scored(&remote, &out).last_line();
+        let local = folder.path(here);
+        scored(local.to_str().unwrap(), &format!("local-{here}")).last_line();
+        let rows_of = |out: &str| rows(&folder.path(out), PICTURES);
+        assert!(rows_of(&out) == rows_of(&format!("local-{here}")), "rows differ");
+        let again = scored(&remote, &format!("again-{here}"));
+        assert!(!again.stderr.contains("copying weights"), "{}", again.stderr);
+    }
+    assert_eq!(std::fs::read_dir(cache.join("weights")).unwrap().count(), 2);
+    let missing = format!("{bucket}/no.safetensors");
+    scored(&missing, "missing").refused(&[&missing, "no such weights file"]);
 }
 
 #[test]

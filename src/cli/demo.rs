@@ -20,7 +20,7 @@ use crate::source::list;
 use crate::store::Store;
 use crate::tables::RunReader;
 use crate::train::synthetic::{Amount, Surface, write_set};
-use crate::weights::Weights;
+use crate::weights::{Weights, WeightsPlace};
 
 /// The demo shows the same pictures every time.
 const SEED: u64 = 20_240_501;
@@ -71,7 +71,7 @@ impl DemoArgs {
         };
         let spec = JobSpec::try_from(raw)?;
         // What is wrong with the weights shows before an earlier demo is gone.
-        Weights::open(&spec.weights)?.config()?;
+        Weights::open(&WeightsPlace::here(spec.weights.as_ref())?)?.config()?;
         begin(&self.out)?;
         let made = write_set(&pictures, SEED, AMOUNT)
             .map_err(|(path, why)| Error::Unwritable { path, why })?;

@@ -57,12 +57,12 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
     for (category, pictures) in &listing.categories {
         say(format_args!("{pictures:>9}  {category}"))?;
     }
-    match &spec.weights {
-        WeightsPlace::Embedded => {
-            let model = Bundle::open_unchecked(&spec.weights)?.model_id();
-            say(format_args!("weights {} · model {model}", spec.weights))?;
-        }
-        WeightsPlace::Path(path) => say(format_args!("weights {}", path.display()))?,
+    let weights = spec.weights_name();
+    if spec.weights.is_none() {
+        let model = Bundle::open_unchecked(&WeightsPlace::Embedded)?.model_id();
+        say(format_args!("weights {weights} · model {model}"))?;
+    } else {
+        say(format_args!("weights {weights}"))?;
     }
     let what = match listing.layout {
         Layout::Webdataset => "tar files",

@@ -23,21 +23,21 @@ use crate::source::{Category, LayoutChoice, ShardSize};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "JobSpec")]
 pub struct RawJobSpec {
-    /// Folder of pictures, or one picture: a path or file:///path.
+    /// Folder of pictures, tars or Parquet files, or one file: a path, s3://, gs:// or az://.
     #[arg(long, value_name = "URI")]
     pub input: Option<String>,
 
-    /// Folder for the tables.
+    /// Folder for the tables: a path, s3://, gs:// or az://.
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
 
-    /// Folder or file of the network's weights, or `nano`, those inside the program
-    /// [default: nano].
-    #[arg(long, value_name = "nano|PATH")]
+    /// Folder or file of the network's weights, or `nano`, those inside the program; from a bucket
+    /// they are copied once [default: nano].
+    #[arg(long, value_name = "nano|URI")]
     pub weights: Option<String>,
 
     /// Folder or file of the detector's weights [default: no detector].
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "URI")]
     pub grounding_weights: Option<String>,
 
     /// How the input is laid out [default: auto].

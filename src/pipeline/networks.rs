@@ -3,7 +3,7 @@
 
 use super::localise::{Detector, Localiser};
 use crate::device::{Backend, Device};
-use crate::error::{DeviceError, Error, SourceError, WeightsError};
+use crate::error::{DeviceError, Error, WeightsError};
 use crate::job::{GroundingChoice, JobSpec};
 use crate::model::config::FiloConfig;
 use crate::model::filo::FiloScorer;
@@ -11,7 +11,7 @@ use crate::model::grounding::phrases::DetectionThresholds;
 use crate::weights::config::grounding_config_of;
 use crate::weights::load::{bundled_filo, bundled_grounding, load_filo, load_grounding};
 use crate::weights::mapping::LoadReport;
-use crate::weights::{Checkpoint, Weights};
+use crate::weights::{Checkpoint, Weights, WeightsPlace, local_copy};
 
 /// What scores pictures.
 pub struct Networks {
@@ -29,12 +29,13 @@ impl Networks {
     /// If weights cannot be read or do not fit their configuration, or a detector is asked for
     /// that there is none of.
     pub fn open(spec: &JobSpec, device: &Device) -> Result<Self, Error> {
-        let detector = opened_detector(spec)?;
+        let place = WeightsPlace::here(spec.weights.as_ref())?;
+        let detector = opened_detector(spec, &place)?;
         let mut id = ModelId::default();
-        let weights = Weights::open(&spec.weights)?;
+        let weights = Weights::open(&place)?;
         let config = weights.config()?;
         config.validate_for_tokenizer().map_err(|error| {
-            let path = spec.weights.path().into();
+            let path = place.path().into();
             WeightsError::BadConfig { path, what: error.what }
         })?;
         let filo = match &weights {
@@ -89,19 +90,11 @@ impl Networks {
 }
 
 /// The detector's own checkpoint, if the run names one and wants it.
-fn opened_detector(spec: &JobSpec) -> Result<Option<Checkpoint>, Error> {
+fn opened_detector(spec: &JobSpec, place: &WeightsPlace) -> Result<Option<Checkpoint>, Error> {
     match (spec.grounding, &spec.grounding_weights) {
-        (GroundingChoice::On, None) if !spec.weights.is_bundle() => {
-            Err(DeviceError::NoDetector.into())
-        }
+        (GroundingChoice::On, None) if !place.is_bundle() => Err(DeviceError::NoDetector.into()),
         (GroundingChoice::Off, _) | (_, None) => Ok(None),
-        (_, Some(weights)) => {
-            let path = weights.disk().ok_or_else(|| SourceError::NotBuiltIn {
-                uri: weights.uri().to_owned(),
-                what: "weights",
-            })?;
-            Ok(Some(Checkpoint::open(path)?))
-        }
+        (_, Some(weights)) => Ok(Some(Checkpoint::open(&local_copy(weights)?)?)),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::job::{JobSpec, MapsFormat, MaskThreshold, Partition, RetryMode, RunDa
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::source::{Input, LayoutChoice, Listing, Shard, list};
-use crate::store::{Store, redact};
+use crate::store::Store;
 use crate::tables::{
     self, ExpectedShard, Manifest, PlanEntry, RunIdentity, RunWriter, Table, Worker, WorkerState,
 };
@@ -250,7 +250,7 @@ fn identity(
         "layout": plan.layout,
         "category": spec.category,
         "shard_size": spec.shard_size,
-        "weights": redact(&spec.weights.to_string()),
+        "weights": spec.weights_name(),
         "model_id": model_id,
         "descriptions": descriptions,
         "precision": spec.precision,

@@ -80,6 +80,14 @@ impl Location {
         }
     }
 
+    /// Another prefix of the same bucket; a path on a disk stays what it is.
+    pub fn with_prefix(&self, prefix: &str) -> Self {
+        let Place::Bucket(bucket) = &self.place else { return self.clone() };
+        let bucket = Bucket { prefix: prefix.to_owned(), ..bucket.clone() };
+        let uri = format!("{}://{}/{prefix}", bucket.kind.scheme(), bucket.name);
+        Location { uri, place: Place::Bucket(bucket) }
+    }
+
     /// What the user wrote, without credentials.
     pub fn uri(&self) -> &str {
         &self.uri

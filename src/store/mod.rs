@@ -251,9 +251,19 @@ impl Store {
 
     /// The size of a file in bytes, or `None` if there is none.
     pub fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        Ok(self.stat(path)?.map(|file| file.bytes))
+    }
+
+    /// What the store says of a file, or `None` if there is none.
+    pub fn stat(&self, path: &str) -> Result<Option<StoredFile>, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
         let meta = self.tried(|| self.inner.head(&location));
-        Ok(self.if_there(path, StoreAction::Read, meta)?.map(|meta| meta.size))
+        let found = self.if_there(path, StoreAction::Read, meta)?;
+        Ok(found.map(|ObjectMeta { size, e_tag, .. }| StoredFile {
+            path: path.to_owned(),
+            bytes: size,
+            etag: e_tag,
+        }))
     }
 
     /// Whether there is a file at `path`.

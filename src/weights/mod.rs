@@ -10,6 +10,7 @@ mod embedded;
 pub mod inspect;
 pub mod keymap;
 pub mod load;
+mod local_copy;
 mod mapped;
 pub mod mapping;
 pub mod parameters;
@@ -33,6 +34,7 @@ use self::keymap::Kind;
 use self::pickle::Root;
 use crate::error::WeightsError;
 
+pub use self::local_copy::local_copy;
 pub use self::place::{Weights, WeightsPlace};
 
 /// A file of named tensors; the numbers are read when a network asks for them.

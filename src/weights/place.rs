@@ -9,8 +9,10 @@ use super::Checkpoint;
 use super::bundle::Bundle;
 use super::config::config_of;
 use super::embedded;
+use super::local_copy::local_copy;
 use crate::error::WeightsError;
 use crate::model::config::FiloConfig;
+use crate::store::Location;
 
 /// Where weights are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +25,18 @@ pub enum WeightsPlace {
 }
 
 impl WeightsPlace {
+    /// What a person calls the embedded weights.
+    pub const EMBEDDED: &str = embedded::NAME;
+
+    /// The weights at a location, copied to this machine if they are in a bucket; without one, the
+    /// embedded weights.
+    ///
+    /// # Errors
+    /// As [`local_copy`].
+    pub fn here(location: Option<&Location>) -> Result<Self, WeightsError> {
+        location.map_or(Ok(WeightsPlace::Embedded), |at| local_copy(at).map(WeightsPlace::Path))
+    }
+
     /// The name of the embedded weights, or the path, for messages.
     pub fn path(&self) -> &Path {
         match self {
