@@ -175,6 +175,18 @@ fn weights_in_a_bucket_are_copied_once() {
 }
 
 #[test]
+fn one_object_is_one_picture() {
+    let (folder, bucket) = (pictures(), bucket_folder("one"));
+    upload(&folder.path("in/wood"), &format!("{bucket}/wood"));
+    let input = format!("{bucket}/wood/test/good/1.png");
+    let output = format!("{bucket}/out");
+    let ended = run(score(&input, &output));
+    assert!(ended.last_line().starts_with("scored 1 images (0 failed)"), "{}", ended.stdout);
+    let rows = rows_at(&output.parse().unwrap(), 1);
+    assert_eq!((&rows.scores[0].uri, rows.scores[0].image_id.as_str()), (&input, "1.png"));
+}
+
+#[test]
 fn no_credential_is_written_or_said() {
     let (folder, bucket) = (pictures(), bucket_folder("secrets"));
     upload(&folder.path("in"), &format!("{bucket}/in"));

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::open_file::{OpenBytes, OpenFile};
+use super::tree::is_readable;
 use super::walk::modified;
 use crate::error::{Failure, FailureCode, SourceError, Stage, StoreError};
-use crate::store::{Content, FileVersion, Location, Store};
+use crate::store::{Content, FileVersion, Location, Store, StoredFile};
 
 /// What must be escaped in the path of a URI.
 const PATH: &AsciiSet = &CONTROLS
@@ -55,7 +56,8 @@ impl Input {
     /// If it is missing, or the variables of a bucket's store are wrong.
     pub fn open(location: &Location) -> Result<Self, SourceError> {
         let Some(given) = location.disk() else {
-            return Ok(Input::bucket(location, Store::open(location)?));
+            let InBucket { location, store, .. } = InBucket::find(location)?;
+            return Ok(Input::bucket(&location, store));
         };
         Ok(Input::disk(&OnDisk::find(location, given)?.folder))
     }
@@ -233,6 +235,31 @@ impl OnDisk {
             Some(folder) => Ok(OnDisk { folder: folder.to_owned(), file: Some(path) }),
             None => Ok(OnDisk { folder: path, file: None }),
         }
+    }
+}
+
+/// An input in a bucket.
+pub(super) struct InBucket {
+    /// Of the folder.
+    pub location: Location,
+    pub store: Store,
+    /// The one file that is meant; `None`: all of the folder.
+    pub file: Option<StoredFile>,
+}
+
+impl InBucket {
+    /// What `location` is: an object that is called like a picture or an archive is one file.
+    pub fn find(location: &Location) -> Result<Self, SourceError> {
+        let prefix = location.bucket().map_or("", |bucket| bucket.prefix.as_str());
+        let (folder, name) = prefix.rsplit_once('/').unwrap_or(("", prefix));
+        if is_readable(name) {
+            let parent = location.with_prefix(folder);
+            let store = Store::open(&parent)?;
+            if let Some(file) = store.stat(name)? {
+                return Ok(InBucket { location: parent, store, file: Some(file) });
+            }
+        }
+        Ok(InBucket { location: location.clone(), store: Store::open(location)?, file: None })
     }
 }
 

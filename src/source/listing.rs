@@ -6,16 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::category::Categories;
-use super::input::OnDisk;
+use super::input::{InBucket, OnDisk};
 use super::shard::{Draft, cut};
-use super::tree::{Found, Keys, Tree, Trouble};
+use super::tree::{Found, Keys, Tree, Trouble, is_readable};
 use super::{
     Archive, ArchiveKind, Category, Entry, Input, Label, Layout, LayoutChoice, MaskSource,
 };
 use super::{PICTURE_EXTENSIONS, Rejected, Sample, Shard, ShardSize};
 use super::{archive, folder, layout, mvtec, visa, walk};
 use crate::error::{Failure, SourceError};
-use crate::store::{Location, Store};
+use crate::store::{Location, Store, StoredFile};
 
 /// All entries of an input, and what a log line says about them.
 #[derive(Debug)]
@@ -146,7 +146,14 @@ pub fn list(
         Some(given) => {
             list_opened(location, open_disk(location, given)?, choice, category, shard_size)
         }
-        None => list_bucket(location, Store::open(location)?, choice, category, shard_size),
+        None => {
+            let InBucket { location: folder, store, file } = InBucket::find(location)?;
+            let opened = match file {
+                None => open_bucket(&folder, store)?,
+                Some(file) => open_object(&folder, store, file),
+            };
+            list_opened(location, opened, choice, category, shard_size)
+        }
     }
 }
 
@@ -221,8 +228,7 @@ fn open_disk(location: &Location, given: &Path) -> Result<Opened, SourceError> {
         Some(file) => walk::one(&folder, file),
         None => walk::walk(&folder)?,
     };
-    let may_be_read = |found: &Found| found.is_picture() || is_archive(found);
-    if file.is_some() && !tree.files().iter().all(may_be_read) {
+    if file.is_some() && !tree.files().iter().all(|found| is_readable(&found.id)) {
         let (uri, extensions) = (location.uri().to_owned(), PICTURE_EXTENSIONS.join(", "));
         return Err(SourceError::NotAPicture { uri, extensions });
     }
@@ -231,16 +237,29 @@ fn open_disk(location: &Location, given: &Path) -> Result<Opened, SourceError> {
     Ok(Opened { input, tree, single, name: name.unwrap_or_default() })
 }
 
-fn open_bucket(location: &Location, store: Store) -> Result<Opened, SourceError> {
+/// One object of the folder at `location`.
+fn open_object(location: &Location, store: Store, file: StoredFile) -> Opened {
+    let mut keys = Keys::default();
+    keys.add(file);
+    let (tree, input) = (keys.tree(), Input::bucket(location, store));
+    Opened { input, tree, single: true, name: folder_name(location) }
+}
+
+/// The last part of a prefix, or the bucket's name.
+fn folder_name(location: &Location) -> String {
     let name = location.bucket().map_or("", |bucket| match bucket.prefix.rsplit_once('/') {
         Some((_, name)) => name,
         None if bucket.prefix.is_empty() => bucket.name.as_str(),
         None => bucket.prefix.as_str(),
     });
+    name.to_owned()
+}
+
+fn open_bucket(location: &Location, store: Store) -> Result<Opened, SourceError> {
     let mut keys = Keys::default();
     store.list_each("", usize::MAX, |object| keys.add(object))?;
     let (tree, input) = (keys.tree(), Input::bucket(location, store));
-    Ok(Opened { input, tree, single: false, name: name.to_owned() })
+    Ok(Opened { input, tree, single: false, name: folder_name(location) })
 }
 
 fn summary(input: Input, layout: Layout, why: String, drafts: Drafts, size: ShardSize) -> Listing {

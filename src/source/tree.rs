@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::PICTURE_EXTENSIONS;
+use super::{ArchiveKind, PICTURE_EXTENSIONS};
 use crate::error::Failure;
 use crate::store::{FileVersion, StoredFile};
 
@@ -48,6 +48,11 @@ fn extension(id: &str) -> Option<&str> {
     let name = id.rsplit('/').next().unwrap_or_default();
     let parts = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty());
     parts.map(|(_, extension)| extension)
+}
+
+/// True if the name is that of a picture or of a file with pictures in it.
+pub(super) fn is_readable(id: &str) -> bool {
+    is_picture(id) || extension(id).and_then(ArchiveKind::named).is_some()
 }
 
 /// True if the name ends in one of [`PICTURE_EXTENSIONS`], in any case.
