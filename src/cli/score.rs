@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::progress;
 use super::say::{say, shell_line, tell};
-use super::signals::Signals;
+use super::signals::{PATIENCE, Signals};
 use crate::error::Error;
 use crate::job::{JobSpec, RawJobSpec, RunMode, Strictness};
 use crate::pipeline::Progress;
@@ -88,6 +88,10 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             Signals::default()
         }
     };
+    signals.end_after(PATIENCE, |code| {
+        say_stopped();
+        std::process::exit(code.into());
+    });
     let run = Run::open(spec)?;
     if run.resumed > 0 {
         tracing::info!(pictures = run.resumed, "committed by an earlier start");
@@ -116,8 +120,7 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             failed
         }
         Outcome::Stopped => {
-            let again = shell_line(std::env::args_os());
-            tell(format_args!("stopped; whole shards are committed. Resume with: {again}"));
+            say_stopped();
             return Ok(signals.exit_code());
         }
     };
@@ -129,4 +132,9 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
         Strictness::Strict => SOME_FAILED,
         Strictness::Lenient => 0,
     })
+}
+
+fn say_stopped() {
+    let again = shell_line(std::env::args_os());
+    tell(format_args!("stopped; whole shards are committed. Resume with: {again}"));
 }

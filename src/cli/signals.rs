@@ -1,11 +1,20 @@
 //! Ctrl-C and SIGTERM: a wish to stop, not an end. The run finishes the batch in hand and commits
-//! what is whole. A second signal ends the program at once.
+//! what is whole. A second signal ends the program at once, and so does patience: schedulers kill
+//! what has not gone after half a minute, and nothing that is committed can be lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+
+/// How long a run may take to stop: a batch or a store may take far longer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at whether there was a signal.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What signals have asked for.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +41,19 @@ impl Signals {
         Ok(signals)
     }
 
+    /// Calls `end` with the exit code, in a thread of its own, when it is asked to stop and
+    /// `patience` has passed since.
+    pub fn end_after(&self, patience: Duration, end: impl FnOnce(u8) + Send + 'static) {
+        let signals = self.clone();
+        thread::spawn(move || {
+            while !signals.stop.load(Ordering::Relaxed) {
+                thread::sleep(LOOK);
+            }
+            thread::sleep(patience);
+            end(signals.exit_code());
+        });
+    }
+
     /// 130 after Ctrl-C, 143 after SIGTERM.
     pub fn exit_code(&self) -> u8 {
         if self.terminated.load(Ordering::Relaxed) && !self.interrupted.load(Ordering::Relaxed) {
@@ -39,5 +61,23 @@ impl Signals {
         } else {
             130
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn whoever_does_not_stop_is_ended_with_the_code_of_the_signal() {
+        let signals = Signals::default();
+        let (ended, code) = mpsc::channel();
+        signals.end_after(Duration::from_millis(10), move |code| ended.send(code).unwrap());
+        assert!(code.recv_timeout(2 * LOOK).is_err(), "nobody has asked");
+        signals.terminated.store(true, Ordering::Relaxed);
+        signals.stop.store(true, Ordering::Relaxed);
+        assert_eq!(code.recv_timeout(100 * LOOK), Ok(143));
     }
 }
