@@ -1,4 +1,4 @@
-//! Operators that training computes in one pass, value and gradient, because the backend takes
+//! Operators that the CPU computes in one pass, value and gradient, because the backend takes
 //! them apart: attention, GELU, instance norm, and sums of patches of a picture. In: tensors of any
 //! backend. Out: the same numbers; a backend without a fused form gets the plain one. Nothing is
 //! approximated beyond f32 rounding.
@@ -16,15 +16,15 @@ use std::any::Any;
 
 use burn::tensor::{Bool, Tensor, activation, backend::Backend};
 
-use crate::device::TrainBackend;
+use crate::device::{Backend as Own, TrainBackend, cpu};
 
 pub use attention::Streams;
 pub use node::scalar_with_gradient;
 
 /// `x·Φ(x)`, Φ the standard normal distribution (erf GELU).
 pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    match same::<_, Tensor<TrainBackend, D>>(x) {
-        Ok(x) => back(gelu::fused(x)),
+    match fusible(x) {
+        Ok(x) => of_backend(gelu::fused(x)),
         Err(x) => activation::gelu(x),
     }
 }
@@ -38,9 +38,9 @@ pub fn self_attention<B: Backend>(
     streams: Streams,
     hidden: Option<&Tensor<B, 4, Bool>>,
 ) -> Result<Tensor<B, 3>, Tensor<B, 3>> {
-    let qkv = same::<_, Tensor<TrainBackend, 3>>(qkv)?;
-    let hidden = hidden.cloned().map(back::<_, Tensor<TrainBackend, 4, Bool>>);
-    Ok(back(attention::fused(qkv, heads, streams, hidden)))
+    let qkv = fusible(qkv)?;
+    let hidden = hidden.map(|hidden| Tensor::from_data(hidden.to_data(), &qkv.device()));
+    Ok(of_backend(attention::fused(qkv, heads, streams, hidden)))
 }
 
 /// An instance norm and the ReLU behind it: `x` `[batch, pixels, channels]`, each channel of each
@@ -52,8 +52,9 @@ pub fn instance_norm_relu<B: Backend>(
     beta: &Tensor<B, 1>,
     epsilon: f64,
 ) -> Result<Tensor<B, 3>, Tensor<B, 3>> {
-    let x = same::<_, Tensor<TrainBackend, 3>>(x)?;
-    Ok(back(norm::fused(x, back(gamma.clone()), back(beta.clone()), epsilon)))
+    let x = fusible(x)?;
+    let [gamma, beta] = [gamma, beta].map(|values| recognised(values.clone()));
+    Ok(of_backend(norm::fused(x, gamma, beta, epsilon)))
 }
 
 /// Patches of a picture as rows: `[batch, height, width, channels]` → `[batch, rows, columns,
@@ -65,8 +66,8 @@ pub fn unfold<B: Backend>(
     padding: usize,
 ) -> Tensor<B, 4> {
     let shape = unfold::Window { kernel, stride, padding };
-    match same::<_, Tensor<TrainBackend, 4>>(x) {
-        Ok(x) => back(unfold::fused(x, shape)),
+    match fusible(x) {
+        Ok(x) => of_backend(unfold::fused(x, shape)),
         Err(x) => unfold::plain(x, shape),
     }
 }
@@ -78,8 +79,8 @@ pub fn convolve_tokens<B: Backend>(
     tokens: &Tensor<B, 3>,
     kernel: &Tensor<B, 4>,
 ) -> Option<Tensor<B, 3>> {
-    let tokens = same::<_, Tensor<TrainBackend, 3>>(tokens.clone()).ok()?;
-    Some(back(convolve::fused(tokens, back(kernel.clone()))))
+    let tokens = fusible(tokens.clone()).ok()?;
+    Some(of_backend(convolve::fused(tokens, recognised(kernel.clone()))))
 }
 
 /// Convolution kernels `[outputs, inputs, height, width]` with odd sides up to `side`, each in the
@@ -91,6 +92,30 @@ pub fn sum_centred<B: Backend, const N: usize>(
 ) -> Result<Tensor<B, 4>, [Tensor<B, 4>; N]> {
     let kernels = same::<_, [Tensor<TrainBackend, 4>; N]>(kernels)?;
     Ok(back(centre::fused(kernels, side)))
+}
+
+/// A tensor that the fused forms take: of the training backend, or of the program's own on a CPU,
+/// which then has no gradient. `Err` gives any other back.
+fn fusible<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+) -> Result<Tensor<TrainBackend, D>, Tensor<B, D>> {
+    same::<_, Tensor<TrainBackend, D>>(x).or_else(|x| {
+        let x = same::<_, Tensor<Own, D>>(x)?;
+        match x.device() == cpu() {
+            true => Ok(Tensor::from_inner(x)),
+            false => Err(back(x)),
+        }
+    })
+}
+
+/// A second operand, on the backend on which [`fusible`] has found the first.
+fn recognised<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<TrainBackend, D> {
+    fusible(x).unwrap_or_else(|_| unreachable!("the operands of an operator are on one device"))
+}
+
+/// The way back from [`fusible`].
+fn of_backend<B: Backend, const D: usize>(x: Tensor<TrainBackend, D>) -> Tensor<B, D> {
+    same(x).unwrap_or_else(|x: Tensor<TrainBackend, D>| back(x.inner()))
 }
 
 /// `value` as a `To` if that is what it is: the two are one type after compilation, or not.
@@ -105,4 +130,42 @@ fn same<From: 'static, To: 'static>(value: From) -> Result<To, From> {
 /// The way back from a type that [`same`] has recognised.
 fn back<From: 'static, To: 'static>(value: From) -> To {
     same(value).unwrap_or_else(|_| unreachable!("the backend was recognised on the way in"))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    /// Largest difference of two tensors.
+    fn apart<const D: usize>(a: Tensor<Own, D>, b: Tensor<Own, D>) -> f32 {
+        (a - b).abs().max().into_scalar()
+    }
+
+    /// Without gradients the fused forms run, too, and give what they give with them; their own
+    /// tests hold those against the plain ones.
+    #[test]
+    fn tensors_without_gradients_take_the_fused_forms() {
+        let random =
+            |shape| Tensor::<Own, 3>::random(shape, Distribution::Normal(0.0, 1.0), &cpu());
+        let x = random([2, 16, 12]);
+        assert!(apart(gelu(x.clone()), activation::gelu(x.clone())) < 2e-6);
+        let with_tape = gelu(Tensor::<TrainBackend, 3>::from_inner(x.clone())).inner();
+        assert_eq!(apart(gelu(x.clone()), with_tape), 0.0);
+
+        let streams = Streams::WithValueValue;
+        let with_tape = Tensor::<TrainBackend, 3>::from_inner(x.clone());
+        let with_tape = self_attention(with_tape, 2, streams, None).unwrap().inner();
+        assert_eq!(apart(self_attention(x.clone(), 2, streams, None).unwrap(), with_tape), 0.0);
+
+        let ones = Tensor::<Own, 1>::ones([12], &cpu());
+        let normed = instance_norm_relu(x.clone(), &ones, &ones, 1e-5).unwrap();
+        let centred = x.clone() - x.clone().mean_dim(1);
+        let spread = (centred.clone().powi_scalar(2).mean_dim(1) + 1e-5).sqrt();
+        assert!(apart(normed, activation::relu(centred / spread + 1.0)) < 1e-5);
+
+        let kernel = Tensor::<Own, 4>::ones([5, 12, 3, 3], &cpu());
+        assert_eq!(convolve_tokens(&x, &kernel).unwrap().dims(), [2, 16, 5]);
+    }
 }
