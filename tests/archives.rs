@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use support::run::{Folder, Rows, filo, rows, run};
+use support::run::{Folder, filo, rows, run};
 
 /// A tar from names and contents, in this order.
 fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
@@ -25,15 +25,6 @@ fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 
 fn picture(folder: &Folder, name: &str) -> Vec<u8> {
     std::fs::read(folder.path(name)).unwrap()
-}
-
-/// A picture's numbers, by what is the same in a folder and in a tar.
-fn numbers(rows: &Rows, name: impl Fn(&str) -> String) -> BTreeMap<String, String> {
-    let score = rows.scores.iter().map(|row| {
-        let numbers = (row.score, row.global_score, row.map_max, row.label, &row.kind);
-        (name(&row.image_id), format!("{numbers:?}"))
-    });
-    score.collect()
 }
 
 #[test]
@@ -73,7 +64,7 @@ fn a_tar_gives_the_rows_of_its_pictures() {
         let (category, rest) = id.split_once('/').unwrap();
         format!("{category}/{}", rest.rsplit('/').next().unwrap())
     };
-    assert_eq!(numbers(&of_tar, name_in_tar), numbers(&of_files, name_in_folder));
+    assert_eq!(of_tar.numbers(name_in_tar), of_files.numbers(name_in_folder));
     assert!(of_tar.partials == of_files.partials, "pixel counts differ");
     assert!(of_tar.scores[0].uri.ends_with("/tars/line%204/a.tar/nut/c.jpg"));
 }

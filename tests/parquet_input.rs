@@ -31,15 +31,6 @@ fn score(folder: &Folder, listed: usize) -> (Rows, String) {
     (rows(&folder.path("of-table"), listed), ended.stderr)
 }
 
-/// A picture's numbers, by what is the same in a folder and in a table.
-fn numbers(rows: &Rows, name: impl Fn(&str) -> String) -> BTreeMap<String, String> {
-    let score = rows.scores.iter().map(|row| {
-        let numbers = (row.score, row.global_score, row.map_max, row.label, &row.kind);
-        (name(&row.image_id), format!("{numbers:?}"))
-    });
-    score.collect()
-}
-
 #[test]
 fn a_table_as_hugging_face_writes_it_gives_the_rows_of_its_pictures() {
     let folder = Folder::new();
@@ -70,7 +61,7 @@ pq.write_table(table.replace_schema_metadata(header), "tables/t.parquet", row_gr
     assert!(log.contains("layout parquet: 1 Parquet files"), "{log}");
     let in_table = |id: &str| id.strip_prefix("t.parquet/").unwrap().to_string();
     let in_folder = |id: &str| id.rsplit('/').next().unwrap().to_string();
-    assert_eq!(numbers(&of_table, in_table), numbers(&of_files, in_folder));
+    assert_eq!(of_table.numbers(in_table), of_files.numbers(in_folder));
     assert!(of_table.partials == of_files.partials, "pixel counts differ");
     assert!(of_table.scores[0].uri.ends_with("/tables/t.parquet/c.jpg"));
 }

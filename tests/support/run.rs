@@ -182,6 +182,15 @@ pub fn rows_at(out: &Location, listed: usize) -> Rows {
 }
 
 impl Rows {
+    /// What a picture's score, label and kind are, by a name that is the same in two inputs.
+    pub fn numbers(&self, name: impl Fn(&str) -> String) -> BTreeMap<String, String> {
+        let score = self.scores.iter().map(|row| {
+            let numbers = (row.score, row.global_score, row.map_max, row.label, &row.kind);
+            (name(&row.image_id), format!("{numbers:?}"))
+        });
+        score.collect()
+    }
+
     /// Code and message of the one failure.
     pub fn only_failure(&self) -> &FailureRow {
         let [failure] = self.failures.as_slice() else { panic!("{:#?}", self.failures) };
