@@ -46,7 +46,7 @@ pub struct JobSpec {
     /// Where the tables go.
     pub output: Location,
     /// Where the network's weights are; `None`: inside the program.
-    #[serde(serialize_with = "weights_name")]
+    #[serde(serialize_with = "shown_weights")]
     pub weights: Option<Location>,
     /// Where the detector's weights are; `None`: there is no detector.
     pub grounding_weights: Option<Location>,
@@ -125,13 +125,15 @@ impl JobSpec {
             log_format: raw.log_format.unwrap_or_default(),
         })
     }
+
+    /// What messages and records call the weights: `nano`, or where they are, without credentials.
+    pub fn weights_name(&self) -> &str {
+        name_of(&self.weights)
+    }
 }
 
-impl JobSpec {
-    /// What a message calls the weights: `nano`, or where they are, without credentials.
-    pub fn weights_name(&self) -> &str {
-        self.weights.as_ref().map_or(WeightsPlace::EMBEDDED, Location::uri)
-    }
+fn name_of(weights: &Option<Location>) -> &str {
+    weights.as_ref().map_or(WeightsPlace::EMBEDDED, Location::uri)
 }
 
 impl TryFrom<RawJobSpec> for JobSpec {
@@ -158,17 +160,16 @@ fn weights(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Option<Lo
     let expanded = expand::expand("weights", text, env)?;
     match WeightsPlace::from(expanded.as_str()) {
         WeightsPlace::Embedded => Ok(None),
-        WeightsPlace::Path(_) => match expanded.parse::<Location>() {
-            Ok(location) => Ok(Some(location)),
-            Err(source) => Err(JobError::Location { key: "weights", source }),
-        },
+        WeightsPlace::Path(_) => {
+            let location = expanded.parse::<Location>();
+            location.map(Some).map_err(|source| JobError::Location { key: "weights", source })
+        }
     }
 }
 
-/// What a record calls the weights: `nano`, or where they are, without credentials.
-fn weights_name<S: Serializer>(
+fn shown_weights<S: Serializer>(
     weights: &Option<Location>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(weights.as_ref().map_or(WeightsPlace::EMBEDDED, Location::uri))
+    serializer.serialize_str(name_of(weights))
 }

@@ -22,6 +22,14 @@ fn pyarrow(folder: &Folder, code: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A folder with the picture `p.png` and what `code` writes, see [`pyarrow`].
+fn with_table(code: &str) -> Folder {
+    let folder = Folder::new();
+    folder.picture("p.png", 30, 30);
+    pyarrow(&folder, code);
+    folder
+}
+
 fn score(folder: &Folder, listed: usize) -> (Rows, String) {
     let mut command = filo("score");
     command.arg("--input").arg(folder.path("tables")).arg("--output").arg(folder.path("of-table"));
@@ -68,10 +76,7 @@ pq.write_table(table.replace_schema_metadata(header), "tables/t.parquet", row_gr
 
 #[test]
 fn what_is_wrong_with_a_row_costs_that_row() {
-    let folder = Folder::new();
-    folder.picture("p.png", 30, 30);
-    pyarrow(
-        &folder,
+    let folder = with_table(
         r#"
 p = read("p.png")
 columns = {
@@ -105,10 +110,7 @@ open("tables/cut.parquet", "wb").write(read("tables/line.parquet")[:-9])
 
 #[test]
 fn a_row_group_that_cannot_be_decoded_costs_its_rows_and_no_others() {
-    let folder = Folder::new();
-    folder.picture("p.png", 30, 30);
-    pyarrow(
-        &folder,
+    let folder = with_table(
         r#"
 p = read("p.png")
 pq.write_table(pa.table({"image": [p] * 6}), "tables/t.parquet", row_group_size=2,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use filo::tables::ScoreRow;
-use support::run::{Ended, Folder, Rows, filo, reader, rows, run};
+use support::run::{Ended, Folder, Rows, filo, reader, rows, run, written};
 
 /// Pictures of the input, one of them broken for good.
 const PICTURES: usize = 13;
@@ -96,17 +96,10 @@ fn what_could_not_be_read_is_scored_later_and_nothing_else_is() {
     assert_eq!(times_after, times_before, "other pictures were scored again");
 
     // Nothing is left that might do better.
-    let ledger = |n: &str| {
-        let entries = std::fs::read_dir(folder.path(n)).unwrap().map(Result::unwrap);
-        let mut entries = entries
-            .map(|entry| (entry.file_name(), entry.metadata().unwrap().modified().unwrap()))
-            .collect::<Vec<_>>();
-        entries.sort();
-        entries
-    };
-    let before = ledger("out/_filo/ledger");
+    let ledger = folder.path("out/_filo/ledger");
+    let before = written(&ledger);
     again(&folder, "out").last_line();
-    assert_eq!(ledger("out/_filo/ledger"), before);
+    assert_eq!(written(&ledger), before);
 }
 
 #[test]

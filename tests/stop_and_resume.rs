@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
-use support::run::{Ended, Folder, LIMIT, Rows, filo, rows, run};
+use support::run::{Ended, Folder, LIMIT, Rows, filo, rows, run, written};
 
 const PICTURES: usize = 60;
 /// 4 pictures each.
@@ -164,19 +164,11 @@ fn a_finished_run_is_not_done_again() {
     let folder = pictures();
     let rows_before = undisturbed(&folder);
     let ledger = folder.path("undisturbed/_filo/ledger");
-    let written = || {
-        let entries = std::fs::read_dir(&ledger).unwrap().map(Result::unwrap);
-        let mut entries = entries
-            .map(|entry| (entry.file_name(), entry.metadata().unwrap().modified().unwrap()))
-            .collect::<Vec<_>>();
-        entries.sort();
-        entries
-    };
-    let before = written();
+    let before = written(&ledger);
     // The pictures are not even opened.
     folder.file("in/bolt/00.png", vec![0; file_bytes(&folder.path("in/bolt/00.png"))]);
     assert_eq!(undisturbed(&folder), rows_before);
-    assert_eq!(written(), before);
+    assert_eq!(written(&ledger), before);
 }
 
 fn file_bytes(path: &Path) -> usize {

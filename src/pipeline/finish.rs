@@ -76,10 +76,7 @@ impl ShardBuilder {
         let kept = self.retry.as_mut().and_then(|retry| retry.1.take(image_id));
         match kept {
             Some(Kept::Scored { category, score, mask, boxes }) => {
-                let category = self.categories.entry(category).or_default();
-                category.scores.push((order, score));
-                category.masks.extend(mask.map(|mask| (order, mask)));
-                category.boxes.extend(boxes.into_iter().map(|found| (order, found)));
+                self.categories.entry(category).or_default().add_scored(order, score, mask, boxes);
             }
             Some(Kept::Failed { category, failure }) => {
                 self.categories.entry(category).or_default().failures.push((order, failure));
@@ -160,9 +157,7 @@ impl ShardBuilder {
     fn add_finished(&mut self, picture: Finished) {
         let Finished { subject, score, mask, boxes, .. } = picture;
         let category = self.categories.entry(subject.sample.category.into()).or_default();
-        category.scores.push((subject.order, score));
-        category.masks.extend(mask.map(|mask| (subject.order, mask)));
-        category.boxes.extend(boxes.into_iter().map(|found| (subject.order, found)));
+        category.add_scored(subject.order, score, mask, boxes);
     }
 
     /// Commits the rows of the whole shard, which has this many pictures, in listing order.
@@ -191,6 +186,18 @@ impl ShardBuilder {
 }
 
 impl CategoryBuilder {
+    fn add_scored(
+        &mut self,
+        order: usize,
+        score: ScoreRow,
+        mask: Option<MaskRow>,
+        boxes: Vec<BoxRow>,
+    ) {
+        self.scores.push((order, score));
+        self.masks.extend(mask.map(|mask| (order, mask)));
+        self.boxes.extend(boxes.into_iter().map(|found| (order, found)));
+    }
+
     fn finish(self) -> CategoryRows {
         CategoryRows {
             scores: in_order(self.scores),

@@ -1,5 +1,5 @@
-//! Pictures of an archive → batches. In: a tar or a Parquet file, read from its beginning to its end. Out: batches of
-//! one category each; what waits for its batch is bounded.
+//! Pictures of an archive → batches. In: a tar or a Parquet file, read from its beginning to its
+//! end. Out: batches of one category each; what waits for its batch is bounded.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;

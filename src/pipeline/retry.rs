@@ -8,7 +8,7 @@ use crate::error::{FailureCode, Stage, TableError};
 use crate::source::Shard;
 use crate::store::Store;
 use crate::tables::{
-    BoxRow, FailureRow, LedgerEntry, MaskRow, PartialRun, Row, RunWriter, ScoreRow, Table,
+    BoxRow, FailureRow, LedgerEntry, MaskRow, PartialRun, RunWriter, ScoreRow, Table,
 };
 
 /// One shard of work.
@@ -43,7 +43,7 @@ impl Task {
         store: &Store,
     ) -> Result<Option<Self>, TableError> {
         let mut again = 0;
-        for row in rows::<FailureRow>(entry, store) {
+        for row in entry.rows::<FailureRow>(store) {
             again += u64::from(may_be_gone(&row?.1));
         }
         let retry = (again > 0).then(|| Retry { entry: Arc::new(entry.clone()), again });
@@ -64,14 +64,6 @@ fn may_be_gone(row: &FailureRow) -> bool {
     // What is plain from the listing is in the plan.
     row.stage != Stage::List.as_str()
         && FailureCode::named(&row.code).is_some_and(FailureCode::may_be_gone)
-}
-
-/// All rows of one table that a shard committed, with their categories.
-fn rows<R: Row>(
-    entry: &LedgerEntry,
-    store: &Store,
-) -> impl Iterator<Item = Result<(String, R), TableError>> {
-    entry.rows::<R>(store).map(|row| row.map(|(category, row)| (category.to_owned(), row)))
 }
 
 /// The rows of a shard's earlier commit, by picture, without pixel counts.
@@ -97,22 +89,23 @@ impl Retry {
     /// If one of the parts is not what was committed.
     pub fn earlier(&self, store: &Store) -> Result<Earlier, TableError> {
         let mut earlier = Earlier::default();
-        for row in rows::<ScoreRow>(&self.entry, store) {
+        for row in self.entry.rows::<ScoreRow>(store) {
             let (category, row) = row?;
-            earlier.scores.insert(row.image_id.as_str().into(), (category, row));
+            earlier.scores.insert(row.image_id.as_str().into(), (category.to_owned(), row));
         }
-        for row in rows::<MaskRow>(&self.entry, store) {
+        for row in self.entry.rows::<MaskRow>(store) {
             let (_, row) = row?;
             earlier.masks.insert(row.image_id.as_str().into(), row);
         }
-        for row in rows::<BoxRow>(&self.entry, store) {
+        for row in self.entry.rows::<BoxRow>(store) {
             let (_, row) = row?;
             earlier.boxes.entry(row.image_id.as_str().into()).or_default().push(row);
         }
-        for row in rows::<FailureRow>(&self.entry, store) {
+        for row in self.entry.rows::<FailureRow>(store) {
             let (category, row) = row?;
             if !may_be_gone(&row) {
-                earlier.failures.insert(row.image_id.as_str().into(), (category, row));
+                let id = row.image_id.as_str().into();
+                earlier.failures.insert(id, (category.to_owned(), row));
             }
         }
         Ok(earlier)

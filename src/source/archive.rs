@@ -4,7 +4,7 @@
 
 use super::category::Categories;
 use super::listing::Drafts;
-use super::tree::{Found, Tree};
+use super::tree::Tree;
 use crate::error::SourceError;
 
 /// What a file with pictures in it is.
@@ -30,11 +30,6 @@ impl ArchiveKind {
     pub fn named(text: &str) -> Option<Self> {
         ArchiveKind::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text))
     }
-
-    /// By the extension of a file's name.
-    pub(super) fn of(found: &Found) -> Option<Self> {
-        ArchiveKind::named(&found.extension())
-    }
 }
 
 /// Lists every file of `tree` that is of this kind.
@@ -45,7 +40,7 @@ pub(super) fn list(
 ) -> Result<Drafts, SourceError> {
     let mut drafts = Drafts::default();
     for found in tree.take_files() {
-        if ArchiveKind::of(&found) != Some(kind) {
+        if found.archive() != Some(kind) {
             drafts.ignore(&found.extension());
             continue;
         }

@@ -146,7 +146,7 @@ fn detect(tree: &Tree) -> (Layout, String) {
     if let Some(found) = marked(tree, visa::looks_like_a_category) {
         return (Layout::Visa, format!("layout visa: {found} Data/Images"));
     }
-    let of_kind = |kind| move |found: &&Found| ArchiveKind::of(found) == Some(kind);
+    let of_kind = |kind| move |found: &&Found| found.archive() == Some(kind);
     let count = |kind| tree.files().iter().filter(of_kind(kind)).count();
     let (tars, parquets) = (count(ArchiveKind::Tar), count(ArchiveKind::Parquet));
     if tars + parquets > 0 && !tree.files().iter().any(Found::is_picture) {

@@ -142,19 +142,14 @@ pub fn list(
     category: Option<&Category>,
     shard_size: ShardSize,
 ) -> Result<Listing, SourceError> {
-    match location.disk() {
-        Some(given) => {
-            list_opened(location, open_disk(location, given)?, choice, category, shard_size)
-        }
-        None => {
-            let InBucket { location: folder, store, file } = InBucket::find(location)?;
-            let opened = match file {
-                None => open_bucket(&folder, store)?,
-                Some(file) => open_object(&folder, store, file),
-            };
-            list_opened(location, opened, choice, category, shard_size)
-        }
-    }
+    let opened = match location.disk() {
+        Some(given) => open_disk(location, given)?,
+        None => match InBucket::find(location)? {
+            InBucket { location, store, file: None } => open_bucket(&location, store)?,
+            InBucket { location, store, file: Some(file) } => open_object(&location, store, file),
+        },
+    };
+    list_opened(location, opened, choice, category, shard_size)
 }
 
 /// Lists the bucket at `location`, which is open already as `store`, as [`list`] does.
@@ -181,7 +176,9 @@ fn list_opened(
     let Opened { input, mut tree, single, name } = opened;
     let mut categories = Categories::new(category, &name);
     let (layout, mut why) = match (single, choice) {
-        (true, LayoutChoice::Auto) if !tree.files().iter().any(is_archive) => {
+        (true, LayoutChoice::Auto)
+            if !tree.files().iter().any(|found| found.archive().is_some()) =>
+        {
             (Layout::Folder, "layout folder: the input is one file".to_owned())
         }
         _ => layout::decide(&tree, choice),
@@ -206,10 +203,6 @@ fn list_opened(
     }
     drafts.make_ids_unique();
     Ok(summary(input, layout, why, drafts, shard_size))
-}
-
-fn is_archive(found: &Found) -> bool {
-    ArchiveKind::of(found).is_some()
 }
 
 /// An input with the names of all its files.

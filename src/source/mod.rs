@@ -6,6 +6,7 @@
 //! files.
 
 mod archive;
+mod blocks;
 mod category;
 mod folder;
 mod input;

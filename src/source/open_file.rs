@@ -62,6 +62,20 @@ impl OpenFile {
         }
     }
 
+    /// As [`OpenFile::read`], for readers that know errors of the system only: the first failure is
+    /// noted in `broke`.
+    pub(super) fn read_or_note(
+        &self,
+        range: Range<u64>,
+        broke: &OnceLock<Failure>,
+    ) -> std::io::Result<Bytes> {
+        self.read(range).map_err(|failure| {
+            let what = failure.message.clone();
+            broke.get_or_init(|| failure);
+            std::io::Error::other(what)
+        })
+    }
+
     /// The file from its beginning to its end. What breaks it off is noted in `broke`.
     pub fn stream<'a>(&'a self, broke: &'a OnceLock<Failure>) -> impl Read + Send + 'a {
         Stream { file: self, broke, next: 0, ahead: Bytes::new() }
@@ -87,11 +101,7 @@ impl Read for Stream<'_> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         if !self.ahead.has_remaining() && self.next < self.file.size {
             let end = self.file.size.min(self.next + PIECE);
-            self.ahead = self.file.read(self.next..end).map_err(|failure| {
-                let what = failure.message.clone();
-                self.broke.get_or_init(|| failure);
-                std::io::Error::other(what)
-            })?;
+            self.ahead = self.file.read_or_note(self.next..end, self.broke)?;
             self.next = end;
         }
         self.ahead.as_ref().read(out).inspect(|&n| self.ahead.advance(n))

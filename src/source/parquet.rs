@@ -7,24 +7,22 @@
 //! The file is a stranger's: a row that cannot be used costs that row, a row group that cannot be
 //! decoded costs its rest. Never here: decoding pictures.
 
-use std::collections::{HashSet, VecDeque};
-use std::io::Read;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use bytes::{Buf, Bytes};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::reader::{ChunkReader, Length};
 
+use super::blocks::Blocks;
 use super::member::{Known, Member, unique};
 use super::open_file::OpenFile;
 use crate::error::{Failure, FailureCode, Stage};
@@ -35,10 +33,6 @@ const BATCH_ROWS: usize = 16;
 /// Columns that mean something.
 const COLUMNS: [&str; 5] = ["image", "mask", "label", "kind", "category"];
 
-/// Bytes that are fetched at a time, and how many such blocks are kept: columns are read in turns.
-const BLOCK: u64 = 4 << 20;
-const BLOCKS: usize = 8;
-
 /// Hands the pictures of a file to `take`, one after the other, until it wants no more. A picture of
 /// more than `max_bytes` is left out with a reason, as is what cannot be decoded.
 pub fn read_parquet(
@@ -46,8 +40,8 @@ pub fn read_parquet(
     max_bytes: u64,
     mut take: impl FnMut(Member) -> ControlFlow<()>,
 ) {
-    let blocks = Blocks { file, kept: Arc::default(), broke: Arc::default() };
-    let broke = blocks.broke.clone();
+    let broke = Arc::new(OnceLock::new());
+    let blocks = Blocks::new(file, broke.clone());
     let mut names = HashSet::new();
     let lost = |id: String, what: String| {
         let failure = Failure::new(Stage::Fetch, FailureCode::CorruptArchive, what);
@@ -270,81 +264,10 @@ fn classes(metadata: &ParquetMetaData) -> Option<Vec<String>> {
     names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
-/// The file, a few blocks in memory at a time.
-#[derive(Clone)]
-struct Blocks {
-    file: Arc<OpenFile>,
-    /// Blocks that were read last, by their number.
-    kept: Arc<Mutex<VecDeque<(u64, Bytes)>>>,
-    broke: Arc<OnceLock<Failure>>,
-}
-
-impl Blocks {
-    fn block(&self, number: u64) -> std::io::Result<Bytes> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, block)) = kept.iter().find(|(kept, _)| *kept == number) {
-            return Ok(block.clone());
-        }
-        let start = number * BLOCK;
-        let end = self.file.size().min(start + BLOCK);
-        let block = self.file.read(start..end).map_err(|failure| {
-            let what = failure.message.clone();
-            self.broke.get_or_init(|| failure);
-            std::io::Error::other(what)
-        })?;
-        if kept.len() == BLOCKS {
-            kept.pop_front();
-        }
-        kept.push_back((number, block.clone()));
-        Ok(block)
-    }
-}
-
-impl Length for Blocks {
-    fn len(&self) -> u64 {
-        self.file.size()
-    }
-}
-
-impl ChunkReader for Blocks {
-    type T = From;
-
-    fn get_read(&self, start: u64) -> ParquetResult<From> {
-        Ok(From { blocks: self.clone(), at: start })
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        if start.checked_add(length as u64).is_none_or(|end| end > self.file.size()) {
-            return Err(ParquetError::EOF("a column lies outside of the file".to_owned()));
-        }
-        let mut bytes = Vec::new();
-        From { blocks: self.clone(), at: start }.take(length as u64).read_to_end(&mut bytes)?;
-        Ok(bytes.into())
-    }
-}
-
-/// The file from a place on.
-struct From {
-    blocks: Blocks,
-    at: u64,
-}
-
-impl Read for From {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        if self.at >= self.blocks.file.size() {
-            return Ok(0);
-        }
-        let mut block = self.blocks.block(self.at / BLOCK)?;
-        block.advance((self.at % BLOCK) as usize);
-        let n = block.as_ref().read(out)?;
-        self.at += n as u64;
-        Ok(n)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::sync::Mutex;
 
     use arrow::array::{BinaryArray, StringArray};
     use parquet::arrow::ArrowWriter;

@@ -37,6 +37,11 @@ impl Found {
         is_picture(&self.id)
     }
 
+    /// What it is if its extension is that of a file with pictures in it.
+    pub fn archive(&self) -> Option<ArchiveKind> {
+        archive(&self.id)
+    }
+
     /// What a file that is no picture is counted under.
     pub fn extension(&self) -> String {
         extension(&self.id).map_or("(no extension)".to_owned(), str::to_lowercase)
@@ -52,7 +57,11 @@ fn extension(id: &str) -> Option<&str> {
 
 /// True if the name is that of a picture or of a file with pictures in it.
 pub(super) fn is_readable(id: &str) -> bool {
-    is_picture(id) || extension(id).and_then(ArchiveKind::named).is_some()
+    is_picture(id) || archive(id).is_some()
+}
+
+fn archive(id: &str) -> Option<ArchiveKind> {
+    extension(id).and_then(ArchiveKind::named)
 }
 
 /// True if the name ends in one of [`PICTURE_EXTENSIONS`], in any case.

@@ -232,8 +232,8 @@ impl RunWriter {
         let ours = entries.iter().map(|entry| part_name(run_id, &entry.shard_id));
         let ours = ours.collect::<BTreeSet<_>>();
         let is_ours = |path: &&String| path.rsplit('/').next().is_some_and(|n| ours.contains(n));
-        let left = there.iter().filter(is_ours);
-        Ok(left.into_iter().try_for_each(|path| self.store.delete_if_there(path))?)
+        let mut left = there.iter().filter(is_ours);
+        Ok(left.try_for_each(|path| self.store.delete_if_there(path))?)
     }
 
     /// Gives each table without rows one part, so that it opens in every reader. Created only:

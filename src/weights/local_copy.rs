@@ -35,9 +35,7 @@ pub fn local_copy(location: &Location) -> Result<PathBuf, WeightsError> {
     let Some(bucket) = location.bucket() else {
         return Ok(location.disk().unwrap_or(Path::new("")).to_owned());
     };
-    let (store, mut files, name) = found(location, bucket)?;
-    // Copies of one folder are the same whatever a store's order is.
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let (store, files, name) = found(location, bucket)?;
     let mut key = blake3::Hasher::new();
     for StoredFile { path, bytes, etag } in &files {
         key.update(format!("{path}\0{bytes}\0{}\0", etag.as_deref().unwrap_or("")).as_bytes());
@@ -54,7 +52,7 @@ pub fn local_copy(location: &Location) -> Result<PathBuf, WeightsError> {
     })
 }
 
-/// The files of a folder, or the one file that is meant and its name.
+/// The files of a folder in the order of their names, or the one file that is meant and its name.
 fn found(
     location: &Location,
     bucket: &Bucket,
@@ -72,8 +70,7 @@ fn found(
     let parent = location.with_prefix(folder);
     let store = Store::open(&parent)?;
     let not_found = || WeightsError::NotFound { path: location.uri().into() };
-    let mut file = store.stat(name)?.filter(|_| !name.is_empty()).ok_or_else(not_found)?;
-    file.path = name.to_owned();
+    let file = store.stat(name)?.filter(|_| !name.is_empty()).ok_or_else(not_found)?;
     // What tells its dimensions lies beside it.
     let config = store.stat("config.json")?;
     let files = std::iter::once(file).chain(config).collect();

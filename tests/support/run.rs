@@ -3,9 +3,10 @@
 //! Whatever is run, a panic fails the test, and so does a program that does not end.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use filo::store::{Location, Store};
 use filo::tables::{FailureRow, Manifest, MaskRow, PartialRow, Row, RunReader, ScoreRow};
@@ -127,6 +128,16 @@ impl Ended {
             assert!(last.contains(part), "{part:?} is not in: {last}");
         }
     }
+}
+
+/// The files of a folder and when each was written.
+pub fn written(folder: &Path) -> Vec<(OsString, SystemTime)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let mut entries = entries
+        .map(|entry| (entry.file_name(), entry.metadata().unwrap().modified().unwrap()))
+        .collect::<Vec<_>>();
+    entries.sort();
+    entries
 }
 
 /// The run in an output folder.

@@ -39,7 +39,10 @@ pub fn self_attention<B: Backend>(
     hidden: Option<&Tensor<B, 4, Bool>>,
 ) -> Result<Tensor<B, 3>, Tensor<B, 3>> {
     let qkv = fusible(qkv)?;
-    let hidden = hidden.map(|hidden| Tensor::from_data(hidden.to_data(), &qkv.device()));
+    let hidden = hidden.cloned().map(|hidden| {
+        same::<_, Tensor<TrainBackend, 4, Bool>>(hidden)
+            .unwrap_or_else(|hidden| Tensor::from_inner(back::<_, Tensor<Own, 4, Bool>>(hidden)))
+    });
     Ok(of_backend(attention::fused(qkv, heads, streams, hidden)))
 }
 
