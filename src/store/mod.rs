@@ -6,11 +6,12 @@
 //! fails for a while is tried again. No file format is known here.
 
 mod connect;
+mod file;
 mod location;
+mod problem;
 mod stale;
 
 use std::future::Future;
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,9 +27,9 @@ use tokio::runtime::Runtime;
 
 use crate::error::{StoreAction, StoreError};
 
+pub use file::{Content, FileVersion, Put, StoredFile};
 pub use location::{Bucket, BucketKind, Location, redact};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use problem::{BoxError, failed};
 
 /// Files of a disk on their way to where they belong.
 const STAGING: &str = "_filo/staging";
@@ -38,44 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often a request is made whose answer was lost.
 const TRIES: u32 = 4;
-
-/// What [`Store::put_if_absent`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
-    Created,
-    /// There is a file already, which is untouched: another writer's, or this one's if the answer
-    /// to its first try was lost.
-    AlreadyThere,
-}
-
-/// A file in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredFile {
-    /// Relative to the store, `/` between folders.
-    pub path: String,
-    pub bytes: u64,
-    /// What the store calls this content of the file; another content has another.
-    pub etag: Option<String>,
-}
-
-/// Which content of a file was seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileVersion {
-    /// The entity tag of a bucket.
-    Etag(Box<str>),
-    /// When a file of a disk was changed last, nanoseconds since 1970.
-    Modified(u64),
-}
-
-/// What [`Store::get_unchanged`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    Whole(Bytes),
-    /// Another content than the one that was asked for.
-    Changed,
-    /// More bytes than were asked for.
-    TooLong,
-}
 
 /// A folder, or a prefix in a bucket. Cheap to clone; clones share nothing that changes.
 #[derive(Debug, Clone)]
@@ -385,58 +348,6 @@ impl Store {
     }
 }
 
-fn failed(path: &str, action: StoreAction, source: BoxError) -> StoreError {
-    let problem = problem_of(source.as_ref());
-    StoreError { path: path.to_string(), action, problem, source }
-}
-
-/// The cause in a few words, with advice where the system said clearly what is wrong.
-fn problem_of(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = Some(error);
-    let mut last = error;
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            match io.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                    return "no space left: free space or choose another --output".to_string();
-                }
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                    return "not permitted: make it writable or choose another folder".to_string();
-                }
-                ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
-                    return "a file is where a folder must be: choose another path".to_string();
-                }
-                ErrorKind::NotFound => return "no such file or folder".to_string(),
-                _ => {}
-            }
-        }
-        if let Some(error) = error.downcast_ref::<object_store::Error>()
-            && let Some(problem) = problem_of_bucket(error)
-        {
-            return problem;
-        }
-        last = error;
-        cause = error.source();
-    }
-    connect::without_queries(&last.to_string())
-}
-
-/// What a bucket's store said, where that is clear.
-fn problem_of_bucket(error: &object_store::Error) -> Option<String> {
-    use object_store::Error::{Generic, NotFound, PermissionDenied, Unauthenticated};
-    let problem = match error {
-        NotFound { source, .. } if source.downcast_ref::<std::io::Error>().is_none() => {
-            "no such object or bucket: check the URI".to_owned()
-        }
-        PermissionDenied { .. } | Unauthenticated { .. } => connect::REFUSED.to_owned(),
-        Generic { source, .. } if source.downcast_ref::<std::io::Error>().is_none() => {
-            connect::problem(&source.to_string())
-        }
-        _ => return None,
-    };
-    Some(problem)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -468,17 +379,6 @@ mod tests {
             panic!("{listed:?}");
         };
         assert_eq!(found, path);
-    }
-
-    #[test]
-    fn a_full_disk_is_said_plainly() {
-        let full = std::io::Error::from(ErrorKind::StorageFull);
-        let wrapped = object_store::Error::Generic { store: "local", source: full.into() };
-        let message = failed("out/x", StoreAction::Write, wrapped.into()).to_string();
-        assert_eq!(
-            message,
-            "out/x: cannot be written: no space left: free space or choose another --output"
-        );
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{STAGING, failed};
+use super::STAGING;
+use super::problem::failed;
 use crate::error::{StoreAction, StoreError};
 
 /// Age from which a staged upload is a leftover of a crash. Another worker on the same output

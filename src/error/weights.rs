@@ -1,0 +1,69 @@
+//! Weights that cannot be opened, converted or written.
+
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// Opening weights: the run stops with exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    #[error("{path}: no such weights file: {hint}", path = path.display(), hint = weights_hint(path))]
+    NotFound { path: PathBuf },
+    #[error("{path}: holds {found} weights files (*.safetensors, *.pth, *.pt), expected one: name the file itself in --weights", path = path.display())]
+    NotOneFile { path: PathBuf, found: usize },
+    #[error("{path}: cannot be read ({source}): check the file and its permissions", path = path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path}: is in PyTorch's format from before version 1.6: load it and save it again with a current torch", path = path.display())]
+    OldFormat { path: PathBuf },
+    #[error("{path}: is neither safetensors nor a PyTorch archive: pass a FiLo checkpoint", path = path.display())]
+    UnknownFormat { path: PathBuf },
+    #[error("{path}: broken archive ({what}): copy or download it again", path = path.display())]
+    Broken { path: PathBuf, what: String },
+    #[error("{path}: its shapes are not the published ones and there is no config.json beside it: add one", path = path.display())]
+    NoConfig { path: PathBuf },
+    #[error("{path}: {what}: correct it, or remove it if the weights are of the published size", path = path.display())]
+    BadConfig { path: PathBuf, what: String },
+    #[error("{path}: does not fit its configuration: missing [{missing}]; wrong [{wrong}]: pass the config.json that belongs to it", path = path.display(), missing = missing.join(", "), wrong = wrong.join("; "))]
+    Mismatch { path: PathBuf, missing: Vec<String>, wrong: Vec<String> },
+    #[error("{path}: holds no weights that are known (its tensors begin with {examples}): pass a checkpoint of FiLo, CLIP or Grounding DINO", path = path.display(), examples = examples.join(", "))]
+    Unrecognised { path: PathBuf, examples: Vec<String> },
+    #[error("{second}: is {kind} as {first} is already: give one file of each kind", first = first.display(), second = second.display())]
+    TwoOfAKind { kind: &'static str, first: PathBuf, second: PathBuf },
+    #[error("none of {paths} holds FiLo's own heads (decoder_linear, decoder_cov): add FiLo's checkpoint with --from", paths = list_paths(paths))]
+    NoFilo { paths: Vec<PathBuf> },
+    #[error("{path}: is no new or empty folder: choose another --to", path = path.display())]
+    Occupied { path: PathBuf },
+    #[error("{path}: cannot be written ({source}): free space or choose another --to", path = path.display())]
+    Unwritable { path: PathBuf, source: std::io::Error },
+    #[error("tensor {name}: {what}: copy or download its file again")]
+    BrokenTensor { name: String, what: String },
+    #[error("{path}: holds no bundle.json: pass the --to of filo weights convert", path = path.display())]
+    NotABundle { path: PathBuf },
+    #[error("{path}: is a bundle of another version (format {found}, this program knows {known}): convert the checkpoints again", path = path.display())]
+    OtherBundle { path: PathBuf, found: u32, known: u32 },
+    #[error("{path}: broken bundle ({what}): copy it again, or convert the checkpoints again", path = path.display())]
+    BrokenBundle { path: PathBuf, what: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{path}: a copy of the weights cannot be written ({source}): free space, or set FILO_CACHE to a folder with room", path = path.display())]
+    NoCopy { path: PathBuf, source: std::io::Error },
+    #[error("{path}: was replaced while it was copied: start again", path = path.display())]
+    Changed { path: PathBuf },
+    #[error("{path}: {problems} things are wrong with this bundle, see above: copy it again, or convert the checkpoints again", path = path.display())]
+    NotSound { path: PathBuf, problems: usize },
+}
+
+/// What to do about weights that are not there. A slip in the name of the embedded ones is likely
+/// where there is neither a folder nor an ending.
+fn weights_hint(path: &Path) -> &'static str {
+    let written = path.to_string_lossy();
+    let bare = written != "nano" && !written.contains(['/', '\\', '.']);
+    match bare && strsim::jaro_winkler(&written.to_lowercase(), "nano") > 0.8 {
+        true => "did you mean nano, the embedded weights?",
+        false => "check the path",
+    }
+}
+
+fn list_paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
