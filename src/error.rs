@@ -83,12 +83,6 @@ pub enum MetricsError {
         "score number {index} is {value}: only finite scores can be ranked, score its picture again"
     )]
     NonFinite { index: usize, value: f64 },
-    #[error("input {input} holds the score {value}: the part is damaged, score its shard again")]
-    NonFiniteInRun { input: usize, value: f32 },
-    #[error(
-        "input {input}: score {after} follows {before}, or its regions are out of order: the part is damaged, score its shard again"
-    )]
-    Unsorted { input: usize, before: f32, after: f32 },
     #[error(
         "the {what} has {found} values for {width}x{height} pixels: pass map and mask at the same size"
     )]
@@ -97,16 +91,12 @@ pub enum MetricsError {
         "the {what} is said to be {width}x{height} pixels, more than 4294967295: pass it in smaller tiles"
     )]
     TooManyPixels { what: &'static str, width: usize, height: usize },
-    #[error(
-        "{n} pixels lie in regions of {region_px} pixels, which is no whole number of regions: a part is missing or damaged, score its shard again"
-    )]
-    BrokenRegion { region_px: u32, n: u64 },
     #[error("pixel counts add up to more than 2^64: a part is damaged, score its shard again")]
     CountOverflow,
     #[error(
-        "pixel counts and their totals disagree on the {what}: gather the totals from the same parts"
+        "a sketch of pixel scores cannot be read: use the version of the program that wrote it, or score its shard again"
     )]
-    TotalsMismatch { what: &'static str },
+    DamagedSketch,
     #[error("FPR limit {value}: must be above 0 and at most 1, 0.3 is usual")]
     FprLimit { value: f64 },
 }
@@ -224,6 +214,8 @@ pub enum TableError {
         "{path}: is not what this program wrote ({source}): restore it; a ledger entry can also be deleted, the same command then writes its shard again"
     )]
     BadJson { path: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("shard {shard_id}, table partials: {source}")]
+    Partials { shard_id: String, source: MetricsError },
     #[error("{what} {name:?} cannot be used in a file name: {rule}")]
     BadName { what: &'static str, name: String, rule: &'static str },
     #[error(
@@ -315,6 +307,8 @@ pub enum Error {
     Report(#[from] ReportError),
     #[error("{path}: holds files that no demo made: choose another --out, or remove them", path = path.display())]
     NotADemo { path: PathBuf },
+    #[error("{path}: {why}: write maps.npy and masks.npy with numpy.save, float32 and uint8 of one shape [n, height, width]", path = path.display())]
+    UnfitArray { path: PathBuf, why: String },
     #[error("{path}: cannot be written ({why}): free space or choose another folder", path = path.display())]
     Unwritable { path: PathBuf, why: String },
 }
@@ -339,7 +333,8 @@ impl Error {
             | Error::Model(_)
             | Error::Device(_)
             | Error::Store(StoreError { action: StoreAction::Open, .. })
-            | Error::NotADemo { .. } => 2,
+            | Error::NotADemo { .. }
+            | Error::UnfitArray { .. } => 2,
             Error::Table(error) => match error {
                 TableError::Store(StoreError { action: StoreAction::Open, .. })
                 | TableError::ForeignFiles { .. }

@@ -39,7 +39,7 @@ fn pictures_are_scored_without_naming_weights_and_the_tables_say_which_it_were()
     assert!(scored.failures.is_empty());
     assert!(scored.scores.iter().all(|row| row.model_id == model_id() && row.score.is_finite()));
     assert_eq!(scored.scores.iter().filter(|row| row.label == Some(true)).count(), 2);
-    assert!(scored.partials["ceramic_tile"].iter().map(|row| row.n).sum::<u64>() > 0);
+    assert!(scored.partials["ceramic_tile"].iter().map(|row| row.n_normal).sum::<u64>() > 0);
     let spec = manifest(&folder.path("out")).spec;
     assert_eq!((&spec["weights"], &spec["model_id"]), (&"nano".into(), &model_id().into()));
 

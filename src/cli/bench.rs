@@ -8,8 +8,8 @@ use std::time::Instant;
 use burn::tensor::{Distribution, Tensor};
 use clap::{Args, ValueEnum};
 
-use super::bench_generated;
 use super::say::say;
+use super::{bench_generated, bench_metrics};
 use crate::device::{Backend, Device, cpu};
 use crate::error::{Error, ModelError};
 use crate::model::clip::text::TextEncoder;
@@ -53,6 +53,11 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u64).range(1..))]
     pictures: u64,
 
+    /// Folder with the maps of stage `metrics`: `maps.npy`, float32, and `masks.npy`, uint8, both
+    /// [n, height, width].
+    #[arg(long, value_name = "DIR", required_if_eq("stage", "metrics"))]
+    maps: Option<PathBuf>,
+
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -69,6 +74,8 @@ enum BenchStage {
     Detector,
     /// How well --weights do on pictures of the generator, and whether they listen to words.
     Generated,
+    /// The pixel metrics of --maps.
+    Metrics,
 }
 
 /// One row of the table.
@@ -84,6 +91,10 @@ impl BenchArgs {
             BenchStage::Generated => {
                 let (textures, pictures) = (self.textures.as_deref(), self.pictures);
                 bench_generated::run(self.weights, textures, pictures, self.json)?;
+                return Ok(0);
+            }
+            BenchStage::Metrics => {
+                bench_metrics::run(&self.maps.unwrap_or_default(), self.json)?;
                 return Ok(0);
             }
             BenchStage::Text => ("text", self.text()?),

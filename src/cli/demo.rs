@@ -14,7 +14,7 @@ use super::score::score;
 use super::table;
 use crate::error::Error;
 use crate::job::{JobSpec, MapsFormat, RawJobSpec};
-use crate::metrics::AuproProtocol;
+use crate::pipeline::reduce::AuproProtocol;
 use crate::report::gallery::write_overlays;
 use crate::source::list;
 use crate::store::Store;

@@ -5,8 +5,7 @@ use clap::{Args, ValueEnum};
 use super::say::say;
 use super::table;
 use crate::error::Error;
-use crate::metrics::AuproProtocol;
-use crate::pipeline::reduce::reduce;
+use crate::pipeline::reduce::{AuproProtocol, reduce};
 use crate::store::{Location, Store};
 use crate::tables::{CategoryMetrics, RunReader};
 

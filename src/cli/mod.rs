@@ -3,6 +3,7 @@
 
 mod bench;
 mod bench_generated;
+mod bench_metrics;
 mod demo;
 mod metrics;
 mod pages;

@@ -1,33 +1,35 @@
 //! The metrics table as text, CSV and JSON. Rows in, a string out.
 
-use crate::tables::{CategoryMetrics, MetricsRow};
+use crate::metrics::Metric;
+use crate::tables::{CategoryMetrics, MetricCells, MetricsRow};
 
-/// Headings and values of the metric columns, in the order in which papers print them.
-fn metrics(row: &MetricsRow) -> [(&'static str, Option<f64>); 7] {
-    [
-        ("image_auroc", row.image_auroc),
-        ("image_ap", row.image_ap),
-        ("image_f1max", row.image_f1max),
-        ("pixel_auroc", row.pixel_auroc),
-        ("pixel_ap", row.pixel_ap),
-        ("pixel_f1max", row.pixel_f1max),
-        ("aupro", row.aupro),
-    ]
+/// The metrics, in the order in which papers print them.
+fn metrics() -> [&'static str; 8] {
+    Metric::ALL.map(Metric::as_str)
 }
 
-/// Aligned columns, metrics in percent; `–` where one is not defined.
-pub fn text(rows: &[CategoryMetrics]) -> String {
+/// All rows with the category they belong to.
+fn all(categories: &[CategoryMetrics]) -> impl Iterator<Item = (&str, &MetricsRow)> {
+    categories.iter().flat_map(|of| of.rows.iter().map(|row| (of.category.as_str(), row)))
+}
+
+/// Aligned columns, metrics in percent; `–` where one is not defined. Kinds are set in below their
+/// category.
+pub fn text(categories: &[CategoryMetrics]) -> String {
     let mut lines = vec![vec!["category".to_string(), "images".into(), "anomalous".into()]];
-    lines[0].extend(metrics(&MetricsRow::default()).map(|(name, _)| name.replace('_', " ")));
-    for CategoryMetrics { category, row } in rows {
-        let mut line =
-            vec![category.clone(), row.n_images.to_string(), row.n_anomalous.to_string()];
-        line.extend(metrics(row).map(|(_, value)| {
-            value.map_or("–".to_string(), |value| format!("{:.1}", 100.0 * value))
-        }));
+    lines[0].extend(metrics().map(|name| name.replace('_', " ")));
+    for (category, row) in all(categories) {
+        let name = row.kind.as_ref().map_or(category.to_string(), |kind| format!("  {kind}"));
+        let mut line = vec![name, row.n_images.to_string(), row.n_anomalous.to_string()];
+        line.extend(metrics().map(|name| percent(row.metric(name).value)));
         lines.push(line);
     }
     aligned(&lines)
+}
+
+/// In percent with one decimal.
+fn percent(value: Option<f64>) -> String {
+    value.map_or("–".to_string(), |value| format!("{:.1}", 100.0 * value))
 }
 
 /// Lines of cells, the first column left-aligned, the others right-aligned. All lines have as many
@@ -52,38 +54,49 @@ pub fn aligned(lines: &[Vec<String>]) -> String {
 }
 
 /// A header and one line per row, full precision; empty where a metric is not defined.
-pub fn csv(rows: &[CategoryMetrics]) -> String {
-    let names = metrics(&MetricsRow::default()).map(|(name, _)| name).join(",");
-    let mut out = format!("category,n_images,n_anomalous,{names},protocol\n");
-    for CategoryMetrics { category, row } in rows {
-        let values =
-            metrics(row).map(|(_, value)| value.map_or(String::new(), |value| value.to_string()));
-        let quoted = format!("\"{}\"", category.replace('"', "\"\""));
+pub fn csv(categories: &[CategoryMetrics]) -> String {
+    let mut out = format!("category,kind,n_images,n_anomalous,{},protocol\n", metrics().join(","));
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    for (category, row) in all(categories) {
+        let value = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         out.push_str(&format!(
-            "{quoted},{},{},{},{}\n",
+            "{},{},{},{},{},{}\n",
+            quoted(category),
+            row.kind.as_deref().map_or(String::new(), quoted),
             row.n_images,
             row.n_anomalous,
-            values.join(","),
+            metrics().map(|name| value(row.metric(name).value)).join(","),
             row.protocol
         ));
     }
     out
 }
 
-/// One document: `{"metrics": [{category, n_images, …}]}`.
-pub fn json(rows: &[CategoryMetrics]) -> String {
-    let row_json = |CategoryMetrics { category, row }: &CategoryMetrics| {
+/// One document: `{"metrics": [{category, kind, n_images, …}]}`, with all columns of the table.
+pub fn json(categories: &[CategoryMetrics]) -> String {
+    let row_json = |(category, row): (&str, &MetricsRow)| {
         let mut object = serde_json::Map::new();
-        object.insert("category".into(), category.clone().into());
+        object.insert("category".into(), category.into());
+        object.insert("kind".into(), row.kind.clone().into());
         object.insert("n_images".into(), row.n_images.into());
         object.insert("n_anomalous".into(), row.n_anomalous.into());
-        for (name, value) in metrics(row) {
+        for name in metrics() {
+            let MetricCells { value, bounds: [min, max], interval: [low, high] } = row.metric(name);
             object.insert(name.into(), value.into());
+            if !name.starts_with("image") {
+                object.insert(format!("{name}_min"), min.into());
+                object.insert(format!("{name}_max"), max.into());
+            }
+            object.insert(format!("{name}_ci_low"), low.into());
+            object.insert(format!("{name}_ci_high"), high.into());
+        }
+        for (name, threshold) in row.thresholds() {
+            object.insert(name.into(), threshold.into());
         }
         object.insert("protocol".into(), row.protocol.clone().into());
         serde_json::Value::Object(object)
     };
-    let rows = rows.iter().map(row_json).collect::<Vec<_>>();
+    let rows = all(categories).map(row_json).collect::<Vec<_>>();
     format!("{:#}\n", serde_json::json!({ "metrics": rows }))
 }
 
@@ -99,7 +112,7 @@ mod tests {
             protocol: "exact".into(),
             ..MetricsRow::default()
         };
-        [CategoryMetrics { category: "metal_nut".into(), row }]
+        [CategoryMetrics { category: "metal_nut".into(), rows: vec![row] }]
     }
 
     #[test]
@@ -113,7 +126,7 @@ mod tests {
 
     #[test]
     fn csv_and_json_keep_full_precision() {
-        assert!(csv(&rows()).contains("\"metal_nut\",12,3,0.98765,,"));
+        assert!(csv(&rows()).contains("\"metal_nut\",,12,3,0.98765,,"));
         let document: serde_json::Value = serde_json::from_str(&json(&rows())).unwrap();
         assert_eq!(document["metrics"][0]["image_auroc"], 0.98765);
         assert!(document["metrics"][0]["aupro"].is_null());

@@ -1,9 +1,12 @@
 //! Area under the curve of mean recall per region over false positive rate, up to a limit: from
-//! the steps of that curve, highest score first, to one number. The exact definition; the
-//! published procedure is in `aupro_published.rs`. Never here: pixels.
+//! the bins of a sketch to one number and its bounds. The exact definition; the published procedure
+//! is in `aupro_published.rs`. Never here: pixels.
 
 use crate::error::MetricsError;
 
+use super::bounds::Bounded;
+use super::pixel::ROUNDING;
+use super::sketch::{PixelTotals, ScoreBin, WEIGHT_PARTS};
 use super::sum::CompensatedSum;
 
 /// The false positive rate up to which the curve counts; above 0, at most 1.
@@ -13,6 +16,9 @@ pub struct FprLimit(f64);
 impl FprLimit {
     /// What papers on MVTec AD and VisA use (Bergmann et al. 2020, "Uninformed Students").
     pub const DEFAULT: FprLimit = FprLimit(0.3);
+
+    /// The stricter one that later papers add: what a false alarm in a few pixels costs.
+    pub const STRICT: FprLimit = FprLimit(0.05);
 
     /// A limit of `value`.
     ///
@@ -38,57 +44,39 @@ impl Default for FprLimit {
     }
 }
 
-/// One step of the curve: what lowering the threshold to the next distinct score adds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ProStep {
-    /// The score that is now at the threshold.
-    pub(super) score: f32,
-    /// Normal pixels with that score.
-    pub(super) normal: u64,
-    /// Sum over all regions of the recalled fraction, before and after the step.
-    pub(super) recall_before: f64,
-    pub(super) recall_after: f64,
-}
-
-/// The definition: every distinct score is a threshold, the curve starts at (0, 0), is linear
-/// between its points, is cut at the limit, and the area is divided by the limit.
-#[derive(Debug, Clone)]
-pub(super) struct ExactAupro {
-    /// The limit in normal pixels.
-    limit: f64,
-    false_positives: u64,
-    /// In units of one normal pixel × one whole region.
-    area: CompensatedSum,
-}
-
-impl ExactAupro {
-    /// A curve that will see `n_normal` normal pixels.
-    pub(super) fn new(n_normal: u64, limit: FprLimit) -> Self {
-        ExactAupro {
-            limit: limit.get() * n_normal as f64,
-            false_positives: 0,
-            area: CompensatedSum::default(),
+/// The definition (Bergmann et al. 2020): every distinct score is a threshold, the curve starts at
+/// (0, 0), is linear between its points, is cut at the limit, and the area is divided by the limit.
+///
+/// Inside a bin the curve runs between the one that first meets all normal pixels and the one that
+/// first meets all anomalous ones. There are normal pixels and regions.
+pub(super) fn aupro(bins: &[ScoreBin], totals: &PixelTotals, limit: FprLimit) -> Bounded {
+    let limit_px = limit.get() * totals.n_normal as f64;
+    // In units of one normal pixel × one part of a region.
+    let (mut worst, mut best) = (CompensatedSum::default(), CompensatedSum::default());
+    let (mut normal_above, mut recalled) = (0u64, 0u64);
+    for bin in bins {
+        let room = limit_px - normal_above as f64;
+        if room <= 0.0 {
+            break;
         }
-    }
-
-    /// Adds the trapezoid under one step, or the part of it below the limit.
-    pub(super) fn step(&mut self, step: ProStep) {
-        let room = self.limit - self.false_positives as f64;
-        self.false_positives += step.normal;
-        if step.normal == 0 || room <= 0.0 {
-            return;
-        }
-        let width = step.normal as f64;
+        let (before, after) = (recalled as f64, (recalled + bin.weight) as f64);
+        let width = bin.normal as f64;
         let kept = width.min(room);
-        let rise = (step.recall_after - step.recall_before) * (kept / width);
-        self.area.add(kept * (step.recall_before + 0.5 * rise));
+        if bin.normal > 0 && bin.is_exact() {
+            let area = kept * (before + 0.5 * (after - before) * (kept / width));
+            worst.add(area);
+            best.add(area);
+        } else if bin.normal > 0 {
+            worst.add(kept * before);
+            best.add(kept * after);
+        }
+        normal_above += bin.normal;
+        recalled += bin.weight;
     }
-
-    /// The area in 0..=1; `None` without a region or without a normal pixel.
-    pub(super) fn finish(&self, n_regions: u64) -> Option<f64> {
-        (n_regions > 0 && self.limit > 0.0)
-            .then(|| self.area.value() / (self.limit * n_regions as f64))
-    }
+    let parts = WEIGHT_PARTS as f64;
+    let whole = limit_px * (totals.n_regions as f64 * parts);
+    // The recalled share of each region is known to half a part.
+    Bounded::between(worst.value() / whole, best.value() / whole).widened(0.5 / parts + ROUNDING)
 }
 
 #[cfg(test)]
@@ -104,13 +92,28 @@ mod tests {
         }
     }
 
+    const TOTALS: PixelTotals =
+        PixelTotals { n_normal: 10, n_anomalous: 8, n_regions: 2, min: 0.5, max: 0.9 };
+
+    fn bin(low: f32, high: f32, normal: u64, regions: u64) -> ScoreBin {
+        let weight = regions * WEIGHT_PARTS;
+        ScoreBin { low, high, normal, anomalous: 4 * regions, weight }
+    }
+
     #[test]
     fn a_step_across_the_limit_counts_up_to_it() {
-        let mut curve = ExactAupro::new(10, FprLimit::new(0.5).unwrap());
-        curve.step(ProStep { score: 0.9, normal: 0, recall_before: 0.0, recall_after: 1.0 });
-        curve.step(ProStep { score: 0.5, normal: 10, recall_before: 1.0, recall_after: 2.0 });
-        // Two regions: the curve rises from 0.5 at FPR 0 to 0.75 at FPR 0.5.
-        assert_eq!(curve.finish(2), Some(0.625));
-        assert_eq!(curve.finish(0), None);
+        let bins = [bin(0.9, 0.9, 0, 1), bin(0.5, 0.5, 10, 1)];
+        // The curve rises from 0.5 at FPR 0 to 0.75 at FPR 0.5.
+        let area = aupro(&bins, &TOTALS, FprLimit::new(0.5).unwrap());
+        assert_eq!(area.value, 0.625);
+        assert!(area.width() < 5e-6);
+    }
+
+    #[test]
+    fn what_a_bin_hides_is_between_the_bounds() {
+        let bins = [bin(0.9, 0.9, 0, 1), bin(0.5, 0.6, 10, 1)];
+        let area = aupro(&bins, &TOTALS, FprLimit::new(0.5).unwrap());
+        assert!((area.lower - 0.5).abs() < 5e-6 && (area.upper - 1.0).abs() < 5e-6, "{area:?}");
+        assert_eq!(area.value, 0.75);
     }
 }

@@ -2,7 +2,8 @@
 //! thresholds, FPR below the limit, kept FPRs stretched to 0..1.
 //! Never here: the definition (`aupro.rs`); the two differ by up to 0.1 on coarse maps.
 
-use super::aupro::{FprLimit, ProStep};
+use super::aupro::FprLimit;
+use super::sketch::{PixelSketch, PixelTotals, ScoreBin, WEIGHT_PARTS};
 use super::sum::CompensatedSum;
 
 /// Steps in a sweep of the published code.
@@ -16,57 +17,38 @@ struct Point {
     recall: f64,
 }
 
-/// The published procedure, fed from the highest score down.
-#[derive(Debug, Clone)]
-pub(super) struct PublishedAupro {
-    n_normal: u64,
-    limit: FprLimit,
-    /// Ascending; those above the scores seen so far have been taken off the end.
-    thresholds: Vec<f64>,
-    false_positives: u64,
-    recall: f64,
-    points: Vec<Point>,
+/// The published figure of what `sketch` has seen; `None` where the published code stops or gives
+/// NaN: no region, no normal pixel, a constant map, no FPR below the limit, or all of those the
+/// same.
+///
+/// Where a threshold cuts a bin, the bin's pixels are taken to lie evenly in it.
+pub fn published_aupro(sketch: &PixelSketch, limit: FprLimit) -> Option<f64> {
+    let PixelTotals { n_normal, n_regions, min, max, .. } = sketch.totals();
+    let mut bins = sketch.bins().peekable();
+    let (mut normal, mut weight) = (0.0, 0.0);
+    let mut points = Vec::new();
+    for threshold in published_thresholds(min, max).into_iter().rev() {
+        while let Some(bin) = bins.next_if(|bin| f64::from(bin.low) > threshold) {
+            normal += bin.normal as f64;
+            weight += bin.weight as f64;
+        }
+        let (more_normal, more_weight) = bins.peek().map_or((0.0, 0.0), |bin| {
+            let share = share_above(bin, threshold);
+            (share * bin.normal as f64, share * bin.weight as f64)
+        });
+        let fpr = (normal + more_normal) / n_normal as f64;
+        if fpr < limit.get() {
+            points.push(Point { fpr, recall: (weight + more_weight) / WEIGHT_PARTS as f64 });
+        }
+    }
+    let area = rescaled_area(&points)?;
+    (n_regions > 0).then(|| area / n_regions as f64)
 }
 
-impl PublishedAupro {
-    /// A curve that will see `n_normal` normal pixels, and scores from `min` to `max`.
-    pub(super) fn new(n_normal: u64, min: f32, max: f32, limit: FprLimit) -> Self {
-        PublishedAupro {
-            n_normal,
-            limit,
-            thresholds: published_thresholds(min, max),
-            false_positives: 0,
-            recall: 0.0,
-            points: Vec::new(),
-        }
-    }
-
-    /// Takes the points of all thresholds that no pixel of this step exceeds, then adds its pixels.
-    pub(super) fn step(&mut self, step: ProStep) {
-        let score = f64::from(step.score);
-        while self.thresholds.pop_if(|threshold| score <= *threshold).is_some() {
-            self.record();
-        }
-        self.false_positives += step.normal;
-        self.recall = step.recall_after;
-    }
-
-    fn record(&mut self) {
-        let fpr = self.false_positives as f64 / self.n_normal as f64;
-        if fpr < self.limit.get() {
-            self.points.push(Point { fpr, recall: self.recall });
-        }
-    }
-
-    /// The published figure; `None` where the published code stops or gives NaN: no region, no
-    /// normal pixel, a constant map, no FPR below the limit, or all of those the same.
-    pub(super) fn finish(mut self, n_regions: u64) -> Option<f64> {
-        while self.thresholds.pop().is_some() {
-            self.record();
-        }
-        let area = rescaled_area(&self.points)?;
-        (n_regions > 0).then(|| area / n_regions as f64)
-    }
+/// Which share of a bin that does not begin above the threshold lies above it.
+fn share_above(bin: &ScoreBin, threshold: f64) -> f64 {
+    let (low, high) = (f64::from(bin.low), f64::from(bin.high));
+    if high > threshold { (high - threshold) / (high - low) } else { 0.0 }
 }
 
 /// Trapezoids under the points after their FPRs have been stretched to 0..1.

@@ -1,245 +1,180 @@
-//! One run of pixel counts, highest score first, and its totals in; the pixel-level metrics out,
-//! in a single pass and constant memory. Never here: joining runs (`merge.rs`) or gathering the
-//! totals (`totals.rs`).
+//! A sketch in, the pixel-level metrics out, each with bounds: what the pixels inside a bin could
+//! do for the metric at best and at worst, whatever their order. Never here: pixels.
 
-use crate::error::MetricsError;
-
-use super::aupro::{ExactAupro, FprLimit, ProStep};
-use super::aupro_published::PublishedAupro;
-use super::counts::PixelCount;
-use super::ranking::Ranking;
+use super::aupro::{FprLimit, aupro};
+use super::bounds::Bounded;
+use super::sketch::{PixelSketch, PixelTotals, ScoreBin};
 use super::sum::CompensatedSum;
-use super::totals::{PixelTotals, add};
 
-/// How the area under the curve of per-region overlap is measured. The other metrics are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AuproProtocol {
-    /// The definition (Bergmann et al. 2020): every distinct score is a threshold, the curve
-    /// starts at (0, 0), is cut at the limit, and its area is divided by the limit.
-    #[default]
-    Exact,
-    /// As the published code does it: 200 equal steps from the smallest to the largest score, FPR
-    /// below the limit, kept FPRs stretched to 0..1. Only to compare with printed figures.
-    Published,
-}
+/// What is lost in rounding when millions of terms are added with compensation.
+pub(super) const ROUNDING: f64 = 1e-12;
+
+/// Terms of a sum that are added one by one; longer sums have a closed form.
+const SHORT_SUM: u64 = 64;
 
 /// Pixel-level metrics of one category, or of a whole set; each in 0..=1.
 ///
-/// All are `None` unless there are normal and anomalous pixels. `aupro` by the published protocol
-/// is also `None` where the published code stops or gives NaN (see [`AuproProtocol::Published`]):
-/// scores that are all equal, or no two different FPRs below the limit.
+/// All are `None` unless there are normal and anomalous pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PixelMetrics {
     /// Area under the ROC curve; tied pairs count one half.
-    pub auroc: Option<f64>,
+    pub auroc: Option<Bounded>,
     /// Average precision, step-wise, without interpolation.
-    pub ap: Option<f64>,
-    /// Largest F1 over all thresholds.
-    pub f1max: Option<f64>,
-    /// The highest threshold that reaches `f1max`; a pixel is positive if its score is at least this.
+    pub ap: Option<Bounded>,
+    /// Largest F1 over all thresholds. The value is reached by `f1max_threshold`.
+    pub f1max: Option<Bounded>,
+    /// A pixel is positive if its score is above this; of several the highest.
     pub f1max_threshold: Option<f32>,
-    /// Area under mean recall per 8-connected region over FPR, up to the limit.
-    pub aupro: Option<f64>,
+    /// Area under mean recall per 8-connected region over FPR, up to FPR 0.3.
+    pub aupro: Option<Bounded>,
+    /// The same up to FPR 0.05.
+    pub aupro_05: Option<Bounded>,
 }
 
-/// Metrics of a whole run (see [`PixelCount`]) whose totals are `totals`.
-///
-/// Of tied scores the order does not matter. AUROC is exact to the last division, the sums behind
-/// AP and AUPRO are compensated.
-///
-/// # Errors
-/// What the run itself reports; scores that rise or are not finite; totals of other pixels.
-pub fn pixel_metrics<E: From<MetricsError>>(
-    run: impl IntoIterator<Item = Result<PixelCount, E>>,
-    totals: &PixelTotals,
-    protocol: AuproProtocol,
-    limit: FprLimit,
-) -> Result<PixelMetrics, E> {
-    totals.n_pixels()?;
-    let mut walk = Walk::new(*totals, protocol, limit);
-    for count in run {
-        walk.add(count?)?;
+/// Metrics of the pixels that `sketch` has seen.
+pub fn pixel_metrics(sketch: &PixelSketch) -> PixelMetrics {
+    let totals = sketch.totals();
+    if totals.n_normal == 0 || totals.n_anomalous == 0 {
+        return PixelMetrics::default();
     }
-    Ok(walk.finish()?)
-}
-
-/// The curve of overlap by one of the two protocols.
-#[derive(Debug)]
-enum Aupro {
-    Exact(ExactAupro),
-    Published(PublishedAupro),
-}
-
-/// All pixels with one score.
-#[derive(Debug, Clone, Copy)]
-struct Tie {
-    score: f32,
-    normal: u64,
-    anomalous: u64,
-    recall_before: f64,
-}
-
-/// The pass down the scores.
-#[derive(Debug)]
-struct Walk {
-    totals: PixelTotals,
-    tie: Option<Tie>,
-    /// Sum over all regions of the fraction at or above the current score.
-    recall: CompensatedSum,
-    ranking: Ranking<f32>,
-    aupro: Aupro,
-}
-
-impl Walk {
-    fn new(totals: PixelTotals, protocol: AuproProtocol, limit: FprLimit) -> Self {
-        let PixelTotals { n_normal, n_anomalous, min, max, .. } = totals;
-        Walk {
-            totals,
-            tie: None,
-            recall: CompensatedSum::default(),
-            ranking: Ranking::new(n_normal, n_anomalous),
-            aupro: match protocol {
-                AuproProtocol::Exact => Aupro::Exact(ExactAupro::new(n_normal, limit)),
-                AuproProtocol::Published => {
-                    Aupro::Published(PublishedAupro::new(n_normal, min, max, limit))
-                }
-            },
-        }
-    }
-
-    fn add(&mut self, count: PixelCount) -> Result<(), MetricsError> {
-        let PixelCount { score, region_px, n } = count;
-        let mut tie = self.tie_for(score)?;
-        if region_px == 0 {
-            tie.normal = add(tie.normal, n)?;
-        } else {
-            tie.anomalous = add(tie.anomalous, n)?;
-            self.recall.add(n as f64 / f64::from(region_px));
-        }
-        self.tie = Some(tie);
-        Ok(())
-    }
-
-    /// The current tie if it has this score, else a new one after the current one is closed.
-    fn tie_for(&mut self, score: f32) -> Result<Tie, MetricsError> {
-        if !score.is_finite() {
-            return Err(MetricsError::NonFiniteInRun { input: 0, value: score });
-        }
-        match self.tie {
-            Some(tie) if tie.score == score => return Ok(tie),
-            Some(Tie { score: before, .. }) if before < score => {
-                return Err(MetricsError::Unsorted { input: 0, before, after: score });
-            }
-            Some(tie) => self.close(tie)?,
-            None => check("largest score", score == self.totals.max)?,
-        }
-        Ok(Tie { score, normal: 0, anomalous: 0, recall_before: self.recall.value() })
-    }
-
-    /// Makes all pixels of one score one step of every curve.
-    fn close(&mut self, tie: Tie) -> Result<(), MetricsError> {
-        let Tie { score, normal, anomalous, recall_before } = tie;
-        let left = self.totals.n_normal - self.ranking.false_positives();
-        check("normal pixels", normal <= left)?;
-        let left = self.totals.n_anomalous - self.ranking.true_positives();
-        check("anomalous pixels", anomalous <= left)?;
-        self.ranking.step(score, normal, anomalous);
-        let step = ProStep { score, normal, recall_before, recall_after: self.recall.value() };
-        match &mut self.aupro {
-            Aupro::Exact(curve) => curve.step(step),
-            Aupro::Published(curve) => curve.step(step),
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<PixelMetrics, MetricsError> {
-        if let Some(tie) = self.tie {
-            self.close(tie)?;
-            check("smallest score", tie.score == self.totals.min)?;
-        }
-        let PixelTotals { n_normal, n_anomalous, n_regions, .. } = self.totals;
-        check("normal pixels", self.ranking.false_positives() == n_normal)?;
-        check("anomalous pixels", self.ranking.true_positives() == n_anomalous)?;
-        // Whole regions add up to whole numbers; far less than a half is lost in rounding.
-        check("regions", (self.recall.value() - n_regions as f64).abs() < 0.5)?;
-        let Some(ranking) = self.ranking.finish() else { return Ok(PixelMetrics::default()) };
-        Ok(PixelMetrics {
-            auroc: Some(ranking.auroc),
-            ap: Some(ranking.ap),
-            f1max: Some(ranking.f1max),
-            f1max_threshold: Some(ranking.f1max_threshold),
-            aupro: match self.aupro {
-                Aupro::Exact(curve) => curve.finish(n_regions),
-                Aupro::Published(curve) => curve.finish(n_regions),
-            },
-        })
+    let bins = sketch.bins().collect::<Vec<_>>();
+    let (f1max, threshold) = f1max(&bins, &totals);
+    PixelMetrics {
+        auroc: Some(auroc(&bins, &totals)),
+        ap: Some(ap(&bins, &totals)),
+        f1max: Some(f1max),
+        f1max_threshold: Some(threshold),
+        aupro: Some(aupro(&bins, &totals, FprLimit::DEFAULT)),
+        aupro_05: Some(aupro(&bins, &totals, FprLimit::STRICT)),
     }
 }
 
-/// Totals of other pixels would give plausible and wrong figures, so every sum is compared.
-fn check(what: &'static str, agrees: bool) -> Result<(), MetricsError> {
-    if agrees { Ok(()) } else { Err(MetricsError::TotalsMismatch { what }) }
+impl ScoreBin {
+    /// Whether the order of the bin's pixels is known: they are tied, or there is one.
+    pub(super) fn is_exact(&self) -> bool {
+        self.low == self.high || self.normal + self.anomalous == 1
+    }
+
+    /// The highest threshold above which all of the bin is.
+    fn threshold_below(&self) -> f32 {
+        self.low.next_down()
+    }
+}
+
+/// Pairs of a normal and an anomalous pixel inside a bin are all wrong or all right.
+fn auroc(bins: &[ScoreBin], totals: &PixelTotals) -> Bounded {
+    let (mut wrong, mut right) = (0u128, 0u128);
+    let mut normal_below = totals.n_normal;
+    for bin in bins {
+        normal_below -= bin.normal;
+        let (normal, anomalous) = (u128::from(bin.normal), u128::from(bin.anomalous));
+        let won = 2 * anomalous * u128::from(normal_below);
+        let inside = anomalous * normal;
+        let (least, most) = if bin.is_exact() { (inside, inside) } else { (0, 2 * inside) };
+        wrong += won + least;
+        right += won + most;
+    }
+    let pairs = 2 * u128::from(totals.n_normal) * u128::from(totals.n_anomalous);
+    let share = |won: u128| won as f64 / pairs as f64;
+    Bounded::between(share(wrong), share(right))
+}
+
+/// Inside a bin the best is one step that all anomalous pixels share, before the normal ones; the
+/// worst is the normal pixels first and then one step per anomalous one.
+fn ap(bins: &[ScoreBin], totals: &PixelTotals) -> Bounded {
+    let (mut worst, mut best) = (CompensatedSum::default(), CompensatedSum::default());
+    let (mut normal_above, mut hits) = (0u64, 0u64);
+    for bin in bins.iter().filter(|bin| bin.anomalous > 0 || bin.normal > 0) {
+        let with_normal = normal_above + bin.normal;
+        let one_step = |normal: u64| {
+            let hits = (hits + bin.anomalous) as f64;
+            bin.anomalous as f64 * (hits / (hits + normal as f64))
+        };
+        if bin.anomalous > 0 && bin.is_exact() {
+            worst.add(one_step(with_normal));
+            best.add(one_step(with_normal));
+        } else if bin.anomalous > 0 {
+            worst.add(precision_of_steps(with_normal, hits, bin.anomalous));
+            best.add(one_step(normal_above));
+        }
+        normal_above = with_normal;
+        hits += bin.anomalous;
+    }
+    let n = totals.n_anomalous as f64;
+    Bounded::between(worst.value() / n, best.value() / n).widened(ROUNDING)
+}
+
+/// No more than the sum of the precisions at the next `steps` anomalous pixels, one by one, after
+/// `hits` others and `normal` normal pixels: Σ (hits + i) / (normal + hits + i).
+fn precision_of_steps(normal: u64, hits: u64, steps: u64) -> f64 {
+    let (normal, hits) = (normal as f64, hits as f64);
+    if steps <= SHORT_SUM {
+        let precision = |i: u64| (hits + i as f64) / (normal + hits + i as f64);
+        return (1..=steps).map(precision).sum();
+    }
+    // The terms grow, so their integral from 0 is below their sum from 1.
+    let steps = steps as f64;
+    steps - normal * (steps / (normal + hits).max(1.0)).ln_1p()
+}
+
+/// The end of every bin is a threshold; at best one inside a bin has all of its anomalous pixels
+/// and none of the normal ones above it.
+fn f1max(bins: &[ScoreBin], totals: &PixelTotals) -> (Bounded, f32) {
+    let (mut normal_above, mut hits) = (0u64, 0u64);
+    let (mut reached, mut best) = ((-1.0, f32::NAN), 0.0f64);
+    for bin in bins {
+        hits += bin.anomalous;
+        let f1 = |normal: u64| {
+            2.0 * hits as f64 / (normal as f64 + hits as f64 + totals.n_anomalous as f64)
+        };
+        let with_normal = normal_above + bin.normal;
+        let at_end = f1(with_normal);
+        if at_end > reached.0 {
+            reached = (at_end, bin.threshold_below());
+        }
+        best = best.max(if bin.is_exact() { at_end } else { f1(normal_above) });
+        normal_above = with_normal;
+    }
+    (Bounded { value: reached.0, lower: reached.0, upper: best }, reached.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn metrics(
-        counts: &[(f32, u32, u64)],
-        totals: PixelTotals,
-    ) -> Result<PixelMetrics, MetricsError> {
-        let run =
-            counts.iter().map(|&(score, region_px, n)| Ok(PixelCount { score, region_px, n }));
-        pixel_metrics(run, &totals, AuproProtocol::Exact, FprLimit::DEFAULT)
-    }
-
-    fn totals(n_normal: u64, n_anomalous: u64, n_regions: u64) -> PixelTotals {
-        PixelTotals { n_normal, n_anomalous, n_regions, min: 0.1, max: 0.9 }
+    fn sketch(map: &[f32], mask: &[u8]) -> PixelSketch {
+        let mut sketch = PixelSketch::new();
+        sketch.add_map(map, Some(mask), map.len(), 1).unwrap();
+        sketch
     }
 
     #[test]
-    fn regions_count_alike_whatever_their_size() {
-        let run = [(0.9, 1, 1), (0.5, 0, 10), (0.1, 99, 99)];
-        let metrics = metrics(&run, totals(10, 100, 2)).unwrap();
-        assert_eq!(metrics.aupro, Some(0.5));
-        assert_eq!(metrics.auroc, Some(0.01));
-        assert_eq!(metrics.f1max_threshold, Some(0.1));
+    fn known_orders_give_exact_figures() {
+        // Ranked: anomalous, then one of each tied, then normal.
+        let metrics = pixel_metrics(&sketch(&[0.5, 0.9, 0.1, 0.5], &[1, 1, 0, 0]));
+        let auroc = metrics.auroc.unwrap();
+        assert_eq!((auroc.lower, auroc.value, auroc.upper), (0.875, 0.875, 0.875));
+        assert!((metrics.ap.unwrap().value - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-15);
+        assert_eq!(metrics.f1max.unwrap().value, 0.8);
+        assert_eq!(metrics.f1max_threshold, Some(0.5f32.next_down()));
     }
 
     #[test]
-    fn nothing_and_one_class_have_no_metrics() {
-        assert_eq!(metrics(&[], PixelTotals::default()).unwrap(), PixelMetrics::default());
-        let normal = metrics(&[(0.9, 0, 1), (0.1, 0, 1)], totals(2, 0, 0)).unwrap();
-        assert_eq!(normal, PixelMetrics::default());
-        let anomalous = metrics(&[(0.9, 2, 1), (0.1, 2, 1)], totals(0, 2, 1)).unwrap();
-        assert_eq!(anomalous, PixelMetrics::default());
+    fn one_class_has_no_metrics() {
+        assert_eq!(pixel_metrics(&PixelSketch::new()), PixelMetrics::default());
+        assert_eq!(pixel_metrics(&sketch(&[0.5], &[0])), PixelMetrics::default());
+        assert_eq!(pixel_metrics(&sketch(&[0.5], &[1])), PixelMetrics::default());
     }
 
     #[test]
-    fn totals_of_other_pixels_are_refused() {
-        let run = [(0.9, 1, 1), (0.1, 0, 5)];
-        assert!(metrics(&run, totals(5, 1, 1)).is_ok());
-        let wrong = [
-            totals(4, 1, 1),
-            totals(6, 1, 1),
-            totals(5, 0, 1),
-            totals(5, 2, 1),
-            totals(5, 1, 2),
-            PixelTotals { min: 0.0, ..totals(5, 1, 1) },
-            PixelTotals { max: 1.0, ..totals(5, 1, 1) },
-        ];
-        for wrong in wrong {
-            assert!(matches!(metrics(&run, wrong), Err(MetricsError::TotalsMismatch { .. })));
+    fn sums_of_many_steps_are_bounded_closely_from_below() {
+        for (normal, hits) in [(0, 0), (5, 0), (1000, 70), (3, 1_000_000), (1 << 40, 12)] {
+            let steps = 10_000;
+            let one_by_one: f64 =
+                (1..=steps).map(|i| (hits + i) as f64 / (normal + hits + i) as f64).sum();
+            let closed = precision_of_steps(normal, hits, steps);
+            assert!(closed <= one_by_one + 1e-9, "{normal} {hits}: {closed} {one_by_one}");
+            assert!(one_by_one - closed <= 1.0, "{normal} {hits}: {closed} {one_by_one}");
         }
-        assert!(matches!(metrics(&run, totals(u64::MAX, 1, 1)), Err(MetricsError::CountOverflow)));
-    }
-
-    #[test]
-    fn rising_and_non_finite_scores_are_refused() {
-        let rising = [(0.9, 0, 1), (0.1, 0, 1), (0.2, 1, 1)];
-        assert!(matches!(metrics(&rising, totals(2, 1, 1)), Err(MetricsError::Unsorted { .. })));
-        let nan = [(0.9, 0, 1), (f32::NAN, 0, 1)];
-        assert!(matches!(metrics(&nan, totals(2, 1, 1)), Err(MetricsError::NonFiniteInRun { .. })));
     }
 }

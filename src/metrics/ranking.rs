@@ -48,16 +48,6 @@ impl<S: Copy> Ranking<S> {
         }
     }
 
-    /// Normal items at or above the last threshold.
-    pub(super) fn false_positives(&self) -> u64 {
-        self.false_positives
-    }
-
-    /// Anomalous items at or above the last threshold.
-    pub(super) fn true_positives(&self) -> u64 {
-        self.true_positives
-    }
-
     /// Lowers the threshold to `score`, which exactly so many items have. The caller keeps the
     /// sums within the totals given to [`new`](Ranking::new).
     pub(super) fn step(&mut self, score: S, normal: u64, anomalous: u64) {

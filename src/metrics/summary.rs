@@ -1,47 +1,129 @@
-//! Image-level and pixel-level metrics in, rows of the metrics table out: one per category, and
-//! the plain mean over categories that papers print.
+//! Image-level and pixel-level metrics in, one row of figures out: of a category, of a kind, of the
+//! whole set, or the plain mean over categories that papers print.
 //!
 //! The row of the whole set as one pool is no mean of rows: it is a row like that of a category,
-//! from [`image_metrics`](super::image_metrics) over the images of all categories and
-//! [`pixel_metrics`](super::pixel_metrics) over [`merge_runs`](super::merge_runs) of all their
-//! runs, with their totals merged.
+//! from the images of all categories and the merge of all their sketches.
 
+use super::bounds::Bounded;
 use super::image::ImageMetrics;
 use super::pixel::PixelMetrics;
 use super::sum::mean;
 
-/// Metrics of one category, of the whole set, or the mean over categories. Each metric is in
-/// 0..=1, or `None` where it is not defined (see [`ImageMetrics`] and [`PixelMetrics`]).
+/// The metrics, in the order in which papers print them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    ImageAuroc,
+    ImageAp,
+    ImageF1max,
+    PixelAuroc,
+    PixelAp,
+    PixelF1max,
+    /// Up to FPR 0.3.
+    Aupro,
+    /// Up to FPR 0.05.
+    Aupro05,
+}
+
+impl Metric {
+    /// All metrics, in the order of this enum.
+    pub const ALL: [Metric; 8] = [
+        Metric::ImageAuroc,
+        Metric::ImageAp,
+        Metric::ImageF1max,
+        Metric::PixelAuroc,
+        Metric::PixelAp,
+        Metric::PixelF1max,
+        Metric::Aupro,
+        Metric::Aupro05,
+    ];
+
+    /// The name in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Metric::ImageAuroc => "image_auroc",
+            Metric::ImageAp => "image_ap",
+            Metric::ImageF1max => "image_f1max",
+            Metric::PixelAuroc => "pixel_auroc",
+            Metric::PixelAp => "pixel_ap",
+            Metric::PixelF1max => "pixel_f1max",
+            Metric::Aupro => "aupro",
+            Metric::Aupro05 => "aupro_05",
+        }
+    }
+}
+
+/// 95 % of a normal distribution lie within so many standard deviations.
+const Z_95: f64 = 1.959_963_984_540_054;
+
+/// One metric of one set, in 0..=1.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Figure {
+    pub value: f64,
+    /// Between what the metric of the very scores lies for certain; `None` where `value` is exact,
+    /// or a procedure that has no bounds.
+    pub bounds: Option<[f64; 2]>,
+    /// How much another set of such images would differ; `None` where that is not known.
+    pub standard_error: Option<f64>,
+}
+
+impl From<Bounded> for Figure {
+    fn from(Bounded { value, lower, upper }: Bounded) -> Self {
+        Figure { value, bounds: Some([lower, upper]), standard_error: None }
+    }
+}
+
+impl Figure {
+    /// Where with 95 % confidence the figure of another set of such images is expected, from a
+    /// normal distribution of its log odds, which keeps it in 0..=1. A figure of 0 or 1 has errors
+    /// that no set of scores tells, and no interval.
+    pub fn interval(&self) -> Option<[f64; 2]> {
+        let odds = self.value * (1.0 - self.value);
+        let error = self.standard_error.filter(|_| odds > 0.0)?;
+        let (log_odds, reach) = ((self.value / (1.0 - self.value)).ln(), Z_95 * error / odds);
+        Some([log_odds - reach, log_odds + reach].map(|x| 1.0 / (1.0 + (-x).exp())))
+    }
+
+    /// A figure that is known exactly.
+    fn exact(value: f64) -> Self {
+        Figure { value, bounds: None, standard_error: None }
+    }
+}
+
+/// Metrics of one category, of the whole set, or the mean over categories; `None` where one is not
+/// defined (see [`ImageMetrics`] and [`PixelMetrics`]).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct CategoryMetrics {
     /// Labelled images.
     pub n_images: u64,
     /// Those with a defect.
     pub n_anomalous: u64,
-    pub image_auroc: Option<f64>,
-    pub image_ap: Option<f64>,
-    pub image_f1max: Option<f64>,
-    pub pixel_auroc: Option<f64>,
-    pub pixel_ap: Option<f64>,
-    pub pixel_f1max: Option<f64>,
-    /// Up to the FPR limit, and by the protocol, that the pixel metrics were computed with.
-    pub aupro: Option<f64>,
+    figures: [Option<Figure>; Metric::ALL.len()],
 }
 
 impl CategoryMetrics {
     /// One row. Without masks there are no pixel metrics: pass `PixelMetrics::default()`.
     pub fn new(image: &ImageMetrics, pixel: &PixelMetrics) -> Self {
-        CategoryMetrics {
-            n_images: image.n_images,
-            n_anomalous: image.n_anomalous,
-            image_auroc: image.auroc,
-            image_ap: image.ap,
-            image_f1max: image.f1max,
-            pixel_auroc: pixel.auroc,
-            pixel_ap: pixel.ap,
-            pixel_f1max: pixel.f1max,
-            aupro: pixel.aupro,
-        }
+        let figures = Metric::ALL.map(|metric| match metric {
+            Metric::ImageAuroc => image.auroc.map(Figure::exact),
+            Metric::ImageAp => image.ap.map(Figure::exact),
+            Metric::ImageF1max => image.f1max.map(Figure::exact),
+            Metric::PixelAuroc => pixel.auroc.map(Figure::from),
+            Metric::PixelAp => pixel.ap.map(Figure::from),
+            Metric::PixelF1max => pixel.f1max.map(Figure::from),
+            Metric::Aupro => pixel.aupro.map(Figure::from),
+            Metric::Aupro05 => pixel.aupro_05.map(Figure::from),
+        });
+        CategoryMetrics { n_images: image.n_images, n_anomalous: image.n_anomalous, figures }
+    }
+
+    /// One of the metrics.
+    pub fn get(&self, metric: Metric) -> Option<Figure> {
+        self.figures[metric as usize]
+    }
+
+    /// Changes one of the metrics.
+    pub fn set(&mut self, metric: Metric, figure: Option<Figure>) {
+        self.figures[metric as usize] = figure;
     }
 }
 
@@ -52,49 +134,54 @@ impl CategoryMetrics {
 /// category lacks it. So one category without a defect does not take the whole mean away, and its
 /// own row shows the gap. (The published code would print NaN, or stop.)
 pub fn mean_over_categories(categories: &[CategoryMetrics]) -> CategoryMetrics {
-    let mean_of =
-        |metric: fn(&CategoryMetrics) -> Option<f64>| mean(categories.iter().filter_map(metric));
     CategoryMetrics {
         n_images: categories.iter().map(|c| c.n_images).sum(),
         n_anomalous: categories.iter().map(|c| c.n_anomalous).sum(),
-        image_auroc: mean_of(|c| c.image_auroc),
-        image_ap: mean_of(|c| c.image_ap),
-        image_f1max: mean_of(|c| c.image_f1max),
-        pixel_auroc: mean_of(|c| c.pixel_auroc),
-        pixel_ap: mean_of(|c| c.pixel_ap),
-        pixel_f1max: mean_of(|c| c.pixel_f1max),
-        aupro: mean_of(|c| c.aupro),
+        figures: Metric::ALL.map(|metric| {
+            let of = categories.iter().filter_map(|category| category.get(metric));
+            mean_figure(&of.collect::<Vec<_>>())
+        }),
     }
+}
+
+/// Errors of different categories are independent, those of bounds are not.
+fn mean_figure(figures: &[Figure]) -> Option<Figure> {
+    let bound = |end: usize| {
+        mean(figures.iter().map(|figure| figure.bounds.map_or(figure.value, |b| b[end])))
+    };
+    let has_bounds = figures.iter().any(|figure| figure.bounds.is_some());
+    let variances = figures.iter().map(|figure| Some(figure.standard_error?.powi(2)));
+    let variance = variances.sum::<Option<f64>>();
+    Some(Figure {
+        value: mean(figures.iter().map(|figure| figure.value))?,
+        bounds: if has_bounds { Some([bound(0)?, bound(1)?]) } else { None },
+        standard_error: variance.map(|sum| sum.sqrt() / figures.len() as f64),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn with(n_images: u64, figures: &[(Metric, Figure)]) -> CategoryMetrics {
+        let mut metrics = CategoryMetrics { n_images, ..CategoryMetrics::default() };
+        figures.iter().for_each(|(metric, figure)| metrics.set(*metric, Some(*figure)));
+        metrics
+    }
+
     #[test]
     fn categories_weigh_the_same_and_gaps_are_left_out() {
-        let screw = CategoryMetrics {
-            n_images: 160,
-            n_anomalous: 119,
-            image_auroc: Some(0.5),
-            aupro: Some(0.75),
-            ..Default::default()
-        };
-        let toothbrush = CategoryMetrics {
-            n_images: 42,
-            n_anomalous: 30,
-            image_auroc: Some(1.0),
-            ..Default::default()
-        };
+        let error = |value, error| Figure { standard_error: Some(error), ..Figure::exact(value) };
+        let bounded = Figure { bounds: Some([0.7, 0.8]), ..Figure::exact(0.75) };
+        let screw = with(160, &[(Metric::ImageAuroc, error(0.5, 0.3)), (Metric::Aupro, bounded)]);
+        let toothbrush = with(42, &[(Metric::ImageAuroc, error(1.0, 0.4))]);
         let mean = mean_over_categories(&[screw, toothbrush]);
-        let expected = CategoryMetrics {
-            n_images: 202,
-            n_anomalous: 149,
-            image_auroc: Some(0.75),
-            aupro: Some(0.75),
-            ..Default::default()
-        };
-        assert_eq!(mean, expected);
+        let expected =
+            with(202, &[(Metric::ImageAuroc, error(0.75, 0.25)), (Metric::Aupro, bounded)]);
+        for metric in Metric::ALL {
+            assert_eq!(mean.get(metric), expected.get(metric), "{metric:?}");
+        }
+        assert_eq!(mean.n_images, 202);
     }
 
     #[test]

@@ -9,18 +9,19 @@ use rayon::prelude::*;
 
 use super::batch::{Begun, Inferred, Lost, Subject, Truth};
 use super::caught;
+use super::pixel_groups::PixelGroups;
 use super::retry::{Earlier, Kept, Retry};
 use crate::error::{Failure, FailureCode, MetricsError, Stage, TableError};
 use crate::image::{Mask, Rle, Size, mask_from_map};
-use crate::metrics::{PixelCount, PixelCounts, connected_regions};
+use crate::metrics::connected_regions;
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::position::{PixelBox, damp_outside};
 use crate::model::grounding::phrases::Detection;
 use crate::source::{Input, Label, Shard};
 use crate::store::Store;
 use crate::tables::{
-    BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, PartialRow, RunWriter, ScoreRow,
-    ShardRows, write_map_npy,
+    BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, RunWriter, ScoreRow, ShardRows,
+    write_map_npy,
 };
 
 /// What finishing needs to know.
@@ -51,8 +52,7 @@ struct CategoryBuilder {
     masks: Vec<(usize, MaskRow)>,
     boxes: Vec<(usize, BoxRow)>,
     failures: Vec<(usize, FailureRow)>,
-    pixels: PixelCounts,
-    has_truth: bool,
+    pixels: PixelGroups,
 }
 
 /// What became of one picture.
@@ -140,8 +140,7 @@ impl ShardBuilder {
             Truth::Mask(mask) => Some(mask.values()),
         };
         let category = self.categories.entry(sample.category.to_string()).or_default();
-        category.has_truth = true;
-        match category.pixels.add_map(&picture.map, mask, size, size) {
+        match category.pixels.add_map(sample.kind.as_deref(), &picture.map, mask, size) {
             Ok(()) => Ok(picture),
             Err(error) => {
                 let code = match error {
@@ -166,13 +165,12 @@ impl ShardBuilder {
     /// If a picture is missing, or the output cannot be written.
     pub fn commit(mut self, pictures: u64, writer: &RunWriter) -> Result<(), TableError> {
         if let Some((retry, _)) = self.retry.as_deref() {
-            for (category, run) in retry.partials(writer.store())? {
-                let category = self.categories.entry(category).or_default();
-                category.has_truth = true;
-                for row in run {
-                    let PartialRow { score, region_px, n } = row?;
-                    category.pixels.add_count(PixelCount { score, region_px, n });
-                }
+            for (category, row) in retry.partials(writer.store())? {
+                let pixels = &mut self.categories.entry(category).or_default().pixels;
+                let shard_id = || self.shard.id.to_string();
+                pixels
+                    .add_row(row)
+                    .map_err(|source| TableError::Partials { shard_id: shard_id(), source })?;
             }
         }
         let rows = self.categories.into_iter().map(|(category, rows)| (category, rows.finish()));
@@ -204,18 +202,9 @@ impl CategoryBuilder {
             masks: in_order(self.masks),
             boxes: in_order(self.boxes),
             failures: in_order(self.failures),
-            partials: self.has_truth.then(|| Box::new(partial_rows(self.pixels)) as _),
+            partials: self.pixels.into_rows(),
         }
     }
-}
-
-/// Sorted only when the part is written, so that one shard's counts are held once.
-fn partial_rows(pixels: PixelCounts) -> impl Iterator<Item = PartialRow> + Send {
-    std::iter::once_with(|| pixels.finish()).flatten().map(|count| PartialRow {
-        score: count.score,
-        region_px: count.region_px,
-        n: count.n,
-    })
 }
 
 fn in_order<T>(mut rows: Vec<(usize, T)>) -> Vec<T> {

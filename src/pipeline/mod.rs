@@ -9,6 +9,7 @@ pub mod infer;
 pub mod localise;
 pub mod members;
 pub mod networks;
+pub mod pixel_groups;
 pub mod plan;
 pub mod prepare;
 pub mod reduce;

@@ -1,17 +1,49 @@
-//! Committed rows → the metrics table. Image metrics from `scores`, pixel metrics from the sorted
-//! runs in `partials`, merged as a stream: memory does not grow with the number of pictures' pixels.
+//! Committed rows → the metrics table. Image metrics from `scores`, pixel metrics from the sketches
+//! in `partials`; parts are read ahead and merged on all cores as they come, so memory does not
+//! grow with the number of pictures' pixels.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::pixel_groups::PixelGroups;
 use crate::error::{Error, MetricsError, TableError};
 use crate::metrics::{
-    AuproProtocol, CategoryMetrics, FprLimit, ImageScore, Label, PixelCount, PixelMetrics,
-    PixelTotals, image_metrics, mean_over_categories, merge_runs, pixel_metrics,
+    CategoryMetrics, Figure, FprLimit, ImageScore, Label, Metric, PixelSketch, ThresholdRule,
+    Thresholds, image_metrics, image_thresholds, mean_over_categories, pixel_metrics,
+    pixel_thresholds, published_aupro,
 };
 use crate::tables::{
-    self, ALL_CATEGORIES, CategoryScores, MEAN_OF_CATEGORIES, MetricsRow, PartialRow, RunReader,
+    self, ALL_CATEGORIES, LabelledScore, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, PartialRow,
+    Row, RunReader,
 };
 
-/// The metrics of every category, of all pictures as one set (`__all__`) and the plain mean over
-/// categories (`__mean__`), in this order.
+/// Parts that are read at the same time: enough to hide what a bucket takes to answer.
+const READERS: usize = 16;
+
+/// How the area under the curve of per-region overlap is measured. The other metrics are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuproProtocol {
+    /// The definition (Bergmann et al. 2020): every distinct score is a threshold, the curve
+    /// starts at (0, 0), is cut at the limit, and its area is divided by the limit.
+    #[default]
+    Exact,
+    /// As the published code does it: 200 equal steps from the smallest to the largest score, FPR
+    /// below the limit, kept FPRs stretched to 0..1. Only to compare with printed figures.
+    Published,
+}
+
+impl AuproProtocol {
+    /// The name in tables.
+    fn as_str(self) -> &'static str {
+        match self {
+            AuproProtocol::Exact => "exact",
+            AuproProtocol::Published => "published",
+        }
+    }
+}
+
+/// The metrics of every category and kind, of all pictures as one set (`__all__`) and the plain mean
+/// over categories (`__mean__`), in this order.
 ///
 /// # Errors
 /// If a part cannot be read, or what it holds does not add up.
@@ -19,95 +51,208 @@ pub fn reduce(
     run: &RunReader,
     protocol: AuproProtocol,
 ) -> Result<Vec<tables::CategoryMetrics>, Error> {
-    let scores = run.read_scores()?;
-    let mut rows = Vec::with_capacity(scores.len() + 2);
-    for category in &scores {
-        let metrics = metrics_of(run, &[category], protocol)?;
-        rows.push((category.category.clone(), metrics));
+    let (mut of_categories, mut table) = (Vec::new(), Vec::new());
+    let mut whole = Pictures::default();
+    for category in run.categories() {
+        let pictures = Pictures::read(run, category)?;
+        let of_category = pictures.measure(protocol)?;
+        let mut rows = vec![of_category.row(None)];
+        for kind in pictures.kinds() {
+            rows.push(pictures.measure_kind(kind, protocol)?.row(Some(kind.to_string())));
+        }
+        of_categories.push(of_category.metrics);
+        table.push(tables::CategoryMetrics { category: category.to_string(), rows });
+        whole.merge(pictures)?;
     }
-    let of_categories = rows.iter().map(|(_, metrics)| *metrics).collect::<Vec<_>>();
-    let pooled = metrics_of(run, &scores.iter().collect::<Vec<_>>(), protocol)?;
-    rows.push((ALL_CATEGORIES.to_string(), pooled));
-    rows.push((MEAN_OF_CATEGORIES.to_string(), mean_over_categories(&of_categories)));
-    let table = rows.into_iter().map(|(category, metrics)| tables::CategoryMetrics {
-        category,
-        row: row(&metrics, protocol),
-    });
-    Ok(table.collect())
+    let mean = mean_over_categories(&of_categories);
+    let mean = Measured { metrics: mean, protocol, ..Measured::default() };
+    for (category, measured) in
+        [(ALL_CATEGORIES, whole.measure(protocol)?), (MEAN_OF_CATEGORIES, mean)]
+    {
+        let rows = vec![measured.row(None)];
+        table.push(tables::CategoryMetrics { category: category.to_string(), rows });
+    }
+    Ok(table)
 }
 
-/// Metrics over the pictures and pixels of `categories` as one set.
-fn metrics_of(
-    run: &RunReader,
-    categories: &[&CategoryScores],
+/// Scored pictures.
+#[derive(Default)]
+struct Pictures {
+    scores: Vec<LabelledScore>,
+    pixels: PixelGroups,
+}
+
+impl Pictures {
+    fn read(run: &RunReader, category: &str) -> Result<Self, Error> {
+        let scores = fold_parts(
+            run,
+            category,
+            |scores: &mut Vec<LabelledScore>, rows| {
+                scores.extend(rows);
+                Ok(())
+            },
+            |scores, others| {
+                scores.extend(others);
+                Ok(())
+            },
+        )?;
+        let pixels = fold_parts(
+            run,
+            category,
+            |pixels: &mut PixelGroups, rows: Vec<PartialRow>| {
+                rows.into_iter().try_for_each(|row| pixels.add_row(row))
+            },
+            PixelGroups::merge,
+        )?;
+        Ok(Pictures { scores, pixels })
+    }
+
+    /// The kinds of anomalous pictures.
+    fn kinds(&self) -> BTreeSet<&str> {
+        let anomalous = self.scores.iter().filter(|score| score.label == Some(true));
+        anomalous.filter_map(|score| score.kind.as_deref()).collect()
+    }
+
+    /// Metrics of all pictures as one set.
+    fn measure(&self, protocol: AuproProtocol) -> Result<Measured, MetricsError> {
+        Measured::new(&self.labelled(|_| true), &self.pixels.whole()?, protocol)
+    }
+
+    /// Metrics of the pictures of one kind and the normal ones; of the pixels in defects of that
+    /// kind and all normal pixels.
+    fn measure_kind(&self, kind: &str, protocol: AuproProtocol) -> Result<Measured, MetricsError> {
+        let of_kind = |score: &LabelledScore| score.kind.as_deref() == Some(kind);
+        Measured::new(&self.labelled(of_kind), &self.pixels.of_kind(kind)?, protocol)
+    }
+
+    /// The normal pictures, and the anomalous ones that `belongs` says yes to.
+    fn labelled(&self, belongs: impl Fn(&LabelledScore) -> bool) -> Vec<ImageScore> {
+        let images = self.scores.iter().filter_map(|row| {
+            let label = if row.label? { Label::Anomalous } else { Label::Normal };
+            let score = f64::from(row.score);
+            (label == Label::Normal || belongs(row)).then_some(ImageScore { score, label })
+        });
+        images.collect()
+    }
+
+    fn merge(&mut self, other: Self) -> Result<(), MetricsError> {
+        self.scores.extend(other.scores);
+        self.pixels.merge(other.pixels)
+    }
+}
+
+fn published(sketch: &PixelSketch, limit: FprLimit) -> Option<Figure> {
+    published_aupro(sketch, limit).map(|value| Figure { value, ..Figure::default() })
+}
+
+/// What a row of the table says.
+#[derive(Default)]
+struct Measured {
+    metrics: CategoryMetrics,
+    of_images: Thresholds,
+    of_pixels: Thresholds,
     protocol: AuproProtocol,
-) -> Result<CategoryMetrics, Error> {
-    let images = categories.iter().flat_map(|category| &category.scores).filter_map(|score| {
-        let label = if score.label? { Label::Anomalous } else { Label::Normal };
-        Some(ImageScore { score: f64::from(score.score), label })
-    });
-    let images = image_metrics(&images.collect::<Vec<_>>())?;
-    let totals = PixelTotals::gather(pixels(run, categories)?)?;
-    let pixels = match totals.n_normal + totals.n_anomalous {
-        0 => PixelMetrics::default(),
-        _ => pixel_metrics(pixels(run, categories)?, &totals, protocol, FprLimit::DEFAULT)?,
-    };
-    Ok(CategoryMetrics::new(&images, &pixels))
 }
 
-/// The pixel counts of `categories` as one run.
-fn pixels(
+impl Measured {
+    fn new(
+        images: &[ImageScore],
+        sketch: &PixelSketch,
+        protocol: AuproProtocol,
+    ) -> Result<Self, MetricsError> {
+        let (of_images, of_pixels) = (image_metrics(images)?, pixel_metrics(sketch));
+        let mut metrics = CategoryMetrics::new(&of_images, &of_pixels);
+        if protocol == AuproProtocol::Published {
+            metrics.set(Metric::Aupro, published(sketch, FprLimit::DEFAULT));
+            metrics.set(Metric::Aupro05, published(sketch, FprLimit::STRICT));
+        }
+        Ok(Measured {
+            metrics,
+            of_images: image_thresholds(images, &of_images),
+            of_pixels: pixel_thresholds(sketch, &of_pixels),
+            protocol,
+        })
+    }
+
+    fn row(&self, kind: Option<String>) -> MetricsRow {
+        use ThresholdRule::{F1max, Fpr0_1Pct, Fpr1Pct, Fpr5Pct};
+        let (of_images, of_pixels) = (self.of_images, self.of_pixels);
+        let mut row = MetricsRow {
+            kind,
+            n_images: self.metrics.n_images as i64,
+            n_anomalous: self.metrics.n_anomalous as i64,
+            image_threshold_f1max: of_images.get(F1max),
+            image_threshold_fpr_0_1pct: of_images.get(Fpr0_1Pct),
+            image_threshold_fpr_1pct: of_images.get(Fpr1Pct),
+            image_threshold_fpr_5pct: of_images.get(Fpr5Pct),
+            pixel_threshold_f1max: of_pixels.get(F1max),
+            pixel_threshold_fpr_0_1pct: of_pixels.get(Fpr0_1Pct),
+            pixel_threshold_fpr_1pct: of_pixels.get(Fpr1Pct),
+            pixel_threshold_fpr_5pct: of_pixels.get(Fpr5Pct),
+            protocol: self.protocol.as_str().to_string(),
+            ..MetricsRow::default()
+        };
+        for metric in Metric::ALL {
+            row.set_metric(
+                metric.as_str(),
+                self.metrics.get(metric).map_or_else(MetricCells::default, cells),
+            );
+        }
+        row
+    }
+}
+
+fn cells(figure: Figure) -> MetricCells {
+    let pair = |pair: Option<[f64; 2]>| pair.map_or([None; 2], |ends| ends.map(Some));
+    MetricCells {
+        value: Some(figure.value),
+        bounds: pair(figure.bounds),
+        interval: pair(figure.interval()),
+    }
+}
+
+/// All parts of one table and category, folded on all cores while others are being read. What comes
+/// out must not depend on the order of the parts.
+fn fold_parts<R: Row, T: Default + Send>(
     run: &RunReader,
-    categories: &[&CategoryScores],
-) -> Result<impl Iterator<Item = Result<PixelCount, PixelError>>, TableError> {
-    let mut runs = Vec::new();
-    for category in categories {
-        for rows in run.partial_runs(&category.category)? {
-            runs.push(rows.map(|row| row.map(count).map_err(PixelError::Table)));
+    category: &str,
+    add: impl Fn(&mut T, Vec<R>) -> Result<(), MetricsError> + Sync + Send,
+    merge: impl Fn(&mut T, T) -> Result<(), MetricsError> + Sync + Send,
+) -> Result<T, Error> {
+    let parts = run.parts(R::TABLE, category).collect::<Vec<_>>();
+    let next = AtomicUsize::new(0);
+    let (send, receive) = crossbeam_channel::bounded::<Result<Vec<R>, TableError>>(READERS);
+    std::thread::scope(|scope| {
+        for _ in 0..READERS.min(parts.len()) {
+            let send = send.clone();
+            let (next, parts) = (&next, &parts);
+            scope.spawn(move || {
+                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // Nobody receives any more: another part was at fault.
+                    if send.send(run.rows_of(part)).is_err() {
+                        break;
+                    }
+                }
+            });
         }
-    }
-    Ok(merge_runs(runs))
-}
-
-fn count(row: PartialRow) -> PixelCount {
-    PixelCount { score: row.score, region_px: row.region_px, n: row.n }
-}
-
-/// Trouble while counts are merged: with a part, or with what it holds.
-enum PixelError {
-    Table(TableError),
-    Metrics(MetricsError),
-}
-
-impl From<MetricsError> for PixelError {
-    fn from(error: MetricsError) -> Self {
-        PixelError::Metrics(error)
-    }
-}
-
-impl From<PixelError> for Error {
-    fn from(error: PixelError) -> Self {
-        match error {
-            PixelError::Table(error) => error.into(),
-            PixelError::Metrics(error) => error.into(),
+        drop(send);
+        let workers = (0..rayon::current_num_threads().min(parts.len().max(1))).map(|_| {
+            let (receive, add) = (receive.clone(), &add);
+            scope.spawn(move || {
+                let mut folded = T::default();
+                receive
+                    .into_iter()
+                    .try_for_each(|rows| Ok::<_, Error>(add(&mut folded, rows?)?))?;
+                Ok(folded)
+            })
+        });
+        let workers = workers.collect::<Vec<_>>();
+        drop(receive);
+        let mut whole = T::default();
+        for worker in workers {
+            let folded: Result<T, Error> = worker.join().expect("adding does not panic");
+            merge(&mut whole, folded?)?;
         }
-    }
-}
-
-fn row(metrics: &CategoryMetrics, protocol: AuproProtocol) -> MetricsRow {
-    MetricsRow {
-        n_images: metrics.n_images as i64,
-        n_anomalous: metrics.n_anomalous as i64,
-        image_auroc: metrics.image_auroc,
-        image_ap: metrics.image_ap,
-        image_f1max: metrics.image_f1max,
-        pixel_auroc: metrics.pixel_auroc,
-        pixel_ap: metrics.pixel_ap,
-        pixel_f1max: metrics.pixel_f1max,
-        aupro: metrics.aupro,
-        protocol: match protocol {
-            AuproProtocol::Exact => "exact".to_string(),
-            AuproProtocol::Published => "published".to_string(),
-        },
-    }
+        Ok(whole)
+    })
 }

@@ -1,15 +1,13 @@
 //! A committed shard that has pictures to try again. In: what the shard committed. Out: which of
 //! its pictures stay as they are, and their rows, which come back into the shard's new parts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::{FailureCode, Stage, TableError};
 use crate::source::Shard;
 use crate::store::Store;
-use crate::tables::{
-    BoxRow, FailureRow, LedgerEntry, MaskRow, PartialRun, RunWriter, ScoreRow, Table,
-};
+use crate::tables::{BoxRow, FailureRow, LedgerEntry, MaskRow, PartialRow, RunWriter, ScoreRow};
 
 /// One shard of work.
 #[derive(Debug, Clone)]
@@ -115,9 +113,9 @@ impl Retry {
     ///
     /// # Errors
     /// If one of the parts is not what was committed.
-    pub fn partials(&self, store: &Store) -> Result<BTreeMap<String, PartialRun>, TableError> {
-        let parts = self.entry.parts.iter().filter(|part| part.table == Table::Partials);
-        parts.map(|part| Ok((part.category.clone(), PartialRun::open(store, part)?))).collect()
+    pub fn partials(&self, store: &Store) -> Result<Vec<(String, PartialRow)>, TableError> {
+        let rows = self.entry.rows::<PartialRow>(store);
+        rows.map(|row| row.map(|(category, row)| (category.to_owned(), row))).collect()
     }
 
     /// Takes the shard's earlier commit back, so that it can be committed again.

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, StringArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, PrimitiveArray,
+    StringArray,
 };
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use arrow::error::ArrowError;
@@ -22,6 +23,8 @@ pub enum ColumnType {
     Int64,
     Float32,
     Float64,
+    /// Bytes in a format of our own.
+    Binary,
 }
 
 impl ColumnType {
@@ -35,6 +38,7 @@ impl ColumnType {
             ColumnType::Int64 => "int64",
             ColumnType::Float32 => "float32",
             ColumnType::Float64 => "float64",
+            ColumnType::Binary => "binary",
         }
     }
 
@@ -47,6 +51,7 @@ impl ColumnType {
             ColumnType::Int64 => DataType::Int64,
             ColumnType::Float32 => DataType::Float32,
             ColumnType::Float64 => DataType::Float64,
+            ColumnType::Binary => DataType::Binary,
         }
     }
 }
@@ -65,8 +70,8 @@ pub trait Cell: Sized {
     fn from_array(array: &dyn Array) -> Result<Vec<Self>, ArrowError>;
 }
 
-/// Bytes of text that one array can hold: its offsets are 32-bit.
-const MAX_TEXT_BYTES: usize = i32::MAX as usize;
+/// Bytes of text, or of anything, that one array can hold: its offsets are 32-bit.
+const MAX_ARRAY_BYTES: usize = i32::MAX as usize;
 
 fn wrong_type(expected: ColumnType, array: &dyn Array) -> ArrowError {
     let expected = expected.as_str();
@@ -86,11 +91,29 @@ fn text_array<'a>(
     values: impl Iterator<Item = Option<&'a str>>,
 ) -> Result<StringArray, ArrowError> {
     let values: Vec<Option<&str>> = values.collect();
-    let bytes: usize = values.iter().flatten().map(|text| text.len()).sum();
-    if bytes > MAX_TEXT_BYTES {
-        return Err(out_of_range(bytes));
-    }
+    check_offsets(values.iter().flatten().map(|text| text.len()))?;
     Ok(values.into_iter().collect())
+}
+
+fn check_offsets(lengths: impl Iterator<Item = usize>) -> Result<(), ArrowError> {
+    let bytes: usize = lengths.sum();
+    if bytes > MAX_ARRAY_BYTES { Err(out_of_range(bytes)) } else { Ok(()) }
+}
+
+impl Cell for Option<Vec<u8>> {
+    const TYPE: ColumnType = ColumnType::Binary;
+    const NULLABLE: bool = true;
+
+    fn to_array<'a>(values: impl Iterator<Item = &'a Self>) -> Result<ArrayRef, ArrowError> {
+        let values: Vec<Option<&[u8]>> = values.map(Option::as_deref).collect();
+        check_offsets(values.iter().flatten().map(|bytes| bytes.len()))?;
+        Ok(Arc::new(values.into_iter().collect::<BinaryArray>()))
+    }
+
+    fn from_array(array: &dyn Array) -> Result<Vec<Self>, ArrowError> {
+        let values = array.as_binary_opt::<i32>().ok_or_else(|| wrong_type(Self::TYPE, array))?;
+        Ok(values.iter().map(|bytes| bytes.map(<[u8]>::to_vec)).collect())
+    }
 }
 
 impl Cell for Option<String> {
@@ -182,6 +205,7 @@ macro_rules! required {
 }
 
 required!(String);
+required!(Vec<u8>);
 required!(bool);
 required!(i32);
 required!(i64);

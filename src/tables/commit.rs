@@ -61,8 +61,8 @@ pub struct CategoryRows {
     pub masks: Vec<MaskRow>,
     pub boxes: Vec<BoxRow>,
     pub failures: Vec<FailureRow>,
-    /// By descending score; `None` if no picture has a label. Taken row by row, never held.
-    pub partials: Option<Box<dyn Iterator<Item = PartialRow> + Send>>,
+    /// By kind; none if no picture's defects are known.
+    pub partials: Vec<PartialRow>,
 }
 
 /// What [`RunWriter::commit_shard`] did. Both are success: the shard is committed.
@@ -161,7 +161,7 @@ impl RunWriter {
             self.put_part(&mut entry, &category, rows.scores)?;
             self.put_part(&mut entry, &category, rows.masks)?;
             self.put_part(&mut entry, &category, rows.boxes)?;
-            self.put_part(&mut entry, &category, rows.partials.into_iter().flatten())?;
+            self.put_part(&mut entry, &category, rows.partials)?;
             self.put_part(&mut entry, &category, rows.failures)?;
         }
         Ok(match entry.create(&self.store)? {

@@ -20,7 +20,7 @@ use crate::store::Store;
 pub(super) const MANIFEST_PATH: &str = "_filo/manifest.json";
 
 /// Version of the layout of an output. A program refuses any other.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// What makes a run this run and no other.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,11 @@
-//! Table `metrics`: one row per category, one pooled, one mean.
+//! Table `metrics`: one row per category, more where its defects have kinds, one pooled, one mean.
 //!
 //! Written after the run by whoever merges the partials; a figure that is not defined (one
 //! class only, no region) is null. No figure is computed here.
+//!
+//! Beside a metric, `_min` and `_max` are certain: the metric of the very scores lies between them.
+//! `_ci_low` and `_ci_high` are a 95 % interval: where the metric of another set of such pictures
+//! would be expected.
 
 use super::row::row;
 use super::{Row, Table};
@@ -13,27 +17,99 @@ pub const ALL_CATEGORIES: &str = "__all__";
 pub const MEAN_OF_CATEGORIES: &str = "__mean__";
 
 row! {
-    /// The figures of one category.
+    /// The figures of one category, or of one kind of defect against its good pictures.
     pub struct MetricsRow {
+        /// Null for the whole category; else the pictures are those of this kind and the normal ones.
+        pub kind: Option<String>,
         /// Scored pictures with a label.
         pub n_images: i64,
         /// Those among them that are anomalous.
         pub n_anomalous: i64,
         /// Area under the ROC curve of the picture scores.
         pub image_auroc: Option<f64>,
+        /// Lower end of the 95 % interval of `image_auroc`.
+        pub image_auroc_ci_low: Option<f64>,
+        /// Upper end of the 95 % interval of `image_auroc`.
+        pub image_auroc_ci_high: Option<f64>,
         /// Average precision of the picture scores (step-wise).
         pub image_ap: Option<f64>,
+        /// Lower end of the 95 % interval of `image_ap`.
+        pub image_ap_ci_low: Option<f64>,
+        /// Upper end of the 95 % interval of `image_ap`.
+        pub image_ap_ci_high: Option<f64>,
         /// Best F1 of the picture scores over all thresholds.
         pub image_f1max: Option<f64>,
+        /// Lower end of the 95 % interval of `image_f1max`.
+        pub image_f1max_ci_low: Option<f64>,
+        /// Upper end of the 95 % interval of `image_f1max`.
+        pub image_f1max_ci_high: Option<f64>,
         /// Area under the ROC curve of the pixel scores.
         pub pixel_auroc: Option<f64>,
+        /// Certain lower bound of `pixel_auroc`.
+        pub pixel_auroc_min: Option<f64>,
+        /// Certain upper bound of `pixel_auroc`.
+        pub pixel_auroc_max: Option<f64>,
+        /// Lower end of the 95 % interval of `pixel_auroc`.
+        pub pixel_auroc_ci_low: Option<f64>,
+        /// Upper end of the 95 % interval of `pixel_auroc`.
+        pub pixel_auroc_ci_high: Option<f64>,
         /// Average precision of the pixel scores (step-wise).
         pub pixel_ap: Option<f64>,
+        /// Certain lower bound of `pixel_ap`.
+        pub pixel_ap_min: Option<f64>,
+        /// Certain upper bound of `pixel_ap`.
+        pub pixel_ap_max: Option<f64>,
+        /// Lower end of the 95 % interval of `pixel_ap`.
+        pub pixel_ap_ci_low: Option<f64>,
+        /// Upper end of the 95 % interval of `pixel_ap`.
+        pub pixel_ap_ci_high: Option<f64>,
         /// Best F1 of the pixel scores over all thresholds.
         pub pixel_f1max: Option<f64>,
+        /// Certain lower bound of `pixel_f1max`.
+        pub pixel_f1max_min: Option<f64>,
+        /// Certain upper bound of `pixel_f1max`.
+        pub pixel_f1max_max: Option<f64>,
+        /// Lower end of the 95 % interval of `pixel_f1max`.
+        pub pixel_f1max_ci_low: Option<f64>,
+        /// Upper end of the 95 % interval of `pixel_f1max`.
+        pub pixel_f1max_ci_high: Option<f64>,
         /// Area under the per-region overlap curve up to a false positive rate of 0.3.
         pub aupro: Option<f64>,
-        /// How `aupro` was computed: "exact" or "published".
+        /// Certain lower bound of `aupro`; null with protocol "published".
+        pub aupro_min: Option<f64>,
+        /// Certain upper bound of `aupro`; null with protocol "published".
+        pub aupro_max: Option<f64>,
+        /// Lower end of the 95 % interval of `aupro`.
+        pub aupro_ci_low: Option<f64>,
+        /// Upper end of the 95 % interval of `aupro`.
+        pub aupro_ci_high: Option<f64>,
+        /// Area under the per-region overlap curve up to a false positive rate of 0.05.
+        pub aupro_05: Option<f64>,
+        /// Certain lower bound of `aupro_05`; null with protocol "published".
+        pub aupro_05_min: Option<f64>,
+        /// Certain upper bound of `aupro_05`; null with protocol "published".
+        pub aupro_05_max: Option<f64>,
+        /// Lower end of the 95 % interval of `aupro_05`.
+        pub aupro_05_ci_low: Option<f64>,
+        /// Upper end of the 95 % interval of `aupro_05`.
+        pub aupro_05_ci_high: Option<f64>,
+        /// Pictures above this score are told apart with the best F1.
+        pub image_threshold_f1max: Option<f32>,
+        /// No more than 0.1 % of the normal pictures are above this score.
+        pub image_threshold_fpr_0_1pct: Option<f32>,
+        /// No more than 1 % of the normal pictures are above this score.
+        pub image_threshold_fpr_1pct: Option<f32>,
+        /// No more than 5 % of the normal pictures are above this score.
+        pub image_threshold_fpr_5pct: Option<f32>,
+        /// Pixels above this value of the map are told apart with the best F1.
+        pub pixel_threshold_f1max: Option<f32>,
+        /// No more than 0.1 % of the normal pixels are above this value.
+        pub pixel_threshold_fpr_0_1pct: Option<f32>,
+        /// No more than 1 % of the normal pixels are above this value.
+        pub pixel_threshold_fpr_1pct: Option<f32>,
+        /// No more than 5 % of the normal pixels are above this value.
+        pub pixel_threshold_fpr_5pct: Option<f32>,
+        /// How `aupro` and `aupro_05` were computed: "exact" or "published".
         pub protocol: String,
     }
 }
@@ -42,9 +118,79 @@ impl Row for MetricsRow {
     const TABLE: Table = Table::Metrics;
 }
 
-/// The metrics row of `category`, or of [`ALL_CATEGORIES`] or [`MEAN_OF_CATEGORIES`].
+impl MetricsRow {
+    /// The names and values of the columns with thresholds.
+    pub fn thresholds(&self) -> [(&'static str, Option<f32>); 8] {
+        [
+            ("image_threshold_f1max", self.image_threshold_f1max),
+            ("image_threshold_fpr_0_1pct", self.image_threshold_fpr_0_1pct),
+            ("image_threshold_fpr_1pct", self.image_threshold_fpr_1pct),
+            ("image_threshold_fpr_5pct", self.image_threshold_fpr_5pct),
+            ("pixel_threshold_f1max", self.pixel_threshold_f1max),
+            ("pixel_threshold_fpr_0_1pct", self.pixel_threshold_fpr_0_1pct),
+            ("pixel_threshold_fpr_1pct", self.pixel_threshold_fpr_1pct),
+            ("pixel_threshold_fpr_5pct", self.pixel_threshold_fpr_5pct),
+        ]
+    }
+}
+
+/// A metric as the table has it; each in 0..=1.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct MetricCells {
+    pub value: Option<f64>,
+    /// `_min` and `_max`; none of image metrics, which are exact.
+    pub bounds: [Option<f64>; 2],
+    /// `_ci_low` and `_ci_high`.
+    pub interval: [Option<f64>; 2],
+}
+
+/// Reads and writes the columns of one metric by its name.
+macro_rules! metric_cells {
+    ($($metric:ident, $ci_low:ident, $ci_high:ident $(, $min:ident, $max:ident)?;)+) => {
+        impl MetricsRow {
+            /// The columns of a metric; empty for a name that is none.
+            pub fn metric(&self, name: &str) -> MetricCells {
+                match name {
+                    $(stringify!($metric) => MetricCells {
+                        value: self.$metric,
+                        $(bounds: [self.$min, self.$max],)?
+                        interval: [self.$ci_low, self.$ci_high],
+                        ..MetricCells::default()
+                    },)+
+                    _ => MetricCells::default(),
+                }
+            }
+
+            /// Fills the columns of a metric, those that there are.
+            pub fn set_metric(&mut self, name: &str, cells: MetricCells) {
+                match name {
+                    $(stringify!($metric) => {
+                        self.$metric = cells.value;
+                        $([self.$min, self.$max] = cells.bounds;)?
+                        [self.$ci_low, self.$ci_high] = cells.interval;
+                    })+
+                    _ => {}
+                }
+            }
+        }
+    };
+}
+
+metric_cells! {
+    image_auroc, image_auroc_ci_low, image_auroc_ci_high;
+    image_ap, image_ap_ci_low, image_ap_ci_high;
+    image_f1max, image_f1max_ci_low, image_f1max_ci_high;
+    pixel_auroc, pixel_auroc_ci_low, pixel_auroc_ci_high, pixel_auroc_min, pixel_auroc_max;
+    pixel_ap, pixel_ap_ci_low, pixel_ap_ci_high, pixel_ap_min, pixel_ap_max;
+    pixel_f1max, pixel_f1max_ci_low, pixel_f1max_ci_high, pixel_f1max_min, pixel_f1max_max;
+    aupro, aupro_ci_low, aupro_ci_high, aupro_min, aupro_max;
+    aupro_05, aupro_05_ci_low, aupro_05_ci_high, aupro_05_min, aupro_05_max;
+}
+
+/// The metrics rows of `category`, or of [`ALL_CATEGORIES`] or [`MEAN_OF_CATEGORIES`]: first the
+/// whole, then its kinds by name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CategoryMetrics {
     pub category: String,
-    pub row: MetricsRow,
+    pub rows: Vec<MetricsRow>,
 }

@@ -42,11 +42,11 @@ pub use ledger::{LedgerEntry, PartEntry};
 pub use manifest::{Manifest, RunIdentity, RunTotals};
 pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
 pub use masks::MaskRow;
-pub use metrics::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricsRow};
-pub use partials::{PartialRow, PartialRun};
+pub use metrics::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow};
+pub use partials::PartialRow;
 pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use row::{Column, Columns, Row};
-pub use run_reader::{CategoryScores, LabelledScore, RunReader};
+pub use run_reader::{LabelledScore, RunReader};
 pub use scores::ScoreRow;
 pub use worker::{HEARTBEAT, Worker, WorkerState, read_workers};
 

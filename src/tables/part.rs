@@ -22,7 +22,7 @@ use crate::error::TableError;
 /// Written into each file; the form that readers parse as application and version.
 const CREATED_BY: &str = concat!("filo version ", env!("CARGO_PKG_VERSION"));
 
-/// Rows per row group: a reader of `partials` holds a few pages of one at a time.
+/// Rows per row group.
 const ROW_GROUP_ROWS: usize = 256 * 1024;
 
 /// Rows that are turned into arrays, or read back, at a time.

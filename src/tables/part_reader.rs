@@ -1,4 +1,4 @@
-//! The rows of one Parquet part, read page by page from the store.
+//! The rows of one Parquet part, read from the store: a small one at once, others page by page.
 //!
 //! What is on the disk is not trusted: a part is decoded only if its digest is that of the
 //! ledger, because the decoder panics on some damaged files and reads others without a word.
@@ -21,7 +21,10 @@ use super::ledger::PartEntry;
 use super::part::BATCH_ROWS;
 use super::row::{Columns, Row, rows_of_batch};
 use crate::error::TableError;
-use crate::store::Store;
+use crate::store::{Content, Store};
+
+/// Parts up to this size are fetched whole.
+const SMALL: u64 = 8 * 1024 * 1024;
 
 /// Bytes that are hashed at a time.
 const HASH_BLOCK: u64 = 1024 * 1024;
@@ -47,10 +50,14 @@ impl<R: Row> PartRows<R> {
     /// Opens a part after checking that it is as it was committed, and reads its footer.
     pub(super) fn open(store: &Store, part: &PartEntry) -> Result<PartRows<R>, TableError> {
         let shown = store.display(&part.path);
-        check_digest(store, part)?;
-        let file = StoredPart { store: store.clone(), path: part.path.clone(), bytes: part.bytes };
-        let batches = open_batches::<R>(file).map_err(|e| bad_part(&shown, &e))?;
-        Ok(PartRows::new(shown, batches))
+        let batches = if part.bytes <= SMALL {
+            open_batches::<R, _>(small_part(store, part)?)
+        } else {
+            check_digest(store, part)?;
+            let (store, path, bytes) = (store.clone(), part.path.clone(), part.bytes);
+            open_batches::<R, _>(StoredPart { store, path, bytes })
+        };
+        Ok(PartRows::new(shown.clone(), batches.map_err(|e| bad_part(&shown, &e))?))
     }
 }
 
@@ -86,6 +93,20 @@ pub(super) fn bad_part(path: &str, problem: &dyn std::fmt::Display) -> TableErro
     TableError::BadPart { path: path.to_string(), problem: problem.to_string() }
 }
 
+/// The content of a small part, by one request.
+fn small_part(store: &Store, part: &PartEntry) -> Result<Bytes, TableError> {
+    let bad = |problem: &str| bad_part(&store.display(&part.path), &problem);
+    let content = match store.get_unchanged(&part.path, None, part.bytes) {
+        Ok(content) => content,
+        Err(_) if !store.exists(&part.path)? => return Err(bad("is missing")),
+        Err(error) => return Err(error.into()),
+    };
+    match content {
+        Content::Whole(bytes) if blake3::hash(&bytes).to_hex().as_str() == part.blake3 => Ok(bytes),
+        _ => Err(bad("was changed after its commit")),
+    }
+}
+
 /// Checks that a part has the size and the digest of its entry.
 fn check_digest(store: &Store, part: &PartEntry) -> Result<(), TableError> {
     let bad = |problem: &str| Err(bad_part(&store.display(&part.path), &problem));
@@ -105,7 +126,9 @@ fn check_digest(store: &Store, part: &PartEntry) -> Result<(), TableError> {
     bad("was changed after its commit")
 }
 
-fn open_batches<R: Row>(file: StoredPart) -> ParquetResult<ParquetRecordBatchReader> {
+fn open_batches<R: Row, F: ChunkReader + 'static>(
+    file: F,
+) -> ParquetResult<ParquetRecordBatchReader> {
     let options = ArrowReaderOptions::new()
         .with_skip_arrow_metadata(true)
         // With the offsets of the pages at hand, each is fetched by itself and by one request.

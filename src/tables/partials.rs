@@ -1,82 +1,45 @@
-//! Table `partials`: exact counts of the pixel scores of one shard and category.
+//! Table `partials`: what the pixels of one shard and category come to, a row per kind of defect.
 //!
-//! One row per distinct pair of score and region size, by descending score: sorted runs that
-//! merge in constant memory, however many shards there are. Nothing is binned or rounded.
+//! The sketch is what pixel metrics are merged from; the other columns say what is in it, for
+//! readers that cannot open it. Nothing is merged here.
 
-use parquet::basic::Encoding;
-use parquet::file::properties::WriterPropertiesBuilder;
+use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
-use super::ledger::PartEntry;
-use super::part_reader::{PartRows, bad_part};
 use super::row::row;
 use super::{Row, Table};
-use crate::error::TableError;
-use crate::store::Store;
 
 row! {
-    /// Pixels of one shard and category that share a score and a region size.
+    /// Pixels of the pictures of one shard and category whose true defects are known.
     pub struct PartialRow {
-        /// Value of the anomaly map, finite; rows descend in it.
-        pub score: f32,
-        /// Pixels of the ground-truth region they lie in; 0 for normal pixels.
-        pub region_px: u32,
-        /// Number of such pixels.
-        pub n: u64,
+        /// The kind of the defects that the pixels lie in. Null for the pixels outside of defects,
+        /// and those in defects whose kind is not known.
+        pub kind: Option<String>,
+        /// Scored pictures whose pixels are counted here; where `kind` is null, all of them.
+        pub n_images: u64,
+        /// Pixels outside every defect region.
+        pub n_normal: u64,
+        /// Pixels in a defect region.
+        pub n_anomalous: u64,
+        /// 8-connected defect regions.
+        pub n_regions: u64,
+        /// Smallest value of the maps at these pixels.
+        pub score_min: f32,
+        /// Largest value of the maps at these pixels.
+        pub score_max: f32,
+        /// Counts per bin of a fixed grid of scores, in a format of the program, versioned.
+        pub sketch: Vec<u8>,
     }
 }
 
 impl Row for PartialRow {
     const TABLE: Table = Table::Partials;
 
-    /// Nearly all scores differ, so a dictionary only costs; sorted floats share their high
-    /// bytes, which splitting the streams gives to zstd.
+    /// No two sketches are alike, and neither has an order.
     fn tune(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        let score = ColumnPath::from("score");
+        let sketch = ColumnPath::from("sketch");
         properties
-            .set_column_dictionary_enabled(score.clone(), false)
-            .set_column_encoding(score, Encoding::BYTE_STREAM_SPLIT)
-    }
-}
-
-/// The rows of one part, checked to be what a merge relies on: finite and descending. Ends
-/// after the first error.
-pub struct PartialRun {
-    /// `None` after an error.
-    rows: Option<PartRows<PartialRow>>,
-    path: String,
-    last_score: f32,
-}
-
-impl PartialRun {
-    /// The rows of a committed part.
-    ///
-    /// # Errors
-    /// If it is not what was committed.
-    pub fn open(store: &Store, part: &PartEntry) -> Result<PartialRun, TableError> {
-        let rows = Some(PartRows::open(store, part)?);
-        Ok(PartialRun { rows, path: store.display(&part.path), last_score: f32::INFINITY })
-    }
-
-    fn checked(&mut self, row: PartialRow) -> Result<PartialRow, TableError> {
-        if !row.score.is_finite() || row.score > self.last_score {
-            let problem = format!("score {} after {}", row.score, self.last_score);
-            return Err(bad_part(&self.path, &problem));
-        }
-        self.last_score = row.score;
-        Ok(row)
-    }
-}
-
-impl Iterator for PartialRun {
-    type Item = Result<PartialRow, TableError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let row = self.rows.as_mut()?.next()?;
-        let row = row.and_then(|row| self.checked(row));
-        if row.is_err() {
-            self.rows = None;
-        }
-        Some(row)
+            .set_column_dictionary_enabled(sketch.clone(), false)
+            .set_column_statistics_enabled(sketch, EnabledStatistics::None)
     }
 }

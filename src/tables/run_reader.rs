@@ -10,26 +10,26 @@ use super::ledger::{LedgerEntry, PartEntry, read_ledger, read_metrics_entry, wri
 use super::manifest::Manifest;
 use super::part::{PartIds, encode_part};
 use super::part_reader::PartRows;
-use super::partials::PartialRun;
 use super::partition::part_path;
-use super::row::Row;
-use super::{CategoryMetrics, MetricsRow, ScoreRow, Table};
+use super::row::{Row, row};
+use super::{CategoryMetrics, MetricsRow, Table};
 use crate::error::TableError;
 use crate::store::Store;
 
-/// The score of one picture and its ground truth.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LabelledScore {
-    pub score: f32,
-    /// True is anomalous; `None` where the input has no ground truth.
-    pub label: Option<bool>,
+row! {
+    /// What metrics need of a row of `scores`.
+    pub struct LabelledScore {
+        /// Anomaly score.
+        pub score: f32,
+        /// Ground truth: true is anomalous.
+        pub label: Option<bool>,
+        /// Ground truth: name of the defect, or "good".
+        pub kind: Option<String>,
+    }
 }
 
-/// The scores of one category.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CategoryScores {
-    pub category: String,
-    pub scores: Vec<LabelledScore>,
+impl Row for LabelledScore {
+    const TABLE: Table = Table::Scores;
 }
 
 /// The reading side of one run in one output.
@@ -92,42 +92,29 @@ impl RunReader {
     pub fn rows<R: Row>(&self, category: &str) -> Result<Vec<R>, TableError> {
         let mut rows = Vec::new();
         for part in self.parts(R::TABLE, category) {
-            for row in PartRows::<R>::open(&self.store, part)? {
-                rows.push(row?);
-            }
+            rows.extend(self.rows_of(part)?);
         }
         Ok(rows)
     }
 
-    /// Scores and labels of each category, categories sorted.
-    pub fn read_scores(&self) -> Result<Vec<CategoryScores>, TableError> {
-        let of_category = |category: &str| {
-            let mut scores = Vec::new();
-            for part in self.parts(Table::Scores, category) {
-                for row in PartRows::<ScoreRow>::open(&self.store, part)? {
-                    let row = row?;
-                    scores.push(LabelledScore { score: row.score, label: row.label });
-                }
-            }
-            Ok(CategoryScores { category: category.to_string(), scores })
-        };
-        self.categories().into_iter().map(of_category).collect()
+    /// The committed parts of one table and category.
+    pub fn parts(&self, table: Table, category: &str) -> impl Iterator<Item = &PartEntry> {
+        let parts = self.ledger.values().flat_map(|entry| &entry.parts);
+        parts.filter(move |part| part.table == table && part.category == category)
     }
 
-    /// The pixel counts of a category, one run per part, each by descending score. A run holds a
-    /// few pages of its file, never the file.
-    pub fn partial_runs(&self, category: &str) -> Result<Vec<PartialRun>, TableError> {
-        let open = |part: &PartEntry| PartialRun::open(&self.store, part);
-        self.parts(Table::Partials, category).map(open).collect()
+    /// All rows of one part.
+    pub fn rows_of<R: Row>(&self, part: &PartEntry) -> Result<Vec<R>, TableError> {
+        PartRows::open(&self.store, part)?.collect()
     }
 
     /// Writes the metrics table, in place of the one that is there.
     pub fn write_metrics(&self, metrics: &[CategoryMetrics]) -> Result<(), TableError> {
         let Manifest { run_id, run_date, .. } = &self.manifest;
         let mut entry = LedgerEntry::new(run_id, NO_SHARD);
-        for CategoryMetrics { category, row } in metrics {
+        for CategoryMetrics { category, rows } in metrics {
             let ids = PartIds { run_id, shard_id: NO_SHARD };
-            let part = encode_part(ids, category, std::iter::once(row.clone()))?;
+            let part = encode_part(ids, category, rows.iter().cloned())?;
             let path = part_path(Table::Metrics, *run_date, category, run_id, NO_SHARD);
             self.store.put(&path, part.bytes.clone())?;
             entry.parts.push(PartEntry::seal(Table::Metrics, category, path, &part));
@@ -139,15 +126,9 @@ impl RunReader {
     pub fn metrics(&self) -> Result<Vec<CategoryMetrics>, TableError> {
         let mut metrics = Vec::new();
         for part in read_metrics_entry(&self.store)?.map_or_else(Vec::new, |entry| entry.parts) {
-            for row in PartRows::<MetricsRow>::open(&self.store, &part)? {
-                metrics.push(CategoryMetrics { category: part.category.clone(), row: row? });
-            }
+            let rows = self.rows_of::<MetricsRow>(&part)?;
+            metrics.push(CategoryMetrics { category: part.category, rows });
         }
         Ok(metrics)
-    }
-
-    fn parts(&self, table: Table, category: &str) -> impl Iterator<Item = &PartEntry> {
-        let parts = self.ledger.values().flat_map(|entry| &entry.parts);
-        parts.filter(move |part| part.table == table && part.category == category)
     }
 }

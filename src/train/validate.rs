@@ -10,10 +10,8 @@ use fastrand::Rng;
 use super::data::{Anomalous, TrainingData, TrainingPicture};
 use super::prompts::PromptEncoder;
 use crate::device::{Backend, Device};
-use crate::error::{Error, MetricsError};
-use crate::metrics::{
-    AuproProtocol, FprLimit, ImageScore, Label, PixelCounts, image_metrics, pixel_metrics,
-};
+use crate::error::Error;
+use crate::metrics::{ImageScore, Label, PixelSketch, image_metrics, pixel_metrics};
 use crate::model::config::FiloConfig;
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::position::Position;
@@ -112,7 +110,7 @@ impl Validator<'_> {
         let prompts = PreparedPrompts::new(&[tree], start, &scorer.text_encoder);
         let side = self.config.vision.image_size;
         let mapper = AnomalyMapper::new(self.config.vision.grid(), side);
-        let (mut scores, mut pixels) = (Vec::new(), PixelCounts::new());
+        let (mut scores, mut pixels) = (Vec::new(), PixelSketch::new());
         for batch in pictures.chunks(BATCH) {
             let planes = batch.iter().flat_map(|picture| &picture.planes).copied();
             let shape = [batch.len(), 3, side, side];
@@ -138,10 +136,8 @@ impl Validator<'_> {
                 pixels.add_map(&map, Some(&mask.collect::<Vec<_>>()), side, side)?;
             }
         }
-        let totals = pixels.totals();
-        let run = pixels.finish().map(Ok::<_, MetricsError>);
-        let pixel = pixel_metrics(run, &totals, AuproProtocol::Exact, FprLimit::DEFAULT)?;
-        Ok((image_metrics(&scores)?.auroc, pixel.auroc))
+        let pixel = pixel_metrics(&pixels).auroc.map(|auroc| auroc.value);
+        Ok((image_metrics(&scores)?.auroc, pixel))
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use filo::pipeline::pixel_groups::PixelGroups;
 use filo::store::{Location, Store};
 use filo::tables::{FailureRow, Manifest, MaskRow, PartialRow, Row, RunReader, ScoreRow};
 use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -220,20 +221,13 @@ fn all<R: Row + Named>(run: &RunReader) -> Vec<R> {
     rows
 }
 
-/// Pixel counts of all shards of a category as one, by descending score.
+/// Sketches of all shards of a category as one per kind.
 fn counts(run: &RunReader, category: &str) -> Vec<PartialRow> {
-    let mut counts: Vec<PartialRow> = Vec::new();
-    let mut rows = run.rows::<PartialRow>(category).unwrap();
-    rows.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.region_px.cmp(&b.region_px)));
-    for row in rows {
-        match counts.last_mut() {
-            Some(last) if last.score == row.score && last.region_px == row.region_px => {
-                last.n += row.n;
-            }
-            _ => counts.push(row),
-        }
+    let mut groups = PixelGroups::default();
+    for row in run.rows::<PartialRow>(category).unwrap() {
+        groups.add_row(row).unwrap();
     }
-    counts
+    groups.into_rows()
 }
 
 /// A row about one picture.

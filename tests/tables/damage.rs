@@ -2,21 +2,6 @@
 
 use super::*;
 
-#[test]
-fn partials_out_of_order_are_an_error() {
-    let out = tempfile::tempdir().unwrap();
-    let mut rows = partials();
-    rows.reverse();
-    let rows = CategoryRows { partials: Some(Box::new(rows.into_iter())), ..Default::default() };
-    let categories = BTreeMap::from([("tile".to_string(), rows)]);
-    writer(out.path()).commit_shard(ShardRows { shard_id: SHARD.to_string(), categories }).unwrap();
-    let mut run = reader(out.path()).partial_runs("tile").unwrap().remove(0);
-    assert!(run.next().unwrap().is_ok());
-    let message = run.next().unwrap().unwrap_err().to_string();
-    assert!(message.contains("score 0.5 after -0.25"), "{message}");
-    assert!(run.next().is_none());
-}
-
 /// The file of the small shard for one table.
 fn part(table: &str) -> String {
     format!("{table}/run_date=2026-11-24/category=tile/part-c0ffee-5a17.parquet")
@@ -68,7 +53,7 @@ fn a_damaged_ledger_or_manifest_is_named() {
     let out = tempfile::tempdir().unwrap();
     writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap();
     for file in ["_filo/ledger/5a17.json", "_filo/manifest.json"] {
-        std::fs::write(out.path().join(file), "{\"format\": 1, ").unwrap();
+        std::fs::write(out.path().join(file), "{\"format\": 2, ").unwrap();
         let error = RunReader::open(store(out.path())).unwrap_err();
         assert!(matches!(error, TableError::BadJson { .. }));
         assert!(error.to_string().contains(file), "{error}");

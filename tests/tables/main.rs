@@ -18,7 +18,7 @@ use filo::tables::{
     LabelledScore, MEAN_OF_CATEGORIES, MapsFormat, MaskRow, MetricsRow, PartialRow, RunIdentity,
     RunReader, RunWriter, ScoreRow, ShardRows, Table, write_map_npy,
 };
-use parquet::basic::{Compression, Encoding};
+use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::json;
 
@@ -96,12 +96,17 @@ fn failure_row(image_id: &str) -> FailureRow {
 }
 
 fn partials() -> Vec<PartialRow> {
-    vec![
-        PartialRow { score: 0.9, region_px: 12, n: 1 },
-        PartialRow { score: 0.5, region_px: 0, n: 3 },
-        PartialRow { score: 0.5, region_px: 12, n: 11 },
-        PartialRow { score: -0.25, region_px: 0, n: u64::from(u32::MAX) + 7 },
-    ]
+    let row = |kind: Option<&str>| PartialRow {
+        kind: kind.map(str::to_string),
+        n_images: 2,
+        n_normal: u64::from(u32::MAX) + 7,
+        n_anomalous: 12,
+        n_regions: 3,
+        score_min: -0.25,
+        score_max: 0.9,
+        sketch: vec![1, 0, 255],
+    };
+    vec![row(None), row(Some("crack"))]
 }
 
 fn category_rows() -> CategoryRows {
@@ -114,7 +119,7 @@ fn category_rows() -> CategoryRows {
         masks: vec![mask_row("b.png")],
         boxes: vec![box_row("b.png"), box_row("a.png"), box_row("c.png")],
         failures: vec![failure_row("d.png")],
-        partials: Some(Box::new(partials().into_iter())),
+        partials: partials(),
     }
 }
 

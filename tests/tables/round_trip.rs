@@ -18,11 +18,12 @@ fn every_table_comes_back_as_it_was_written() {
     assert_eq!(run.rows::<PartialRow>("tile").unwrap(), partials());
     assert_eq!(run.rows::<ScoreRow>("other").unwrap(), []);
 
-    let scores = run.read_scores().unwrap();
-    assert_eq!(scores.len(), 1);
-    assert_eq!(scores[0].category, "tile");
-    assert_eq!(scores[0].scores[1], LabelledScore { score: 0.125, label: Some(false) });
-    assert_eq!(scores[0].scores[2], LabelledScore { score: 0.5, label: None });
+    let scores = run.rows::<LabelledScore>("tile").unwrap();
+    let expected = rows.scores.into_iter().map(|row| {
+        let ScoreRow { score, label, kind, .. } = row;
+        LabelledScore { score, label, kind }
+    });
+    assert!(expected.eq(scores));
 }
 
 #[test]
@@ -36,8 +37,12 @@ fn metrics_are_written_after_the_run_and_replaced() {
 
     let rows = |figure| {
         let categories = ["tile", ALL_CATEGORIES, MEAN_OF_CATEGORIES];
-        let metrics = categories
-            .map(|name| CategoryMetrics { category: name.to_string(), row: metrics_row(figure) });
+        let rows = || {
+            let crack = MetricsRow { kind: Some("crack".to_string()), ..metrics_row(figure) };
+            vec![metrics_row(figure), crack]
+        };
+        let metrics =
+            categories.map(|name| CategoryMetrics { category: name.to_string(), rows: rows() });
         metrics.to_vec()
     };
     for figure in [Some(0.5), None] {
@@ -87,40 +92,23 @@ fn categories_may_have_any_name() {
     }
 }
 
-/// A run of partials longer than two row groups.
-fn many_partials() -> impl Iterator<Item = PartialRow> + Send {
-    (0..600_000u32).map(|i| PartialRow { score: 1.0 - i as f32 / 1e6, region_px: 0, n: 1 })
-}
-
 #[test]
-fn partials_stream_in_row_groups_with_split_floats() {
+fn files_have_what_readers_look_for() {
     let out = tempfile::tempdir().unwrap();
-    let rows = CategoryRows { partials: Some(Box::new(many_partials())), ..Default::default() };
-    let categories = BTreeMap::from([("tile".to_string(), rows)]);
-    let shard = ShardRows { shard_id: SHARD.to_string(), categories };
-    writer(out.path()).commit_shard(shard).unwrap();
-
-    let mut runs = reader(out.path()).partial_runs("tile").unwrap();
-    assert_eq!(runs.len(), 1);
-    let read = runs.remove(0).map(Result::unwrap);
-    assert!(read.eq(many_partials()));
-
+    writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap();
     let path = "partials/run_date=2026-11-24/category=tile/part-c0ffee-5a17.parquet";
     let file = SerializedFileReader::new(store(out.path()).get(path).unwrap()).unwrap();
     let metadata = file.metadata();
-    assert_eq!(
-        metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>(),
-        [262_144, 262_144, 75_712]
-    );
     assert!(metadata.file_metadata().created_by().unwrap().starts_with("filo version "));
     assert_eq!(metadata.file_metadata().key_value_metadata(), None);
     let columns = metadata.row_group(0).columns();
     let names: Vec<&str> = columns.iter().map(|column| column.column_descr().name()).collect();
-    assert_eq!(names, ["run_id", "shard_id", "score", "region_px", "n"]);
-    assert!(columns[2].encodings().any(|encoding| encoding == Encoding::BYTE_STREAM_SPLIT));
+    assert_eq!(names[..3], ["run_id", "shard_id", "kind"]);
+    assert_eq!(names.last(), Some(&"sketch"));
     for column in columns {
         assert!(matches!(column.compression(), Compression::ZSTD(_)));
-        assert!(column.statistics().is_some() && column.column_index_offset().is_some());
+        let is_sketch = column.column_descr().name() == "sketch";
+        assert_eq!(column.statistics().is_none(), is_sketch);
     }
 }
 

@@ -1,0 +1,168 @@
+//! `cargo bench --bench archive -- [--pictures N] [--out DIR]`: how long `filo metrics` takes over a
+//! simulated archive, and how much memory. In: a number of pictures. Out: a run with that many rows
+//! in `scores` and one sketch per shard in `partials`, and a table of what was measured.
+//!
+//! Maps of 518 × 518 with masks are generated for 64 shards of 64 pictures; those shards are then
+//! repeated under other names until there are enough, with scores of their own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use filo::image::{Size, upsample_map};
+use filo::pipeline::pixel_groups::PixelGroups;
+use filo::store::{Location, Store};
+use filo::tables::{
+    CategoryRows, ExpectedShard, PartialRow, RunIdentity, RunWriter, ScoreRow, ShardRows,
+};
+use rayon::prelude::*;
+
+const SIDE: usize = 518;
+const SHARD: usize = 64;
+const DISTINCT: usize = 64;
+const CATEGORIES: usize = 40;
+/// Side of the grid that maps are drawn on before they are enlarged, as a network's are.
+const GRID: usize = 37;
+
+fn main() {
+    let args = std::env::args().skip(1).filter(|arg| arg != "--bench").collect::<Vec<_>>();
+    let option = |name: &str| args.iter().skip_while(|arg| *arg != name).nth(1).cloned();
+    let pictures = option("--pictures").map_or(1_000_000, |n| n.parse().expect("a number"));
+    let out =
+        option("--out").map_or_else(|| std::env::temp_dir().join("filo-archive"), PathBuf::from);
+    let shards = usize::div_ceil(pictures, SHARD);
+    if !out.join("_SUCCESS").exists() {
+        write(&out, shards);
+    }
+    let bytes = fs_bytes(&out.join("partials"));
+    let started = Instant::now();
+    let peak_mib = run_metrics(&out);
+    println!("| pictures | shards | `filo metrics` | peak memory | partials per shard |");
+    println!("|---|---|---|---|---|");
+    println!(
+        "| {} | {shards} | {:.1} s | {peak_mib:.0} MiB | {:.0} KB |",
+        shards * SHARD,
+        started.elapsed().as_secs_f64(),
+        bytes as f64 / shards as f64 / 1e3,
+    );
+}
+
+fn write(out: &Path, shards: usize) {
+    let started = Instant::now();
+    let sketches = (0..DISTINCT.min(shards)).into_par_iter().map(|i| {
+        let mut rng = Rng::with_seed(i as u64);
+        let mut spent = Duration::ZERO;
+        let mut groups = PixelGroups::default();
+        for picture in 0..SHARD {
+            let (map, mask) = generate(&mut rng, picture % 2 == 1);
+            let started = Instant::now();
+            groups.add_map(None, &map, mask.as_deref(), SIDE).unwrap();
+            spent += started.elapsed();
+        }
+        (groups.into_rows(), spent)
+    });
+    let sketches = sketches.collect::<Vec<(Vec<PartialRow>, Duration)>>();
+    let spent = sketches.iter().map(|(_, spent)| *spent).sum::<Duration>();
+    println!(
+        "{} maps in {:.0} s; sketching one takes {:.2} ms of one core",
+        SHARD * sketches.len(),
+        started.elapsed().as_secs_f64(),
+        1e3 * spent.as_secs_f64() / (SHARD * sketches.len()) as f64
+    );
+
+    std::fs::create_dir_all(out).unwrap();
+    let names = (0..shards).map(|i| format!("{i:016x}")).collect::<Vec<_>>();
+    let identity = RunIdentity {
+        run_id: "archive".to_string(),
+        run_date: chrono::NaiveDate::from_ymd_opt(2026, 11, 26).unwrap(),
+        spec: serde_json::json!({}),
+        shards: names.clone(),
+        plan: None,
+    };
+    let writer = RunWriter::open(Store::create(&Location::local(out)).unwrap(), identity).unwrap();
+    names.par_iter().enumerate().for_each(|(i, shard_id)| {
+        let mut rng = Rng::with_seed(1 << 32 | i as u64);
+        let scores = (0..SHARD).map(|picture| score(&mut rng, i, picture)).collect();
+        let partials = sketches[i % sketches.len()].0.clone();
+        let rows = CategoryRows { scores, partials, ..CategoryRows::default() };
+        let category = format!("line-{:02}", i * CATEGORIES / shards);
+        let categories = BTreeMap::from([(category, rows)]);
+        writer.commit_shard(ShardRows { shard_id: shard_id.clone(), categories }).unwrap();
+    });
+    let expected = names.into_iter().map(|shard_id| ExpectedShard { shard_id, entries: Some(64) });
+    writer.finish(&expected.collect::<Vec<_>>()).unwrap();
+}
+
+fn score(rng: &mut Rng, shard: usize, picture: usize) -> ScoreRow {
+    let anomalous = picture % 2 == 1;
+    let image_id = format!("2026-11-25/station-a/{shard:06}-{picture:02}.png");
+    ScoreRow {
+        uri: format!("s3://archive/{image_id}"),
+        image_id,
+        width: 1024,
+        height: 1024,
+        score: 0.5 * rng.f32() + if anomalous { 0.2 } else { 0.0 },
+        label: Some(anomalous),
+        model_id: "simulated".to_string(),
+        ..ScoreRow::default()
+    }
+}
+
+/// A smooth map with values over several magnitudes and, if asked for, up to three defects that it
+/// mostly sees.
+fn generate(rng: &mut Rng, defects: bool) -> (Vec<f32>, Option<Vec<u8>>) {
+    let level = rng.f32();
+    let mut grid = (0..GRID * GRID)
+        .map(|_| (-6.0 + 3.0 * level + 1.5 * (rng.f32() + rng.f32())).exp2())
+        .collect::<Vec<_>>();
+    let mut mask = vec![0u8; if defects { SIDE * SIDE } else { 0 }];
+    for _ in 0..if defects { rng.usize(1..4) } else { 0 } {
+        let (cx, cy) = (rng.f32() * SIDE as f32, rng.f32() * SIDE as f32);
+        let (rx, ry) = (4.0 + 40.0 * rng.f32().powi(2), 4.0 + 40.0 * rng.f32().powi(2));
+        let inside = |x: f32, y: f32| ((x - cx) / rx).powi(2) + ((y - cy) / ry).powi(2) < 1.0;
+        for (i, value) in mask.iter_mut().enumerate() {
+            *value |= u8::from(inside((i % SIDE) as f32, (i / SIDE) as f32));
+        }
+        let seen = 0.2 + 0.6 * rng.f32();
+        let cell = SIDE as f32 / GRID as f32;
+        for (i, value) in grid.iter_mut().enumerate() {
+            let (x, y) = ((i % GRID) as f32 + 0.5, (i / GRID) as f32 + 0.5);
+            let near =
+                ((x * cell - cx) / (rx + cell)).powi(2) + ((y * cell - cy) / (ry + cell)).powi(2);
+            *value += seen * (-2.0 * near).exp();
+        }
+    }
+    let map = upsample_map(&grid, GRID, Size { width: SIDE, height: SIDE });
+    (map, defects.then_some(mask))
+}
+
+/// Runs `filo metrics` on the run; the most memory that it had, in MiB.
+fn run_metrics(out: &Path) -> f64 {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_filo"));
+    command.arg("metrics").arg("--run").arg(out).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0.0f64;
+    loop {
+        if let Some(ended) = child.try_wait().unwrap() {
+            assert!(ended.success(), "filo metrics: {ended}");
+            return peak;
+        }
+        let now = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        peak = peak.max(kib.unwrap_or(0.0) / 1024.0);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn fs_bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let bytes = entries.map(|entry| {
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() { fs_bytes(&entry.path()) } else { metadata.len() }
+    });
+    bytes.sum()
+}
