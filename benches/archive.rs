@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use filo::image::{Size, upsample_map};
+use filo::metrics::{MapPixels, PixelSummary};
 use filo::pipeline::pixel_groups::PixelGroups;
 use filo::store::{Location, Store};
 use filo::tables::{
@@ -25,6 +26,15 @@ const DISTINCT: usize = 64;
 const CATEGORIES: usize = 40;
 /// Side of the grid that maps are drawn on before they are enlarged, as a network's are.
 const GRID: usize = 37;
+
+/// A shard without its name and scores.
+#[derive(Clone)]
+struct Generated {
+    partials: Vec<PartialRow>,
+    summaries: Vec<Vec<u8>>,
+    /// What sketching took.
+    spent: Duration,
+}
 
 fn main() {
     let args = std::env::args().skip(1).filter(|arg| arg != "--bench").collect::<Vec<_>>();
@@ -54,17 +64,19 @@ fn write(out: &Path, shards: usize) {
     let sketches = (0..DISTINCT.min(shards)).into_par_iter().map(|i| {
         let mut rng = Rng::with_seed(i as u64);
         let mut spent = Duration::ZERO;
-        let mut groups = PixelGroups::default();
+        let (mut groups, mut summaries) = (PixelGroups::default(), Vec::new());
         for picture in 0..SHARD {
             let (map, mask) = generate(&mut rng, picture % 2 == 1);
             let started = Instant::now();
-            groups.add_map(None, &map, mask.as_deref(), SIDE).unwrap();
+            let pixels = MapPixels::new(&map, mask.as_deref(), SIDE, SIDE).unwrap();
+            groups.add_map(None, &pixels).unwrap();
+            summaries.push(PixelSummary::new(&pixels).encode());
             spent += started.elapsed();
         }
-        (groups.into_rows(), spent)
+        Generated { partials: groups.into_rows(), summaries, spent }
     });
-    let sketches = sketches.collect::<Vec<(Vec<PartialRow>, Duration)>>();
-    let spent = sketches.iter().map(|(_, spent)| *spent).sum::<Duration>();
+    let sketches = sketches.collect::<Vec<_>>();
+    let spent = sketches.iter().map(|shard| shard.spent).sum::<Duration>();
     println!(
         "{} maps in {:.0} s; sketching one takes {:.2} ms of one core",
         SHARD * sketches.len(),
@@ -84,8 +96,10 @@ fn write(out: &Path, shards: usize) {
     let writer = RunWriter::open(Store::create(&Location::local(out)).unwrap(), identity).unwrap();
     names.par_iter().enumerate().for_each(|(i, shard_id)| {
         let mut rng = Rng::with_seed(1 << 32 | i as u64);
-        let scores = (0..SHARD).map(|picture| score(&mut rng, i, picture)).collect();
-        let partials = sketches[i % sketches.len()].0.clone();
+        let Generated { partials, summaries, .. } = sketches[i % sketches.len()].clone();
+        let scores = summaries.into_iter().enumerate();
+        let scores =
+            scores.map(|(picture, summary)| score(&mut rng, i, picture, summary)).collect();
         let rows = CategoryRows { scores, partials, ..CategoryRows::default() };
         let category = format!("line-{:02}", i * CATEGORIES / shards);
         let categories = BTreeMap::from([(category, rows)]);
@@ -95,7 +109,7 @@ fn write(out: &Path, shards: usize) {
     writer.finish(&expected.collect::<Vec<_>>()).unwrap();
 }
 
-fn score(rng: &mut Rng, shard: usize, picture: usize) -> ScoreRow {
+fn score(rng: &mut Rng, shard: usize, picture: usize, summary: Vec<u8>) -> ScoreRow {
     let anomalous = picture % 2 == 1;
     let image_id = format!("2026-11-25/station-a/{shard:06}-{picture:02}.png");
     ScoreRow {
@@ -105,6 +119,7 @@ fn score(rng: &mut Rng, shard: usize, picture: usize) -> ScoreRow {
         height: 1024,
         score: 0.5 * rng.f32() + if anomalous { 0.2 } else { 0.0 },
         label: Some(anomalous),
+        pixel_summary: Some(summary),
         model_id: "simulated".to_string(),
         ..ScoreRow::default()
     }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use fastrand::Rng;
 use filo::metrics::{
-    Bounded, CategoryMetrics, Connectivity, FprLimit, ImageScore, Label, Metric, PixelMetrics,
-    PixelSketch, connected_regions, connected_regions_by, image_metrics, mean_over_categories,
-    pixel_metrics, published_aupro,
+    Bounded, CategoryMetrics, Connectivity, FprLimit, ImageScore, Influences, Label, MapPixels,
+    Metric, PixelMetrics, PixelSketch, PixelSummary, Spread, connected_regions,
+    connected_regions_by, image_metrics, mean_over_categories, pixel_metrics, published_aupro,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -429,6 +429,114 @@ fn parts_merge_to_the_same_bytes_in_any_order_and_on_any_number_of_workers() {
         of_workers.for_each(|sketch| merged.merge(&sketch).unwrap());
         assert_eq!(merged.encode(), bytes, "order {order}, {workers} workers");
         assert_eq!(pixel_metrics(&merged), pixel_metrics(&whole));
+    }
+}
+
+// ---- standard errors
+
+/// Standard error of the AUROC by DeLong, DeLong and Clarke-Pearson (1988), written out.
+fn delong(images: &[(f32, bool)]) -> f64 {
+    let of = |anomalous| images.iter().filter(move |image| image.1 == anomalous).map(|i| i.0);
+    let won = |anomalous: f32, normal: f32| match anomalous.partial_cmp(&normal).unwrap() {
+        std::cmp::Ordering::Greater => 1.0,
+        std::cmp::Ordering::Equal => 0.5,
+        std::cmp::Ordering::Less => 0.0,
+    };
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+    let variance_of_mean = |of: Vec<f64>| {
+        let squares = of.iter().map(|x| (x - mean(&of)).powi(2)).sum::<f64>();
+        squares / (of.len() - 1) as f64 / of.len() as f64
+    };
+    let normal: Vec<f32> = of(false).collect();
+    let anomalous: Vec<f32> = of(true).collect();
+    let against = |one: &dyn Fn(f32) -> f64, of: &[f32]| {
+        mean(&of.iter().map(|score| one(*score)).collect::<Vec<_>>())
+    };
+    let of_normal = normal.iter().map(|&n| against(&|a| won(a, n), &anomalous)).collect();
+    let of_anomalous = anomalous.iter().map(|&a| against(&|n| won(a, n), &normal)).collect();
+    (variance_of_mean(of_normal) + variance_of_mean(of_anomalous)).sqrt()
+}
+
+#[test]
+fn the_standard_error_of_the_image_auroc_is_delongs() {
+    let mut rng = Rng::with_seed(6);
+    for n in [20, 300] {
+        let images: Vec<(f32, bool)> = (0..n)
+            .map(|i| ((16.0 * rng.f32()).floor() / 16.0 + 0.2 * f32::from(i % 3 == 0), i % 3 == 0))
+            .collect();
+        let mut sketch = PixelSketch::new();
+        let scores: Vec<f32> = images.iter().map(|image| image.0).collect();
+        let labels: Vec<u8> = images.iter().map(|image| u8::from(image.1)).collect();
+        sketch.add_map(&scores, Some(&labels), n, 1).unwrap();
+        let influences = Influences::new(&sketch).unwrap();
+        let mut spread = Spread::default();
+        for &(score, anomalous) in &images {
+            spread.add(&influences.of_image(score, anomalous), anomalous);
+        }
+        let [auroc, ..] = spread.standard_errors().unwrap();
+        assert!((auroc / delong(&images) - 1.0).abs() < 1e-9, "{auroc} {}", delong(&images));
+    }
+}
+
+/// Images that differ in how bright they are, how well their defects show, and in false alarms.
+fn image_like(rng: &mut Rng, defects: bool, side: usize) -> (Vec<f32>, Vec<u8>) {
+    let mut mask = vec![0; side * side];
+    for _ in 0..if defects { rng.usize(1..4) } else { 0 } {
+        let (w, h) = (rng.usize(2..9), rng.usize(2..9));
+        let (left, top) = (rng.usize(0..side - w), rng.usize(0..side - h));
+        (top..top + h).for_each(|y| mask[y * side + left..y * side + left + w].fill(1));
+    }
+    let (level, seen, spot) = (0.2 * rng.f32(), 0.5 * rng.f32(), rng.usize(0..side * side));
+    let map = mask.iter().enumerate().map(|(i, m)| {
+        let alarm = if i.abs_diff(spot) < 12 { 0.4 } else { 0.0 };
+        level + 0.3 * rng.f32() + alarm + f32::from(*m) * seen
+    });
+    (map.collect(), mask)
+}
+
+#[test]
+fn standard_errors_of_pixel_metrics_are_those_of_the_bootstrap() {
+    let (mut rng, side) = (Rng::with_seed(7), 40);
+    let images: Vec<_> = (0..120).map(|i| image_like(&mut rng, i % 2 == 1, side)).collect();
+    let sketches: Vec<PixelSketch> = images
+        .iter()
+        .map(|image| Maps { width: side, height: side, images: vec![image.clone()] }.whole())
+        .collect();
+    let merged = |chosen: &[usize]| {
+        let mut sketch = PixelSketch::new();
+        chosen.iter().for_each(|&i| sketch.merge(&sketches[i]).unwrap());
+        sketch
+    };
+    let whole = merged(&(0..images.len()).collect::<Vec<_>>());
+    let influences = Influences::new(&whole).unwrap();
+    let mut spread = Spread::default();
+    for (map, mask) in &images {
+        let pixels = MapPixels::new(map, Some(mask), side, side).unwrap();
+        let summary = PixelSummary::decode(&PixelSummary::new(&pixels).encode()).unwrap();
+        spread.add(&influences.of_pixels(&summary), summary.n_regions > 0);
+    }
+    let ours = spread.standard_errors().unwrap();
+
+    let draws: Vec<[f64; 5]> = (0..250)
+        .map(|_| {
+            let chosen = (0..images.len()).map(|i| 2 * rng.usize(0..images.len() / 2) + i % 2);
+            bounded(&pixel_metrics(&merged(&chosen.collect::<Vec<_>>())))
+                .map(|(_, figure)| figure.unwrap().value)
+        })
+        .collect();
+    for (place, (name, _)) in bounded(&PixelMetrics::default()).into_iter().enumerate() {
+        let n = draws.len() as f64;
+        let mean = draws.iter().map(|draw| draw[place]).sum::<f64>() / n;
+        let variance =
+            draws.iter().map(|draw| (draw[place] - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let ratio = ours[place] / variance.sqrt();
+        // 250 draws know the deviation to 5 %.
+        assert!(
+            (0.8..1.25).contains(&ratio),
+            "{name}: {} against {}",
+            ours[place],
+            variance.sqrt()
+        );
     }
 }
 

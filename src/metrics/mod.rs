@@ -9,10 +9,13 @@ mod aupro;
 mod aupro_published;
 mod bounds;
 mod image;
+mod influence;
 mod pixel;
+mod pixel_summary;
 mod ranking;
 mod regions;
 mod sketch;
+mod spread;
 mod sum;
 mod summary;
 mod thresholds;
@@ -21,8 +24,13 @@ pub use aupro::FprLimit;
 pub use aupro_published::published_aupro;
 pub use bounds::Bounded;
 pub use image::{ImageMetrics, ImageScore, Label, image_metrics};
+pub use influence::Influences;
 pub use pixel::{PixelMetrics, pixel_metrics};
+pub use pixel_summary::PixelSummary;
 pub use regions::{Connectivity, Regions, connected_regions, connected_regions_by};
 pub use sketch::{MapPixels, PixelSketch, PixelTotals, ScoreBin};
-pub use summary::{CategoryMetrics, Figure, Metric, mean_over_categories};
+pub use spread::{Effects, Spread};
+pub use summary::{
+    CategoryMetrics, Figure, IMAGE_METRICS, Metric, PIXEL_METRICS, mean_over_categories,
+};
 pub use thresholds::{ThresholdRule, Thresholds, image_thresholds, pixel_thresholds};

@@ -119,7 +119,7 @@ fn precision_of_steps(normal: u64, hits: u64, steps: u64) -> f64 {
 
 /// The end of every bin is a threshold; at best one inside a bin has all of its anomalous pixels
 /// and none of the normal ones above it.
-fn f1max(bins: &[ScoreBin], totals: &PixelTotals) -> (Bounded, f32) {
+pub(super) fn f1max(bins: &[ScoreBin], totals: &PixelTotals) -> (Bounded, f32) {
     let (mut normal_above, mut hits) = (0u64, 0u64);
     let (mut reached, mut best) = ((-1.0, f32::NAN), 0.0f64);
     for bin in bins {

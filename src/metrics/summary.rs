@@ -7,6 +7,7 @@
 use super::bounds::Bounded;
 use super::image::ImageMetrics;
 use super::pixel::PixelMetrics;
+use super::spread::Effects;
 use super::sum::mean;
 
 /// The metrics, in the order in which papers print them.
@@ -24,9 +25,15 @@ pub enum Metric {
     Aupro05,
 }
 
+/// The metrics of images come first.
+pub const IMAGE_METRICS: usize = 3;
+
+/// And then as many of pixels, those of the same kind in the same order.
+pub const PIXEL_METRICS: usize = 5;
+
 impl Metric {
     /// All metrics, in the order of this enum.
-    pub const ALL: [Metric; 8] = [
+    pub const ALL: [Metric; IMAGE_METRICS + PIXEL_METRICS] = [
         Metric::ImageAuroc,
         Metric::ImageAp,
         Metric::ImageF1max,
@@ -121,9 +128,27 @@ impl CategoryMetrics {
         self.figures[metric as usize]
     }
 
+    /// Notes how much the image metrics of other images would differ.
+    pub fn set_image_errors(&mut self, errors: Option<Effects>) {
+        set_errors(&mut self.figures[..IMAGE_METRICS], errors);
+    }
+
+    /// Notes how much the pixel metrics of other images would differ.
+    pub fn set_pixel_errors(&mut self, errors: Option<Effects>) {
+        set_errors(&mut self.figures[IMAGE_METRICS..], errors);
+    }
+
     /// Changes one of the metrics.
     pub fn set(&mut self, metric: Metric, figure: Option<Figure>) {
         self.figures[metric as usize] = figure;
+    }
+}
+
+fn set_errors(figures: &mut [Option<Figure>], errors: Option<Effects>) {
+    for (place, figure) in figures.iter_mut().enumerate() {
+        if let Some(figure) = figure {
+            figure.standard_error = errors.map(|errors| errors[place]);
+        }
     }
 }
 

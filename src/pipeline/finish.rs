@@ -13,7 +13,7 @@ use super::pixel_groups::PixelGroups;
 use super::retry::{Earlier, Kept, Retry};
 use crate::error::{Failure, FailureCode, MetricsError, Stage, TableError};
 use crate::image::{Mask, Rle, Size, mask_from_map};
-use crate::metrics::connected_regions;
+use crate::metrics::{MapPixels, PixelSummary, connected_regions};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::position::{PixelBox, damp_outside};
 use crate::model::grounding::phrases::Detection;
@@ -129,7 +129,7 @@ impl ShardBuilder {
     /// Adds the map to the pixel counts of its category, where its truth is known.
     fn count_pixels(
         &mut self,
-        picture: Finished,
+        mut picture: Finished,
         settings: &FinishSettings,
     ) -> Result<Finished, Lost> {
         let size = settings.mapper.size();
@@ -140,8 +140,16 @@ impl ShardBuilder {
             Truth::Mask(mask) => Some(mask.values()),
         };
         let category = self.categories.entry(sample.category.to_string()).or_default();
-        match category.pixels.add_map(sample.kind.as_deref(), &picture.map, mask, size) {
-            Ok(()) => Ok(picture),
+        let kind = sample.kind.as_deref();
+        let added = MapPixels::new(&picture.map, mask, size, size).and_then(|pixels| {
+            category.pixels.add_map(kind, &pixels)?;
+            Ok(PixelSummary::new(&pixels).encode())
+        });
+        match added {
+            Ok(summary) => {
+                picture.score.pixel_summary = Some(summary);
+                Ok(picture)
+            }
             Err(error) => {
                 let code = match error {
                     MetricsError::NonFinite { .. } => FailureCode::NonFinite,
@@ -258,6 +266,7 @@ fn finish(
         position: localisation.position.map(|position| position.as_str().to_string()),
         n_boxes: boxes.len() as i32,
         map_path,
+        pixel_summary: None,
         ms_infer,
         model_id: settings.model_id.clone(),
     };

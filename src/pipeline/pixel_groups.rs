@@ -19,25 +19,17 @@ struct Pixels {
 }
 
 impl PixelGroups {
-    /// Adds a square map of this side with its mask and the kind of its defects; no mask means that
-    /// every pixel is normal.
+    /// Adds a map with the kind of its defects.
     ///
     /// # Errors
-    /// The map is not finite; it has not been added then.
-    pub fn add_map(
-        &mut self,
-        kind: Option<&str>,
-        map: &[f32],
-        mask: Option<&[u8]>,
-        side: usize,
-    ) -> Result<(), MetricsError> {
-        let pixels = MapPixels::new(map, mask, side, side)?;
+    /// The sums overflow.
+    pub fn add_map(&mut self, kind: Option<&str>, pixels: &MapPixels) -> Result<(), MetricsError> {
         let all = self.0.entry(None).or_default();
-        all.sketch.add_normal_pixels(&pixels)?;
+        all.sketch.add_normal_pixels(pixels)?;
         all.n_images += 1;
         if pixels.n_regions() > 0 {
             let of_kind = self.0.entry(kind.map(str::to_string)).or_default();
-            of_kind.sketch.add_regions(&pixels)?;
+            of_kind.sketch.add_regions(pixels)?;
             of_kind.n_images += u64::from(kind.is_some());
         }
         Ok(())

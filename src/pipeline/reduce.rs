@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::pixel_groups::PixelGroups;
 use crate::error::{Error, MetricsError, TableError};
 use crate::metrics::{
-    CategoryMetrics, Figure, FprLimit, ImageScore, Label, Metric, PixelSketch, ThresholdRule,
-    Thresholds, image_metrics, image_thresholds, mean_over_categories, pixel_metrics,
-    pixel_thresholds, published_aupro,
+    CategoryMetrics, Figure, FprLimit, ImageScore, Influences, Label, Metric, PixelSketch,
+    PixelSummary, Spread, ThresholdRule, Thresholds, image_metrics, image_thresholds,
+    mean_over_categories, pixel_metrics, pixel_thresholds, published_aupro,
 };
 use crate::tables::{
     self, ALL_CATEGORIES, LabelledScore, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, PartialRow,
@@ -60,15 +60,15 @@ pub fn reduce(
         for kind in pictures.kinds() {
             rows.push(pictures.measure_kind(kind, protocol)?.row(Some(kind.to_string())));
         }
+        let pictures = pictures.without_summaries();
         of_categories.push(of_category.metrics);
         table.push(tables::CategoryMetrics { category: category.to_string(), rows });
         whole.merge(pictures)?;
     }
+    let whole = whole.measure_all(run, protocol)?;
     let mean = mean_over_categories(&of_categories);
     let mean = Measured { metrics: mean, protocol, ..Measured::default() };
-    for (category, measured) in
-        [(ALL_CATEGORIES, whole.measure(protocol)?), (MEAN_OF_CATEGORIES, mean)]
-    {
+    for (category, measured) in [(ALL_CATEGORIES, whole), (MEAN_OF_CATEGORIES, mean)] {
         let rows = vec![measured.row(None)];
         table.push(tables::CategoryMetrics { category: category.to_string(), rows });
     }
@@ -115,14 +115,48 @@ impl Pictures {
 
     /// Metrics of all pictures as one set.
     fn measure(&self, protocol: AuproProtocol) -> Result<Measured, MetricsError> {
-        Measured::new(&self.labelled(|_| true), &self.pixels.whole()?, protocol)
+        let sketch = self.pixels.whole()?;
+        let mut measured = Measured::new(&self.labelled(|_| true), &sketch, protocol)?;
+        if let Some(influences) = Influences::new(&sketch) {
+            let mut spread = Spread::default();
+            self.scores
+                .iter()
+                .try_for_each(|row| add_pixels(&mut spread, row, &influences, None))?;
+            measured.set_pixel_errors(spread);
+        }
+        Ok(measured)
+    }
+
+    /// The same, of pictures whose summaries are not at hand.
+    fn measure_all(&self, run: &RunReader, protocol: AuproProtocol) -> Result<Measured, Error> {
+        let sketch = self.pixels.whole()?;
+        let mut measured = Measured::new(&self.labelled(|_| true), &sketch, protocol)?;
+        if let Some(influences) = Influences::new(&sketch) {
+            let mut spread = Spread::default();
+            for category in run.categories() {
+                let add = |spread: &mut Spread, rows: Vec<LabelledScore>| {
+                    rows.iter().try_for_each(|row| add_pixels(spread, row, &influences, None))
+                };
+                spread.merge(fold_parts(run, category, add, merge_spread)?);
+            }
+            measured.set_pixel_errors(spread);
+        }
+        Ok(measured)
     }
 
     /// Metrics of the pictures of one kind and the normal ones; of the pixels in defects of that
     /// kind and all normal pixels.
     fn measure_kind(&self, kind: &str, protocol: AuproProtocol) -> Result<Measured, MetricsError> {
         let of_kind = |score: &LabelledScore| score.kind.as_deref() == Some(kind);
-        Measured::new(&self.labelled(of_kind), &self.pixels.of_kind(kind)?, protocol)
+        let sketch = self.pixels.of_kind(kind)?;
+        let mut measured = Measured::new(&self.labelled(of_kind), &sketch, protocol)?;
+        if let Some(influences) = Influences::new(&sketch) {
+            let mut spread = Spread::default();
+            let mut add = |row| add_pixels(&mut spread, row, &influences, Some(kind));
+            self.scores.iter().try_for_each(&mut add)?;
+            measured.set_pixel_errors(spread);
+        }
+        Ok(measured)
     }
 
     /// The normal pictures, and the anomalous ones that `belongs` says yes to.
@@ -135,10 +169,56 @@ impl Pictures {
         images.collect()
     }
 
+    /// The scores without what takes the most memory.
+    fn without_summaries(mut self) -> Self {
+        self.scores.iter_mut().for_each(|row| row.pixel_summary = None);
+        self
+    }
+
     fn merge(&mut self, other: Self) -> Result<(), MetricsError> {
         self.scores.extend(other.scores);
         self.pixels.merge(other.pixels)
     }
+}
+
+/// Adds what the pixels of a picture change of the metrics of a set: with `kind` a set that has the
+/// defects of that kind only.
+fn add_pixels(
+    spread: &mut Spread,
+    row: &LabelledScore,
+    influences: &Influences,
+    kind: Option<&str>,
+) -> Result<(), MetricsError> {
+    let Some(bytes) = &row.pixel_summary else { return Ok(()) };
+    let mut pixels = PixelSummary::decode(bytes).ok_or(MetricsError::DamagedSketch)?;
+    if kind.is_some_and(|kind| row.kind.as_deref() != Some(kind)) {
+        pixels = pixels.without_regions();
+    }
+    spread.add(&influences.of_pixels(&pixels), pixels.n_regions > 0);
+    Ok(())
+}
+
+fn merge_spread(spread: &mut Spread, other: Spread) -> Result<(), MetricsError> {
+    spread.merge(other);
+    Ok(())
+}
+
+/// What the scores of pictures change of their metrics.
+fn image_spread(images: &[ImageScore]) -> Result<Option<Spread>, MetricsError> {
+    // A picture as one pixel: what regions come to is not asked for.
+    let anomalous = |image: &ImageScore| image.label == Label::Anomalous;
+    let scores = images.iter().map(|image| image.score as f32).collect::<Vec<_>>();
+    let labels = images.iter().map(|image| u8::from(anomalous(image))).collect::<Vec<_>>();
+    let mut sketch = PixelSketch::new();
+    sketch.add_map(&scores, Some(&labels), images.len(), 1)?;
+    Ok(Influences::new(&sketch).map(|influences| {
+        let mut spread = Spread::default();
+        for (image, score) in images.iter().zip(&scores) {
+            let anomalous = anomalous(image);
+            spread.add(&influences.of_image(*score, anomalous), anomalous);
+        }
+        spread
+    }))
 }
 
 fn published(sketch: &PixelSketch, limit: FprLimit) -> Option<Figure> {
@@ -166,12 +246,26 @@ impl Measured {
             metrics.set(Metric::Aupro, published(sketch, FprLimit::DEFAULT));
             metrics.set(Metric::Aupro05, published(sketch, FprLimit::STRICT));
         }
+        let errors = image_spread(images)?.and_then(|spread| spread.standard_errors());
+        metrics.set_image_errors(errors);
         Ok(Measured {
             metrics,
             of_images: image_thresholds(images, &of_images),
             of_pixels: pixel_thresholds(sketch, &of_pixels),
             protocol,
         })
+    }
+
+    /// The published AUPRO is another figure, whose errors are not known.
+    fn set_pixel_errors(&mut self, spread: Spread) {
+        self.metrics.set_pixel_errors(spread.standard_errors());
+        if self.protocol == AuproProtocol::Published {
+            for metric in [Metric::Aupro, Metric::Aupro05] {
+                let figure = self.metrics.get(metric);
+                let unknown = |figure| Figure { standard_error: None, ..figure };
+                self.metrics.set(metric, figure.map(unknown));
+            }
+        }
     }
 
     fn row(&self, kind: Option<String>) -> MetricsRow {

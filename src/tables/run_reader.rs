@@ -25,6 +25,8 @@ row! {
         pub label: Option<bool>,
         /// Ground truth: name of the defect, or "good".
         pub kind: Option<String>,
+        /// Pixel scores at fixed ranks.
+        pub pixel_summary: Option<Vec<u8>>,
     }
 }
 

@@ -39,6 +39,9 @@ row! {
         pub n_boxes: i32,
         /// File of the raw anomaly map, relative to the output. Null if maps are not kept.
         pub map_path: Option<String>,
+        /// Pixel scores at fixed ranks, in a format of the program, versioned: what intervals are
+        /// computed from. Null where the true defects are not known.
+        pub pixel_summary: Option<Vec<u8>>,
         /// Time of the network for this picture: its share of the batch, in milliseconds.
         pub ms_infer: f32,
         /// Name or digest of the weights.

@@ -192,7 +192,7 @@ fn ends_fit(totals: &PixelTotals, sections: &[Section], bins: &[Bin]) -> bool {
 }
 
 /// Bytes that are yet to be read.
-struct Bytes<'a>(&'a [u8]);
+pub(in crate::metrics) struct Bytes<'a>(pub(in crate::metrics) &'a [u8]);
 
 impl Bytes<'_> {
     fn byte(&mut self) -> Option<u8> {
@@ -208,7 +208,7 @@ impl Bytes<'_> {
     }
 
     #[inline]
-    fn number(&mut self) -> Option<u64> {
+    pub(in crate::metrics) fn number(&mut self) -> Option<u64> {
         let first = self.byte()?;
         if first < 0x80 { Some(u64::from(first)) } else { self.long_number(first) }
     }
@@ -229,14 +229,15 @@ impl Bytes<'_> {
         None
     }
 
-    fn score(&mut self) -> Option<f32> {
+    pub(in crate::metrics) fn score(&mut self) -> Option<f32> {
         let (score, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(f32::from_le_bytes(*score)).filter(|score| score.is_finite())
     }
 }
 
-fn put(bytes: &mut Vec<u8>, mut number: u64) {
+/// Appends a number as LEB128.
+pub(in crate::metrics) fn put(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;

@@ -18,7 +18,7 @@ const SIGN: u32 = 1 << 31;
 
 /// A finite score as an integer of the same order. −0.0 and 0.0 share one key, as they are one
 /// threshold.
-pub(super) fn key_of(score: f32) -> u32 {
+pub(in crate::metrics) fn key_of(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
     // Positive floats already order as integers; negative ones in reverse.
     let negative = (bits as i32 >> 31) as u32;
@@ -26,7 +26,7 @@ pub(super) fn key_of(score: f32) -> u32 {
 }
 
 /// The score of a key.
-pub(super) fn score_of(key: u32) -> f32 {
+pub(in crate::metrics) fn score_of(key: u32) -> f32 {
     let positive = key & SIGN != 0;
     f32::from_bits(if positive { key ^ SIGN } else { !key })
 }

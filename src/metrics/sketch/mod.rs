@@ -6,8 +6,8 @@
 //! scores would have more than 49 152 occupied bins it goes to the next coarser grid
 //! (`octave.rs`). Small sets are therefore exact, and the largest take some hundred kilobytes.
 
-mod codec;
-mod grid;
+pub(super) mod codec;
+pub(super) mod grid;
 mod octave;
 
 use crate::error::MetricsError;
@@ -63,7 +63,39 @@ impl<'a> MapPixels<'a> {
         self.regions.as_ref().map_or(0, Regions::count)
     }
 
-    fn normal_keys(&self) -> impl Iterator<Item = u32> {
+    /// Pixels of the map.
+    pub(super) fn n_pixels(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Those in regions.
+    pub(super) fn n_anomalous(&self) -> u64 {
+        let areas = self.regions.iter().flat_map(Regions::areas_px);
+        areas.map(|&area| u64::from(area)).sum()
+    }
+
+    /// Keys of the pixels in each region, highest scores first.
+    pub(super) fn keys_by_region(&self) -> impl Iterator<Item = Vec<u32>> {
+        let (labels, areas) = self
+            .regions
+            .as_ref()
+            .map_or((&[][..], &[][..]), |regions| (regions.labels(), regions.areas_px()));
+        // Ascending: by region, then from the highest score down.
+        let labelled = self.map.iter().zip(labels).filter(|(_, label)| **label > 0);
+        let mut keys = labelled
+            .map(|(score, label)| u64::from(*label) << 32 | u64::from(!key_of(*score)))
+            .collect::<Vec<_>>();
+        keys.sort_unstable();
+        let mut next = 0;
+        areas.iter().map(move |&area| {
+            let region = &keys[next..next + area as usize];
+            next += area as usize;
+            region.iter().map(|key| !(*key as u32)).collect()
+        })
+    }
+
+    /// Keys of the pixels outside of regions, row by row.
+    pub(super) fn normal_keys(&self) -> impl Iterator<Item = u32> {
         let labels = self.regions.as_ref().map(Regions::labels);
         let normal = move |i: &usize| labels.is_none_or(|labels| labels[*i] == 0);
         (0..self.map.len()).filter(normal).map(|i| key_of(self.map[i]))
@@ -177,29 +209,24 @@ impl PixelSketch {
     /// # Errors
     /// More than 2⁶⁴ − 1 pixels, or 2⁴⁶ − 1 regions.
     pub fn add_regions(&mut self, pixels: &MapPixels) -> Result<(), MetricsError> {
-        let Some(regions) = &pixels.regions else { return Ok(()) };
-        // Ascending: by region, then from the highest score down.
-        let labelled = pixels.map.iter().zip(regions.labels()).filter(|(_, label)| **label > 0);
-        let mut keys = labelled
-            .map(|(score, label)| u64::from(*label) << 32 | u64::from(!key_of(*score)))
-            .collect::<Vec<_>>();
-        keys.sort_unstable();
-        let scores = keys.iter().map(|key| score_of(!(*key as u32)));
+        let regions = pixels.keys_by_region().collect::<Vec<_>>();
+        let (Some(min), Some(max)) = (
+            regions.iter().filter_map(|keys| keys.last()).min(),
+            regions.iter().filter_map(|keys| keys.first()).max(),
+        ) else {
+            return Ok(());
+        };
         self.totals = self.totals.merge(&PixelTotals {
             n_normal: 0,
-            n_anomalous: keys.len() as u64,
-            n_regions: regions.count() as u64,
-            min: scores.clone().fold(f32::INFINITY, f32::min),
-            max: scores.fold(f32::NEG_INFINITY, f32::max),
+            n_anomalous: pixels.n_anomalous(),
+            n_regions: regions.len() as u64,
+            min: score_of(*min),
+            max: score_of(*max),
         })?;
-        let mut rest = &keys[..];
-        for &area in regions.areas_px() {
-            let (region, others) = rest.split_at(area as usize);
-            rest = others;
-            let area = u64::from(area);
+        for keys in &regions {
+            let area = keys.len() as u64;
             let recalled = |pixels: u64| (pixels * WEIGHT_PARTS + area / 2) / area;
-            for (before, key) in (0u64..).zip(region) {
-                let key = !(*key as u32);
+            for (before, &key) in (0u64..).zip(keys) {
                 let weight = recalled(before + 1) - recalled(before);
                 let counts = Counts { normal: 0, anomalous: 1, weight };
                 let code = grid::code_of(key, 0);
