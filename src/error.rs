@@ -214,6 +214,8 @@ pub enum TableError {
         "{path}: is not what this program wrote ({source}): restore it; a ledger entry can also be deleted, the same command then writes its shard again"
     )]
     BadJson { path: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{uri}: {why}")]
+    NoThresholds { uri: String, why: &'static str },
     #[error("shard {shard_id}, table partials: {source}")]
     Partials { shard_id: String, source: MetricsError },
     #[error("{what} {name:?} cannot be used in a file name: {rule}")]
@@ -340,6 +342,7 @@ impl Error {
                 | TableError::ForeignFiles { .. }
                 | TableError::OtherRun { .. }
                 | TableError::NoRun { .. }
+                | TableError::NoThresholds { .. }
                 | TableError::OtherFormat { .. }
                 | TableError::BadName { .. } => 2,
                 _ => 1,

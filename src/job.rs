@@ -32,6 +32,7 @@ use crate::weights::WeightsPlace;
 
 pub use choices::{
     GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RetryMode, RunMode, Strictness,
+    ThresholdRule,
 };
 pub use partition::Partition;
 pub use raw::RawJobSpec;
@@ -66,6 +67,9 @@ pub struct JobSpec {
     /// Confidence from which a box is kept; the published value is 0.25.
     pub box_threshold: UnitThreshold,
     pub mask_threshold: MaskThreshold,
+    /// An earlier run over labelled pictures, with metrics; `None`: thresholds are 0.5.
+    pub thresholds_from: Option<Location>,
+    pub threshold_rule: ThresholdRule,
     pub maps: MapsFormat,
     pub preprocess: Preprocess,
     pub strict: Strictness,
@@ -95,10 +99,12 @@ impl JobSpec {
             Some(text) => weights(text, &env)?,
             None => None,
         };
-        let grounding_weights = match raw.grounding_weights.as_deref() {
-            Some(text) => Some(location("grounding_weights", Some(text), &env)?),
-            None => None,
+        let optional = |key, text: &Option<String>| match text {
+            Some(text) => location(key, Some(text), &env).map(Some),
+            None => Ok(None),
         };
+        let grounding_weights = optional("grounding_weights", &raw.grounding_weights)?;
+        let thresholds_from = optional("thresholds_from", &raw.thresholds_from)?;
         Ok(JobSpec {
             input,
             output,
@@ -116,6 +122,8 @@ impl JobSpec {
             grounding: raw.grounding.unwrap_or_default(),
             box_threshold: raw.box_threshold.unwrap_or(UnitThreshold::QUARTER),
             mask_threshold: raw.mask_threshold.unwrap_or_default(),
+            thresholds_from,
+            threshold_rule: raw.threshold_rule.unwrap_or_default(),
             maps: raw.maps.unwrap_or_default(),
             preprocess: raw.preprocess.unwrap_or_default(),
             strict: raw.strict.unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use super::compare;
 use super::say::say;
 use super::table;
 use crate::error::Error;
@@ -11,9 +12,14 @@ use crate::tables::{CategoryMetrics, RunReader};
 
 #[derive(Debug, Clone, Args)]
 pub struct MetricsArgs {
-    /// Output of `filo score`.
-    #[arg(long, value_name = "URI")]
-    run: String,
+    /// Output of `filo score`: computes its metrics, writes them there and prints them.
+    #[arg(long, value_name = "URI", required_unless_present = "compare")]
+    run: Option<String>,
+
+    /// Two outputs of `filo score`, the earlier one first: prints how their metrics differ, by how
+    /// much that may be chance, and whether their scores have drifted. Writes nothing.
+    #[arg(long, num_args = 2, value_names = ["URI", "URI"], conflicts_with_all = ["run", "protocol", "csv"])]
+    compare: Option<Vec<String>>,
 
     /// How AUPRO is computed.
     #[arg(long, value_enum, default_value_t)]
@@ -44,7 +50,11 @@ impl MetricsArgs {
             Protocol::Exact => AuproProtocol::Exact,
             Protocol::Published => AuproProtocol::Published,
         };
-        let rows = write_metrics(&self.run, protocol)?;
+        if let Some([first, second]) = self.compare.as_deref() {
+            compare::run(first, second, self.json)?;
+            return Ok(0);
+        }
+        let rows = write_metrics(&self.run.unwrap_or_default(), protocol)?;
         let shown = match (self.csv, self.json) {
             (true, _) => table::csv(&rows),
             (_, true) => table::json(&rows),

@@ -4,6 +4,7 @@
 mod bench;
 mod bench_generated;
 mod bench_metrics;
+mod compare;
 mod demo;
 mod metrics;
 mod pages;

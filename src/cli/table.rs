@@ -28,7 +28,7 @@ pub fn text(categories: &[CategoryMetrics]) -> String {
 }
 
 /// In percent with one decimal.
-fn percent(value: Option<f64>) -> String {
+pub fn percent(value: Option<f64>) -> String {
     value.map_or("–".to_string(), |value| format!("{:.1}", 100.0 * value))
 }
 

@@ -30,9 +30,16 @@ macro_rules! read_and_write_the_word {
     )* };
 }
 
-read_and_write_the_word!(Precision, GroundingChoice, MapsFormat, Progress, LogFormat);
+read_and_write_the_word!(
+    Precision,
+    GroundingChoice,
+    MapsFormat,
+    Progress,
+    LogFormat,
+    ThresholdRule
+);
 
-serde_as_text!(Precision, GroundingChoice, MapsFormat, Progress, LogFormat);
+serde_as_text!(Precision, GroundingChoice, MapsFormat, Progress, LogFormat, ThresholdRule);
 
 /// The number format of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
@@ -67,6 +74,28 @@ pub enum MapsFormat {
     None,
     F32,
     F16,
+}
+
+/// Which of an earlier run's thresholds are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
+pub enum ThresholdRule {
+    /// Those of the best F1, of pictures and of pixels.
+    #[default]
+    #[schemars(rename = "f1max")]
+    #[value(name = "f1max")]
+    F1max,
+    /// Those above which 0.1 % of the normal pictures, or pixels, were.
+    #[schemars(rename = "fpr-0.1")]
+    #[value(name = "fpr-0.1")]
+    Fpr0_1,
+    /// 1 %.
+    #[schemars(rename = "fpr-1")]
+    #[value(name = "fpr-1")]
+    Fpr1,
+    /// 5 %.
+    #[schemars(rename = "fpr-5")]
+    #[value(name = "fpr-5")]
+    Fpr5,
 }
 
 /// When a progress bar is drawn.

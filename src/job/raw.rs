@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choices::{
     GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RetryMode, RunMode, Strictness,
+    ThresholdRule,
 };
 use super::partition::Partition;
 use super::values::{BatchSize, DeviceChoice, MaskThreshold, RunDate, UnitThreshold};
@@ -18,7 +19,8 @@ use crate::image::Preprocess;
 use crate::source::{Category, LayoutChoice, ShardSize};
 
 /// A job as it is written down, in a job file or as flags. Paths are relative to the working
-/// directory. `${VAR}` is expanded in `input`, `output`, `weights` and `grounding_weights`.
+/// directory. `${VAR}` is expanded in `input`, `output`, `weights`,
+/// `grounding_weights` and `thresholds_from`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, Args)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "JobSpec")]
@@ -84,9 +86,20 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "F")]
     pub box_threshold: Option<UnitThreshold>,
 
-    /// Map value from which a pixel belongs to the mask, 0 to 1 [default: auto].
+    /// Map value above which a pixel belongs to the mask, 0 to 1 [default: auto, from
+    /// --thresholds-from, else 0.5].
     #[arg(long, value_name = "auto|F")]
     pub mask_threshold: Option<MaskThreshold>,
+
+    /// Output of an earlier run over labelled pictures, after `filo metrics`: its thresholds tell
+    /// what is anomalous, category by category [default: 0.5].
+    #[arg(long, value_name = "URI")]
+    pub thresholds_from: Option<String>,
+
+    /// Which of those thresholds: of the best F1, or for 0.1, 1 or 5 % false positives
+    /// [default: f1max].
+    #[arg(long)]
+    pub threshold_rule: Option<ThresholdRule>,
 
     /// Keep each raw anomaly map as .npy in this number format [default: none].
     #[arg(long)]
@@ -142,6 +155,8 @@ impl RawJobSpec {
             grounding: self.grounding.or(file.grounding),
             box_threshold: self.box_threshold.or(file.box_threshold),
             mask_threshold: self.mask_threshold.or(file.mask_threshold),
+            thresholds_from: self.thresholds_from.or(file.thresholds_from),
+            threshold_rule: self.threshold_rule.or(file.threshold_rule),
             maps: self.maps.or(file.maps),
             preprocess: self.preprocess.or(file.preprocess),
             strict: self.strict.or(file.strict),

@@ -6,6 +6,9 @@
 //! are drawn anew, normal and anomalous ones apart, and the pixels of an image stay together.
 //! Never here: the metrics themselves.
 
+use crate::error::MetricsError;
+
+use super::image::{ImageScore, Label};
 use super::pixel::f1max;
 use super::sketch::{PixelSketch, ScoreBin, WEIGHT_PARTS};
 use super::spread::Effects;
@@ -59,6 +62,19 @@ impl Influences {
             influences.add_aupro(&bins, &totals, place, limit);
         }
         Some(influences)
+    }
+
+    /// Of the scores of images, which are f32 values.
+    ///
+    /// # Errors
+    /// A score is NaN or infinite.
+    pub fn of_images(images: &[ImageScore]) -> Result<Option<Self>, MetricsError> {
+        // An image as one pixel: what regions come to is not asked for.
+        let scores = images.iter().map(|image| image.score as f32).collect::<Vec<_>>();
+        let labels = images.iter().map(|image| u8::from(image.label == Label::Anomalous));
+        let mut sketch = PixelSketch::new();
+        sketch.add_map(&scores, Some(&labels.collect::<Vec<_>>()), images.len(), 1)?;
+        Ok(Self::new(&sketch))
     }
 
     /// What an image changes that is one score, without regions.

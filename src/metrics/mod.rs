@@ -8,6 +8,7 @@
 mod aupro;
 mod aupro_published;
 mod bounds;
+mod drift;
 mod image;
 mod influence;
 mod pixel;
@@ -23,6 +24,7 @@ mod thresholds;
 pub use aupro::FprLimit;
 pub use aupro_published::published_aupro;
 pub use bounds::Bounded;
+pub use drift::Drift;
 pub use image::{ImageMetrics, ImageScore, Label, image_metrics};
 pub use influence::Influences;
 pub use pixel::{PixelMetrics, pixel_metrics};

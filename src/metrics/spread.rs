@@ -48,6 +48,11 @@ impl Spread {
         }
     }
 
+    /// Whether no image was added.
+    pub fn is_empty(&self) -> bool {
+        self.normal.n == 0 && self.anomalous.n == 0
+    }
+
     /// Standard errors of the metrics; `None` with fewer than two images of a class.
     pub fn standard_errors(&self) -> Option<Effects> {
         let (normal, anomalous) = (self.normal.variances()?, self.anomalous.variances()?);

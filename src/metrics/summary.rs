@@ -80,6 +80,12 @@ impl From<Bounded> for Figure {
 }
 
 impl Figure {
+    /// What is to be added to and taken from the value for an interval of 95 %, where it is a
+    /// difference, which may have either sign.
+    pub fn reach(&self) -> Option<f64> {
+        self.standard_error.map(|error| Z_95 * error)
+    }
+
     /// Where with 95 % confidence the figure of another set of such images is expected, from a
     /// normal distribution of its log odds, which keeps it in 0..=1. A figure of 0 or 1 has errors
     /// that no set of scores tells, and no interval.
@@ -88,6 +94,22 @@ impl Figure {
         let error = self.standard_error.filter(|_| odds > 0.0)?;
         let (log_odds, reach) = ((self.value / (1.0 - self.value)).ln(), Z_95 * error / odds);
         Some([log_odds - reach, log_odds + reach].map(|x| 1.0 / (1.0 + (-x).exp())))
+    }
+
+    /// The plain mean; `None` of nothing. Errors of different categories are independent, those of
+    /// bounds are not.
+    pub fn mean(figures: &[Figure]) -> Option<Figure> {
+        let bound = |end: usize| {
+            mean(figures.iter().map(|figure| figure.bounds.map_or(figure.value, |b| b[end])))
+        };
+        let has_bounds = figures.iter().any(|figure| figure.bounds.is_some());
+        let variances = figures.iter().map(|figure| Some(figure.standard_error?.powi(2)));
+        let variance = variances.sum::<Option<f64>>();
+        Some(Figure {
+            value: mean(figures.iter().map(|figure| figure.value))?,
+            bounds: if has_bounds { Some([bound(0)?, bound(1)?]) } else { None },
+            standard_error: variance.map(|sum| sum.sqrt() / figures.len() as f64),
+        })
     }
 
     /// A figure that is known exactly.
@@ -164,24 +186,9 @@ pub fn mean_over_categories(categories: &[CategoryMetrics]) -> CategoryMetrics {
         n_anomalous: categories.iter().map(|c| c.n_anomalous).sum(),
         figures: Metric::ALL.map(|metric| {
             let of = categories.iter().filter_map(|category| category.get(metric));
-            mean_figure(&of.collect::<Vec<_>>())
+            Figure::mean(&of.collect::<Vec<_>>())
         }),
     }
-}
-
-/// Errors of different categories are independent, those of bounds are not.
-fn mean_figure(figures: &[Figure]) -> Option<Figure> {
-    let bound = |end: usize| {
-        mean(figures.iter().map(|figure| figure.bounds.map_or(figure.value, |b| b[end])))
-    };
-    let has_bounds = figures.iter().any(|figure| figure.bounds.is_some());
-    let variances = figures.iter().map(|figure| Some(figure.standard_error?.powi(2)));
-    let variance = variances.sum::<Option<f64>>();
-    Some(Figure {
-        value: mean(figures.iter().map(|figure| figure.value))?,
-        bounds: if has_bounds { Some([bound(0)?, bound(1)?]) } else { None },
-        standard_error: variance.map(|sum| sum.sqrt() / figures.len() as f64),
-    })
 }
 
 #[cfg(test)]

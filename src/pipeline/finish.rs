@@ -11,6 +11,7 @@ use super::batch::{Begun, Inferred, Lost, Subject, Truth};
 use super::caught;
 use super::pixel_groups::PixelGroups;
 use super::retry::{Earlier, Kept, Retry};
+use super::thresholds::RunThresholds;
 use crate::error::{Failure, FailureCode, MetricsError, Stage, TableError};
 use crate::image::{Mask, Rle, Size, mask_from_map};
 use crate::metrics::{MapPixels, PixelSummary, connected_regions};
@@ -27,10 +28,7 @@ use crate::tables::{
 /// What finishing needs to know.
 pub struct FinishSettings {
     pub mapper: AnomalyMapper,
-    /// A pixel of the map counts as anomalous above this, 0..=1.
-    pub mask_threshold: f32,
-    /// A picture counts as anomalous above this.
-    pub score_threshold: f32,
+    pub thresholds: RunThresholds,
     pub maps: Option<MapsFormat>,
     pub store: Store,
     pub model_id: String,
@@ -242,8 +240,9 @@ fn finish(
             Some(write_map_npy(&settings.store, shard_id, n, &map, size, format)?)
         }
     };
-    let mask = mask_from_map(&map, size, subject.size, settings.mask_threshold);
     let sample = &subject.sample;
+    let thresholds = settings.thresholds.of(sample.category.as_str());
+    let mask = mask_from_map(&map, size, subject.size, thresholds.mask);
     let localisation = localisation.unwrap_or_default();
     let boxes = localisation
         .accepted
@@ -261,8 +260,8 @@ fn finish(
         map_mean: map_mean as f32,
         label: sample.label.map(|label| label == Label::Anomalous),
         kind: sample.kind.as_deref().map(str::to_string),
-        is_anomalous: score > settings.score_threshold,
-        threshold: settings.score_threshold,
+        is_anomalous: score > thresholds.score,
+        threshold: thresholds.score,
         position: localisation.position.map(|position| position.as_str().to_string()),
         n_boxes: boxes.len() as i32,
         map_path,
@@ -270,7 +269,7 @@ fn finish(
         ms_infer,
         model_id: settings.model_id.clone(),
     };
-    let mask = mask_row(&sample.image_id, &mask, settings.mask_threshold);
+    let mask = mask_row(&sample.image_id, &mask, thresholds.mask);
     Ok(Finished { subject, score: row, mask, boxes, map })
 }
 

@@ -3,6 +3,7 @@
 //! behind it. Rayon does the pixels, one thread owns the device, one writes.
 
 pub mod batch;
+pub mod compare;
 pub mod finish;
 pub mod heartbeat;
 pub mod infer;
@@ -16,6 +17,7 @@ pub mod reduce;
 pub mod retry;
 pub mod run;
 pub mod status;
+pub mod thresholds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -205,17 +205,11 @@ fn merge_spread(spread: &mut Spread, other: Spread) -> Result<(), MetricsError> 
 
 /// What the scores of pictures change of their metrics.
 fn image_spread(images: &[ImageScore]) -> Result<Option<Spread>, MetricsError> {
-    // A picture as one pixel: what regions come to is not asked for.
-    let anomalous = |image: &ImageScore| image.label == Label::Anomalous;
-    let scores = images.iter().map(|image| image.score as f32).collect::<Vec<_>>();
-    let labels = images.iter().map(|image| u8::from(anomalous(image))).collect::<Vec<_>>();
-    let mut sketch = PixelSketch::new();
-    sketch.add_map(&scores, Some(&labels), images.len(), 1)?;
-    Ok(Influences::new(&sketch).map(|influences| {
+    Ok(Influences::of_images(images)?.map(|influences| {
         let mut spread = Spread::default();
-        for (image, score) in images.iter().zip(&scores) {
-            let anomalous = anomalous(image);
-            spread.add(&influences.of_image(*score, anomalous), anomalous);
+        for image in images {
+            let anomalous = image.label == Label::Anomalous;
+            spread.add(&influences.of_image(image.score as f32, anomalous), anomalous);
         }
         spread
     }))
@@ -307,7 +301,7 @@ fn cells(figure: Figure) -> MetricCells {
 
 /// All parts of one table and category, folded on all cores while others are being read. What comes
 /// out must not depend on the order of the parts.
-fn fold_parts<R: Row, T: Default + Send>(
+pub(super) fn fold_parts<R: Row, T: Default + Send>(
     run: &RunReader,
     category: &str,
     add: impl Fn(&mut T, Vec<R>) -> Result<(), MetricsError> + Sync + Send,

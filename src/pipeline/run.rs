@@ -16,22 +16,19 @@ use super::networks::Networks;
 use super::plan::Plan;
 use super::prepare::PrepareSettings;
 use super::retry::Task;
+use super::thresholds::RunThresholds;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
 use crate::error::{Error, JobError, TableError};
 use crate::image::DecodeLimits;
-use crate::job::{JobSpec, MapsFormat, MaskThreshold, Partition, RetryMode, RunDate};
+use crate::job::{JobSpec, MapsFormat, Partition, RetryMode, RunDate};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
-use crate::source::{Input, LayoutChoice, Listing, Shard, list};
+use crate::source::{Category, Input, LayoutChoice, Listing, Shard, list};
 use crate::store::Store;
 use crate::tables::{
     self, ExpectedShard, Manifest, PlanEntry, RunIdentity, RunWriter, Table, Worker, WorkerState,
 };
-
-/// `auto`, for masks and for pictures: one half. Nothing is known of the product, so this is a
-/// convention, not a calibrated value.
-const UNCALIBRATED_THRESHOLD: f32 = 0.5;
 
 /// A run that is ready to start.
 pub struct Run {
@@ -96,7 +93,14 @@ impl Run {
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
         let batch_size = device::batch_size(spec.batch_size, &networks.config);
         let detector_side = networks.has_detector().then_some(DETECTOR_SIDE);
-        let identity = identity(spec, &plan, file, &networks.model_id, &descriptions_id);
+        let thresholds = RunThresholds::open(spec)?;
+        thresholds.warn_of_unknown(plan.categories.keys().map(Category::as_str));
+        let ids = Ids {
+            model: &networks.model_id,
+            descriptions: &descriptions_id,
+            thresholds: thresholds.identity(),
+        };
+        let identity = identity(spec, &plan, file, ids);
         let model_id = networks.model_id.clone();
         let mut infer = Inferencer::new(networks, descriptions, device)?;
         infer.read_words(plan.categories.keys())?;
@@ -113,11 +117,7 @@ impl Run {
         };
         let finish = FinishSettings {
             mapper,
-            mask_threshold: match spec.mask_threshold {
-                MaskThreshold::Auto => UNCALIBRATED_THRESHOLD,
-                MaskThreshold::At(threshold) => threshold.get() as f32,
-            },
-            score_threshold: UNCALIBRATED_THRESHOLD,
+            thresholds,
             maps: match spec.maps {
                 MapsFormat::None => None,
                 MapsFormat::F32 => Some(tables::MapsFormat::F32),
@@ -230,14 +230,15 @@ fn warn_of_unknown_categories(plan: &Plan, descriptions: &Descriptions) {
     }
 }
 
+/// What was read besides the input.
+struct Ids<'a> {
+    model: &'a str,
+    descriptions: &'a str,
+    thresholds: Value,
+}
+
 /// What makes this run this run. Who does the work, and how much at a time, does not.
-fn identity(
-    spec: &JobSpec,
-    plan: &Plan,
-    file: Option<Bytes>,
-    model_id: &str,
-    descriptions: &str,
-) -> RunIdentity {
+fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Ids) -> RunIdentity {
     let mut listed = blake3::Hasher::new();
     plan.shards.iter().for_each(|shard| {
         listed.update(shard.id.as_bytes());
@@ -251,12 +252,14 @@ fn identity(
         "category": spec.category,
         "shard_size": spec.shard_size,
         "weights": spec.weights_name(),
-        "model_id": model_id,
-        "descriptions": descriptions,
+        "model_id": ids.model,
+        "descriptions": ids.descriptions,
         "precision": spec.precision,
         "grounding": spec.grounding,
         "box_threshold": spec.box_threshold,
         "mask_threshold": spec.mask_threshold,
+        "threshold_rule": spec.threshold_rule,
+        "thresholds": ids.thresholds,
         "maps": spec.maps,
         "preprocess": spec.preprocess,
     });

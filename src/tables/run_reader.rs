@@ -30,6 +30,24 @@ row! {
     }
 }
 
+row! {
+    /// What the comparison of two runs needs of a row of `scores`.
+    pub struct ComparedScore {
+        /// Name of the picture inside the input.
+        pub image_id: String,
+        /// Anomaly score.
+        pub score: f32,
+        /// Ground truth: true is anomalous.
+        pub label: Option<bool>,
+        /// Pixel scores at fixed ranks.
+        pub pixel_summary: Option<Vec<u8>>,
+    }
+}
+
+impl Row for ComparedScore {
+    const TABLE: Table = Table::Scores;
+}
+
 impl Row for LabelledScore {
     const TABLE: Table = Table::Scores;
 }

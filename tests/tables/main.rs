@@ -63,6 +63,7 @@ fn score_row(image_id: &str, score: f32, label: Option<bool>) -> ScoreRow {
         position: None,
         n_boxes: 1,
         map_path: Some("maps/5a17/0.npy".to_string()),
+        pixel_summary: label.map(|_| vec![1, 2, 3]),
         ms_infer: 12.5,
         model_id: "nano".to_string(),
     }

@@ -20,8 +20,8 @@ fn every_table_comes_back_as_it_was_written() {
 
     let scores = run.rows::<LabelledScore>("tile").unwrap();
     let expected = rows.scores.into_iter().map(|row| {
-        let ScoreRow { score, label, kind, .. } = row;
-        LabelledScore { score, label, kind }
+        let ScoreRow { score, label, kind, pixel_summary, .. } = row;
+        LabelledScore { score, label, kind, pixel_summary }
     });
     assert!(expected.eq(scores));
 }

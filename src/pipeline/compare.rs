@@ -1,0 +1,198 @@
+//! Two runs in, out: how the metrics of each category differ, by how much that could be chance, and
+//! whether the scores have drifted. Pictures that both runs have are compared one by one, so that
+//! what is hard in both does not count as noise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::pixel_groups::PixelGroups;
+use super::reduce::fold_parts;
+use crate::error::{Error, MetricsError};
+use crate::metrics::{
+    CategoryMetrics, Drift, Effects, Figure, IMAGE_METRICS, ImageScore, Influences, Label, Metric,
+    PixelSummary, Spread, image_metrics, mean_over_categories, pixel_metrics,
+};
+use crate::tables::{ALL_CATEGORIES, ComparedScore, MEAN_OF_CATEGORIES, RunReader};
+
+/// One category, in the first run and in the second.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// Or all of them, without metrics, or the mean over them, without drift.
+    pub category: String,
+    /// Scored pictures.
+    pub n_images: [u64; 2],
+    /// Those that both runs have.
+    pub n_paired: u64,
+    pub metrics: [CategoryMetrics; 2],
+    /// Second less first, by metric, with the standard error of the difference; `None` where one
+    /// run lacks the metric.
+    pub differences: [Option<Figure>; Metric::ALL.len()],
+    pub drift: Option<Drift>,
+}
+
+/// Compares the categories of two runs; then all pictures as one set, and the mean over categories.
+///
+/// # Errors
+/// If a part cannot be read, or what it holds does not add up.
+pub fn compare(first: &RunReader, second: &RunReader) -> Result<Vec<Comparison>, Error> {
+    let categories = first.categories().into_iter().chain(second.categories());
+    let categories = categories.collect::<BTreeSet<_>>();
+    let (mut comparisons, mut scores) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for category in categories {
+        let sides = [Side::read(first, category)?, Side::read(second, category)?];
+        comparisons.push(compare_sides(category, &sides));
+        for (all, side) in scores.iter_mut().zip(sides) {
+            all.extend(side.scores());
+        }
+    }
+    let all = Comparison {
+        category: ALL_CATEGORIES.to_string(),
+        n_images: scores.each_ref().map(|scores| scores.len() as u64),
+        n_paired: comparisons.iter().map(|of| of.n_paired).sum(),
+        drift: Drift::between(&scores[0], &scores[1]),
+        metrics: [CategoryMetrics::default(); 2],
+        differences: [None; Metric::ALL.len()],
+    };
+    let mean = mean(&comparisons);
+    comparisons.extend([all, mean]);
+    Ok(comparisons)
+}
+
+/// The mean over the categories that both runs have.
+fn mean(comparisons: &[Comparison]) -> Comparison {
+    let of_run = |run: usize| {
+        mean_over_categories(&comparisons.iter().map(|of| of.metrics[run]).collect::<Vec<_>>())
+    };
+    let differences = Metric::ALL.map(|metric| {
+        let of_categories = comparisons.iter().filter_map(|of| of.differences[metric as usize]);
+        Figure::mean(&of_categories.collect::<Vec<_>>())
+    });
+    Comparison {
+        category: MEAN_OF_CATEGORIES.to_string(),
+        n_images: [0, 1].map(|run| comparisons.iter().map(|of| of.n_images[run]).sum()),
+        n_paired: comparisons.iter().map(|of| of.n_paired).sum(),
+        metrics: [of_run(0), of_run(1)],
+        differences,
+        drift: None,
+    }
+}
+
+/// What one run knows of a category.
+#[derive(Default)]
+struct Side {
+    metrics: CategoryMetrics,
+    pictures: BTreeMap<String, Picture>,
+}
+
+/// What one picture is worth to its run.
+struct Picture {
+    score: f32,
+    /// To image metrics: its effects, and whether it is anomalous.
+    image: Option<(Effects, bool)>,
+    /// To pixel metrics, the same.
+    pixels: Option<(Effects, bool)>,
+}
+
+impl Side {
+    fn read(run: &RunReader, category: &str) -> Result<Self, Error> {
+        let rows = fold_parts(
+            run,
+            category,
+            |rows: &mut Vec<ComparedScore>, more| {
+                rows.extend(more);
+                Ok(())
+            },
+            |rows, more| {
+                rows.extend(more);
+                Ok(())
+            },
+        )?;
+        let add = |groups: &mut PixelGroups, rows: Vec<_>| {
+            rows.into_iter().try_for_each(|row| groups.add_row(row))
+        };
+        let sketch = fold_parts(run, category, add, PixelGroups::merge)?.whole()?;
+        let images = rows.iter().filter_map(labelled).collect::<Vec<_>>();
+        let metrics = CategoryMetrics::new(&image_metrics(&images)?, &pixel_metrics(&sketch));
+        let of_images = Influences::of_images(&images)?;
+        let of_pixels = Influences::new(&sketch);
+        let picture = |row: ComparedScore| {
+            let image = of_images.as_ref().and_then(|influences| {
+                let anomalous = row.label?;
+                Some((influences.of_image(row.score, anomalous), anomalous))
+            });
+            let pixels = match (&of_pixels, &row.pixel_summary) {
+                (Some(influences), Some(bytes)) => {
+                    let pixels = PixelSummary::decode(bytes).ok_or(MetricsError::DamagedSketch)?;
+                    Some((influences.of_pixels(&pixels), pixels.n_regions > 0))
+                }
+                _ => None,
+            };
+            Ok((row.image_id, Picture { score: row.score, image, pixels }))
+        };
+        let pictures = rows.into_iter().map(picture);
+        Ok(Side { metrics, pictures: pictures.collect::<Result<_, MetricsError>>()? })
+    }
+
+    fn scores(&self) -> Vec<f32> {
+        self.pictures.values().map(|picture| picture.score).collect()
+    }
+}
+
+fn labelled(row: &ComparedScore) -> Option<ImageScore> {
+    let label = if row.label? { Label::Anomalous } else { Label::Normal };
+    Some(ImageScore { score: f64::from(row.score), label })
+}
+
+fn compare_sides(category: &str, sides: &[Side; 2]) -> Comparison {
+    let paired = sides[0].pictures.keys().filter(|id| sides[1].pictures.contains_key(*id));
+    let of_images = difference_errors(sides, |picture| picture.image);
+    let of_pixels = difference_errors(sides, |picture| picture.pixels);
+    let differences = Metric::ALL.map(|metric| {
+        let [first, second] = sides.each_ref().map(|side| side.metrics.get(metric));
+        let place = metric as usize;
+        let standard_error = match place.checked_sub(IMAGE_METRICS) {
+            None => of_images.map(|errors| errors[place]),
+            Some(place) => of_pixels.map(|errors| errors[place]),
+        };
+        let value = second?.value - first?.value;
+        Some(Figure { value, standard_error, bounds: None })
+    });
+    Comparison {
+        category: category.to_string(),
+        n_images: sides.each_ref().map(|side| side.pictures.len() as u64),
+        n_paired: paired.count() as u64,
+        metrics: sides.each_ref().map(|side| side.metrics),
+        differences,
+        drift: Drift::between(&sides[0].scores(), &sides[1].scores()),
+    }
+}
+
+/// Standard errors of the differences. Pictures of both runs, of the first and of the second alone
+/// are drawn anew apart from each other.
+fn difference_errors(
+    sides: &[Side; 2],
+    effects: impl Fn(&Picture) -> Option<(Effects, bool)>,
+) -> Option<Effects> {
+    let mut groups = [Spread::default(); 3];
+    let [first, second] = sides.each_ref().map(|side| &side.pictures);
+    for (id, picture) in first {
+        let Some((of_first, anomalous)) = effects(picture) else { continue };
+        match second.get(id).and_then(&effects) {
+            Some((of_second, _)) => {
+                let difference = std::array::from_fn(|place| of_second[place] - of_first[place]);
+                groups[0].add(&difference, anomalous);
+            }
+            None => groups[1].add(&of_first, anomalous),
+        }
+    }
+    for (id, picture) in second {
+        if first.get(id).and_then(&effects).is_none()
+            && let Some((of_second, anomalous)) = effects(picture)
+        {
+            groups[2].add(&of_second, anomalous);
+        }
+    }
+    let errors = groups.iter().filter(|group| !group.is_empty()).map(Spread::standard_errors);
+    let errors = errors.collect::<Option<Vec<_>>>().filter(|errors| !errors.is_empty())?;
+    let squares = |place: usize| errors.iter().map(|of| of[place].powi(2)).sum::<f64>();
+    Some(std::array::from_fn(|place| squares(place).sqrt()))
+}
