@@ -67,6 +67,8 @@ batch_size = 8
 grounding = 'off'
 box_threshold = 0.3
 mask_threshold = 0.5
+thresholds_from = 'earlier'
+threshold_rule = 'fpr-0.1'
 maps = 'f16'
 preprocess = 'published'
 strict = true
@@ -92,6 +94,8 @@ log_format = 'json'",
         "--grounding=off",
         "--box-threshold=0.3",
         "--mask-threshold=0.5",
+        "--thresholds-from=earlier",
+        "--threshold-rule=fpr-0.1",
         "--maps=f16",
         "--preprocess=published",
         "--strict",
@@ -126,7 +130,7 @@ fn an_unknown_key_is_answered_with_the_nearest_known_one() {
     let cases = [
         ("lay_out = 'mvtec'", "lay_out", "layout"),
         ("run-date = '2026-11-24'", "run-date", "run_date"),
-        ("treshold = 0.5", "treshold", "mask_threshold"),
+        ("mask_treshold = 0.5", "mask_treshold", "mask_threshold"),
         ("Input = 'x'", "Input", "input"),
     ];
     for (line, key, nearest) in cases {

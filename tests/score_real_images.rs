@@ -186,25 +186,33 @@ fn the_metrics_table_comes_as_text_as_csv_and_as_json() {
     let names = ["brushed_metal", "ceramic_tile", "weave", "__all__", "__mean__"];
     let text = metrics(&folder, &[]);
     let lines = text.lines().collect::<Vec<_>>();
-    assert!(lines[0].starts_with("category") && lines[0].ends_with("aupro"), "{text}");
-    for (line, name) in lines[1..].iter().zip(names) {
-        assert!(line.starts_with(name) && line.split_whitespace().count() == 10, "{text}");
-    }
+    assert!(lines[0].starts_with("category") && lines[0].ends_with("aupro 05"), "{text}");
+    assert!(lines.iter().skip(1).all(|line| line.split_whitespace().count() == 11), "{text}");
+    // Three kinds of defects in each category are set in below it.
+    assert_eq!(lines.iter().filter(|line| line.starts_with("  ")).count(), 9, "{text}");
+    let is_whole = |line: &&&str| !line.starts_with("  ");
+    let lines = lines.iter().filter(is_whole).collect::<Vec<_>>();
+    assert!(lines[1..].iter().zip(names).all(|(line, name)| line.starts_with(name)), "{text}");
     let json = metrics(&folder, &["--json"]);
     let document: serde_json::Value = serde_json::from_str(&json).unwrap();
     let csv = metrics(&folder, &["--csv"]);
     let mut csv = csv::Reader::from_reader(csv.as_bytes());
     let rows = csv.deserialize::<BTreeMap<String, String>>().map(Result::unwrap);
-    let rows = rows.collect::<Vec<_>>();
+    let rows = rows.filter(|row| row["kind"].is_empty()).collect::<Vec<_>>();
+    let documents = document["metrics"].as_array().unwrap().iter();
+    let documents = documents.filter(|row| row["kind"].is_null()).collect::<Vec<_>>();
     assert_eq!((lines.len() - 1, rows.len()), (names.len(), names.len()));
     for (n, (row, name)) in rows.iter().zip(names).enumerate() {
-        let same = &document["metrics"][n];
+        let same = documents[n];
         assert_eq!((row["category"].as_str(), row["protocol"].as_str()), (name, "exact"));
         assert_eq!(same["category"], name);
         assert_eq!(same["n_images"].to_string(), row["n_images"]);
-        assert!(json.contains(&format!("\"aupro\": {},", row["aupro"])), "{json}");
-        let aupro: f64 = row["aupro"].parse().unwrap();
+        assert!(json.contains(&format!("\"pixel_ap\": {},", row["pixel_ap"])), "{json}");
+        let aupro: f64 = row["aupro_05"].parse().unwrap();
         assert!(lines[1 + n].ends_with(&format!(" {:.1}", 100.0 * aupro)), "{text}");
+        let (least, most) = (&same["pixel_auroc_min"], &same["pixel_auroc_max"]);
+        assert!(least.as_f64() <= same["pixel_auroc"].as_f64(), "{same}");
+        assert!(most.as_f64().unwrap() - least.as_f64().unwrap() <= 1e-4, "{same}");
     }
     let published = metrics(&folder, &["--json", "--protocol", "published"]);
     assert!(published.contains("\"protocol\": \"published\""), "{published}");

@@ -57,7 +57,9 @@ pub fn reduce(
         let pictures = Pictures::read(run, category)?;
         let of_category = pictures.measure(protocol)?;
         let mut rows = vec![of_category.row(None)];
-        for kind in pictures.kinds() {
+        let kinds = pictures.kinds();
+        // A single kind is the category.
+        for kind in kinds.iter().filter(|_| kinds.len() > 1) {
             rows.push(pictures.measure_kind(kind, protocol)?.row(Some(kind.to_string())));
         }
         let pictures = pictures.without_summaries();

@@ -174,8 +174,8 @@ mod tests {
 
     #[test]
     fn a_manifest_of_another_format_is_refused_before_it_is_read() {
-        let error = parse::<Manifest>("m", br#"{"format": 2, "new": 1}"#).unwrap_err();
-        assert!(matches!(error, TableError::OtherFormat { found: 2, known: 1, .. }));
+        let error = parse::<Manifest>("m", br#"{"format": 1, "old": 1}"#).unwrap_err();
+        assert!(matches!(error, TableError::OtherFormat { found: 1, known: FORMAT, .. }));
         assert!(matches!(parse::<Manifest>("m", b"{"), Err(TableError::BadJson { .. })));
     }
 }

@@ -153,9 +153,8 @@ macro_rules! metric_cells {
                 match name {
                     $(stringify!($metric) => MetricCells {
                         value: self.$metric,
-                        $(bounds: [self.$min, self.$max],)?
+                        bounds: [None $(.or(self.$min))?, None $(.or(self.$max))?],
                         interval: [self.$ci_low, self.$ci_high],
-                        ..MetricCells::default()
                     },)+
                     _ => MetricCells::default(),
                 }
