@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::compare;
 use super::say::say;
-use super::table;
+use super::table::{self, Detail};
 use crate::error::Error;
 use crate::pipeline::reduce::{AuproProtocol, reduce};
 use crate::store::{Location, Store};
@@ -24,6 +24,10 @@ pub struct MetricsArgs {
     /// How AUPRO is computed.
     #[arg(long, value_enum, default_value_t)]
     protocol: Protocol,
+
+    /// Print the 95 % interval beside each metric.
+    #[arg(long, conflicts_with_all = ["csv", "json", "compare"])]
+    intervals: bool,
 
     /// Print CSV.
     #[arg(long, conflicts_with = "json")]
@@ -58,7 +62,8 @@ impl MetricsArgs {
         let shown = match (self.csv, self.json) {
             (true, _) => table::csv(&rows),
             (_, true) => table::json(&rows),
-            _ => table::text(&rows),
+            _ if self.intervals => table::text(&rows, Detail::Interval),
+            _ => table::text(&rows, Detail::Value),
         };
         say(shown.trim_end())?;
         Ok(0)

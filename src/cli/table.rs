@@ -13,18 +13,53 @@ fn all(categories: &[CategoryMetrics]) -> impl Iterator<Item = (&str, &MetricsRo
     categories.iter().flat_map(|of| of.rows.iter().map(|row| (of.category.as_str(), row)))
 }
 
+/// In two lines, so that the table is no wider than it must be.
+const HEADINGS: [[&str; 11]; 2] = [
+    ["", "", "", "image", "", "", "pixel", "", "", "", ""],
+    [
+        "category",
+        "images",
+        "anomalous",
+        "auroc",
+        "ap",
+        "f1max",
+        "auroc",
+        "ap",
+        "f1max",
+        "aupro",
+        "aupro 05",
+    ],
+];
+
+/// What a metric is printed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    Value,
+    /// And the ends of its 95 % interval.
+    Interval,
+}
+
 /// Aligned columns, metrics in percent; `–` where one is not defined. Kinds are set in below their
 /// category.
-pub fn text(categories: &[CategoryMetrics]) -> String {
-    let mut lines = vec![vec!["category".to_string(), "images".into(), "anomalous".into()]];
-    lines[0].extend(metrics().map(|name| name.replace('_', " ")));
+pub fn text(categories: &[CategoryMetrics], detail: Detail) -> String {
+    let mut lines = HEADINGS.map(|headings| headings.map(str::to_string).to_vec()).to_vec();
     for (category, row) in all(categories) {
         let name = row.kind.as_ref().map_or(category.to_string(), |kind| format!("  {kind}"));
         let mut line = vec![name, row.n_images.to_string(), row.n_anomalous.to_string()];
-        line.extend(metrics().map(|name| percent(row.metric(name).value)));
+        line.extend(metrics().map(|name| cell(row.metric(name), detail)));
         lines.push(line);
     }
     aligned(&lines)
+}
+
+fn cell(cells: MetricCells, detail: Detail) -> String {
+    let value = percent(cells.value);
+    match (detail, cells.interval) {
+        (Detail::Interval, [Some(low), Some(high)]) => {
+            format!("{value} ({}–{})", percent(Some(low)), percent(Some(high)))
+        }
+        _ => value,
+    }
 }
 
 /// In percent with one decimal.
@@ -117,11 +152,23 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_gaps_show() {
-        let text = text(&rows());
+        let text = text(&rows(), Detail::Value);
         let lines = text.lines().collect::<Vec<_>>();
-        assert!(lines[0].starts_with("category   images  anomalous  image auroc"), "{text}");
-        assert!(lines[1].starts_with("metal_nut      12          3         98.8"), "{text}");
-        assert!(lines[1].ends_with('–'));
+        assert!(lines[1].starts_with("category   images  anomalous  auroc"), "{text}");
+        let under_each_other = |of: &str| lines[0].find(of).unwrap() + of.len();
+        assert_eq!(under_each_other("image"), lines[1].find("auroc").unwrap() + 5, "{text}");
+        assert_eq!(under_each_other("pixel"), lines[1].rfind("auroc").unwrap() + 5, "{text}");
+        assert!(lines[2].starts_with("metal_nut      12          3         98.8"), "{text}");
+        assert!(lines[2].ends_with('–'));
+    }
+
+    #[test]
+    fn intervals_stand_beside_their_values() {
+        let mut rows = rows();
+        let row = &mut rows[0].rows[0];
+        (row.image_auroc_ci_low, row.image_auroc_ci_high) = (Some(0.95), Some(0.999));
+        let text = text(&rows, Detail::Interval);
+        assert!(text.contains("98.8 (95.0–99.9)") && text.ends_with("–\n"), "{text}");
     }
 
     #[test]

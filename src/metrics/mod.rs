@@ -11,6 +11,7 @@ mod bounds;
 mod drift;
 mod image;
 mod influence;
+mod map_pixels;
 mod pixel;
 mod pixel_summary;
 mod ranking;
@@ -27,10 +28,11 @@ pub use bounds::Bounded;
 pub use drift::Drift;
 pub use image::{ImageMetrics, ImageScore, Label, image_metrics};
 pub use influence::Influences;
+pub use map_pixels::MapPixels;
 pub use pixel::{PixelMetrics, pixel_metrics};
 pub use pixel_summary::PixelSummary;
 pub use regions::{Connectivity, Regions, connected_regions, connected_regions_by};
-pub use sketch::{MapPixels, PixelSketch, PixelTotals, ScoreBin};
+pub use sketch::{PixelSketch, PixelTotals, ScoreBin};
 pub use spread::{Effects, Spread};
 pub use summary::{
     CategoryMetrics, Figure, IMAGE_METRICS, Metric, PIXEL_METRICS, mean_over_categories,

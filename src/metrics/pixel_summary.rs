@@ -2,7 +2,7 @@
 //! metric of a whole set can be told. In: a map with its regions. Out: bytes, and back. Reading
 //! trusts nothing. Never here: what is exact (that is the sketch).
 
-use super::sketch::MapPixels;
+use super::map_pixels::MapPixels;
 use super::sketch::codec::{Bytes, put};
 use super::sketch::grid::score_of;
 

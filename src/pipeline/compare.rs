@@ -4,8 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pixel_groups::PixelGroups;
-use super::reduce::fold_parts;
+use super::reduce::{all_rows, pixel_groups};
 use crate::error::{Error, MetricsError};
 use crate::metrics::{
     CategoryMetrics, Drift, Effects, Figure, IMAGE_METRICS, ImageScore, Influences, Label, Metric,
@@ -94,22 +93,8 @@ struct Picture {
 
 impl Side {
     fn read(run: &RunReader, category: &str) -> Result<Self, Error> {
-        let rows = fold_parts(
-            run,
-            category,
-            |rows: &mut Vec<ComparedScore>, more| {
-                rows.extend(more);
-                Ok(())
-            },
-            |rows, more| {
-                rows.extend(more);
-                Ok(())
-            },
-        )?;
-        let add = |groups: &mut PixelGroups, rows: Vec<_>| {
-            rows.into_iter().try_for_each(|row| groups.add_row(row))
-        };
-        let sketch = fold_parts(run, category, add, PixelGroups::merge)?.whole()?;
+        let rows = all_rows::<ComparedScore>(run, category)?;
+        let sketch = pixel_groups(run, category)?.whole()?;
         let images = rows.iter().filter_map(labelled).collect::<Vec<_>>();
         let metrics = CategoryMetrics::new(&image_metrics(&images)?, &pixel_metrics(&sketch));
         let of_images = Influences::of_images(&images)?;

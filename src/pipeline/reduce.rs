@@ -55,12 +55,12 @@ pub fn reduce(
     let mut whole = Pictures::default();
     for category in run.categories() {
         let pictures = Pictures::read(run, category)?;
-        let of_category = pictures.measure(protocol)?;
+        let of_category = pictures.measure(None, protocol)?;
         let mut rows = vec![of_category.row(None)];
         let kinds = pictures.kinds();
         // A single kind is the category.
         for kind in kinds.iter().filter(|_| kinds.len() > 1) {
-            rows.push(pictures.measure_kind(kind, protocol)?.row(Some(kind.to_string())));
+            rows.push(pictures.measure(Some(kind), protocol)?.row(Some(kind.to_string())));
         }
         let pictures = pictures.without_summaries();
         of_categories.push(of_category.metrics);
@@ -86,27 +86,8 @@ struct Pictures {
 
 impl Pictures {
     fn read(run: &RunReader, category: &str) -> Result<Self, Error> {
-        let scores = fold_parts(
-            run,
-            category,
-            |scores: &mut Vec<LabelledScore>, rows| {
-                scores.extend(rows);
-                Ok(())
-            },
-            |scores, others| {
-                scores.extend(others);
-                Ok(())
-            },
-        )?;
-        let pixels = fold_parts(
-            run,
-            category,
-            |pixels: &mut PixelGroups, rows: Vec<PartialRow>| {
-                rows.into_iter().try_for_each(|row| pixels.add_row(row))
-            },
-            PixelGroups::merge,
-        )?;
-        Ok(Pictures { scores, pixels })
+        let scores = all_rows(run, category)?;
+        Ok(Pictures { scores, pixels: pixel_groups(run, category)? })
     }
 
     /// The kinds of anomalous pictures.
@@ -115,24 +96,31 @@ impl Pictures {
         anomalous.filter_map(|score| score.kind.as_deref()).collect()
     }
 
-    /// Metrics of all pictures as one set.
-    fn measure(&self, protocol: AuproProtocol) -> Result<Measured, MetricsError> {
-        let sketch = self.pixels.whole()?;
-        let mut measured = Measured::new(&self.labelled(|_| true), &sketch, protocol)?;
+    /// Metrics of all pictures as one set; or of those of one kind and the normal ones, and of the
+    /// pixels in defects of that kind and all normal pixels.
+    fn measure(
+        &self,
+        kind: Option<&str>,
+        protocol: AuproProtocol,
+    ) -> Result<Measured, MetricsError> {
+        let sketch = match kind {
+            None => self.pixels.whole()?,
+            Some(kind) => self.pixels.of_kind(kind)?,
+        };
+        let mut measured = Measured::new(&self.labelled(kind), &sketch, protocol)?;
         if let Some(influences) = Influences::new(&sketch) {
             let mut spread = Spread::default();
-            self.scores
-                .iter()
-                .try_for_each(|row| add_pixels(&mut spread, row, &influences, None))?;
+            let mut add = |row| add_pixels(&mut spread, row, &influences, kind);
+            self.scores.iter().try_for_each(&mut add)?;
             measured.set_pixel_errors(spread);
         }
         Ok(measured)
     }
 
-    /// The same, of pictures whose summaries are not at hand.
+    /// Metrics of all pictures as one set, whose summaries are not at hand.
     fn measure_all(&self, run: &RunReader, protocol: AuproProtocol) -> Result<Measured, Error> {
         let sketch = self.pixels.whole()?;
-        let mut measured = Measured::new(&self.labelled(|_| true), &sketch, protocol)?;
+        let mut measured = Measured::new(&self.labelled(None), &sketch, protocol)?;
         if let Some(influences) = Influences::new(&sketch) {
             let mut spread = Spread::default();
             for category in run.categories() {
@@ -146,27 +134,12 @@ impl Pictures {
         Ok(measured)
     }
 
-    /// Metrics of the pictures of one kind and the normal ones; of the pixels in defects of that
-    /// kind and all normal pixels.
-    fn measure_kind(&self, kind: &str, protocol: AuproProtocol) -> Result<Measured, MetricsError> {
-        let of_kind = |score: &LabelledScore| score.kind.as_deref() == Some(kind);
-        let sketch = self.pixels.of_kind(kind)?;
-        let mut measured = Measured::new(&self.labelled(of_kind), &sketch, protocol)?;
-        if let Some(influences) = Influences::new(&sketch) {
-            let mut spread = Spread::default();
-            let mut add = |row| add_pixels(&mut spread, row, &influences, Some(kind));
-            self.scores.iter().try_for_each(&mut add)?;
-            measured.set_pixel_errors(spread);
-        }
-        Ok(measured)
-    }
-
-    /// The normal pictures, and the anomalous ones that `belongs` says yes to.
-    fn labelled(&self, belongs: impl Fn(&LabelledScore) -> bool) -> Vec<ImageScore> {
+    /// The normal pictures and the anomalous ones, of one kind or of all.
+    fn labelled(&self, kind: Option<&str>) -> Vec<ImageScore> {
         let images = self.scores.iter().filter_map(|row| {
             let label = if row.label? { Label::Anomalous } else { Label::Normal };
             let score = f64::from(row.score);
-            (label == Label::Normal || belongs(row)).then_some(ImageScore { score, label })
+            (label == Label::Normal || is_of(row, kind)).then_some(ImageScore { score, label })
         });
         images.collect()
     }
@@ -183,6 +156,11 @@ impl Pictures {
     }
 }
 
+/// Whether a picture is of a kind; every picture is of none in particular.
+fn is_of(row: &LabelledScore, kind: Option<&str>) -> bool {
+    kind.is_none_or(|kind| row.kind.as_deref() == Some(kind))
+}
+
 /// Adds what the pixels of a picture change of the metrics of a set: with `kind` a set that has the
 /// defects of that kind only.
 fn add_pixels(
@@ -193,7 +171,7 @@ fn add_pixels(
 ) -> Result<(), MetricsError> {
     let Some(bytes) = &row.pixel_summary else { return Ok(()) };
     let mut pixels = PixelSummary::decode(bytes).ok_or(MetricsError::DamagedSketch)?;
-    if kind.is_some_and(|kind| row.kind.as_deref() != Some(kind)) {
+    if !is_of(row, kind) {
         pixels = pixels.without_regions();
     }
     spread.add(&influences.of_pixels(&pixels), pixels.n_regions > 0);
@@ -301,9 +279,26 @@ fn cells(figure: Figure) -> MetricCells {
     }
 }
 
+/// All rows of one table and category, in no order.
+pub(super) fn all_rows<R: Row>(run: &RunReader, category: &str) -> Result<Vec<R>, Error> {
+    let add = |rows: &mut Vec<R>, more| {
+        rows.extend(more);
+        Ok(())
+    };
+    fold_parts(run, category, add, add)
+}
+
+/// The pixels of a category.
+pub(super) fn pixel_groups(run: &RunReader, category: &str) -> Result<PixelGroups, Error> {
+    let add = |groups: &mut PixelGroups, rows: Vec<PartialRow>| {
+        rows.into_iter().try_for_each(|row| groups.add_row(row))
+    };
+    fold_parts(run, category, add, PixelGroups::merge)
+}
+
 /// All parts of one table and category, folded on all cores while others are being read. What comes
 /// out must not depend on the order of the parts.
-pub(super) fn fold_parts<R: Row, T: Default + Send>(
+fn fold_parts<R: Row, T: Default + Send>(
     run: &RunReader,
     category: &str,
     add: impl Fn(&mut T, Vec<R>) -> Result<(), MetricsError> + Sync + Send,

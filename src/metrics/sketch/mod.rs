@@ -12,8 +12,8 @@ mod octave;
 
 use crate::error::MetricsError;
 
-use super::regions::{Regions, check_plane, connected_regions};
-use grid::{key_of, octave_of, score_of, scores_of};
+use super::map_pixels::MapPixels;
+use grid::{octave_of, score_of, scores_of};
 use octave::{Bin, Counts, Octave};
 
 /// Parts into which the weight of a region is cut: a power of two, so that dividing is exact.
@@ -29,77 +29,6 @@ pub struct PixelSketch {
     totals: PixelTotals,
     /// By octave; those at the end that have no pixel may be missing.
     octaves: Vec<Option<Box<Octave>>>,
-}
-
-/// A map that has been looked at: all scores are finite, and the regions of its mask are known.
-#[derive(Debug)]
-pub struct MapPixels<'a> {
-    map: &'a [f32],
-    /// `None` where every pixel is normal.
-    regions: Option<Regions>,
-}
-
-impl<'a> MapPixels<'a> {
-    /// As [`PixelSketch::add_map`].
-    ///
-    /// # Errors
-    /// A score is NaN or infinite, or map or mask are not `width * height` long.
-    pub fn new(
-        map: &'a [f32],
-        mask: Option<&[u8]>,
-        width: usize,
-        height: usize,
-    ) -> Result<Self, MetricsError> {
-        check_plane("map", map.len(), width, height)?;
-        if let Some(index) = map.iter().position(|score| !score.is_finite()) {
-            return Err(MetricsError::NonFinite { index, value: f64::from(map[index]) });
-        }
-        let regions = mask.map(|mask| connected_regions(mask, width, height)).transpose()?;
-        Ok(MapPixels { map, regions: regions.filter(|regions| regions.count() > 0) })
-    }
-
-    /// How many defect regions there are.
-    pub fn n_regions(&self) -> usize {
-        self.regions.as_ref().map_or(0, Regions::count)
-    }
-
-    /// Pixels of the map.
-    pub(super) fn n_pixels(&self) -> u64 {
-        self.map.len() as u64
-    }
-
-    /// Those in regions.
-    pub(super) fn n_anomalous(&self) -> u64 {
-        let areas = self.regions.iter().flat_map(Regions::areas_px);
-        areas.map(|&area| u64::from(area)).sum()
-    }
-
-    /// Keys of the pixels in each region, highest scores first.
-    pub(super) fn keys_by_region(&self) -> impl Iterator<Item = Vec<u32>> {
-        let (labels, areas) = self
-            .regions
-            .as_ref()
-            .map_or((&[][..], &[][..]), |regions| (regions.labels(), regions.areas_px()));
-        // Ascending: by region, then from the highest score down.
-        let labelled = self.map.iter().zip(labels).filter(|(_, label)| **label > 0);
-        let mut keys = labelled
-            .map(|(score, label)| u64::from(*label) << 32 | u64::from(!key_of(*score)))
-            .collect::<Vec<_>>();
-        keys.sort_unstable();
-        let mut next = 0;
-        areas.iter().map(move |&area| {
-            let region = &keys[next..next + area as usize];
-            next += area as usize;
-            region.iter().map(|key| !(*key as u32)).collect()
-        })
-    }
-
-    /// Keys of the pixels outside of regions, row by row.
-    pub(super) fn normal_keys(&self) -> impl Iterator<Item = u32> {
-        let labels = self.regions.as_ref().map(Regions::labels);
-        let normal = move |i: &usize| labels.is_none_or(|labels| labels[*i] == 0);
-        (0..self.map.len()).filter(normal).map(|i| key_of(self.map[i]))
-    }
 }
 
 /// How many pixels and regions, and the range of the scores.
