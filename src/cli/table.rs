@@ -158,7 +158,7 @@ mod tests {
         let under_each_other = |of: &str| lines[0].find(of).unwrap() + of.len();
         assert_eq!(under_each_other("image"), lines[1].find("auroc").unwrap() + 5, "{text}");
         assert_eq!(under_each_other("pixel"), lines[1].rfind("auroc").unwrap() + 5, "{text}");
-        assert!(lines[2].starts_with("metal_nut      12          3         98.8"), "{text}");
+        assert!(lines[2].starts_with("metal_nut      12          3   98.8"), "{text}");
         assert!(lines[2].ends_with('–'));
     }
 
