@@ -3,10 +3,9 @@
 //! The sketch is what pixel metrics are merged from; the other columns say what is in it, for
 //! readers that cannot open it. Nothing is merged here.
 
-use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
-use parquet::schema::types::ColumnPath;
+use parquet::file::properties::WriterPropertiesBuilder;
 
-use super::row::row;
+use super::row::{opaque, row};
 use super::{Row, Table};
 
 row! {
@@ -35,11 +34,7 @@ row! {
 impl Row for PartialRow {
     const TABLE: Table = Table::Partials;
 
-    /// No two sketches are alike, and neither has an order.
     fn tune(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        let sketch = ColumnPath::from("sketch");
-        properties
-            .set_column_dictionary_enabled(sketch.clone(), false)
-            .set_column_statistics_enabled(sketch, EnabledStatistics::None)
+        opaque(properties, "sketch")
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use parquet::file::properties::WriterPropertiesBuilder;
+use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 
 use super::{ColumnInfo, ColumnType, Stored, Table};
 
@@ -38,6 +39,15 @@ pub trait Row: Columns + Clone + Default + Send {
     fn tune(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
         properties
     }
+}
+
+/// Writes a column of bytes without dictionary and statistics: no two values are alike, and they
+/// have no order.
+pub(super) fn opaque(properties: WriterPropertiesBuilder, column: &str) -> WriterPropertiesBuilder {
+    let column = ColumnPath::from(column);
+    properties
+        .set_column_dictionary_enabled(column.clone(), false)
+        .set_column_statistics_enabled(column, EnabledStatistics::None)
 }
 
 /// Defines a row struct and its [`Columns`].

@@ -3,7 +3,9 @@
 //! What the pipeline decided about a picture and the numbers behind it. A picture that could
 //! not be scored is in `failures` instead, never in both.
 
-use super::row::row;
+use parquet::file::properties::WriterPropertiesBuilder;
+
+use super::row::{opaque, row};
 use super::{Row, Table};
 
 row! {
@@ -51,4 +53,8 @@ row! {
 
 impl Row for ScoreRow {
     const TABLE: Table = Table::Scores;
+
+    fn tune(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+        opaque(properties, "pixel_summary")
+    }
 }
