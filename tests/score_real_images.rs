@@ -184,7 +184,7 @@ fn the_metrics_table_comes_as_text_as_csv_and_as_json() {
     let folder = labelled_set();
     score(&folder, "out", &[]);
     let names = ["brushed_metal", "ceramic_tile", "weave", "__all__", "__mean__"];
-    let text = metrics(&folder, &[]);
+    let text = metrics(&folder, &["--kinds"]);
     let lines = text.lines().collect::<Vec<_>>();
     assert!(lines[1].starts_with("category") && lines[1].ends_with("aupro 05"), "{text}");
     let lines = &lines[1..];

@@ -87,7 +87,7 @@ impl DemoArgs {
         say(format_args!(
             "drew {drawn} overlays, true defects outlined in blue, predicted ones in white"
         ))?;
-        say(format_args!("\n{}", table::text(&rows, table::Detail::Value)))?;
+        say(format_args!("\n{}", table::text(&table::without_kinds(rows), table::Detail::Value)))?;
         say(format_args!(
             "demo done in {:.1} s · look at {} · tables in {}",
             started.elapsed().as_secs_f64(),

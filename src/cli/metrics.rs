@@ -29,11 +29,15 @@ pub struct MetricsArgs {
     #[arg(long, conflicts_with_all = ["csv", "json", "compare"])]
     intervals: bool,
 
-    /// Print CSV.
+    /// Print a line for each kind of defect below its category.
+    #[arg(long, conflicts_with_all = ["csv", "json", "compare"])]
+    kinds: bool,
+
+    /// Print CSV, with kinds.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
 
-    /// Print one JSON document.
+    /// Print one JSON document, with kinds, bounds, intervals and thresholds.
     #[arg(long)]
     json: bool,
 }
@@ -62,8 +66,11 @@ impl MetricsArgs {
         let shown = match (self.csv, self.json) {
             (true, _) => table::csv(&rows),
             (_, true) => table::json(&rows),
-            _ if self.intervals => table::text(&rows, Detail::Interval),
-            _ => table::text(&rows, Detail::Value),
+            _ => {
+                let rows = if self.kinds { rows } else { table::without_kinds(rows) };
+                let detail = if self.intervals { Detail::Interval } else { Detail::Value };
+                table::text(&rows, detail)
+            }
         };
         say(shown.trim_end())?;
         Ok(0)

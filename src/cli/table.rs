@@ -52,6 +52,12 @@ pub fn text(categories: &[CategoryMetrics], detail: Detail) -> String {
     aligned(&lines)
 }
 
+/// The rows of whole categories alone.
+pub fn without_kinds(mut categories: Vec<CategoryMetrics>) -> Vec<CategoryMetrics> {
+    categories.iter_mut().for_each(|of| of.rows.retain(|row| row.kind.is_none()));
+    categories
+}
+
 fn cell(cells: MetricCells, detail: Detail) -> String {
     let value = percent(cells.value);
     match (detail, cells.interval) {

@@ -4,6 +4,8 @@
 
 use rayon::prelude::*;
 
+use crate::model::kernels::simd::{AddSigmoid, widest};
+
 /// Half of the 3-tap Gaussian with σ = 4: `[edge, centre]`, normalised to sum 1 over three taps.
 fn gaussian_taps(sigma: f64) -> [f32; 2] {
     let edge = (-1.0 / (2.0 * sigma * sigma)).exp();
@@ -82,16 +84,17 @@ impl AnomalyMapper {
         let cells = self.grid * self.grid;
         let heads = differences.len() / cells;
         let mut line = vec![0.0f32; self.grid];
+        let mut upsampled = vec![0.0f32; row.len()];
         for head in differences.chunks_exact(cells) {
             let before = &head[y.before * self.grid..][..self.grid];
             let after = &head[y.after * self.grid..][..self.grid];
             for ((cell, b), a) in line.iter_mut().zip(before).zip(after) {
                 *cell = b * (1.0 - y.weight) + a * y.weight;
             }
-            for (pixel, x) in row.iter_mut().zip(&self.steps) {
-                let value = line[x.before] * (1.0 - x.weight) + line[x.after] * x.weight;
-                *pixel += 1.0 / (1.0 + (-value).exp());
+            for (value, x) in upsampled.iter_mut().zip(&self.steps) {
+                *value = line[x.before] * (1.0 - x.weight) + line[x.after] * x.weight;
             }
+            widest(AddSigmoid { sums: row, values: &upsampled });
         }
         row.iter_mut().for_each(|pixel| *pixel /= heads as f32);
     }

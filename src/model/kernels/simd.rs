@@ -147,6 +147,22 @@ impl pulp::NullaryFnOnce for Gelu<'_> {
     }
 }
 
+/// `sums += 1 / (1 + e⁻ᵛ)`.
+pub struct AddSigmoid<'a> {
+    pub sums: &'a mut [f32],
+    pub values: &'a [f32],
+}
+
+impl pulp::NullaryFnOnce for AddSigmoid<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let pairs = self.sums.iter_mut().zip(self.values);
+        pairs.for_each(|(sum, value)| *sum += 1.0 / (1.0 + exp(-value)));
+    }
+}
+
 /// `rows *= by`.
 pub struct Multiply<'a> {
     pub rows: &'a mut [f32],
@@ -185,6 +201,17 @@ mod tests {
             assert!(error < 1e-6, "ln({x}) is off by {error:e}");
         }
         assert_eq!(ln(1.0), 0.0);
+    }
+
+    #[test]
+    fn the_sigmoid_follows_f64_and_ends_at_zero_and_one() {
+        let values = (-1000..=1000).map(|i| i as f32 / 10.0).collect::<Vec<_>>();
+        let mut sums = vec![0.0; values.len()];
+        widest(AddSigmoid { sums: &mut sums, values: &values });
+        for (value, sigmoid) in values.iter().zip(sums) {
+            let expected = 1.0 / (1.0 + (-f64::from(*value)).exp());
+            assert!((f64::from(sigmoid) - expected).abs() < 3e-7, "at {value}: {sigmoid}");
+        }
     }
 
     #[test]
