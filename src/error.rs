@@ -232,7 +232,7 @@ pub enum TableError {
         "{path}: {problem}: the file is damaged or not ours; delete the entry in _filo/ that names it and run the same command again"
     )]
     BadPart { path: String, problem: String },
-    #[error("{missing} of {expected} shards are not committed ({names}): run the same `filo score` again, it resumes", missing = shards.len(), names = first_names(shards))]
+    #[error("{missing} of {expected} shards are not committed ({names}): run the same `filo score` again, it resumes", missing = shards.len(), names = first_names(shards, ", "))]
     MissingShards { shards: Vec<String>, expected: usize },
     #[error(
         "shard {shard_id}: {listed} pictures listed, but {scores} scores and {failures} failures were written: delete _filo/ledger/{shard_id}.json and run the same command again"
@@ -316,9 +316,9 @@ pub enum Error {
 }
 
 /// The first few names, and how many more there are.
-fn first_names(names: &[String]) -> String {
+fn first_names(names: &[String], separator: &str) -> String {
     const SHOWN: usize = 8;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(separator);
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -93,7 +93,7 @@ fn an_earlier_run_without_metrics_or_labels_is_refused() {
         command.arg("--thresholds-from").arg(folder.path(out));
         run(command)
     };
-    from("nowhere").refused(&["nowhere"]);
+    from("nowhere").refused(&["nowhere", "no such file or folder: check the path"]);
     run(folder.score_to("bare")).last_line();
     from("bare").refused(&["bare", "has no metrics", "filo metrics"]);
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use super::{StoreError, first_names};
 
 /// Opening weights: the run stops with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum WeightsError {
     NoConfig { path: PathBuf },
     #[error("{path}: {what}: correct it, or remove it if the weights are of the published size", path = path.display())]
     BadConfig { path: PathBuf, what: String },
-    #[error("{path}: does not fit its configuration: missing [{missing}]; wrong [{wrong}]: pass the config.json that belongs to it", path = path.display(), missing = missing.join(", "), wrong = wrong.join("; "))]
+    #[error("{path}: does not fit its configuration: missing [{missing}]; wrong [{wrong}]: pass the config.json that belongs to it", path = path.display(), missing = first_names(missing, ", "), wrong = first_names(wrong, "; "))]
     Mismatch { path: PathBuf, missing: Vec<String>, wrong: Vec<String> },
     #[error("{path}: holds no weights that are known (its tensors begin with {examples}): pass a checkpoint of FiLo, CLIP or Grounding DINO", path = path.display(), examples = examples.join(", "))]
     Unrecognised { path: PathBuf, examples: Vec<String> },

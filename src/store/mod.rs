@@ -66,6 +66,8 @@ impl Store {
             return Ok(Store { inner: Arc::new(inner), folder: None, runtime: Some(runtime), uri });
         }
         let folder = location.disk().unwrap_or(std::path::Path::new("")).to_path_buf();
+        // By itself the client says of a missing folder only that it has no canonical path.
+        std::fs::metadata(&folder).map_err(|e| cannot(e.into()))?;
         let inner = LocalFileSystem::new_with_prefix(&folder).map_err(|e| cannot(e.into()))?;
         let inner = Arc::new(inner.with_fsync(true));
         Ok(Store { inner, folder: Some(folder), runtime: None, uri })
@@ -385,7 +387,10 @@ mod tests {
     fn a_missing_file_is_named() {
         let (_folder, store) = store();
         let message = store.get("nope").unwrap_err().to_string();
-        assert!(message.ends_with("/nope: cannot be read: no such file or folder"), "{message}");
+        assert!(
+            message.ends_with("/nope: cannot be read: no such file or folder: check the path"),
+            "{message}"
+        );
         assert_eq!(store.get_if_there("nope").unwrap(), None);
     }
 }

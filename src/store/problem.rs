@@ -30,7 +30,7 @@ fn problem_of(error: &(dyn std::error::Error + 'static)) -> String {
                 ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
                     return "a file is where a folder must be: choose another path".to_string();
                 }
-                ErrorKind::NotFound => return "no such file or folder".to_string(),
+                ErrorKind::NotFound => return "no such file or folder: check the path".to_string(),
                 _ => {}
             }
         }
