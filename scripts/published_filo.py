@@ -220,15 +220,18 @@ class Published:
         gain, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         return F.layer_norm(x, x.shape[-1:], gain, bias, eps=1e-5)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, shift: bool) -> Tensor:
-        """Attention written out; `shift` takes the greatest score off all, which changes nothing
-        but the time it takes."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, shift: bool) -> Tensor:
+        """Attention of a dual block, written out; `shift` takes the greatest score off all, which
+        changes nothing but the time it takes."""
         scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
         if shift:
             scores = scores - scores.max()
-        if causal:
-            scores = scores + self.causal_mask
         return scores.softmax(-1) @ v
+
+    def attend_ordinary(self, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+        """CLIP leaves its own blocks to torch's module, which fuses attention."""
+        mask = self.causal_mask[: q.shape[-2], : q.shape[-2]] if causal else None
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
     @staticmethod
     def split_heads(joint: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -249,7 +252,7 @@ class Published:
         weight, bias = (self.weights[f"{name}.attn.in_proj_{kind}"] for kind in ("weight", "bias"))
         joint = F.linear(self.norm(f"{name}.ln_1", x), weight, bias)
         q, k, v = self.split_heads(joint, heads)
-        attended = self.join_heads(self.attend(q, k, v, causal, shift=False))
+        attended = self.join_heads(self.attend_ordinary(q, k, v, causal))
         x = x + self.linear(f"{name}.attn.out_proj", attended)
         return x + self.mlp(name, x)
 
@@ -258,8 +261,8 @@ class Published:
         weights were trained with that."""
         joint = self.linear(f"{name}.attn.qkv", self.norm(f"{name}.ln_1", u))
         q, k, v = self.split_heads(joint, self.size.heads)
-        by_values = self.attend(v, v, v, causal=False, shift=False)
-        ordinary = self.attend(q, k, v, causal=False, shift=True)
+        by_values = self.attend(v, v, v, shift=False)
+        ordinary = self.attend(q, k, v, shift=True)
         z += self.linear(f"{name}.attn.proj", self.join_heads(by_values))
         u += self.linear(f"{name}.attn.proj", self.join_heads(ordinary))
         return u + self.mlp(name, u)
@@ -375,7 +378,10 @@ class Saved(Published):
 
     merged = True
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, shift: bool) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, shift: bool) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
+
+    def attend_ordinary(self, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
     def project(self, x: Tensor) -> Tensor:
