@@ -83,8 +83,17 @@ impl<B: Backend> Mmci<B> {
             (kernel, bias.reduce(|sum, part| sum + part).expect("MMCI convolutions have a bias"))
         });
         let (kernels, biases) = merged.unzip::<_, _, Vec<_>, Vec<_>>();
-        MergedMmci { kernel: Tensor::cat(kernels, 0), bias: Tensor::cat(biases, 0), heads }
+        let kernel = as_products_read_it(Tensor::cat(kernels, 0));
+        MergedMmci { kernel, bias: Tensor::cat(biases, 0), heads }
     }
+}
+
+/// The same kernel `[outputs, inputs, k, k]`, in memory place by place and input by input: the order
+/// in which [`convolve_tokens`] multiplies it, so that it is laid out once and not for every picture.
+fn as_products_read_it<B: Backend>(kernel: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [outputs, inputs, height, width] = kernel.dims();
+    let rows = kernel.permute([2, 3, 1, 0]).reshape([height * width * inputs, outputs]);
+    rows.reshape([height, width, inputs, outputs]).permute([3, 2, 0, 1])
 }
 
 /// A kernel in the middle of a 7×7 one.
