@@ -2,20 +2,20 @@
 
 use serde_json::{Value, json};
 
+use super::metrics::open_whole;
 use super::say::say;
 use super::table::{aligned, percent};
 use crate::error::Error;
 use crate::metrics::{Drift, Figure, Metric};
 use crate::pipeline::compare::{Comparison, compare};
-use crate::store::{Location, Store};
-use crate::tables::{MEAN_OF_CATEGORIES, RunReader};
+use crate::tables::MEAN_OF_CATEGORIES;
 
 /// Compares the runs at two places and prints what comes of it.
 ///
 /// # Errors
 /// If one of them cannot be read, or has shards that are not committed.
 pub fn run(first: &str, second: &str, as_json: bool) -> Result<(), Error> {
-    let comparisons = compare(&open(first)?, &open(second)?)?;
+    let comparisons = compare(&open_whole(first)?, &open_whole(second)?)?;
     if as_json {
         let rows = comparisons.iter().map(document).collect::<Vec<_>>();
         return say(format_args!("{:#}", json!({ "runs": [first, second], "categories": rows })));
@@ -26,12 +26,6 @@ pub fn run(first: &str, second: &str, as_json: bool) -> Result<(), Error> {
     say("")?;
     say("second less first, in percent, with what a 95 % interval reaches to either side; * the \
          interval leaves 0 out")
-}
-
-fn open(uri: &str) -> Result<RunReader, Error> {
-    let run = RunReader::open(Store::open(&uri.parse::<Location>()?)?)?;
-    run.check_shards_are_there()?;
-    Ok(run)
 }
 
 /// The metrics that at least one category has in both runs.

@@ -77,15 +77,23 @@ impl MetricsArgs {
     }
 }
 
-/// Computes the metrics of the run at `uri`, writes its table and returns the rows.
+/// Opens the run at `uri`.
 ///
 /// # Errors
 /// If a shard of the listing is not committed: metrics of half a run look like those of a whole
 /// one.
-pub fn write_metrics(uri: &str, protocol: AuproProtocol) -> Result<Vec<CategoryMetrics>, Error> {
-    let location = uri.parse::<Location>()?;
-    let run = RunReader::open(Store::open(&location)?)?;
+pub fn open_whole(uri: &str) -> Result<RunReader, Error> {
+    let run = RunReader::open(Store::open(&uri.parse::<Location>()?)?)?;
     run.check_shards_are_there()?;
+    Ok(run)
+}
+
+/// Computes the metrics of the run at `uri`, writes its table and returns the rows.
+///
+/// # Errors
+/// As [`open_whole`], or if its tables do not add up or cannot be written.
+pub fn write_metrics(uri: &str, protocol: AuproProtocol) -> Result<Vec<CategoryMetrics>, Error> {
+    let run = open_whole(uri)?;
     if run.manifest().totals.is_none() {
         tracing::warn!("{uri}: the run is not finished, the metrics cover what is committed");
     }

@@ -38,12 +38,6 @@ impl FprLimit {
     }
 }
 
-impl Default for FprLimit {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
 /// The definition (Bergmann et al. 2020): every distinct score is a threshold, the curve starts at
 /// (0, 0), is linear between its points, is cut at the limit, and the area is divided by the limit.
 ///

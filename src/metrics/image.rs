@@ -23,6 +23,14 @@ pub struct ImageScore {
     pub label: Label,
 }
 
+impl ImageScore {
+    /// Of an image whose truth is known.
+    pub fn new(score: f32, anomalous: bool) -> Self {
+        let label = if anomalous { Label::Anomalous } else { Label::Normal };
+        ImageScore { score: f64::from(score), label }
+    }
+}
+
 /// Image-level metrics of one category, or of a whole set.
 ///
 /// The metrics, each in 0..=1, are `None` unless there are images of both classes. (scikit-learn

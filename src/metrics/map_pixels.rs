@@ -12,6 +12,8 @@ pub struct MapPixels<'a> {
     map: &'a [f32],
     /// `None` where every pixel is normal.
     regions: Option<Regions>,
+    /// Keys of the pixels in each region, highest scores first.
+    keys_by_region: Vec<Vec<u32>>,
 }
 
 impl<'a> MapPixels<'a> {
@@ -30,12 +32,14 @@ impl<'a> MapPixels<'a> {
             return Err(MetricsError::NonFinite { index, value: f64::from(map[index]) });
         }
         let regions = mask.map(|mask| connected_regions(mask, width, height)).transpose()?;
-        Ok(MapPixels { map, regions: regions.filter(|regions| regions.count() > 0) })
+        let regions = regions.filter(|regions| regions.count() > 0);
+        let keys_by_region = regions.as_ref().map_or_else(Vec::new, |of| keys_by_region(map, of));
+        Ok(MapPixels { map, regions, keys_by_region })
     }
 
     /// How many defect regions there are.
     pub fn n_regions(&self) -> usize {
-        self.regions.as_ref().map_or(0, Regions::count)
+        self.keys_by_region.len()
     }
 
     /// Pixels of the map.
@@ -45,28 +49,12 @@ impl<'a> MapPixels<'a> {
 
     /// Those in regions.
     pub(super) fn n_anomalous(&self) -> u64 {
-        let areas = self.regions.iter().flat_map(Regions::areas_px);
-        areas.map(|&area| u64::from(area)).sum()
+        self.keys_by_region.iter().map(|keys| keys.len() as u64).sum()
     }
 
     /// Keys of the pixels in each region, highest scores first.
-    pub(super) fn keys_by_region(&self) -> impl Iterator<Item = Vec<u32>> {
-        let (labels, areas) = self
-            .regions
-            .as_ref()
-            .map_or((&[][..], &[][..]), |regions| (regions.labels(), regions.areas_px()));
-        // Ascending: by region, then from the highest score down.
-        let labelled = self.map.iter().zip(labels).filter(|(_, label)| **label > 0);
-        let mut keys = labelled
-            .map(|(score, label)| u64::from(*label) << 32 | u64::from(!key_of(*score)))
-            .collect::<Vec<_>>();
-        keys.sort_unstable();
-        let mut next = 0;
-        areas.iter().map(move |&area| {
-            let region = &keys[next..next + area as usize];
-            next += area as usize;
-            region.iter().map(|key| !(*key as u32)).collect()
-        })
+    pub(super) fn keys_by_region(&self) -> &[Vec<u32>] {
+        &self.keys_by_region
     }
 
     /// Keys of the pixels outside of regions, row by row.
@@ -75,4 +63,15 @@ impl<'a> MapPixels<'a> {
         let normal = move |i: &usize| labels.is_none_or(|labels| labels[*i] == 0);
         (0..self.map.len()).filter(normal).map(|i| key_of(self.map[i]))
     }
+}
+
+fn keys_by_region(map: &[f32], regions: &Regions) -> Vec<Vec<u32>> {
+    // Ascending: by region, then from the highest score down.
+    let labelled = map.iter().zip(regions.labels()).filter(|(_, label)| **label > 0);
+    let mut keys = labelled
+        .map(|(score, label)| u64::from(*label) << 32 | u64::from(!key_of(*score)))
+        .collect::<Vec<_>>();
+    keys.sort_unstable();
+    let of_region = keys.chunk_by(|a, b| a >> 32 == b >> 32);
+    of_region.map(|region| region.iter().map(|key| !(*key as u32)).collect()).collect()
 }

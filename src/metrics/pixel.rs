@@ -84,7 +84,7 @@ fn auroc(bins: &[ScoreBin], totals: &PixelTotals) -> Bounded {
 fn ap(bins: &[ScoreBin], totals: &PixelTotals) -> Bounded {
     let (mut worst, mut best) = (CompensatedSum::default(), CompensatedSum::default());
     let (mut normal_above, mut hits) = (0u64, 0u64);
-    for bin in bins.iter().filter(|bin| bin.anomalous > 0 || bin.normal > 0) {
+    for bin in bins {
         let with_normal = normal_above + bin.normal;
         let one_step = |normal: u64| {
             let hits = (hits + bin.anomalous) as f64;

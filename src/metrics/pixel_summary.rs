@@ -63,11 +63,10 @@ impl PixelSummary {
         // Of each region some keys with their share of the region.
         let mut by_pixel = Vec::new();
         let mut by_region = Vec::new();
-        for mut region in pixels.keys_by_region() {
+        for region in pixels.keys_by_region() {
             let step = region.len().div_ceil(REGION_SAMPLE);
             let area = region.len() as f64;
-            region.sort_unstable();
-            let sample = region.iter().step_by(step).copied().collect::<Vec<_>>();
+            let sample = region.iter().rev().step_by(step).copied().collect::<Vec<_>>();
             let n = sample.len() as f64;
             by_pixel.extend(sample.iter().map(|key| (*key, area / n)));
             by_region.extend(sample.iter().map(|key| (*key, 1.0 / n)));

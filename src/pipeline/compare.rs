@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::reduce::{all_rows, pixel_groups};
 use crate::error::{Error, MetricsError};
 use crate::metrics::{
-    CategoryMetrics, Drift, Effects, Figure, IMAGE_METRICS, ImageScore, Influences, Label, Metric,
+    CategoryMetrics, Drift, Effects, Figure, IMAGE_METRICS, ImageScore, Influences, Metric,
     PixelSummary, Spread, image_metrics, mean_over_categories, pixel_metrics,
 };
 use crate::tables::{ALL_CATEGORIES, ComparedScore, MEAN_OF_CATEGORIES, RunReader};
@@ -76,7 +76,6 @@ fn mean(comparisons: &[Comparison]) -> Comparison {
 }
 
 /// What one run knows of a category.
-#[derive(Default)]
 struct Side {
     metrics: CategoryMetrics,
     pictures: BTreeMap<String, Picture>,
@@ -95,7 +94,8 @@ impl Side {
     fn read(run: &RunReader, category: &str) -> Result<Self, Error> {
         let rows = all_rows::<ComparedScore>(run, category)?;
         let sketch = pixel_groups(run, category)?.whole()?;
-        let images = rows.iter().filter_map(labelled).collect::<Vec<_>>();
+        let images = rows.iter().filter_map(|row| Some(ImageScore::new(row.score, row.label?)));
+        let images = images.collect::<Vec<_>>();
         let metrics = CategoryMetrics::new(&image_metrics(&images)?, &pixel_metrics(&sketch));
         let of_images = Influences::of_images(&images)?;
         let of_pixels = Influences::new(&sketch);
@@ -120,11 +120,6 @@ impl Side {
     fn scores(&self) -> Vec<f32> {
         self.pictures.values().map(|picture| picture.score).collect()
     }
-}
-
-fn labelled(row: &ComparedScore) -> Option<ImageScore> {
-    let label = if row.label? { Label::Anomalous } else { Label::Normal };
-    Some(ImageScore { score: f64::from(row.score), label })
 }
 
 fn compare_sides(category: &str, sides: &[Side; 2]) -> Comparison {

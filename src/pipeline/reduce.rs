@@ -137,9 +137,8 @@ impl Pictures {
     /// The normal pictures and the anomalous ones, of one kind or of all.
     fn labelled(&self, kind: Option<&str>) -> Vec<ImageScore> {
         let images = self.scores.iter().filter_map(|row| {
-            let label = if row.label? { Label::Anomalous } else { Label::Normal };
-            let score = f64::from(row.score);
-            (label == Label::Normal || is_of(row, kind)).then_some(ImageScore { score, label })
+            let anomalous = row.label?;
+            (!anomalous || is_of(row, kind)).then(|| ImageScore::new(row.score, anomalous))
         });
         images.collect()
     }
@@ -261,10 +260,8 @@ impl Measured {
             ..MetricsRow::default()
         };
         for metric in Metric::ALL {
-            row.set_metric(
-                metric.as_str(),
-                self.metrics.get(metric).map_or_else(MetricCells::default, cells),
-            );
+            let figure = self.metrics.get(metric);
+            row.set_metric(metric.as_str(), figure.map(cells).unwrap_or_default());
         }
         row
     }
@@ -321,7 +318,7 @@ fn fold_parts<R: Row, T: Default + Send>(
             });
         }
         drop(send);
-        let workers = (0..rayon::current_num_threads().min(parts.len().max(1))).map(|_| {
+        let workers = (0..rayon::current_num_threads().min(parts.len())).map(|_| {
             let (receive, add) = (receive.clone(), &add);
             scope.spawn(move || {
                 let mut folded = T::default();

@@ -11,7 +11,7 @@ use super::data::{Anomalous, TrainingData, TrainingPicture};
 use super::prompts::PromptEncoder;
 use crate::device::{Backend, Device};
 use crate::error::Error;
-use crate::metrics::{ImageScore, Label, PixelSketch, image_metrics, pixel_metrics};
+use crate::metrics::{ImageScore, PixelSketch, image_metrics, pixel_metrics};
 use crate::model::config::FiloConfig;
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::position::Position;
@@ -126,12 +126,8 @@ impl Validator<'_> {
             {
                 let map = mapper.map(similarities);
                 let peak = map.iter().fold(f32::MIN, |max, value| max.max(*value));
-                let label = match picture.anomalous {
-                    Anomalous::Yes => Label::Anomalous,
-                    Anomalous::No => Label::Normal,
-                };
-                let score = f64::from((text_probs[1] + peak) / 2.0);
-                scores.push(ImageScore { score, label });
+                let anomalous = matches!(picture.anomalous, Anomalous::Yes);
+                scores.push(ImageScore::new((text_probs[1] + peak) / 2.0, anomalous));
                 let mask = picture.mask.iter().map(|value| u8::from(*value > 0.0));
                 pixels.add_map(&map, Some(&mask.collect::<Vec<_>>()), side, side)?;
             }

@@ -138,7 +138,7 @@ impl PixelSketch {
     /// # Errors
     /// More than 2⁶⁴ − 1 pixels, or 2⁴⁶ − 1 regions.
     pub fn add_regions(&mut self, pixels: &MapPixels) -> Result<(), MetricsError> {
-        let regions = pixels.keys_by_region().collect::<Vec<_>>();
+        let regions = pixels.keys_by_region();
         let (Some(min), Some(max)) = (
             regions.iter().filter_map(|keys| keys.last()).min(),
             regions.iter().filter_map(|keys| keys.first()).max(),
@@ -152,7 +152,7 @@ impl PixelSketch {
             min: score_of(*min),
             max: score_of(*max),
         })?;
-        for keys in &regions {
+        for keys in regions {
             let area = keys.len() as u64;
             let recalled = |pixels: u64| (pixels * WEIGHT_PARTS + area / 2) / area;
             for (before, &key) in (0u64..).zip(keys) {

@@ -201,7 +201,7 @@ impl List {
         if self.others.is_empty() {
             return;
         }
-        // Two sorted stretches at worst, which this sort only merges.
+        // What is sorted already costs this sort next to nothing.
         self.sorted.append(&mut self.others);
         self.sorted.sort_by_key(|bin| bin.code);
         add_equals(&mut self.sorted);
