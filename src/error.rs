@@ -263,10 +263,10 @@ fn list_differences(differences: &[SpecDifference]) -> String {
 /// Choosing where the network runs. Exit code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    #[error("--device {device}: this program was built for the CPU only: use --device cpu or auto")]
-    NotBuiltIn { device: String },
-    #[error("--precision {precision}: the CPU computes in f32 only: use --precision f32")]
-    Precision { precision: String },
+    #[error("--device {device}: {why}; `filo devices` lists what there is")]
+    Unusable { device: String, why: String },
+    #[error("--precision {precision}: {device} computes in {known} only")]
+    Precision { device: String, precision: String, known: String },
     #[error("--grounding on: there is no detector: name its weights with --grounding-weights")]
     NoDetector,
 }

@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use burn::tensor::{Tensor, TensorData};
-use filo::device::{Backend as B, cpu};
+use filo::device::{Backend as B, products_in};
 use filo::model::clip::tokenizer::{ClipTokenizer, START_ID};
 use filo::model::config::FiloConfig;
 use filo::model::filo::anomaly_map::AnomalyMapper;
@@ -20,7 +20,7 @@ use filo::weights::config::read_config;
 use filo::weights::load::load_filo;
 use filo::weights::positions::resize_positions;
 use serde::Deserialize;
-use support::golden::{Golden, Parity, golden_dir};
+use support::golden::{Golden, Parity, Place, golden_dir};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -47,10 +47,11 @@ struct Setup {
     descriptions: Descriptions,
     vision: Golden,
     cases: Vec<Case>,
+    place: Place,
 }
 
 fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
-    tensor.into_data().to_vec::<f32>().expect("tensors are f32")
+    tensor.into_data().convert::<f32>().to_vec::<f32>().expect("they are f32 now")
 }
 
 impl Setup {
@@ -63,16 +64,22 @@ impl Setup {
         let weights = ["filo_tiny.safetensors", "filo_tiny.pth"].map(|name| dir.join(name));
         let weights = weights.iter().find(|path| path.exists()).expect("a weights file");
         let checkpoint = Checkpoint::open(weights).expect("weights");
-        let (filo, report) = load_filo(&checkpoint, &config, &cpu()).expect("weights fit");
+        let place = Place::of_the_tests();
+        let (filo, report) = load_filo(&checkpoint, &config, &place.device).expect("weights fit");
         assert!(report.unexpected.is_empty(), "{:?}", report.unexpected);
         Setup {
             config,
-            scorer: filo.into_scorer(),
+            scorer: filo.into_scorer().with_products_in(products_in(place.precision)),
             tokenizer: ClipTokenizer::embedded().expect("embedded"),
             descriptions: Descriptions::built_in().expect("embedded"),
             vision: Golden::open(&dir.join("vision.safetensors")),
             cases: cases.cases,
+            place,
         }
+    }
+
+    fn tolerance(&self) -> f64 {
+        self.place.tolerance(TOLERANCE)
     }
 
     /// Pictures of the cases, each once.
@@ -83,7 +90,7 @@ impl Setup {
     fn image(&self, name: &str) -> Tensor<B, 4> {
         let size = self.config.vision.image_size;
         let pixels = self.vision.f32(&format!("{name}.input"));
-        Tensor::from_data(TensorData::new(pixels, [1, 3, size, size]), &cpu())
+        Tensor::from_data(TensorData::new(pixels, [1, 3, size, size]), &self.place.device)
     }
 
     /// Prompts of a category as the published code would build them, for some positions or all.
@@ -104,14 +111,14 @@ fn the_image_tower_agrees_block_by_block() {
     let mut parity = Parity::new(image);
     let mut x = encoder.embed(setup.image(image));
     let name = format!("{image}.vis.ln_pre");
-    parity.stage(&name, &values(x.clone()), golden.get(&name), TOLERANCE);
+    parity.stage(&name, &values(x.clone()), golden.get(&name), setup.tolerance());
     let first_dual = setup.config.first_dual_block_index;
     let mut value_value = None;
     for (i, block) in encoder.blocks.iter().enumerate() {
         let name = format!("{image}.vis.block{i:02}");
         if i < first_dual {
             x = block.forward(x, None);
-            parity.stage(&name, &values(x.clone()), golden.get(&name), TOLERANCE);
+            parity.stage(&name, &values(x.clone()), golden.get(&name), setup.tolerance());
             continue;
         }
         let step = block.forward_dual(x.clone());
@@ -119,7 +126,7 @@ fn the_image_tower_agrees_block_by_block() {
         x = step.out;
         for (stream, tensor) in [("vv", sum.clone()), ("ori", x.clone())] {
             let name = format!("{name}.{stream}");
-            parity.stage(&name, &values(tensor), golden.get(&name), TOLERANCE);
+            parity.stage(&name, &values(tensor), golden.get(&name), setup.tolerance());
         }
         value_value = Some(sum);
     }
@@ -142,12 +149,12 @@ fn captured_tokens_and_class_features_agree() {
                 i if i % 2 == 0 => &tokens.ordinary[i / 2 - 1],
                 _ => &tokens.value_value,
             };
-            parity.stage(&name, &values(tensor.clone()), golden.get(&name), TOLERANCE);
+            parity.stage(&name, &values(tensor.clone()), golden.get(&name), setup.tolerance());
         }
         let last = tokens.ordinary.last().expect("there is one per capture").clone();
         let features = setup.scorer.image_encoder.project(last);
         let name = format!("{image}.image_features_all_tokens");
-        parity.stage(&name, &values(features), golden.get(&name), TOLERANCE);
+        parity.stage(&name, &values(features), golden.get(&name), setup.tolerance());
         parity.report();
     }
 }
@@ -171,14 +178,14 @@ fn check_case(setup: &Setup, case: &Case) {
     let adapter = if case.with_adapter { AdapterUse::Applied } else { AdapterUse::Skipped };
     let encoding = scorer.encode_images(setup.image(&case.image), adapter);
     let features = values(encoding.features.clone());
-    parity.stage("image_features", &features, golden.get("image_features"), TOLERANCE);
+    parity.stage("image_features", &features, golden.get("image_features"), setup.tolerance());
 
     let all = setup.prompts(&case.cls_name, &Position::ALL);
     let texts = scorer.encode_prompts(&encoding.features, &all);
     for (stage, tensor) in
         [("text_raw_normal", texts.normal), ("text_raw_abnormal", texts.abnormal)]
     {
-        parity.stage(stage, &values(tensor), golden.get(stage), TOLERANCE);
+        parity.stage(stage, &values(tensor), golden.get(stage), setup.tolerance());
     }
     let heads = scorer.decode(&encoding.tokens);
     let linear = setup.config.linear_heads();
@@ -188,7 +195,7 @@ fn check_case(setup: &Setup, case: &Case) {
             Some(i) => format!("decoder_cov.{i}"),
         };
         if golden.has(&name) {
-            parity.stage(&name, &values(head), golden.get(&name), TOLERANCE);
+            parity.stage(&name, &values(head), golden.get(&name), setup.tolerance());
         }
     }
 
@@ -201,29 +208,29 @@ fn check_case(setup: &Setup, case: &Case) {
     let similarities = values(output.similarities);
     for (i, grid) in similarities.chunks_exact(2 * patches).enumerate() {
         let name = format!("similarity_grid.{i}");
-        parity.stage(&name, grid, golden.get(&name), TOLERANCE);
+        parity.stage(&name, grid, golden.get(&name), setup.tolerance());
     }
     let text_probs = values(output.text_probs);
-    parity.stage("text_probs", &text_probs, golden.get("text_probs"), TOLERANCE);
+    parity.stage("text_probs", &text_probs, golden.get("text_probs"), setup.tolerance());
 
     let size = setup.config.vision.image_size;
     let mapper = AnomalyMapper::new(setup.config.vision.grid(), size);
     let blurred = (0..n_heads).map(|i| format!("blurred_map.{i}"));
     for (name, grid) in blurred.zip(similarities.chunks_exact(2 * patches)) {
         if golden.has(&name) {
-            parity.stage(&name, &mapper.map(grid), golden.get(&name), TOLERANCE);
+            parity.stage(&name, &mapper.map(grid), golden.get(&name), setup.tolerance());
         }
     }
     let mut map = mapper.map(&similarities);
-    parity.stage("map_mean_before_box", &map, golden.get("map_mean_before_box"), TOLERANCE);
+    parity.stage("map_mean_before_box", &map, golden.get("map_mean_before_box"), setup.tolerance());
     let peak = map.iter().fold(f32::MIN, |max, &value| max.max(value));
     let boxes = case.boxes_xyxy_px.iter().map(|&[x0, y0, x1, y1]| PixelBox { x0, y0, x1, y1 });
     let boxes = boxes.collect::<Vec<_>>();
     // Without a box the published code damps the whole map.
     damp_outside(&mut map, size, &boxes);
-    parity.stage("map_final", &map, golden.get("map_final"), TOLERANCE);
+    parity.stage("map_final", &map, golden.get("map_final"), setup.tolerance());
     let score = (text_probs[1] + peak) / 2.0;
-    parity.stage("score", &[score], golden.get("score"), TOLERANCE);
+    parity.stage("score", &[score], golden.get("score"), setup.tolerance());
     parity.report();
 }
 
@@ -239,12 +246,13 @@ fn a_batch_gives_what_single_pictures_give() {
         (values(output.similarities), values(output.text_probs))
     };
     let images = names.iter().map(|name| setup.image(name)).collect::<Vec<_>>();
+    let tolerance = setup.place.tolerance(1e-5) as f32;
     let (batched, batched_probs) = score(Tensor::cat(images, 0));
     let per_image = batched.len() / names.len();
     for (i, name) in names.iter().enumerate() {
         let (single, probs) = score(setup.image(name));
         let close = |a: &[f32], b: &[f32]| {
-            a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1.0))
+            a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance * b.abs().max(1.0))
         };
         assert!(close(&batched[i * per_image..][..per_image], &single), "{name} at {i}: maps");
         assert!(close(&batched_probs[2 * i..][..2], &probs), "{name} at {i}: text_probs");
@@ -273,7 +281,12 @@ fn the_prompt_tree_equals_padded_sequences() {
     let ends = texts.iter().map(|text| setup.tokenizer.encode(text).len() - 1).collect::<Vec<_>>();
     let plain = values(scorer.text_encoder.encode_sequences(sequences, &ends));
     let expected = plain.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
-    Parity::new(cls_name).stage("text_raw_abnormal", &values(tree.abnormal), &expected, 1e-5);
+    Parity::new(cls_name).stage(
+        "text_raw_abnormal",
+        &values(tree.abnormal),
+        &expected,
+        setup.place.tolerance(1e-5),
+    );
 }
 
 #[test]
@@ -300,9 +313,10 @@ fn so_many_prompts_that_they_need_several_trees_are_encoded_alike() {
     };
     let (split, whole) = (features(&trees), features(&[one]));
     let expected = values(whole.abnormal).into_iter().map(f64::from).collect::<Vec<_>>();
-    Parity::new("gearbox").stage("abnormal", &values(split.abnormal), &expected, 1e-5);
+    let tolerance = setup.place.tolerance(1e-5);
+    Parity::new("gearbox").stage("abnormal", &values(split.abnormal), &expected, tolerance);
     let expected = values(whole.normal).into_iter().map(f64::from).collect::<Vec<_>>();
-    Parity::new("gearbox").stage("normal", &values(split.normal), &expected, 1e-5);
+    Parity::new("gearbox").stage("normal", &values(split.normal), &expected, tolerance);
 }
 
 #[test]

@@ -9,10 +9,10 @@ mod stages;
 mod support;
 
 use burn::tensor::Tensor;
-use filo::device::{Backend as B, cpu};
+use filo::device::Backend as B;
 use filo::model::grounding::queries::Proposals;
 use filo::model::grounding::{ImageBatch, RawDetections, TextBatch};
-use golden::{Check, Setup, repository_golden_dir, values};
+use golden::{Check, PLACE, Setup, repository_golden_dir, values};
 use stages::{check_all, check_front};
 use support::golden::Parity;
 
@@ -83,8 +83,13 @@ fn assert_same(what: &str, batched: &RawDetections<B>, row: usize, alone: RawDet
         |tensor: Tensor<B, 3>| values(tensor).into_iter().map(f64::from).collect::<Vec<_>>();
     let mut parity = Parity::new(format!("{what}, row {row}"));
     let logits = row_of(&batched.logits).narrow(2, 0, n);
-    parity.stage("logits", &values(logits), &expect(alone.logits), SAME);
-    parity.stage("boxes", &values(row_of(&batched.boxes)), &expect(alone.boxes), SAME);
+    parity.stage("logits", &values(logits), &expect(alone.logits), PLACE.tolerance(SAME));
+    parity.stage(
+        "boxes",
+        &values(row_of(&batched.boxes)),
+        &expect(alone.boxes),
+        PLACE.tolerance(SAME),
+    );
     let columns = batched.logits.dims()[2];
     let filling = values(row_of(&batched.logits));
     let mut filling = filling.chunks_exact(columns).flat_map(|query| &query[n..]);
@@ -132,12 +137,12 @@ fn a_picture_of_nan_or_of_fewer_tokens_than_queries_does_not_panic() {
     let setup = Setup::load("gdino_tiny");
     let golden = setup.tensors(&setup.golden.cases[0]);
     let encoded = setup.net.encode_caption(golden.text());
-    let nan = Tensor::<B, 3>::full([3, 70, 70], f32::NAN, &cpu());
+    let nan = Tensor::<B, 3>::full([3, 70, 70], f32::NAN, &PLACE.device);
     let batch = ImageBatch::new(vec![nan]).expect("one picture");
     let detections = setup.net.forward(batch, &encoded);
     assert!(values(detections.logits).iter().all(|logit| logit.is_nan()));
 
-    let dot = Tensor::<B, 3>::ones([3, 1, 1], &cpu());
+    let dot = Tensor::<B, 3>::ones([3, 1, 1], &PLACE.device);
     let batch = ImageBatch::new(vec![dot]).expect("one picture");
     let detections = setup.net.forward(batch, &encoded);
     let config = &setup.golden.config;

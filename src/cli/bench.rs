@@ -2,28 +2,17 @@
 //! way the published code does it, in one process, in turn; or, with stage `generated`, measures
 //! how well a network detects. In: a stage. Out: a table, or one JSON document.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Instant;
 
-use burn::tensor::{Distribution, Tensor};
 use clap::{Args, ValueEnum};
 
+use super::bench_network::{Measured, NetworkBench};
 use super::say::say;
-use super::{bench_generated, bench_metrics};
-use crate::device::{Backend, Device, cpu};
-use crate::error::{Error, ModelError};
-use crate::model::clip::text::TextEncoder;
-use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
-use crate::model::config::FiloConfig;
-use crate::model::filo::anomaly_map::AnomalyMapper;
-use crate::model::filo::descriptions::Descriptions;
-use crate::model::filo::position::Position;
-use crate::model::filo::prompt_tree::PromptTree;
-use crate::model::filo::prompts::PreparedPrompts;
-use crate::model::filo::{AdapterUse, Filo, ImageEncoding};
-use crate::model::grounding::caption::CaptionTokenizer;
-use crate::model::grounding::{GroundingConfig, ImageBatch, TextBatch};
-use crate::pipeline::localise::{DETECTOR_SIDE, floats};
+use super::{bench_generated, bench_metrics, bench_plan};
+use crate::device::device;
+use crate::error::Error;
+use crate::job::{DeviceChoice, Precision};
 use crate::weights::WeightsPlace;
 
 #[derive(Debug, Clone, Args)]
@@ -58,6 +47,35 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR", required_if_eq("stage", "metrics"))]
     maps: Option<PathBuf>,
 
+    /// Where stages of the network run.
+    #[arg(long, value_name = "auto|cpu|cuda[:N]|wgpu[:N]", default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+
+    /// Number format of the network's products.
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
+
+    /// Pictures that go through the network together, in stages `picture` and `detector`.
+    #[arg(long = "batch-size", value_name = "N", default_value = "1")]
+    pictures_at_once: NonZeroUsize,
+
+    /// Instead of measuring, tell from counted operations and bytes how fast the published network
+    /// should be on --device, or on a machine of the limits below.
+    #[arg(long, conflicts_with = "stage")]
+    plan: bool,
+
+    /// Products per second in --precision that --plan reckons with, in TFLOP/s; else measured.
+    #[arg(long, value_name = "F", requires = "plan")]
+    peak_tflops: Option<f64>,
+
+    /// The same in f32, in which the detector always runs.
+    #[arg(long, value_name = "F", requires = "plan")]
+    peak_tflops_f32: Option<f64>,
+
+    /// Bytes per second through the device's memory that --plan reckons with, in GB/s.
+    #[arg(long, value_name = "F", requires = "plan")]
+    bandwidth_gbs: Option<f64>,
+
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -72,21 +90,25 @@ enum BenchStage {
     Picture,
     /// The detector: one picture, and two of different shape in one padded batch.
     Detector,
+    /// The device's limit: one large product, and one large copy.
+    Peak,
     /// How well --weights do on pictures of the generator, and whether they listen to words.
     Generated,
     /// The pixel metrics of --maps.
     Metrics,
 }
 
-/// One row of the table.
-struct Measured {
-    name: &'static str,
-    tokens: usize,
-    seconds: f64,
-}
-
 impl BenchArgs {
     pub fn run(self) -> Result<u8, Error> {
+        if self.plan {
+            let told = [
+                self.peak_tflops.map(|peak| peak * 1e12),
+                self.peak_tflops_f32.map(|peak| peak * 1e12),
+                self.bandwidth_gbs.map(|bandwidth| bandwidth * 1e9),
+            ];
+            bench_plan::run(&self.bench()?, told, self.json)?;
+            return Ok(0);
+        }
         let (stage, rows) = match self.stage {
             BenchStage::Generated => {
                 let (textures, pictures) = (self.textures.as_deref(), self.pictures);
@@ -97,190 +119,47 @@ impl BenchArgs {
                 bench_metrics::run(&self.maps.unwrap_or_default(), self.json)?;
                 return Ok(0);
             }
-            BenchStage::Text => ("text", self.text()?),
-            BenchStage::Picture => ("picture", self.picture()?),
-            BenchStage::Detector => ("detector", self.detector()?),
+            BenchStage::Text => ("text", self.bench()?.text()?),
+            BenchStage::Picture => ("picture", self.bench()?.picture()?),
+            BenchStage::Detector => ("detector", self.bench()?.detector()?),
+            BenchStage::Peak => ("peak", self.bench()?.peak()),
         };
-        let first = rows[0].seconds;
+        let (device, precision) = (self.device.to_string(), self.precision.to_string());
         if self.json {
             let rows = rows.iter().map(|row| {
                 serde_json::json!({
                     "name": row.name, "tokens": row.tokens, "seconds": row.seconds,
+                    "pictures": row.pictures,
                 })
             });
             let rows = rows.collect::<Vec<_>>();
-            let category = &self.category;
-            let document =
-                serde_json::json!({ "stage": stage, "category": category, "rows": rows });
+            let document = serde_json::json!({
+                "stage": stage, "category": self.category, "device": device,
+                "precision": precision, "rows": rows,
+            });
             say(format_args!("{document:#}"))?;
             return Ok(0);
         }
         say(format_args!(
-            "| {stage}, {}, one picture | tokens | seconds | ratio |",
+            "| {stage}, {}, {device}, {precision} | tokens | pictures | seconds | per picture |",
             self.category
         ))?;
-        say("|---|---|---|---|")?;
+        say("|---|---|---|---|---|")?;
         for row in &rows {
-            let ratio = first / row.seconds;
-            say(format_args!(
-                "| {} | {} | {:.2} | {ratio:.1}× |",
-                row.name, row.tokens, row.seconds
-            ))?;
+            let Measured { name, tokens, pictures, seconds } = row;
+            let each = seconds / *pictures as f64;
+            say(format_args!("| {name} | {tokens} | {pictures} | {seconds:.4} | {each:.5} |"))?;
         }
         Ok(0)
     }
 
-    /// The whole picture, then its parts.
-    fn picture(&self) -> Result<Vec<Measured>, Error> {
-        let config = FiloConfig::published();
-        let device = cpu();
-        let scorer = Filo::<Backend>::new(&config, &device).into_scorer();
-        let texts = Descriptions::built_in()?.prompts(&self.category);
-        let trees = texts.trees(&ClipTokenizer::embedded()?, config.n_ctx, &Position::ALL);
-        let prompts = PreparedPrompts::new(&trees, START_ID, &scorer.text_encoder);
-        let nodes = trees.iter().map(PromptTree::len).sum();
-        let side = config.vision.image_size;
-        let noise = Distribution::Normal(0.0, 1.0);
-        let image = Tensor::<Backend, 4>::random([1, 3, side, side], noise, &device);
-        let mapper = AnomalyMapper::new(config.vision.grid(), side);
-
-        let encode = || scorer.encode_images(image.clone(), AdapterUse::Applied);
-        let encoding = encode();
-        let score = |encoding: &ImageEncoding<Backend>| {
-            floats(scorer.score(encoding, &prompts).similarities)
-        };
-        let similarities = score(&encoding);
-        let patches = 1 + config.vision.grid() * config.vision.grid();
-        let row = |name, tokens, seconds| Measured { name, tokens, seconds };
-        Ok(vec![
-            row(
-                "all",
-                patches,
-                fastest(self.repeat, || {
-                    mapper.map(&score(&encode()));
-                }),
-            ),
-            row(
-                "image tower",
-                patches,
-                fastest(self.repeat, || {
-                    floats(encode().features);
-                }),
-            ),
-            row(
-                "map heads",
-                patches,
-                fastest(self.repeat, || {
-                    scorer.decode(&encoding.tokens).into_iter().for_each(|head| drop(floats(head)));
-                }),
-            ),
-            row(
-                "text tower, all positions",
-                nodes,
-                fastest(self.repeat, || {
-                    floats(scorer.encode_prompts(&encoding.features, &prompts).abnormal);
-                }),
-            ),
-            row(
-                "map",
-                patches,
-                fastest(self.repeat, || {
-                    mapper.map(&similarities);
-                }),
-            ),
-        ])
+    fn bench(&self) -> Result<NetworkBench, Error> {
+        Ok(NetworkBench {
+            category: self.category.clone(),
+            repeat: self.repeat,
+            pictures: self.pictures_at_once.get(),
+            device: device(self.device, self.precision)?,
+            precision: self.precision,
+        })
     }
-
-    fn detector(&self) -> Result<Vec<Measured>, Error> {
-        let config = GroundingConfig::swin_t_ogc();
-        let device = cpu();
-        let net = config.init::<Backend>(&device);
-        let words = Descriptions::built_in()?.caption_words(&self.category);
-        let tokens = CaptionTokenizer::embedded()?.encode(&words.caption(), config.max_text_len);
-        let text = TextBatch::new(&[&tokens], &config, &device).map_err(|error| {
-            ModelError::Caption { category: self.category.clone(), reason: error.to_string() }
-        })?;
-        let caption = net.encode_caption(text);
-        let noise = |width| {
-            let shape = [3, DETECTOR_SIDE.shorter, width];
-            Tensor::<Backend, 3>::random(shape, Distribution::Normal(0.0, 1.0), &device)
-        };
-        let square = DETECTOR_SIDE.shorter;
-        let batches = [("518×518", vec![square]), ("518×700 and 518×518", vec![700, square])];
-        let rows = batches.into_iter().filter_map(|(name, widths)| {
-            let batch = ImageBatch::new(widths.into_iter().map(noise).collect())?;
-            let seconds = fastest(self.repeat, || {
-                floats(net.forward(batch.clone(), &caption).boxes);
-            });
-            Some(Measured { name, tokens: tokens.len(), seconds })
-        });
-        Ok(rows.collect())
-    }
-
-    /// The published way first, then ours.
-    fn text(&self) -> Result<Vec<Measured>, Error> {
-        let config = FiloConfig::published();
-        let device = cpu();
-        let encoder = TextEncoder::<Backend>::new(&config, &device);
-        let texts = Descriptions::built_in()?.prompts(&self.category);
-        let tokenizer = ClipTokenizer::embedded()?;
-        let n_ctx = config.n_ctx;
-        let encode = |texts: Vec<String>| {
-            texts.into_iter().map(|text| tokenizer.encode(&text)).collect::<Vec<_>>()
-        };
-        let mut prompts = encode(texts.normal_texts(n_ctx));
-        prompts.extend(encode(texts.abnormal_texts(n_ctx, &Position::ALL)));
-
-        let mut rows = vec![Measured {
-            name: "padded sequences, as published",
-            tokens: prompts.len() * config.text.context_length,
-            seconds: fastest(self.repeat, || plain(&encoder, &config, &prompts, &device)),
-        }];
-        let trees = [
-            ("tree, all positions", &Position::ALL[..]),
-            ("tree, one position", &[Position::Center]),
-        ];
-        for (name, positions) in trees {
-            let trees = texts.trees(&tokenizer, n_ctx, positions);
-            let prepared = PreparedPrompts::new(&trees, START_ID, &encoder);
-            let context = random([1, n_ctx, config.text.width], &device);
-            rows.push(Measured {
-                name,
-                tokens: trees.iter().map(PromptTree::len).sum(),
-                seconds: fastest(self.repeat, || {
-                    let features = prepared.encode(&encoder, context.clone(), context.clone());
-                    // Asking for the numbers ends work that a device may have put off.
-                    features.abnormal.into_data();
-                }),
-            });
-        }
-        Ok(rows)
-    }
-}
-
-fn plain(
-    encoder: &TextEncoder<Backend>,
-    config: &FiloConfig,
-    prompts: &[Vec<u32>],
-    device: &Device,
-) {
-    let text = &config.text;
-    let embeddings = random([prompts.len(), text.context_length, text.width], device);
-    let ends = prompts.iter().map(|ids| ids.len() - 1).collect::<Vec<_>>();
-    encoder.encode_sequences(embeddings, &ends).into_data();
-}
-
-fn random(shape: [usize; 3], device: &Device) -> Tensor<Backend, 3> {
-    Tensor::random(shape, Distribution::Normal(0.0, 0.02), device)
-}
-
-/// Seconds of the fastest of `repeat` runs, after one that is not counted.
-fn fastest(repeat: u32, mut work: impl FnMut()) -> f64 {
-    work();
-    let runs = (0..repeat).map(|_| {
-        let started = Instant::now();
-        work();
-        started.elapsed().as_secs_f64()
-    });
-    runs.fold(f64::INFINITY, f64::min)
 }

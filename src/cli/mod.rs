@@ -4,6 +4,8 @@
 mod bench;
 mod bench_generated;
 mod bench_metrics;
+mod bench_network;
+mod bench_plan;
 mod compare;
 mod demo;
 mod metrics;

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use super::Cli;
 use super::say::say;
-use crate::device;
+use crate::device::{self, Found, Listing};
 use crate::error::Error;
 
 #[derive(Debug, Clone, Args)]
@@ -35,8 +35,27 @@ pub fn man() -> Result<u8, Error> {
 
 /// `filo devices`.
 pub fn devices() -> Result<u8, Error> {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    say(format_args!("{}  {cores} cores · f32 · chosen by auto", device::CPU_NAME))?;
-    say("cuda, wgpu  not in this build")?;
+    let listings = device::listings();
+    let all = listings.iter().filter_map(|listing| listing.devices.as_ref().ok()).flatten();
+    let chosen = all.clone().find(|found| !found.software).map(|found| found.name.clone());
+    let width = all.map(|found| found.name.len()).max().unwrap_or(0);
+    for Listing { kind, devices } in listings {
+        match devices {
+            Ok(devices) => devices.iter().try_for_each(|found| {
+                let chosen = chosen.as_ref() == Some(&found.name);
+                say(format_args!("{:width$}  {}", found.name, described(found, chosen)))
+            })?,
+            Err(why) => say(format_args!("{kind:width$}  {why}"))?,
+        }
+    }
     Ok(0)
+}
+
+fn described(found: &Found, chosen: bool) -> String {
+    let memory = found.memory.map(|bytes| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64));
+    let precisions = found.precisions.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let software = found.software.then(|| "software: slow, never chosen by auto".to_owned());
+    let chosen = chosen.then(|| "chosen by auto".to_owned());
+    let parts = [Some(found.what.clone()), memory, Some(precisions.join(" ")), software, chosen];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }

@@ -2,7 +2,9 @@
 //! from `[batch, tokens, width]`. Memory is bounded whatever the batch.
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Tensor, backend::Backend};
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Bool, DType, Tensor, backend::Backend};
 
 /// `[batch, tokens, width]` → `[batch, heads, tokens, width / heads]`.
 pub fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
@@ -22,6 +24,9 @@ const MAX_SCORES: usize = 32 << 20;
 /// `softmax(q·kᵀ/√head_width)·v`. `hidden` `[1, 1, queries, keys]` is true where a query must not
 /// see a key; every query must see at least one.
 ///
+/// In 16 bits this is one operator of the backend, which holds no scores and sums in f32. In f32 the
+/// backend's may round its operands to what its matrix units take, so the steps are taken here.
+///
 /// A batch is cut so that its scores fit `MAX_SCORES`: more would be most of the memory of a run
 /// and gain nothing, since products of different pictures share no operand.
 pub fn attend<B: Backend>(
@@ -31,6 +36,13 @@ pub fn attend<B: Backend>(
     hidden: Option<&Tensor<B, 4, Bool>>,
 ) -> Tensor<B, 4> {
     let [batch, heads, queries, _] = q.dims();
+    if q.dtype() != DType::F32 {
+        let hidden = hidden.map(|hidden| {
+            let [_, _, queries, keys] = hidden.dims();
+            hidden.clone().expand([batch, heads, queries, keys])
+        });
+        return attention(q, k, v, hidden, None, AttentionModuleOptions::default());
+    }
     let scores = heads * queries * k.dims()[2];
     let at_once = (MAX_SCORES / scores.max(1)).max(1);
     if batch <= at_once {

@@ -1,5 +1,8 @@
 //! The transformer block that both CLIP towers are made of: pre-norm attention and MLP.
 //! Tensors in, tensors out; `[batch, tokens, width]` throughout.
+//!
+//! Products are computed in the number format of their weights, everything between them in that of
+//! the tokens: norms, the sums of the residual stream, the exponentials of GELU.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -9,6 +12,7 @@ use burn::tensor::{Bool, Tensor, backend::Backend};
 use super::attention::{attend, merge_heads, split_heads};
 use super::config::Activation;
 use super::kernels::{Streams, gelu, self_attention};
+use super::precision::{project, same_format};
 
 /// Dimensions of a [`ResidualBlock`].
 #[derive(Debug, Clone)]
@@ -54,28 +58,29 @@ impl<B: Backend> FusedAttention<B> {
     /// Ordinary self-attention. `attn_mask` `[1, 1, tokens, tokens]` is true where a query (row)
     /// must not see a key (column).
     pub fn forward(&self, x: Tensor<B, 3>, attn_mask: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
-        let qkv = self.in_proj.forward(x);
+        let qkv = project(&self.in_proj, x);
         let attended = self_attention(qkv, self.heads, Streams::Ordinary, attn_mask);
-        self.out_proj.forward(attended.unwrap_or_else(|qkv| {
+        let attended = attended.unwrap_or_else(|qkv| {
             let [q, k, v] = self.parts(qkv);
             merge_heads(attend(q, k, v, attn_mask))
-        }))
+        });
+        project(&self.out_proj, attended)
     }
 
     /// Ordinary and value-value self-attention from one projection.
     pub fn forward_dual(&self, x: Tensor<B, 3>) -> DualAttention<B> {
         let batch = x.dims()[0];
-        let qkv = self.in_proj.forward(x);
+        let qkv = project(&self.in_proj, x);
         let streams = match self_attention(qkv, self.heads, Streams::WithValueValue, None) {
             Ok(both) => {
-                let both = self.out_proj.forward(both);
+                let both = project(&self.out_proj, both);
                 [both.clone().narrow(0, 0, batch), both.narrow(0, batch, batch)]
             }
             Err(qkv) => {
                 let [q, k, v] = self.parts(qkv);
                 let ordinary = attend(q, k, v.clone(), None);
                 let value_value = attend(v.clone(), v.clone(), v, None);
-                [ordinary, value_value].map(|x| self.out_proj.forward(merge_heads(x)))
+                [ordinary, value_value].map(|x| project(&self.out_proj, merge_heads(x)))
             }
         };
         let [ordinary, value_value] = streams;
@@ -94,12 +99,13 @@ pub struct Mlp<B: Backend> {
 
 impl<B: Backend> Mlp<B> {
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let hidden = self.c_fc.forward(x);
+        let format = x.dtype();
+        let hidden = same_format(project(&self.c_fc, x), format);
         let hidden = match self.activation {
             Activation::GeluErf => gelu(hidden),
             Activation::QuickGelu => hidden.clone() * sigmoid(hidden * 1.702),
         };
-        self.c_proj.forward(hidden)
+        project(&self.c_proj, hidden)
     }
 }
 
@@ -143,19 +149,26 @@ impl ResidualBlockConfig {
 impl<B: Backend> ResidualBlock<B> {
     /// The ordinary block; see [`FusedAttention::forward`] for `attn_mask`.
     pub fn forward(&self, x: Tensor<B, 3>, attn_mask: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
-        let mid = x.clone() + self.attn.forward(self.ln_1.forward(x), attn_mask);
-        self.add_mlp(mid)
+        let attention = self.attn.forward(self.ln_1.forward(x.clone()), attn_mask);
+        self.add_mlp(add(x, attention))
     }
 
     /// The dual block: the ordinary stream goes on as always; the value-value attention of the
     /// same tokens comes out beside it and is never fed back.
     pub fn forward_dual(&self, x: Tensor<B, 3>) -> DualStep<B> {
         let attention = self.attn.forward_dual(self.ln_1.forward(x.clone()));
-        let mid = x + attention.ordinary;
-        DualStep { out: self.add_mlp(mid.clone()), mid, value_value: attention.value_value }
+        let value_value = same_format(attention.value_value, x.dtype());
+        let mid = add(x, attention.ordinary);
+        DualStep { out: self.add_mlp(mid.clone()), mid, value_value }
     }
 
     fn add_mlp(&self, mid: Tensor<B, 3>) -> Tensor<B, 3> {
-        mid.clone() + self.mlp.forward(self.ln_2.forward(mid))
+        add(mid.clone(), self.mlp.forward(self.ln_2.forward(mid)))
     }
+}
+
+/// `x + step`, in the format of `x`.
+fn add<B: Backend>(x: Tensor<B, 3>, step: Tensor<B, 3>) -> Tensor<B, 3> {
+    let step = same_format(step, x.dtype());
+    x + step
 }

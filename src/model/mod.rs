@@ -3,7 +3,9 @@
 pub mod attention;
 pub mod clip;
 pub mod config;
+pub mod cost;
 pub mod filo;
 pub mod grounding;
 pub mod kernels;
 pub mod layers;
+pub mod precision;

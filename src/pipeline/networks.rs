@@ -2,7 +2,7 @@
 //! ready to score, the detector if there is one, and one id over all that decides numbers.
 
 use super::localise::{Detector, Localiser};
-use crate::device::{Backend, Device};
+use crate::device::{Backend, Device, products_in};
 use crate::error::{DeviceError, Error, WeightsError};
 use crate::job::{GroundingChoice, JobSpec};
 use crate::model::config::FiloConfig;
@@ -80,7 +80,8 @@ impl Networks {
                 Localiser::GroundingDino(Box::new(detector))
             }
         };
-        Ok(Networks { config, scorer: filo.into_scorer(), localiser, model_id: id.text() })
+        let scorer = filo.into_scorer().with_products_in(products_in(spec.precision));
+        Ok(Networks { config, scorer, localiser, model_id: id.text() })
     }
 
     /// Whether boxes are searched.

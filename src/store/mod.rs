@@ -5,6 +5,7 @@
 //! name the file and, where the cause is known, what to do; they never show a credential. What
 //! fails for a while is tried again. No file format is known here.
 
+mod cache;
 mod connect;
 mod file;
 mod location;
@@ -27,6 +28,7 @@ use tokio::runtime::Runtime;
 
 use crate::error::{StoreAction, StoreError};
 
+pub use cache::cache_folder;
 pub use file::{Content, FileVersion, Put, StoredFile};
 pub use location::{Bucket, BucketKind, Location, redact};
 use problem::{BoxError, failed};

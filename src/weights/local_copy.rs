@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::WeightsError;
-use crate::store::{Bucket, Content, Location, Store, StoredFile};
-
-/// Where copies are kept, if not in the user's cache.
-const CACHE_VARIABLE: &str = "FILO_CACHE";
+use crate::store::{Bucket, Content, Location, Store, StoredFile, cache_folder};
 
 /// More files than a folder of weights has.
 const MOST_FILES: usize = 64;
@@ -40,7 +37,7 @@ pub fn local_copy(location: &Location) -> Result<PathBuf, WeightsError> {
     for StoredFile { path, bytes, etag } in &files {
         key.update(format!("{path}\0{bytes}\0{}\0", etag.as_deref().unwrap_or("")).as_bytes());
     }
-    let folder = cache().join(&key.finalize().to_hex()[..32]);
+    let folder = cache_folder().join("weights").join(&key.finalize().to_hex()[..32]);
     if !folder.exists() {
         let bytes = files.iter().map(|file| file.bytes).sum::<u64>();
         tracing::info!(bytes, "copying weights to {}", folder.display());
@@ -80,15 +77,6 @@ fn found(
 /// A name in the folder itself: nothing below it is weights.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\\']) && name != ".." && name != "."
-}
-
-fn cache() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let user = variable("XDG_CACHE_HOME").map(PathBuf::from);
-    let user = user.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")));
-    let user = user.or_else(|| variable("LOCALAPPDATA").map(PathBuf::from));
-    let user = user.unwrap_or_else(std::env::temp_dir).join("filo");
-    variable(CACHE_VARIABLE).map_or(user, PathBuf::from).join("weights")
 }
 
 fn copy(store: &Store, files: &[StoredFile], folder: &Path) -> Result<(), WeightsError> {

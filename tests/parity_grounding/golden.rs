@@ -3,19 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
-use filo::device::{Backend as B, cpu};
+use filo::device::Backend as B;
 use filo::model::grounding::{GroundingConfig, GroundingDino, ImageBatch, TextBatch};
 use filo::weights::Checkpoint;
 use filo::weights::load::load_grounding;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::support::golden::{Parity, golden_dir};
+use crate::support::golden::{Parity, Place, golden_dir};
 
 /// Largest error of a stage, relative to its largest value.
-pub const TOLERANCE: f64 = 1e-4;
+const TOLERANCE: f64 = 1e-4;
+
+/// Where the detector is computed.
+pub static PLACE: LazyLock<Place> = LazyLock::new(Place::in_f32);
+
 #[derive(Deserialize)]
 pub struct GoldenSet {
     pub config: GroundingConfig,
@@ -59,7 +64,7 @@ impl Tensors {
 
     fn get<const D: usize>(&self, name: &str) -> Tensor<B, D> {
         let data = self.0.get(name).unwrap_or_else(|| panic!("no tensor {name}"));
-        Tensor::from_data(data.clone(), &cpu())
+        Tensor::from_data(data.clone(), &PLACE.device)
     }
 
     fn int(&self, name: &str) -> Tensor<B, 2, Int> {
@@ -109,7 +114,8 @@ impl Setup {
         golden.config.validate().expect("the golden configuration is valid");
         let weights = dir.join(format!("{name}.safetensors"));
         let checkpoint = Checkpoint::open(&weights).expect("golden weights");
-        let (net, report) = load_grounding(&checkpoint, &golden.config, &cpu()).expect("they fit");
+        let (net, report) =
+            load_grounding(&checkpoint, &golden.config, &PLACE.device).expect("they fit");
         assert!(report.unexpected.is_empty(), "{:?}", report.unexpected);
         Setup { dir, golden, net }
     }
@@ -142,6 +148,6 @@ impl<'a> Check<'a> {
         let finite = |value: &f32| if value.is_infinite() { 0.0 } else { *value };
         let expected: Vec<f64> = expected.iter().map(|e| f64::from(finite(e))).collect();
         let actual: Vec<f32> = actual.iter().map(finite).collect();
-        self.parity.stage(stage, &actual, &expected, TOLERANCE);
+        self.parity.stage(stage, &actual, &expected, PLACE.tolerance(TOLERANCE));
     }
 }

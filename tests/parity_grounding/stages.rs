@@ -1,7 +1,7 @@
 //! The detector's stages in the order of the computation, each compared with golden data.
 
 use burn::tensor::{ElementConversion, Tensor, TensorData};
-use filo::device::{Backend as B, cpu};
+use filo::device::Backend as B;
 use filo::model::grounding::decoder::{DecoderMemory, DecoderState, boxes_on_levels, refine};
 use filo::model::grounding::deformable::References;
 use filo::model::grounding::enhancer::ImageContext;
@@ -10,7 +10,7 @@ use filo::model::grounding::levels::{LevelGeometry, flatten_levels, project_leve
 use filo::model::grounding::queries::Proposals;
 use filo::model::grounding::{EncodedCaption, GroundingDino};
 
-use crate::golden::Check;
+use crate::golden::{Check, PLACE};
 
 fn check_text(net: &GroundingDino<B>, check: &mut Check) -> EncodedCaption<B> {
     let text = check.golden.text();
@@ -76,7 +76,7 @@ fn check_geometry(
     }
     let sides = geometry.shapes.iter().flat_map(|s| [s.height as f32, s.width as f32]);
     let shapes = TensorData::new(sides.collect::<Vec<_>>(), [geometry.shapes.len(), 2]);
-    check.stage("spatial_shapes", Tensor::<B, 2>::from_data(shapes, &cpu()));
+    check.stage("spatial_shapes", Tensor::<B, 2>::from_data(shapes, &PLACE.device));
     geometry
 }
 

@@ -1,9 +1,51 @@
-//! Golden files and how closely a tensor must follow them.
+//! Golden files, where they are compared, and how closely a tensor must follow them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use filo::device::{Device, device};
+use filo::job::{DeviceChoice, Precision};
 use safetensors::{Dtype, SafeTensors};
+
+/// Where and how the networks are computed: `FILO_TEST_DEVICE` as `--device` takes it, or the CPU;
+/// `FILO_TEST_PRECISION`, or f32.
+pub struct Place {
+    pub device: Device,
+    pub precision: Precision,
+    on_cpu: bool,
+}
+
+impl Place {
+    pub fn of_the_tests() -> Self {
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        let (choice, precision) = (variable("FILO_TEST_DEVICE"), variable("FILO_TEST_PRECISION"));
+        let choice = match choice.as_str() {
+            "" => DeviceChoice::Cpu,
+            choice => choice.parse().expect("FILO_TEST_DEVICE is a device"),
+        };
+        let precision = match precision.as_str() {
+            "" => Precision::F32,
+            precision => precision.parse().expect("FILO_TEST_PRECISION is a precision"),
+        };
+        let device = device(choice, precision).expect("the device can be used");
+        Place { device, precision, on_cpu: choice == DeviceChoice::Cpu }
+    }
+
+    /// The same for a network that is never computed in fewer bits.
+    pub fn in_f32() -> Self {
+        Place { precision: Precision::F32, ..Self::of_the_tests() }
+    }
+
+    /// Largest relative error of a stage that is allowed to be `on_cpu` there. Products of GPUs add
+    /// in another order and may round their operands; 16 bits round them anyway.
+    pub fn tolerance(&self, on_cpu: f64) -> f64 {
+        match self.precision {
+            Precision::F32 if self.on_cpu => on_cpu,
+            Precision::F32 => on_cpu.max(1e-3),
+            Precision::F16 | Precision::Bf16 => on_cpu.max(3e-2),
+        }
+    }
+}
 
 /// Named tensors of one golden file, widened to f64.
 pub struct Golden {

@@ -7,10 +7,11 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::{ConvOptions, PadMode};
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
 use crate::model::kernels::{convolve_tokens, sum_centred};
+use crate::model::precision::same_format;
 
 /// Side of the square that holds every MMCI kernel.
 const MERGED_KERNEL: usize = 7;
@@ -114,6 +115,11 @@ pub struct MergedMmci<B: Backend> {
 }
 
 impl<B: Backend> MergedMmci<B> {
+    /// The same with the convolution in `format`.
+    pub fn with_products_in(self, format: DType) -> Self {
+        MergedMmci { kernel: same_format(self.kernel, format), ..self }
+    }
+
     /// `tokens` `[batch, 1 + patches, width]` → one `[batch, patches, embed_dim]` per head.
     pub fn forward(&self, tokens: Tensor<B, 3>) -> Vec<Tensor<B, 3>> {
         if let Some(out) = convolve_tokens(&without_class_token(tokens.clone()), &self.kernel) {
@@ -122,8 +128,11 @@ impl<B: Backend> MergedMmci<B> {
         }
         let padding = MERGED_KERNEL / 2;
         let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
-        let out = conv2d(patch_grid(tokens), self.kernel.clone(), Some(self.bias.clone()), options);
-        out.flatten::<3>(2, 3).swap_dims(1, 2).chunk(self.heads, 2)
+        let format = tokens.dtype();
+        let grid = same_format(patch_grid(tokens), self.kernel.dtype());
+        let out = conv2d(grid, self.kernel.clone(), None, options);
+        let out = same_format(out.flatten::<3>(2, 3).swap_dims(1, 2), format);
+        (out + self.bias.clone().reshape([1, 1, -1])).chunk(self.heads, 2)
     }
 }
 

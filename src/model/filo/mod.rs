@@ -11,7 +11,7 @@ pub mod prompt_tree;
 pub mod prompts;
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 
 use self::adapter::Adapter;
 use self::mmci::{LinearDecoder, MergedMmci, Mmci, without_class_token};
@@ -19,6 +19,7 @@ use self::prompts::{PreparedPrompts, PromptFeatures, PromptLearner};
 use super::clip::text::TextEncoder;
 use super::clip::vision::{ImageEncoder, ImageTokens};
 use super::config::FiloConfig;
+use super::precision::{project, same_format, with_products_in};
 
 /// Similarities are cosines times this before the softmax.
 const LOGIT_SCALE: f64 = 100.0;
@@ -120,6 +121,18 @@ pub struct FiloOutput<B: Backend> {
 }
 
 impl<B: Backend> FiloScorer<B> {
+    /// The same with its large products in `format`: those of both towers and of the map heads.
+    /// Features, similarities and what conditions the prompts stay in f32.
+    pub fn with_products_in(self, format: DType) -> Self {
+        FiloScorer {
+            image_encoder: with_products_in(self.image_encoder, format),
+            text_encoder: with_products_in(self.text_encoder, format),
+            decoder_linear: with_products_in(self.decoder_linear, format),
+            mmci: self.mmci.with_products_in(format),
+            ..self
+        }
+    }
+
     /// Image tower and class feature. `images` `[batch, 3, size, size]`, normalised.
     pub fn encode_images(&self, images: Tensor<B, 4>, adapter: AdapterUse) -> ImageEncoding<B> {
         let tokens = self.image_encoder.forward(images);
@@ -147,12 +160,10 @@ impl<B: Backend> FiloScorer<B> {
     /// Outputs of all map heads, each `[batch, patches, embed_dim]`: linear ones, then MMCI.
     pub fn decode(&self, tokens: &ImageTokens<B>) -> Vec<Tensor<B, 3>> {
         let streams = std::iter::once(&tokens.value_value).chain(&tokens.ordinary);
-        let linear = self
-            .decoder_linear
-            .fc
-            .iter()
-            .zip(streams)
-            .map(|(fc, stream)| fc.forward(without_class_token(stream.clone())));
+        let linear = self.decoder_linear.fc.iter().zip(streams).map(|(fc, stream)| {
+            let out = project(fc, without_class_token(stream.clone()));
+            same_format(out, stream.dtype())
+        });
         linear.chain(self.mmci.forward(tokens.value_value.clone())).collect()
     }
 

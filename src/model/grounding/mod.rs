@@ -7,6 +7,7 @@ pub mod bert;
 pub mod boxes;
 pub mod caption;
 pub mod config;
+mod cost;
 pub mod decoder;
 pub mod deformable;
 pub mod enhancer;

@@ -1,0 +1,241 @@
+//! Stages of `filo bench` that run a network at the published size with random weights: what one
+//! batch costs, whole and in parts. In: a device, a precision, a batch size. Out: seconds.
+
+use std::time::Instant;
+
+use burn::tensor::{Distribution, Tensor};
+
+use crate::device::{Backend, Device, cpu, products_in};
+use crate::error::{Error, ModelError};
+use crate::job::Precision;
+use crate::model::clip::text::TextEncoder;
+use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
+use crate::model::config::FiloConfig;
+use crate::model::filo::anomaly_map::AnomalyMapper;
+use crate::model::filo::descriptions::Descriptions;
+use crate::model::filo::position::Position;
+use crate::model::filo::prompt_tree::PromptTree;
+use crate::model::filo::prompts::PreparedPrompts;
+use crate::model::filo::{AdapterUse, Filo, FiloScorer, ImageEncoding};
+use crate::model::grounding::caption::CaptionTokenizer;
+use crate::model::grounding::{GroundingConfig, ImageBatch, TextBatch};
+use crate::model::precision::{same_format, with_products_in};
+use crate::pipeline::localise::{DETECTOR_SIDE, floats};
+
+/// Side of the matrices whose product is the device's limit.
+pub const PEAK_SIDE: usize = 4096;
+
+/// What the stages have in common.
+pub struct NetworkBench {
+    /// Category whose prompts are encoded.
+    pub category: String,
+    /// Times each way is measured; the fastest counts.
+    pub repeat: u32,
+    /// Pictures per batch.
+    pub pictures: usize,
+    pub device: Device,
+    pub precision: Precision,
+}
+
+/// One row of the table.
+pub struct Measured {
+    pub name: &'static str,
+    /// Tokens of one picture.
+    pub tokens: usize,
+    pub pictures: usize,
+    /// Of the whole batch.
+    pub seconds: f64,
+}
+
+impl NetworkBench {
+    fn measured(&self, name: &'static str, tokens: usize, work: impl FnMut()) -> Measured {
+        let seconds = fastest(self.repeat, work);
+        Measured { name, tokens, pictures: self.pictures, seconds }
+    }
+
+    /// The whole batch, then its parts.
+    pub fn picture(&self) -> Result<Vec<Measured>, Error> {
+        let config = FiloConfig::published();
+        let scorer = Filo::<Backend>::new(&config, &self.device).into_scorer();
+        let scorer = scorer.with_products_in(products_in(self.precision));
+        let texts = Descriptions::built_in()?.prompts(&self.category);
+        let tokenizer = ClipTokenizer::embedded()?;
+        let prepared = |positions: &[Position]| {
+            let trees = texts.trees(&tokenizer, config.n_ctx, positions);
+            let nodes = trees.iter().map(PromptTree::len).sum::<usize>();
+            (PreparedPrompts::new(&trees, START_ID, &scorer.text_encoder), nodes)
+        };
+        let (all, all_nodes) = prepared(&Position::ALL);
+        let (one, one_nodes) = prepared(&[Position::Center]);
+        let side = config.vision.image_size;
+        let noise = Distribution::Normal(0.0, 1.0);
+        let shape = [self.pictures, 3, side, side];
+        let images = Tensor::<Backend, 4>::random(shape, noise, &self.device);
+        let mapper = AnomalyMapper::new(config.vision.grid(), side);
+
+        let encode = || scorer.encode_images(images.clone(), AdapterUse::Applied);
+        let encoding = encode();
+        let similarities = similarities(&scorer, &encoding, &all);
+        let of_one = similarities.len() / self.pictures;
+        let maps = |similarities: &[f32]| {
+            similarities.chunks_exact(of_one).for_each(|picture| drop(mapper.map(picture)));
+        };
+        let patches = 1 + config.vision.grid() * config.vision.grid();
+        let whole = |prompts| maps(&self::similarities(&scorer, &encode(), prompts));
+        let text = |prompts: &PreparedPrompts<Backend>| {
+            finish(scorer.encode_prompts(&encoding.features, prompts).abnormal);
+        };
+        Ok(vec![
+            self.measured("all", patches, || whole(&all)),
+            self.measured("all, one position", patches, || whole(&one)),
+            self.measured("image tower", patches, || finish(encode().features)),
+            self.measured("map heads", patches, || {
+                // The last in the queue ends all.
+                scorer.decode(&encoding.tokens).into_iter().next_back().map(finish);
+            }),
+            self.measured("text tower, all positions", all_nodes, || text(&all)),
+            self.measured("text tower, one position", one_nodes, || text(&one)),
+            self.measured("map", patches, || maps(&similarities)),
+        ])
+    }
+
+    pub fn detector(&self) -> Result<Vec<Measured>, Error> {
+        let config = GroundingConfig::swin_t_ogc();
+        let net = config.init::<Backend>(&self.device);
+        let words = Descriptions::built_in()?.caption_words(&self.category);
+        let tokens = CaptionTokenizer::embedded()?.encode(&words.caption(), config.max_text_len);
+        let text = TextBatch::new(&[&tokens], &config, &self.device).map_err(|error| {
+            ModelError::Caption { category: self.category.clone(), reason: error.to_string() }
+        })?;
+        let caption = net.encode_caption(text);
+        let noise = |width| {
+            let shape = [3, DETECTOR_SIDE.shorter, width];
+            Tensor::<Backend, 3>::random(shape, Distribution::Normal(0.0, 1.0), &self.device)
+        };
+        let widths = [("518×518", DETECTOR_SIDE.shorter), ("518×700", 700)];
+        let rows = widths.into_iter().filter_map(|(name, width)| {
+            let batch = ImageBatch::new((0..self.pictures).map(|_| noise(width)).collect())?;
+            Some(self.measured(name, tokens.len(), || {
+                finish(net.forward(batch.clone(), &caption).boxes);
+            }))
+        });
+        Ok(rows.collect())
+    }
+
+    /// The published way first, then ours; of one picture.
+    pub fn text(&self) -> Result<Vec<Measured>, Error> {
+        let config = FiloConfig::published();
+        let device = &self.device;
+        let encoder = TextEncoder::<Backend>::new(&config, device);
+        let encoder = with_products_in(encoder, products_in(self.precision));
+        let texts = Descriptions::built_in()?.prompts(&self.category);
+        let tokenizer = ClipTokenizer::embedded()?;
+        let n_ctx = config.n_ctx;
+        let encode = |texts: Vec<String>| {
+            texts.into_iter().map(|text| tokenizer.encode(&text)).collect::<Vec<_>>()
+        };
+        let mut prompts = encode(texts.normal_texts(n_ctx));
+        prompts.extend(encode(texts.abnormal_texts(n_ctx, &Position::ALL)));
+
+        let row = |name, tokens, seconds| Measured { name, tokens, pictures: 1, seconds };
+        let mut rows = vec![row(
+            "padded sequences, as published",
+            prompts.len() * config.text.context_length,
+            fastest(self.repeat, || plain(&encoder, &config, &prompts, device)),
+        )];
+        let trees = [
+            ("tree, all positions", &Position::ALL[..]),
+            ("tree, one position", &[Position::Center]),
+        ];
+        for (name, positions) in trees {
+            let trees = texts.trees(&tokenizer, n_ctx, positions);
+            let prepared = PreparedPrompts::new(&trees, START_ID, &encoder);
+            let context = random([1, n_ctx, config.text.width], device);
+            let nodes = trees.iter().map(PromptTree::len).sum();
+            let seconds = fastest(self.repeat, || {
+                finish(prepared.encode(&encoder, context.clone(), context.clone()).abnormal);
+            });
+            rows.push(row(name, nodes, seconds));
+        }
+        Ok(rows)
+    }
+
+    /// A product of two square matrices, and a copy of one.
+    pub fn peak(&self) -> Vec<Measured> {
+        let row = |name, seconds| Measured { name, tokens: PEAK_SIDE, pictures: 1, seconds };
+        vec![
+            row("product of two squares", self.product_seconds(self.precision)),
+            row("one square read, one written", self.copy_seconds()),
+        ]
+    }
+
+    /// Seconds of a product of two squares of [`PEAK_SIDE`].
+    pub fn product_seconds(&self, precision: Precision) -> f64 {
+        let [a, b] = [0, 1].map(|_| same_format(self.square(), products_in(precision)));
+        self.alone(&a, || a.clone().matmul(b.clone()))
+    }
+
+    /// Seconds in which a square of [`PEAK_SIDE`] numbers of 4 bytes is read and another written.
+    pub fn copy_seconds(&self) -> f64 {
+        let a = self.square();
+        self.alone(&a, || a.clone() + 1.0)
+    }
+
+    fn square(&self) -> Tensor<Backend, 2> {
+        let noise = Distribution::Normal(0.0, 1.0);
+        Tensor::random([PEAK_SIDE, PEAK_SIDE], noise, &self.device)
+    }
+
+    /// Seconds of `work` without those of starting it and of asking for a number: many are started
+    /// before one is asked for.
+    fn alone(&self, a: &Tensor<Backend, 2>, work: impl Fn() -> Tensor<Backend, 2>) -> f64 {
+        let corner = |x: Tensor<Backend, 2>| finish(x.slice([0..1, 0..1]));
+        let asking = fastest(self.repeat, || corner(a.clone()));
+        let times = if self.device == cpu() { 1 } else { 20 };
+        let all = fastest(self.repeat, || {
+            (1..times).for_each(|_| drop(work()));
+            corner(work());
+        });
+        (all - asking).max(f64::MIN_POSITIVE) / f64::from(times)
+    }
+}
+
+fn similarities(
+    scorer: &FiloScorer<Backend>,
+    encoding: &ImageEncoding<Backend>,
+    prompts: &PreparedPrompts<Backend>,
+) -> Vec<f32> {
+    floats(scorer.score(encoding, prompts).similarities)
+}
+
+fn plain(
+    encoder: &TextEncoder<Backend>,
+    config: &FiloConfig,
+    prompts: &[Vec<u32>],
+    device: &Device,
+) {
+    let text = &config.text;
+    let embeddings = random([prompts.len(), text.context_length, text.width], device);
+    let ends = prompts.iter().map(|ids| ids.len() - 1).collect::<Vec<_>>();
+    finish(encoder.encode_sequences(embeddings, &ends));
+}
+
+fn random(shape: [usize; 3], device: &Device) -> Tensor<Backend, 3> {
+    Tensor::random(shape, Distribution::Normal(0.0, 0.02), device)
+}
+
+/// Asking for the numbers ends work that a device may have put off.
+fn finish<const D: usize>(tensor: Tensor<Backend, D>) {
+    tensor.into_data();
+}
+
+/// Seconds of the fastest of `repeat` runs, after one that is not counted.
+fn fastest(repeat: u32, mut work: impl FnMut()) -> f64 {
+    work();
+    let runs = (0..repeat).map(|_| {
+        let started = Instant::now();
+        work();
+        started.elapsed().as_secs_f64()
+    });
+    runs.fold(f64::INFINITY, f64::min)
+}

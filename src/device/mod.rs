@@ -1,0 +1,78 @@
+//! Which backend runs the network, in which precision and how many pictures at once: decided at
+//! run time, in this folder. Nothing else names a backend.
+//!
+//! - [`found`] tells what this machine offers; `cuda` and `wgpu` ask for it, where they are built in.
+//! - [`batch`] tells how many pictures go through the network together.
+
+mod batch;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod found;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod kernels;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod quietly;
+#[cfg(feature = "wgpu")]
+mod wgpu;
+
+use burn::DispatchDevice;
+use burn::tensor::DType;
+
+use crate::error::DeviceError;
+use crate::job::{DeviceChoice, Precision};
+
+pub use batch::batch_size;
+pub use found::{Found, Listing, listings};
+
+/// The one backend the program is compiled for; it hands each operation to the device's own.
+pub type Backend = burn::Dispatch;
+
+/// The same backend with gradients: what training computes with.
+pub type TrainBackend = burn::backend::Autodiff<Backend>;
+
+/// A place where tensors live; tensors with and without gradients share it.
+pub type Device = DispatchDevice;
+
+/// The CPU, always there.
+pub fn cpu() -> Device {
+    DispatchDevice::Flex(burn_flex::FlexDevice)
+}
+
+/// The device that `choice` and `precision` ask for.
+///
+/// # Errors
+/// If this build, or the machine, does not have it, or it does not compute in `precision`.
+pub fn device(choice: DeviceChoice, precision: Precision) -> Result<Device, DeviceError> {
+    let found = found::chosen(choice)?;
+    if !found.precisions.contains(&precision) {
+        return Err(DeviceError::Precision {
+            device: found.name,
+            precision: precision.to_string(),
+            known: found.precisions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        });
+    }
+    tracing::info!(device = found.name, %precision, "computing on {}", found.what);
+    Ok(found.device)
+}
+
+/// The number format of the large products of a network in `precision`.
+pub fn products_in(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::F16 => DType::F16,
+        Precision::Bf16 => DType::BF16,
+    }
+}
+
+/// Precisions in which `device` computes.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn precisions(device: &Device) -> Vec<Precision> {
+    use burn::tensor::backend::{Backend as _, DTypeUsage};
+
+    let all = [Precision::F32, Precision::F16, Precision::Bf16];
+    let computes = |precision: &Precision| {
+        let usage = Backend::dtype_usage(device, products_in(*precision));
+        usage.contains(DTypeUsage::Arithmetic)
+    };
+    all.into_iter().filter(computes).collect()
+}

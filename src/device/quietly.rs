@@ -1,0 +1,32 @@
+//! Calls into libraries that panic where they should answer: the answer, or the panic's text.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::{Mutex, PoisonError};
+
+/// The hook of panics is one per process.
+static HOOK: Mutex<()> = Mutex::new(());
+
+/// What `work` returns, or the message of the panic in it, of which nothing is printed.
+pub fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    let hook = take_hook();
+    set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(work));
+    set_hook(hook);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("no message").lines().next().unwrap_or_default().to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_its_text() {
+        assert_eq!(quietly(|| 3), Ok(3));
+        assert_eq!(quietly(|| -> u8 { panic!("no driver {}", 1) }), Err("no driver 1".into()));
+    }
+}

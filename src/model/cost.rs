@@ -1,0 +1,180 @@
+//! What a batch costs, counted from the dimensions alone: the arithmetic of the products, and the
+//! bytes that must pass through memory. In: a configuration. Out: a cost per stage; what a machine
+//! makes of it is a division by its limits.
+
+use std::iter::Sum;
+use std::ops::{Add, Mul};
+
+use super::config::{FiloConfig, VisionConfig};
+
+/// Arithmetic and traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// Operations of products; a multiplication with its addition counts two.
+    pub flops: f64,
+    /// Bytes read and written: weights once per batch, activations once per operator.
+    pub bytes: f64,
+}
+
+impl Cost {
+    /// Seconds on a machine of so many operations and bytes per second: it waits for the slower.
+    pub fn seconds(&self, flops_per_second: f64, bytes_per_second: f64) -> f64 {
+        (self.flops / flops_per_second).max(self.bytes / bytes_per_second)
+    }
+}
+
+impl Add for Cost {
+    type Output = Cost;
+
+    fn add(self, other: Cost) -> Cost {
+        Cost { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl Mul<usize> for Cost {
+    type Output = Cost;
+
+    fn mul(self, times: usize) -> Cost {
+        Cost { flops: self.flops * times as f64, bytes: self.bytes * times as f64 }
+    }
+}
+
+impl Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        costs.fold(Cost::default(), Add::add)
+    }
+}
+
+/// What counting must know besides the dimensions.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    pub pictures: usize,
+    /// Bytes of a number that a product reads.
+    pub product_bytes: usize,
+}
+
+/// Bytes of a number between products.
+const SUM_BYTES: f64 = 4.0;
+
+impl Batch {
+    /// `rows` of every picture, `[rows, inner]·[inner, columns]`, the right side shared by all.
+    pub(super) fn product(&self, rows: usize, inner: usize, columns: usize) -> Cost {
+        let (rows, inner, columns) = ((self.pictures * rows) as f64, inner as f64, columns as f64);
+        Cost {
+            flops: 2.0 * rows * inner * columns,
+            bytes: self.product_bytes as f64 * (inner * columns + rows * (inner + columns)),
+        }
+    }
+
+    /// Attention of `queries` over `keys`, all heads; scores stay on the chip.
+    pub(super) fn attention(&self, queries: usize, keys: usize, width: usize) -> Cost {
+        let (pictures, width) = (self.pictures as f64, width as f64);
+        let (queries, keys) = (queries as f64, keys as f64);
+        Cost {
+            flops: pictures * 4.0 * queries * keys * width,
+            bytes: pictures * self.product_bytes as f64 * 2.0 * width * (queries + keys),
+        }
+    }
+
+    /// Numbers of every picture that an operator without a product reads or writes.
+    pub(super) fn pass(&self, numbers: usize) -> Cost {
+        Cost { flops: 0.0, bytes: self.pictures as f64 * numbers as f64 * SUM_BYTES }
+    }
+
+    /// A block of either tower: `streams` ways of attention over one projection.
+    fn block(&self, tokens: usize, width: usize, hidden: usize, streams: usize) -> Cost {
+        let norm = self.pass(2 * tokens * width);
+        let add = self.pass(3 * tokens * width);
+        let attention =
+            self.attention(tokens, tokens, width) + self.product(tokens, width, width) + add;
+        norm * 2
+            + self.product(tokens, width, 3 * width)
+            + attention * streams
+            + self.product(tokens, width, hidden)
+            + self.pass(2 * tokens * hidden)
+            + self.product(tokens, hidden, width)
+            + add
+    }
+
+    /// From pixels to tokens.
+    fn patches(&self, vision: &VisionConfig) -> Cost {
+        let grid = vision.grid();
+        let Some(layers) = &vision.stem else {
+            return self.product(grid * grid, 3 * vision.patch_size.pow(2), vision.width);
+        };
+        let (mut side, mut channels) = (vision.image_size, 3);
+        let mut costs = Vec::new();
+        for layer in layers {
+            side /= layer.stride;
+            costs.push(self.product(side * side, 9 * channels, layer.channels));
+            costs.push(self.pass(2 * side * side * layer.channels));
+            channels = layer.channels;
+        }
+        costs.into_iter().sum()
+    }
+
+    /// Pixels `[3, size, size]` to tokens of all captures.
+    pub fn image_tower(&self, config: &FiloConfig) -> Cost {
+        let vision = &config.vision;
+        let tokens = 1 + vision.grid().pow(2);
+        let dual = vision.layers - config.first_dual_block_index;
+        let block = |streams| self.block(tokens, vision.width, vision.mlp_width(), streams);
+        self.patches(vision)
+            + self.pass(2 * tokens * vision.width)
+            + block(1) * config.first_dual_block_index
+            + block(2) * dual
+            + self.product(1, vision.width, config.embed_dim)
+    }
+
+    /// Tokens to similarities: linear heads, and MMCI as one 7×7 convolution.
+    pub fn map_heads(&self, config: &FiloConfig) -> Cost {
+        let (patches, width) = (config.vision.grid().pow(2), config.vision.width);
+        let embed = config.embed_dim;
+        let heads = config.linear_heads() + config.mmci_heads();
+        self.product(patches, width, embed) * config.linear_heads()
+            + self.product(patches, 49 * width, embed * config.mmci_heads())
+            + self.pass(3 * patches * embed) * heads
+            + self.product(patches, embed, 2) * heads
+    }
+
+    /// A prompt tree of `nodes` tokens with `ends` prompts. Prompts depend on the picture, so every
+    /// picture has its own.
+    pub fn text_tower(&self, config: &FiloConfig, nodes: usize, ends: usize) -> Cost {
+        let width = config.text.width;
+        self.pass(2 * nodes * width)
+            + self.block(nodes, width, 4 * width, 1) * config.text.layers
+            + self.product(ends, width, config.embed_dim)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gflop(cost: Cost) -> f64 {
+        cost.flops / 1e9
+    }
+
+    /// The figures that were counted by hand for the published size.
+    #[test]
+    fn the_published_size_is_counted_as_by_hand() {
+        let config = FiloConfig::published();
+        let one = Batch { pictures: 1, product_bytes: 4 };
+        assert!((gflop(one.image_tower(&config)) - 1206.0).abs() < 6.0);
+        // Linear heads 8.6, MMCI 317, similarities next to nothing.
+        assert!((gflop(one.map_heads(&config)) - 325.6).abs() < 1.0);
+        // 22 prompts of about 22 tokens.
+        assert!((gflop(one.text_tower(&config, 22 * 22, 22)) - 85.0).abs() < 5.0);
+    }
+
+    #[test]
+    fn arithmetic_grows_with_the_batch_and_weights_are_read_once() {
+        let config = FiloConfig::published();
+        let [one, many] = [1, 8].map(|pictures| Batch { pictures, product_bytes: 4 });
+        let [one, many] = [one, many].map(|batch| batch.image_tower(&config));
+        assert_eq!(many.flops, 8.0 * one.flops);
+        let weights = 8.0 * one.bytes - many.bytes;
+        // Seven times the 302 million of the tower's products.
+        assert!((weights / 7.0 / 4.0 - 302.6e6).abs() < 2e6, "{weights}");
+    }
+}

@@ -1,0 +1,55 @@
+//! Products in 16 bits. In: a network in f32. Out: the same with the weights of its linear layers in
+//! another number format; whoever multiplies by them takes the operand there and back. Sums inside a
+//! product stay in f32 on every device that has such products.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::Linear;
+use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
+
+/// `module` with weights and biases of its linear layers in `format`.
+pub fn with_products_in<B: Backend, M: Module<B>>(module: M, format: DType) -> M {
+    match format {
+        DType::F32 => module,
+        _ => module.map(&mut ToFormat { format, containers: Vec::new() }),
+    }
+}
+
+struct ToFormat {
+    format: DType,
+    /// Types of the modules around the parameter at hand, outermost first.
+    containers: Vec<String>,
+}
+
+impl<B: Backend> ModuleMapper<B> for ToFormat {
+    fn enter_module(&mut self, _name: &str, container: &str) {
+        self.containers.push(container.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.containers.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if self.containers.last().is_none_or(|container| container != "Struct:Linear") {
+            return param;
+        }
+        let (id, tensor, mapper) = param.consume();
+        Param::from_mapped_value(id, same_format(tensor, self.format), mapper)
+    }
+}
+
+/// `x·W + b` in the format of `W`.
+pub fn project<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -> Tensor<B, D> {
+    layer.forward(same_format(x, layer.weight.val().dtype()))
+}
+
+/// `x` in `format`, rounded to nearest; as it is if it has it.
+///
+/// # Panics
+/// If `format` is not one of floating point.
+pub fn same_format<B: Backend, const D: usize>(x: Tensor<B, D>, format: DType) -> Tensor<B, D> {
+    match x.dtype() == format {
+        true => x,
+        false => x.cast(FloatDType::from(format)),
+    }
+}
