@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::bench_network::{Measured, NetworkBench};
+use super::bench_network::{Measured, NetworkBench, PicturePart};
 use super::say::say;
 use super::{bench_generated, bench_metrics, bench_plan};
 use crate::device::device;
@@ -54,6 +54,10 @@ pub struct BenchArgs {
     /// Number format of the network's products.
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
+
+    /// The one part of stage `picture` to measure.
+    #[arg(long, value_enum)]
+    part: Option<PicturePart>,
 
     /// Pictures that go through the network together, in stages `picture` and `detector`.
     #[arg(long = "batch-size", value_name = "N", default_value = "1")]
@@ -120,7 +124,7 @@ impl BenchArgs {
                 return Ok(0);
             }
             BenchStage::Text => ("text", self.bench()?.text()?),
-            BenchStage::Picture => ("picture", self.bench()?.picture()?),
+            BenchStage::Picture => ("picture", self.bench()?.picture(self.part)?),
             BenchStage::Detector => ("detector", self.bench()?.detector()?),
             BenchStage::Peak => ("peak", self.bench()?.peak()),
         };

@@ -4,19 +4,21 @@
 use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
+use clap::ValueEnum;
 
 use crate::device::{Backend, Device, cpu, products_in};
 use crate::error::{Error, ModelError};
 use crate::job::Precision;
 use crate::model::clip::text::TextEncoder;
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
+use crate::model::clip::vision::ImageTokens;
 use crate::model::config::FiloConfig;
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::Descriptions;
 use crate::model::filo::position::Position;
 use crate::model::filo::prompt_tree::PromptTree;
 use crate::model::filo::prompts::PreparedPrompts;
-use crate::model::filo::{AdapterUse, Filo, FiloScorer, ImageEncoding};
+use crate::model::filo::{AdapterUse, Filo, ImageEncoding};
 use crate::model::grounding::caption::CaptionTokenizer;
 use crate::model::grounding::{GroundingConfig, ImageBatch, TextBatch};
 use crate::model::precision::{same_format, with_products_in};
@@ -37,6 +39,20 @@ pub struct NetworkBench {
     pub precision: Precision,
 }
 
+/// What stage `picture` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PicturePart {
+    /// Everything, with prompts of all nine positions, as without a detector.
+    All,
+    /// Everything, with prompts of the one position that a detector has chosen.
+    AllOnePosition,
+    ImageTower,
+    MapHeads,
+    TextAllPositions,
+    TextOnePosition,
+    Map,
+}
+
 /// One row of the table.
 pub struct Measured {
     pub name: &'static str,
@@ -53,8 +69,8 @@ impl NetworkBench {
         Measured { name, tokens, pictures: self.pictures, seconds }
     }
 
-    /// The whole batch, then its parts.
-    pub fn picture(&self) -> Result<Vec<Measured>, Error> {
+    /// The whole batch and its parts, or the one part that is wanted.
+    pub fn picture(&self, part: Option<PicturePart>) -> Result<Vec<Measured>, Error> {
         let config = FiloConfig::published();
         let scorer = Filo::<Backend>::new(&config, &self.device).into_scorer();
         let scorer = scorer.with_products_in(products_in(self.precision));
@@ -67,36 +83,60 @@ impl NetworkBench {
         };
         let (all, all_nodes) = prepared(&Position::ALL);
         let (one, one_nodes) = prepared(&[Position::Center]);
-        let side = config.vision.image_size;
-        let noise = Distribution::Normal(0.0, 1.0);
-        let shape = [self.pictures, 3, side, side];
-        let images = Tensor::<Backend, 4>::random(shape, noise, &self.device);
-        let mapper = AnomalyMapper::new(config.vision.grid(), side);
+        let (side, grid) = (config.vision.image_size, config.vision.grid());
+        let (n, patches) = (self.pictures, 1 + grid * grid);
+        let images = self.noise([n, 3, side, side]);
+        let tokens = || self.noise([n, patches, config.vision.width]);
+        // Parts run on numbers of the right shape, without what comes before them.
+        let encoding = ImageEncoding {
+            tokens: ImageTokens {
+                value_value: tokens(),
+                ordinary: (1..config.linear_heads()).map(|_| tokens()).collect(),
+            },
+            features: self.noise([n, config.embed_dim]),
+        };
+        let heads = config.linear_heads() + config.mmci_heads();
+        let similarities = floats(self.noise([heads, 2, grid * grid]));
+        let mapper = AnomalyMapper::new(grid, side);
 
         let encode = || scorer.encode_images(images.clone(), AdapterUse::Applied);
-        let encoding = encode();
-        let similarities = similarities(&scorer, &encoding, &all);
-        let of_one = similarities.len() / self.pictures;
-        let maps = |similarities: &[f32]| {
+        let whole = |prompts: &PreparedPrompts<Backend>| {
+            let similarities = floats(scorer.score(&encode(), prompts).similarities);
+            let of_one = similarities.len() / n;
             similarities.chunks_exact(of_one).for_each(|picture| drop(mapper.map(picture)));
         };
-        let patches = 1 + config.vision.grid() * config.vision.grid();
-        let whole = |prompts| maps(&self::similarities(&scorer, &encode(), prompts));
         let text = |prompts: &PreparedPrompts<Backend>| {
             finish(scorer.encode_prompts(&encoding.features, prompts).abnormal);
         };
-        Ok(vec![
-            self.measured("all", patches, || whole(&all)),
-            self.measured("all, one position", patches, || whole(&one)),
-            self.measured("image tower", patches, || finish(encode().features)),
-            self.measured("map heads", patches, || {
+        let parts = PicturePart::value_variants().iter();
+        let wanted = parts.filter(|&&this| part.is_none_or(|part| part == this));
+        let rows = wanted.map(|part| match part {
+            PicturePart::All => self.measured("all", patches, || whole(&all)),
+            PicturePart::AllOnePosition => {
+                self.measured("all, one position", patches, || whole(&one))
+            }
+            PicturePart::ImageTower => {
+                self.measured("image tower", patches, || finish(encode().features))
+            }
+            PicturePart::MapHeads => self.measured("map heads", patches, || {
                 // The last in the queue ends all.
                 scorer.decode(&encoding.tokens).into_iter().next_back().map(finish);
             }),
-            self.measured("text tower, all positions", all_nodes, || text(&all)),
-            self.measured("text tower, one position", one_nodes, || text(&one)),
-            self.measured("map", patches, || maps(&similarities)),
-        ])
+            PicturePart::TextAllPositions => {
+                self.measured("text tower, all positions", all_nodes, || text(&all))
+            }
+            PicturePart::TextOnePosition => {
+                self.measured("text tower, one position", one_nodes, || text(&one))
+            }
+            PicturePart::Map => self.measured("map", patches, || {
+                (0..n).for_each(|_| drop(mapper.map(&similarities)));
+            }),
+        });
+        Ok(rows.collect())
+    }
+
+    fn noise<const D: usize>(&self, shape: [usize; D]) -> Tensor<Backend, D> {
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &self.device)
     }
 
     pub fn detector(&self) -> Result<Vec<Measured>, Error> {
@@ -108,10 +148,7 @@ impl NetworkBench {
             ModelError::Caption { category: self.category.clone(), reason: error.to_string() }
         })?;
         let caption = net.encode_caption(text);
-        let noise = |width| {
-            let shape = [3, DETECTOR_SIDE.shorter, width];
-            Tensor::<Backend, 3>::random(shape, Distribution::Normal(0.0, 1.0), &self.device)
-        };
+        let noise = |width| self.noise([3, DETECTOR_SIDE.shorter, width]);
         let widths = [("518×518", DETECTOR_SIDE.shorter), ("518×700", 700)];
         let rows = widths.into_iter().filter_map(|(name, width)| {
             let batch = ImageBatch::new((0..self.pictures).map(|_| noise(width)).collect())?;
@@ -182,8 +219,7 @@ impl NetworkBench {
     }
 
     fn square(&self) -> Tensor<Backend, 2> {
-        let noise = Distribution::Normal(0.0, 1.0);
-        Tensor::random([PEAK_SIDE, PEAK_SIDE], noise, &self.device)
+        self.noise([PEAK_SIDE, PEAK_SIDE])
     }
 
     /// Seconds of `work` without those of starting it and of asking for a number: many are started
@@ -198,14 +234,6 @@ impl NetworkBench {
         });
         (all - asking).max(f64::MIN_POSITIVE) / f64::from(times)
     }
-}
-
-fn similarities(
-    scorer: &FiloScorer<Backend>,
-    encoding: &ImageEncoding<Backend>,
-    prompts: &PreparedPrompts<Backend>,
-) -> Vec<f32> {
-    floats(scorer.score(encoding, prompts).similarities)
 }
 
 fn plain(
