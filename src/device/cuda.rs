@@ -49,6 +49,13 @@ fn found(number: usize) -> Result<Found, String> {
     })
 }
 
+/// Bytes that are free on GPU `number`.
+pub fn free_memory(number: usize) -> Option<u64> {
+    let told = quietly(|| CudaContext::new(number)?.mem_get_info());
+    let (free, _total) = told.ok()?.ok()?;
+    Some(free as u64)
+}
+
 /// Kernels are compiled when they are first used: without a compiler nothing runs.
 fn compiler() -> Result<(), String> {
     let works = quietly(|| cudarc::nvrtc::compile_ptx("extern \"C\" __global__ void none() {}"));

@@ -8,6 +8,10 @@ use crate::job::{DeviceChoice, Precision};
 /// What `--device` calls the CPU.
 const CPU_NAME: &str = "cpu";
 
+/// What torchrun and Ray, Slurm, Open MPI and MPICH call a worker's number on its machine.
+const LOCAL_RANKS: [&str; 4] =
+    ["LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"];
+
 /// A device that can be used.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -33,7 +37,8 @@ pub struct Listing {
     pub devices: Result<Vec<Found>, String>,
 }
 
-/// Every kind of device, best first; `auto` takes the first that is no software.
+/// Every kind of device, best first; `auto` takes the first that is no software, or, among several of
+/// its kind, the one of this worker's number on the machine.
 pub fn listings() -> Vec<Listing> {
     vec![
         Listing { kind: "cuda", devices: cuda() },
@@ -47,8 +52,16 @@ pub(super) fn chosen(choice: DeviceChoice) -> Result<Found, DeviceError> {
     let (devices, number) = match choice {
         DeviceChoice::Cpu => return Ok(the_cpu()),
         DeviceChoice::Auto => {
-            let gpus = [cuda(), wgpu()].into_iter().flatten().flatten();
-            return Ok(gpus.into_iter().find(|found| !found.software).unwrap_or_else(the_cpu));
+            let kinds = [cuda(), wgpu()].into_iter().flatten();
+            let hardware = |kind: Vec<Found>| {
+                kind.into_iter().filter(|found| !found.software).collect::<Vec<_>>()
+            };
+            let mut gpus = kinds.map(hardware).find(|gpus| !gpus.is_empty()).unwrap_or_default();
+            if gpus.is_empty() {
+                return Ok(the_cpu());
+            }
+            let own = local_rank() % gpus.len();
+            return Ok(gpus.swap_remove(own));
         }
         DeviceChoice::Cuda(number) => (cuda(), number),
         DeviceChoice::Wgpu(number) => (wgpu(), number),
@@ -60,6 +73,12 @@ pub(super) fn chosen(choice: DeviceChoice) -> Result<Found, DeviceError> {
         return Err(unusable(format!("there are {count}, numbered from 0")));
     }
     Ok(devices.swap_remove(number))
+}
+
+/// Which of this machine's workers this is, from 0, as engines tell it: each takes a GPU of its own.
+fn local_rank() -> usize {
+    let told = LOCAL_RANKS.iter().find_map(|name| std::env::var(name).ok());
+    told.and_then(|rank| rank.trim().parse().ok()).unwrap_or(0)
 }
 
 fn the_cpu() -> Found {

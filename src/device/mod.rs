@@ -2,11 +2,13 @@
 //! run time, in this folder. Nothing else names a backend.
 //!
 //! - [`found`] tells what this machine offers; `cuda` and `wgpu` ask for it, where they are built in.
+//! - [`faults`] keeps what goes wrong on a device's own thread; whoever uses its numbers asks first.
 //! - [`batch`] tells how many pictures go through the network together.
 
 mod batch;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod faults;
 mod found;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod kernels;
@@ -22,6 +24,7 @@ use crate::error::DeviceError;
 use crate::job::{DeviceChoice, Precision};
 
 pub use batch::batch_size;
+pub use faults::take_fault;
 pub use found::{Found, Listing, listings};
 
 /// The one backend the program is compiled for; it hands each operation to the device's own.
@@ -51,8 +54,20 @@ pub fn device(choice: DeviceChoice, precision: Precision) -> Result<Device, Devi
             known: found.precisions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         });
     }
+    if found.device != cpu() {
+        faults::watch();
+    }
     tracing::info!(device = found.name, %precision, "computing on {}", found.what);
     Ok(found.device)
+}
+
+/// Bytes of memory that are free on `device`, if it is a GPU that tells.
+fn free_memory(device: &Device) -> Option<u64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        DispatchDevice::Cuda(device) => cuda::free_memory(device.index),
+        _ => None,
+    }
 }
 
 /// The number format of the large products of a network in `precision`.

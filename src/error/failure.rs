@@ -32,12 +32,14 @@ pub enum FailureCode {
     Words,
     /// The network returned NaN or infinity.
     NonFinite,
+    /// The device has too little memory for this one picture.
+    DeviceMemory,
     /// The pipeline broke while it held this picture.
     Internal,
 }
 
 impl FailureCode {
-    const ALL: [FailureCode; 15] = [
+    const ALL: [FailureCode; 16] = [
         FailureCode::Unreadable,
         FailureCode::InputChanged,
         FailureCode::EmptyFile,
@@ -52,6 +54,7 @@ impl FailureCode {
         FailureCode::CorruptArchive,
         FailureCode::Words,
         FailureCode::NonFinite,
+        FailureCode::DeviceMemory,
         FailureCode::Internal,
     ];
 
@@ -82,6 +85,7 @@ impl FailureCode {
             FailureCode::CorruptArchive => "corrupt_archive",
             FailureCode::Words => "words",
             FailureCode::NonFinite => "non_finite",
+            FailureCode::DeviceMemory => "device_memory",
             FailureCode::Internal => "internal",
         }
     }

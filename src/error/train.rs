@@ -26,6 +26,11 @@ pub enum TrainError {
     #[error("{uri}: no picture to learn from ({why}): check --data and --layout")]
     NoPictures { uri: String, why: String },
     #[error(
+        "stage {stage}, step {step}: the device broke ({what}): pictures of less pixels, a smaller \
+         batch, or --device cpu may help; --resume goes on from the last state"
+    )]
+    Device { stage: u8, step: u64, what: String },
+    #[error(
         "step {step} of stage {stage}: the loss is {loss}: lower the rates, or set clip_norm; the last good checkpoint is kept, --resume goes on from it"
     )]
     NotFinite { stage: u8, step: u64, loss: f64 },
@@ -39,7 +44,8 @@ impl TrainError {
     /// 2 where the command or what it names is wrong; 1 where the training failed.
     pub fn exit_code(&self) -> u8 {
         match self {
-            TrainError::NotFinite { .. }
+            TrainError::Device { .. }
+            | TrainError::NotFinite { .. }
             | TrainError::Unreadable { .. }
             | TrainError::File { .. } => 1,
             _ => 2,

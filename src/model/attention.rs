@@ -2,9 +2,9 @@
 //! from `[batch, tokens, width]`. Memory is bounded whatever the batch.
 
 use burn::tensor::activation::softmax;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, DType, Tensor, backend::Backend};
+
+use super::precision::same_format;
 
 /// `[batch, tokens, width]` → `[batch, heads, tokens, width / heads]`.
 pub fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
@@ -24,8 +24,7 @@ const MAX_SCORES: usize = 32 << 20;
 /// `softmax(q·kᵀ/√head_width)·v`. `hidden` `[1, 1, queries, keys]` is true where a query must not
 /// see a key; every query must see at least one.
 ///
-/// In 16 bits this is one operator of the backend, which holds no scores and sums in f32. In f32 the
-/// backend's may round its operands to what its matrix units take, so the steps are taken here.
+/// The softmax is in f32 whatever the format of the operands.
 ///
 /// A batch is cut so that its scores fit `MAX_SCORES`: more would be most of the memory of a run
 /// and gain nothing, since products of different pictures share no operand.
@@ -36,13 +35,6 @@ pub fn attend<B: Backend>(
     hidden: Option<&Tensor<B, 4, Bool>>,
 ) -> Tensor<B, 4> {
     let [batch, heads, queries, _] = q.dims();
-    if q.dtype() != DType::F32 {
-        let hidden = hidden.map(|hidden| {
-            let [_, _, queries, keys] = hidden.dims();
-            hidden.clone().expand([batch, heads, queries, keys])
-        });
-        return attention(q, k, v, hidden, None, AttentionModuleOptions::default());
-    }
     let scores = heads * queries * k.dims()[2];
     let at_once = (MAX_SCORES / scores.max(1)).max(1);
     if batch <= at_once {
@@ -59,7 +51,9 @@ fn attend_at_once<B: Backend>(
     hidden: Option<&Tensor<B, 4, Bool>>,
 ) -> Tensor<B, 4> {
     let [batch, heads, _, head_width] = q.dims();
+    let format = v.dtype();
     let scores = (q / (head_width as f64).sqrt()).matmul(k.swap_dims(2, 3));
+    let scores = same_format(scores, DType::F32);
     let scores = match hidden {
         Some(hidden) => {
             let [_, _, queries, keys] = hidden.dims();
@@ -68,7 +62,7 @@ fn attend_at_once<B: Backend>(
         }
         None => scores,
     };
-    softmax(scores, 3).matmul(v)
+    same_format(softmax(scores, 3), format).matmul(v)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Batches through the network: the one thread that owns the device. In: prepared pictures. Out:
-//! similarities, text probabilities and boxes on the CPU. A batch that breaks is tried picture by
-//! picture, so that one bad picture costs one row.
+//! similarities, text probabilities and boxes on the CPU. A batch that breaks is halved and tried
+//! again, so that one bad picture costs one row; where it was too large for the device's memory, later
+//! ones are no larger than what fits.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
@@ -11,7 +12,7 @@ use super::batch::{Batch, Inferred, Lost, Prepared};
 use super::caught;
 use super::localise::{Localisation, Localiser, floats};
 use super::networks::Networks;
-use crate::device::{Backend, Device};
+use crate::device::{Backend, Device, cpu, take_fault};
 use crate::error::{Failure, FailureCode, ModelError, Stage};
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
@@ -27,6 +28,10 @@ pub struct Inferencer {
     tokenizer: ClipTokenizer,
     descriptions: Descriptions,
     device: Device,
+    /// Most pictures that fit the device's memory together, once more did not.
+    room: Option<usize>,
+    /// Whether a batch has been computed.
+    warm: bool,
     current: Option<CurrentCategory>,
     /// Categories whose words were read.
     read: HashSet<Category>,
@@ -40,6 +45,9 @@ struct CurrentCategory {
     /// Made when they are first needed, by the position that they name; `None`: all nine.
     prompts: HashMap<Option<Position>, PreparedPrompts<Backend>>,
 }
+
+/// What backends say when their memory is used up.
+const NO_ROOM: [&str; 3] = ["can't allocate buffer", "out of memory", "OutOfMemory"];
 
 /// Numbers of one picture, straight from the networks.
 struct Numbers {
@@ -64,6 +72,8 @@ impl Inferencer {
             tokenizer,
             descriptions,
             device,
+            room: None,
+            warm: false,
             current: None,
             read: HashSet::new(),
         })
@@ -106,8 +116,16 @@ impl Inferencer {
             return (Vec::new(), lost.collect());
         }
         let started = Instant::now();
-        let numbers = self.numbers_or_singly(&batch.category, &batch.pictures);
-        let ms_infer = started.elapsed().as_secs_f32() * 1e3 / batch.pictures.len() as f32;
+        let numbers = self.numbers_or_halved(&batch.category, &batch.pictures);
+        let seconds = started.elapsed().as_secs_f32();
+        if !std::mem::replace(&mut self.warm, true) && self.device != cpu() {
+            tracing::info!(
+                pictures = batch.pictures.len(),
+                "first batch: {seconds:.1} s, in which kernels were loaded, or made where there \
+                 were none"
+            );
+        }
+        let ms_infer = seconds * 1e3 / batch.pictures.len() as f32;
         let (mut done, mut lost) = (Vec::new(), Vec::new());
         for (picture, numbers) in batch.pictures.into_iter().zip(numbers) {
             let subject = picture.subject;
@@ -127,16 +145,31 @@ impl Inferencer {
         (done, lost)
     }
 
-    fn numbers_or_singly(
+    fn numbers_or_halved(
         &mut self,
         category: &Category,
         pictures: &[Prepared],
     ) -> Vec<Result<Numbers, Failure>> {
+        let room = self.room.unwrap_or(pictures.len()).max(1);
+        if pictures.len() > room {
+            let parts = pictures.chunks(room);
+            return parts.flat_map(|part| self.numbers_or_halved(category, part)).collect();
+        }
         match self.numbers(category, pictures) {
             Ok(numbers) => numbers,
             Err(failure) if pictures.len() == 1 => vec![Err(failure)],
-            Err(_) => {
-                pictures.chunks(1).flat_map(|one| self.numbers_or_singly(category, one)).collect()
+            Err(failure) => {
+                let half = pictures.len().div_ceil(2);
+                if failure.code == FailureCode::DeviceMemory {
+                    tracing::warn!(
+                        "{} pictures at once are too many for the device's memory: from here on \
+                         {half}; --batch-size {half} starts with that",
+                        pictures.len()
+                    );
+                    self.room = Some(half);
+                }
+                let parts = pictures.chunks(half);
+                parts.flat_map(|part| self.numbers_or_halved(category, part)).collect()
             }
         }
     }
@@ -147,7 +180,24 @@ impl Inferencer {
         category: &Category,
         pictures: &[Prepared],
     ) -> Result<Vec<Result<Numbers, Failure>>, Failure> {
-        caught(Stage::Infer, || self.forward(category, pictures))
+        // What an earlier batch has left was told with it.
+        take_fault();
+        let numbers = caught(Stage::Infer, || self.forward(category, pictures));
+        let fault = take_fault().or_else(|| numbers.as_ref().err().map(|f| f.message.clone()));
+        match fault {
+            None => numbers,
+            Some(fault) if NO_ROOM.iter().any(|text| fault.contains(text)) => Err(Failure::new(
+                Stage::Infer,
+                FailureCode::DeviceMemory,
+                "the device has too little memory for this picture: use another --device, or \
+                 weights of a smaller picture size",
+            )),
+            Some(fault) => Err(numbers.err().unwrap_or_else(|| {
+                let message =
+                    format!("the device broke here ({fault}): please report this picture");
+                Failure::new(Stage::Infer, FailureCode::Internal, message)
+            })),
+        }
     }
 
     fn forward(

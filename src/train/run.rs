@@ -24,6 +24,7 @@ use super::spec::TrainSpec;
 use super::start::Setup;
 use super::validate::{Validation, Validator, Wording};
 use super::workers::Workers;
+use crate::device::take_fault;
 use crate::error::{Error, TrainError};
 use crate::model::filo::AdapterUse;
 
@@ -125,6 +126,9 @@ impl Training {
             };
             let (losses, mut gradients) = workers.step(&self.setup.network, batch?);
             let norm = gradients.clip(self.spec.norm_limit());
+            if let Some(what) = take_fault() {
+                return Err(TrainError::Device { stage, step: self.standing.step + 1, what }.into());
+            }
             if !losses.loss.is_finite() || !norm.is_finite() {
                 let (step, loss) = (self.standing.step + 1, losses.loss);
                 return Err(TrainError::NotFinite { stage, step, loss }.into());

@@ -5,16 +5,19 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::{ConvOptions, PadMode};
+use burn::tensor::ops::PadMode;
 use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
-use crate::model::kernels::{convolve_tokens, sum_centred};
+use crate::model::kernels::{convolve_tokens, sum_centred, unfold};
 use crate::model::precision::same_format;
 
 /// Side of the square that holds every MMCI kernel.
 const MERGED_KERNEL: usize = 7;
+
+/// Most numbers that the surroundings of patches are laid out in at once: 1 GiB in f32, three
+/// pictures at the published size.
+const MAX_ROWS: usize = 256 << 20;
 
 /// One linear head per capture.
 #[derive(Module, Debug)]
@@ -122,27 +125,34 @@ impl<B: Backend> MergedMmci<B> {
 
     /// `tokens` `[batch, 1 + patches, width]` → one `[batch, patches, embed_dim]` per head.
     pub fn forward(&self, tokens: Tensor<B, 3>) -> Vec<Tensor<B, 3>> {
+        let bias = self.bias.clone().reshape([1, 1, -1]);
         if let Some(out) = convolve_tokens(&without_class_token(tokens.clone()), &self.kernel) {
-            let bias = self.bias.clone().reshape([1, 1, -1]);
             return (out + bias).chunk(self.heads, 2);
         }
-        let padding = MERGED_KERNEL / 2;
-        let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
         let format = tokens.dtype();
-        let grid = same_format(patch_grid(tokens), self.kernel.dtype());
-        let out = conv2d(grid, self.kernel.clone(), None, options);
-        let out = same_format(out.flatten::<3>(2, 3).swap_dims(1, 2), format);
-        (out + self.bias.clone().reshape([1, 1, -1])).chunk(self.heads, 2)
+        let patches = same_format(without_class_token(tokens), self.kernel.dtype());
+        let [batch, count, width] = patches.dims();
+        let at_once = (MAX_ROWS / (count * width * MERGED_KERNEL.pow(2))).max(1);
+        let parts = (0..batch).step_by(at_once).map(|first| {
+            let part = patches.clone().narrow(0, first, at_once.min(batch - first));
+            same_format(self.as_one_product(part), format)
+        });
+        (Tensor::cat(parts.collect(), 0) + bias).chunk(self.heads, 2)
     }
-}
 
-/// Tokens without the class token, laid out as they lie in the picture: `[batch, 1 + side²,
-/// width]` → `[batch, width, side, side]`.
-pub fn patch_grid<B: Backend>(tokens: Tensor<B, 3>) -> Tensor<B, 4> {
-    let patches = without_class_token(tokens);
-    let [batch, count, width] = patches.dims();
-    let side = count.isqrt();
-    patches.swap_dims(1, 2).reshape([batch, width, side, side])
+    /// `patches` `[batch, side², width]` → `[batch, side², heads · embed_dim]`: the surroundings of
+    /// every patch as a row, times the kernel.
+    fn as_one_product(&self, patches: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [batch, count, width] = patches.dims();
+        let side = count.isqrt();
+        let grid = patches.reshape([batch, side, side, width]);
+        let rows = unfold(grid, MERGED_KERNEL, 1, MERGED_KERNEL / 2);
+        let inputs = MERGED_KERNEL * MERGED_KERNEL * width;
+        let outputs = self.kernel.dims()[0];
+        let kernel = self.kernel.clone().permute([2, 3, 1, 0]).reshape([inputs, outputs]);
+        let out = rows.reshape([batch * count, inputs]).matmul(kernel);
+        out.reshape([batch, count, outputs])
+    }
 }
 
 /// `[batch, 1 + patches, width]` → `[batch, patches, width]`.

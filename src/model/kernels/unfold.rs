@@ -1,7 +1,7 @@
 //! Patches of a picture as rows, so that a convolution is one product; and the way back, where
 //! overlapping patches add up. Channels last, so that a row of a patch is one run of memory.
 
-use burn::tensor::{Tensor, TensorData, backend::Backend as AnyBackend};
+use burn::tensor::{Tensor, backend::Backend as AnyBackend, s};
 use rayon::prelude::*;
 
 use super::node::{Rule, Values, unary};
@@ -124,17 +124,54 @@ pub fn fused(x: Tensor<TrainBackend, 4>, window: Window) -> Tensor<TrainBackend,
     })
 }
 
-/// Without a gradient, on any backend; the numbers pass through the CPU.
+/// The same of slices, one per place of the window, on any backend.
 pub fn plain<B: AnyBackend>(x: Tensor<B, 4>, window: Window) -> Tensor<B, 4> {
-    let ([batch, height, width, channels], device) = (x.dims(), x.device());
+    let [batch, height, width, channels] = x.dims();
+    let Window { kernel, stride, padding } = window;
     let geometry = Geometry { window, height, width, channels };
-    let pictures = x.into_data().convert::<f32>().into_vec::<f32>().expect("it was converted");
-    Tensor::from_data(TensorData::new(geometry.unfold(&pictures), geometry.out(batch)), &device)
+    let [rows, columns] = [height, width].map(|side| geometry.steps(side));
+    let framed = (1..=2).fold(x, |x, axis| match padding {
+        0 => x,
+        _ => {
+            let mut shape = x.dims();
+            shape[axis] = padding;
+            let zeros = Tensor::zeros(shape, (&x.device(), x.dtype()));
+            Tensor::cat(vec![zeros.clone(), x, zeros], axis)
+        }
+    });
+    let places = (0..kernel).flat_map(|top| (0..kernel).map(move |left| (top, left)));
+    let places = places.map(|(top, left)| {
+        let end = |start: usize, steps: usize| start + (steps - 1) * stride + 1;
+        framed.clone().slice(s![
+            0..batch,
+            top..end(top, rows); stride as isize,
+            left..end(left, columns); stride as isize,
+            0..channels
+        ])
+    });
+    Tensor::cat(places.collect(), 3)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::TensorData;
+
+    use crate::device::cpu;
+
+    #[test]
+    fn slices_give_the_same_patches() {
+        let shape = [2, 5, 7, 3];
+        let values = (0..2 * 5 * 7 * 3).map(|i| i as f32).collect::<Vec<_>>();
+        let x = Tensor::<Backend, 4>::from_data(TensorData::new(values.clone(), shape), &cpu());
+        for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (2, 2, 0), (7, 1, 3)] {
+            let window = Window { kernel, stride, padding };
+            let geometry = Geometry { window, height: 5, width: 7, channels: 3 };
+            let plain = plain(x.clone(), window);
+            assert_eq!(plain.dims(), geometry.out(2));
+            assert_eq!(plain.into_data().to_vec::<f32>().unwrap(), geometry.unfold(&values));
+        }
+    }
 
     #[test]
     fn patches_of_a_picture_stand_in_rows_with_zeros_around_it() {
