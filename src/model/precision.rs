@@ -6,6 +6,8 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::Linear;
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
+use super::kernels::linear;
+
 /// `module` with weights and biases of its linear layers in `format`.
 pub fn with_products_in<B: Backend, M: Module<B>>(module: M, format: DType) -> M {
     match format {
@@ -40,7 +42,9 @@ impl<B: Backend> ModuleMapper<B> for ToFormat {
 
 /// `x·W + b` in the format of `W`.
 pub fn project<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -> Tensor<B, D> {
-    layer.forward(same_format(x, layer.weight.val().dtype()))
+    let weight = layer.weight.val();
+    let x = same_format(x, weight.dtype());
+    linear(x, weight, layer.bias.as_ref().map(|bias| bias.val()))
 }
 
 /// `x` in `format`, rounded to nearest; as it is if it has it.

@@ -1,4 +1,4 @@
-//! Files as memory. The one place with `unsafe`: nothing else can map a file, and copying a bundle
+//! Files as memory. `unsafe`, as nothing else can map a file, and copying a bundle
 //! of gigabytes into fresh pages takes several times as long as all else that loading does.
 
 use std::fs::File;

@@ -1,10 +1,12 @@
-//! Self-attention of all heads with its gradient. Products are the backend's; the softmax between
-//! them is one vector loop. Kept for the way back: the projection and the attention weights.
+//! Self-attention of all heads. With a gradient, products are the backend's, the softmax between them
+//! is one vector loop, and the projection and the attention weights are kept for the way back.
+//! Without one nothing is kept: scores of a few queries stand in the cache at a time.
 
 use burn::tensor::{Bool, Tensor};
 use rayon::prelude::*;
 
 use super::node::{Rule, Values, unary};
+use super::product::{Matrix, multiply};
 use super::simd::{Softmax, SoftmaxGradient, widest};
 use crate::device::{Backend, TrainBackend};
 
@@ -75,11 +77,18 @@ impl Hidden {
 
     /// Hides keys in the scores of one head of picture `index`.
     fn apply(&self, scores: &mut [f32], index: usize) {
+        let tokens = scores.len().isqrt();
+        self.apply_rows(scores, index, 0, tokens);
+    }
+
+    /// The same in the scores of queries from `first` on, each `tokens` long.
+    fn apply_rows(&self, scores: &mut [f32], index: usize, first: usize, tokens: usize) {
         if self.0.is_empty() {
             return;
         }
-        let pictures = self.0.len() / scores.len();
-        let mask = &self.0[(index % pictures) * scores.len()..][..scores.len()];
+        let pictures = self.0.len() / (tokens * tokens);
+        let start = ((index % pictures) * tokens + first) * tokens;
+        let mask = &self.0[start..][..scores.len()];
         for (score, hidden) in scores.iter_mut().zip(mask) {
             *score = if *hidden { f32::NEG_INFINITY } else { *score };
         }
@@ -163,6 +172,55 @@ pub fn fused(
     })
 }
 
+/// Queries whose scores stand in the cache at a time: 0.7 MB at the published size.
+const QUERIES: usize = 128;
+
+/// The same without a gradient: the operands are read where they lie in the projection, the result
+/// is written where it belongs, and no more scores are held than those of [`QUERIES`] per thread.
+pub fn inferred(
+    qkv: Tensor<Backend, 3>,
+    heads: usize,
+    streams: Streams,
+    hidden: Option<Tensor<Backend, 4, Bool>>,
+) -> Tensor<Backend, 3> {
+    let [batch, tokens, fused_width] = qkv.dims();
+    let shape = Shape { batch, tokens, heads, head_width: fused_width / 3 / heads };
+    let width = shape.width();
+    let hidden = hidden.map_or(Vec::new(), |mask| mask.into_data().iter::<bool>().collect());
+    let hidden = Hidden(hidden);
+    let queries_of: &[usize] = match streams {
+        Streams::Ordinary => &[0],
+        Streams::WithValueValue => &[0, 2],
+    };
+    let qkv = Values::of(qkv);
+    let pictures = qkv.read();
+    let mut out = vec![0.0; queries_of.len() * batch * tokens * width];
+    let rows = out.par_chunks_mut(tokens * width).enumerate().flat_map(|(i, of_picture)| {
+        let blocks = of_picture.par_chunks_mut(QUERIES * width).enumerate();
+        blocks.map(move |(block, out)| (i / batch, i % batch, block * QUERIES, out))
+    });
+    rows.for_each_init(Vec::new, |scores, (stream, picture, first, out)| {
+        let qkv = &pictures[picture * tokens * fused_width..][..tokens * fused_width];
+        // Queries of the second stream are values; so are its keys.
+        let (query, key) = (queries_of[stream], if stream == 0 { 1 } else { 2 });
+        let queries = out.len() / width;
+        scores.resize(queries * tokens, 0.0);
+        for head in 0..heads {
+            let part = |part: usize, first: usize, count: usize| {
+                let start = first * fused_width + part * width + head * shape.head_width;
+                Matrix::new(&qkv[start..], count, shape.head_width, fused_width)
+            };
+            let keys = part(key, 0, tokens).transposed();
+            multiply(scores, tokens, part(query, first, queries), keys);
+            hidden.apply_rows(scores, picture, first, tokens);
+            widest(Softmax { rows: scores, columns: tokens, scale: shape.scale() });
+            let weights = Matrix::new(scores, queries, tokens, tokens);
+            multiply(&mut out[head * shape.head_width..], width, weights, part(2, 0, tokens));
+        }
+    });
+    qkv.beside(out, [queries_of.len() * batch, tokens, width])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +253,26 @@ mod tests {
             for (fused, plain) in fused.iter().zip(plain) {
                 assert!((fused - plain).abs() < 1e-5, "{fused} is not {plain}");
             }
+        }
+    }
+
+    /// More queries than one block has, and a mask of each picture's own.
+    #[test]
+    fn without_a_gradient_it_is_the_same_block_by_block() {
+        let (batch, tokens, heads, width) = (2, QUERIES + 5, 2, 6);
+        let x = numbers(batch * tokens * 3 * width, [batch, tokens, 3 * width]);
+        let hidden = (0..batch * tokens * tokens).map(|i| i % 7 == 1 && i % tokens != i / tokens);
+        let hidden = TensorData::new(hidden.collect::<Vec<_>>(), [batch, 1, tokens, tokens]);
+        let hidden = Tensor::<TrainBackend, 4, Bool>::from_data(hidden, &cpu());
+        for (streams, hidden) in
+            [(Streams::WithValueValue, None), (Streams::Ordinary, Some(hidden))]
+        {
+            let kept = fused(x.clone(), heads, streams, hidden.clone()).inner();
+            let hidden = hidden.map(|hidden| hidden.inner());
+            let inferred = inferred(x.clone().inner(), heads, streams, hidden);
+            assert_eq!(inferred.dims(), kept.dims());
+            let apart = (inferred - kept).abs().max().into_scalar();
+            assert!(apart < 1e-6, "{apart:e}");
         }
     }
 

@@ -4,17 +4,19 @@
 //! approximated beyond f32 rounding.
 
 mod attention;
+mod bias;
 mod centre;
 mod convolve;
 mod gelu;
 mod node;
 mod norm;
+mod product;
 pub mod simd;
 mod unfold;
 
 use std::any::Any;
 
-use burn::tensor::{Bool, Tensor, activation, backend::Backend};
+use burn::tensor::{Bool, Tensor, activation, backend::Backend, module};
 
 use crate::device::{Backend as Own, TrainBackend, cpu};
 
@@ -23,9 +25,28 @@ pub use node::scalar_with_gradient;
 
 /// `x·Φ(x)`, Φ the standard normal distribution (erf GELU).
 pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    match fusible(x) {
-        Ok(x) => of_backend(gelu::fused(x)),
-        Err(x) => activation::gelu(x),
+    match on_cpu(x) {
+        Ok(x) => back(gelu::inferred(x)),
+        Err(x) => match fusible(x) {
+            Ok(x) => of_backend(gelu::fused(x)),
+            Err(x) => activation::gelu(x),
+        },
+    }
+}
+
+/// `x·weight + bias`: `x` `[…, inputs]`, `weight` `[inputs, outputs]`, `bias` `[outputs]`.
+pub fn linear<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, D> {
+    match (on_cpu(x), bias) {
+        (Ok(x), Some(bias)) => {
+            let product = module::linear(x, back(weight), None);
+            back(bias::inferred(product, back(bias)))
+        }
+        (Ok(x), None) => back(module::linear(x, back::<_, Tensor<Own, 2>>(weight), None)),
+        (Err(x), bias) => module::linear(x, weight, bias),
     }
 }
 
@@ -38,11 +59,14 @@ pub fn self_attention<B: Backend>(
     streams: Streams,
     hidden: Option<&Tensor<B, 4, Bool>>,
 ) -> Result<Tensor<B, 3>, Tensor<B, 3>> {
-    let qkv = fusible(qkv)?;
-    let hidden = hidden.cloned().map(|hidden| {
-        same::<_, Tensor<TrainBackend, 4, Bool>>(hidden)
-            .unwrap_or_else(|hidden| Tensor::from_inner(back::<_, Tensor<Own, 4, Bool>>(hidden)))
-    });
+    let qkv = match on_cpu(qkv) {
+        Ok(qkv) => {
+            let hidden = hidden.cloned().map(back::<_, Tensor<Own, 4, Bool>>);
+            return Ok(back(attention::inferred(qkv, heads, streams, hidden)));
+        }
+        Err(qkv) => fusible(qkv)?,
+    };
+    let hidden = hidden.cloned().map(back::<_, Tensor<TrainBackend, 4, Bool>>);
     Ok(of_backend(attention::fused(qkv, heads, streams, hidden)))
 }
 
@@ -102,13 +126,16 @@ pub fn sum_centred<B: Backend, const N: usize>(
 fn fusible<B: Backend, const D: usize>(
     x: Tensor<B, D>,
 ) -> Result<Tensor<TrainBackend, D>, Tensor<B, D>> {
-    same::<_, Tensor<TrainBackend, D>>(x).or_else(|x| {
-        let x = same::<_, Tensor<Own, D>>(x)?;
-        match x.device() == cpu() {
-            true => Ok(Tensor::from_inner(x)),
-            false => Err(back(x)),
-        }
-    })
+    same::<_, Tensor<TrainBackend, D>>(x).or_else(|x| on_cpu(x).map(Tensor::from_inner))
+}
+
+/// A tensor of the program's own backend on a CPU, which has no gradient. `Err` gives any other back.
+fn on_cpu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Result<Tensor<Own, D>, Tensor<B, D>> {
+    let x = same::<_, Tensor<Own, D>>(x)?;
+    match x.device() == cpu() {
+        true => Ok(x),
+        false => Err(back(x)),
+    }
 }
 
 /// A second operand, on the backend on which [`fusible`] has found the first.

@@ -163,6 +163,21 @@ impl pulp::NullaryFnOnce for AddSigmoid<'_> {
     }
 }
 
+/// `row += to`.
+pub struct Add<'a> {
+    pub row: &'a mut [f32],
+    pub to: &'a [f32],
+}
+
+impl pulp::NullaryFnOnce for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.row.iter_mut().zip(self.to).for_each(|(value, to)| *value += to);
+    }
+}
+
 /// `rows *= by`.
 pub struct Multiply<'a> {
     pub rows: &'a mut [f32],
