@@ -120,7 +120,8 @@ impl NetworkBench {
             }
             PicturePart::MapHeads => self.measured("map heads", patches, || {
                 // The last in the queue ends all.
-                scorer.decode(&encoding.tokens).into_iter().next_back().map(finish);
+                let heads = scorer.decode(&encoding.tokens);
+                heads.into_iter().next_back().into_iter().for_each(finish);
             }),
             PicturePart::TextAllPositions => {
                 self.measured("text tower, all positions", all_nodes, || text(&all))
