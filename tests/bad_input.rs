@@ -373,13 +373,6 @@ fn an_unknown_key_of_a_job_file_is_answered_with_the_nearest() {
 }
 
 #[test]
-fn a_device_that_is_not_in_the_build_is_refused() {
-    let folder = folder();
-    run(with(&folder, &["--device", "cuda"])).refused(&["--device cuda", "--device cpu"]);
-    run(with(&folder, &["--precision", "f16"])).refused(&["--precision f16", "f32"]);
-}
-
-#[test]
 fn grounding_without_a_detector_is_refused() {
     let folder = folder();
     let ended = run(with(&folder, &["--grounding", "on"]));
