@@ -89,10 +89,11 @@ impl Folder {
     }
 }
 
-/// The program, untouched by the environment of whoever runs the tests.
+/// The program, untouched by the environment of whoever runs the tests. Mesa's Vulkan driver writes to
+/// stderr where a desktop's variable is missing.
 pub fn filo(subcommand: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_filo"));
-    command.env_clear().arg(subcommand);
+    command.env_clear().env("XDG_RUNTIME_DIR", std::env::temp_dir()).arg(subcommand);
     command
 }
 
