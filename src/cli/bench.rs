@@ -92,7 +92,7 @@ enum BenchStage {
     Text,
     /// Everything that one picture costs, without the detector.
     Picture,
-    /// The detector: one picture, and two of different shape in one padded batch.
+    /// The detector: a batch of square pictures, and one of wider pictures.
     Detector,
     /// The device's limit: one large product, and one large copy.
     Peak,
