@@ -2,8 +2,9 @@
 """Measures what one picture costs, time by stage and peak memory: filo beside PyTorch, on CPU.
 
 In: options; weights and picture are random. Out: tables in Markdown, or one JSON document. Each
-side runs in a process of its own, in turn with the others. Never here: the detector (a further
-stage, when PyTorch has one), and how good the maps are. Start it by `scripts/bench picture`.
+side runs in a process of its own, in turn with the others, and holds FiLo and the detector; the
+program maps a bundle of the published size, which is made once. Never here: how good the maps are.
+Start it by `scripts/bench picture`.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -35,10 +37,14 @@ MATRIX_SIDE, MATRIX_RUNS = 2048, 5
 
 IMAGE, HEADS, MAP = "image tower", "map heads", "map"
 TEXT_ALL, TEXT_ONE = "text tower, all positions", "text tower, one position"
-ALL, ONE = "whole picture, all positions", "whole picture, one position"
-STAGES = [IMAGE, HEADS, TEXT_ALL, TEXT_ONE, MAP, ALL, ONE]
+DETECTOR = "detector"
+ALL, ONE = "without detector, all positions", "without detector, one position"
+WHOLE = "whole picture"
+STAGES = [IMAGE, HEADS, TEXT_ALL, TEXT_ONE, MAP, DETECTOR, ALL, ONE, WHOLE]
 # What the program calls them; its other rows are those of the same name, where it has them.
-FILO_ROWS = {"all": ALL, "all, one position": ONE}
+FILO_ROWS = {"all": ALL, "all, one position": ONE, "all, with detector": WHOLE}
+# Tokens of the caption of category bottle, with [CLS], [SEP] and eleven full stops.
+CAPTION_TOKENS, FULL_STOP, EVERY = 47, 1012, 4
 
 
 @dataclass
@@ -106,8 +112,14 @@ def measure_side(name: str, size: "Size") -> Run:
         step = size.side // 9
         return seconds, [score, *anomaly_map[::step, ::step].flatten().tolist()]
 
+    detect = detector(text_once=kind.merged) if size.side == PUBLISHED_SIDE else None
     one_picture()
     seconds, sample = one_picture()
+    if detect:
+        detect()
+        seconds[DETECTOR], _ = seconds_of(detect)
+        # Nine times too many prompts are encoded as published, though the detector has run.
+        seconds[WHOLE] = seconds[DETECTOR] + seconds[ONE]
     flops = {
         IMAGE: image_flops(size, all_projected=not kind.merged),
         HEADS: heads_flops(size, kind.merged),
@@ -115,6 +127,32 @@ def measure_side(name: str, size: "Size") -> Run:
         TEXT_ONE: text_flops(size, prompts, [CENTRE], cut=kind.merged),
     }
     return Run(seconds, add_wholes(flops), sample)
+
+
+def detector(text_once: bool) -> Callable:
+    """One picture through Grounding DINO; its caption is read with it, or once for all."""
+    import torch
+    from make_full_size import grounding_model
+
+    net = grounding_model()
+    ids = torch.randint(2000, 20000, (1, CAPTION_TOKENS))
+    ids[0, EVERY::EVERY], ids[0, 0], ids[0, -1] = FULL_STOP, 101, 102
+    given = {
+        "pixel_values": torch.randn(1, 3, PUBLISHED_SIDE, PUBLISHED_SIDE),
+        "pixel_mask": torch.ones(1, PUBLISHED_SIDE, PUBLISHED_SIDE, dtype=torch.long),
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+    }
+    if text_once:
+        read, language = {}, net.model.text_backbone.forward
+
+        def remembered(*arguments: object, **named: object) -> object:
+            if not read:
+                read["caption"] = language(*arguments, **named)
+            return read["caption"]
+
+        net.model.text_backbone.forward = remembered
+    return lambda: net(**given).pred_boxes
 
 
 def add_wholes(flops: dict[str, float]) -> dict[str, float]:
@@ -181,9 +219,23 @@ def run(command: list[str]) -> tuple[str, float]:
     return output, usage.ru_maxrss / 1024
 
 
+def random_bundle(program: Path) -> Path:
+    """Random weights of the published size as a bundle, made if there is none yet: 3.1 GB."""
+    # Beside the virtual environment.
+    bundle = Path(sys.prefix).parent / "full-size"
+    if not bundle.is_dir():
+        with tempfile.TemporaryDirectory(dir=bundle.parent) as folder:
+            maker = Path(__file__).with_name("make_full_size.py")
+            run([sys.executable, str(maker), folder])
+            checkpoints = [f"--from={file}" for file in sorted(Path(folder).glob("*.pth"))]
+            run([str(program), "weights", "convert", *checkpoints, "--to", str(bundle)])
+    return bundle
+
+
 def run_filo(program: Path) -> Run:
     """What the program says of itself; it does as `saved` does, and its prompts share tokens."""
     command = [str(program), "bench", "--stage", "picture", "--repeat", "1", "--json"]
+    command += ["--weights", str(random_bundle(program))]
     output, peak_mib = run(command)
     rows = json.loads(output)["rows"]
     named = {FILO_ROWS.get(row["name"], row["name"]): row for row in rows}

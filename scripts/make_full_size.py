@@ -35,13 +35,18 @@ def scale(shape):
     return inputs**-0.5
 
 
-def grounding():
+def grounding_model() -> GroundingDinoForObjectDetection:
     swin = SwinConfig(
         embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, image_size=384,
         out_indices=[2, 3, 4],
     )
     model = GroundingDinoForObjectDetection(GroundingDinoConfig(backbone_config=swin)).eval()
     grounding_transformers.randomise(model, 1)
+    return model
+
+
+def grounding():
+    model = grounding_model()
     weights = grounding_transformers.public_weights(model)
     return {f"module.{name}": tensor for name, tensor in weights.items()}
 

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use filo::cli::{Cli, tell};
+use filo::device::keep_freed;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    keep_freed();
     let cli = Cli::parse();
     let verbose = cli.verbose;
     match cli.run() {

@@ -29,10 +29,11 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     repeat: u32,
 
-    /// Weights of stage `generated`: a file, a folder that holds one or a bundle, or `nano`, those
-    /// inside the program.
-    #[arg(long, value_name = "nano|PATH", default_value = "nano")]
-    weights: WeightsPlace,
+    /// Weights of stages `generated` and `picture`: a file, a folder that holds one or a bundle, or
+    /// `nano`, those inside the program [default: nano; of stage `picture`, random ones at the
+    /// published size].
+    #[arg(long, value_name = "nano|PATH")]
+    weights: Option<WeightsPlace>,
 
     /// Folder of photographs of materials that generated pictures may show.
     #[arg(long, value_name = "DIR")]
@@ -90,7 +91,7 @@ enum BenchStage {
     /// The text tower over one picture's prompts: tree against padded sequences.
     #[default]
     Text,
-    /// Everything that one picture costs, without the detector.
+    /// Everything that one picture costs.
     Picture,
     /// The detector: a batch of square pictures, and one of wider pictures.
     Detector,
@@ -116,7 +117,8 @@ impl BenchArgs {
         let (stage, rows) = match self.stage {
             BenchStage::Generated => {
                 let (textures, pictures) = (self.textures.as_deref(), self.pictures);
-                bench_generated::run(self.weights, textures, pictures, self.json)?;
+                let weights = self.weights.unwrap_or_default();
+                bench_generated::run(weights, textures, pictures, self.json)?;
                 return Ok(0);
             }
             BenchStage::Metrics => {
@@ -164,6 +166,7 @@ impl BenchArgs {
             pictures: self.pictures_at_once.get(),
             device: device(self.device, self.precision)?,
             precision: self.precision,
+            weights: self.weights.clone(),
         })
     }
 }

@@ -1,5 +1,6 @@
-//! Stages of `filo bench` that run a network at the published size with random weights: what one
-//! batch costs, whole and in parts. In: a device, a precision, a batch size. Out: seconds.
+//! Stages of `filo bench` that run the networks, at the published size with random weights unless
+//! others are named: what one batch costs, whole and in parts. In: a device, a precision, a batch
+//! size. Out: seconds.
 
 use std::time::Instant;
 
@@ -18,11 +19,15 @@ use crate::model::filo::descriptions::Descriptions;
 use crate::model::filo::position::Position;
 use crate::model::filo::prompt_tree::PromptTree;
 use crate::model::filo::prompts::PreparedPrompts;
-use crate::model::filo::{AdapterUse, Filo, ImageEncoding};
+use crate::model::filo::{AdapterUse, Filo, FiloScorer};
 use crate::model::grounding::caption::CaptionTokenizer;
-use crate::model::grounding::{GroundingConfig, ImageBatch, TextBatch};
+use crate::model::grounding::{
+    EncodedCaption, GroundingConfig, GroundingDino, ImageBatch, TextBatch,
+};
 use crate::model::precision::{same_format, with_products_in};
 use crate::pipeline::localise::{DETECTOR_SIDE, floats};
+use crate::weights::load::{bundled_filo, bundled_grounding, load_filo};
+use crate::weights::{Weights, WeightsPlace};
 
 /// Side of the matrices whose product is the device's limit.
 pub const PEAK_SIDE: usize = 4096;
@@ -37,15 +42,35 @@ pub struct NetworkBench {
     pub pictures: usize,
     pub device: Device,
     pub precision: Precision,
+    /// Weights of stage `picture`; else random ones at the published size.
+    pub weights: Option<WeightsPlace>,
+}
+
+/// The networks that stage `picture` runs.
+struct Networks {
+    config: FiloConfig,
+    scorer: FiloScorer<Backend>,
+    detector: Option<(GroundingConfig, GroundingDino<Backend>)>,
+}
+
+/// The detector, and the caption of the category as it has read it.
+struct Detection {
+    net: GroundingDino<Backend>,
+    caption: EncodedCaption<Backend>,
+    /// Of the caption.
+    tokens: usize,
 }
 
 /// What stage `picture` measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PicturePart {
-    /// Everything, with prompts of all nine positions, as without a detector.
+    /// Everything without a detector, and so with prompts of all nine positions.
     All,
-    /// Everything, with prompts of the one position that a detector has chosen.
+    /// The same with prompts of one position, as if the detector had chosen it.
     AllOnePosition,
+    /// Everything: the detector, and prompts of one position.
+    AllWithDetector,
+    Detector,
     ImageTower,
     MapHeads,
     TextAllPositions,
@@ -69,11 +94,59 @@ impl NetworkBench {
         Measured { name, tokens, pictures: self.pictures, seconds }
     }
 
+    fn networks(&self, with_detector: bool) -> Result<Networks, Error> {
+        let device = &self.device;
+        let products = products_in(self.precision);
+        let Some(place) = &self.weights else {
+            let config = FiloConfig::published();
+            let scorer = Filo::new(&config, device).into_scorer().with_products_in(products);
+            let grounding = with_detector.then(GroundingConfig::swin_t_ogc);
+            let detector = grounding.map(|config| (config.clone(), config.init(device)));
+            return Ok(Networks { config, scorer, detector });
+        };
+        let weights = Weights::open(place)?;
+        let config = weights.config()?;
+        let (filo, detector) = match &weights {
+            Weights::Checkpoint(checkpoint) => (load_filo(checkpoint, &config, device)?.0, None),
+            Weights::Bundle(bundle) => {
+                let grounding = bundle.manifest().grounding.clone().filter(|_| with_detector);
+                let net = match &grounding {
+                    Some(_) => bundled_grounding(bundle, device)?,
+                    None => None,
+                };
+                (bundled_filo(bundle, &config, device)?, grounding.zip(net))
+            }
+        };
+        let scorer = filo.into_scorer().with_products_in(products);
+        weights.release_pages();
+        Ok(Networks { config, scorer, detector })
+    }
+
+    fn detection(
+        &self,
+        (config, net): (GroundingConfig, GroundingDino<Backend>),
+    ) -> Result<Detection, Error> {
+        let words = Descriptions::built_in()?.caption_words(&self.category);
+        let tokens = CaptionTokenizer::embedded()?.encode(&words.caption(), config.max_text_len);
+        let text = TextBatch::new(&[&tokens], &config, &self.device).map_err(|error| {
+            ModelError::Caption { category: self.category.clone(), reason: error.to_string() }
+        })?;
+        let caption = net.encode_caption(text);
+        Ok(Detection { net, caption, tokens: tokens.len() })
+    }
+
+    /// A batch for the detector, of pictures of its shorter side and `width`.
+    fn detector_batch(&self, width: usize) -> Option<ImageBatch<Backend>> {
+        let noise = || self.noise([3, DETECTOR_SIDE.shorter, width]);
+        ImageBatch::new((0..self.pictures).map(|_| noise()).collect())
+    }
+
     /// The whole batch and its parts, or the one part that is wanted.
     pub fn picture(&self, part: Option<PicturePart>) -> Result<Vec<Measured>, Error> {
-        let config = FiloConfig::published();
-        let scorer = Filo::<Backend>::new(&config, &self.device).into_scorer();
-        let scorer = scorer.with_products_in(products_in(self.precision));
+        let detects = |part| matches!(part, PicturePart::AllWithDetector | PicturePart::Detector);
+        let Networks { config, scorer, detector } = self.networks(part.is_none_or(detects))?;
+        let detection = detector.map(|detector| self.detection(detector)).transpose()?;
+        let detection = detection.zip(self.detector_batch(DETECTOR_SIDE.shorter));
         let texts = Descriptions::built_in()?.prompts(&self.category);
         let tokenizer = ClipTokenizer::embedded()?;
         let prepared = |positions: &[Position]| {
@@ -86,15 +159,8 @@ impl NetworkBench {
         let (side, grid) = (config.vision.image_size, config.vision.grid());
         let (n, patches) = (self.pictures, 1 + grid * grid);
         let images = self.noise([n, 3, side, side]);
-        let tokens = || self.noise([n, patches, config.vision.width]);
         // Parts run on numbers of the right shape, without what comes before them.
-        let encoding = ImageEncoding {
-            tokens: ImageTokens {
-                value_value: tokens(),
-                ordinary: (1..config.linear_heads()).map(|_| tokens()).collect(),
-            },
-            features: self.noise([n, config.embed_dim]),
-        };
+        let tokens = || self.noise([n, patches, config.vision.width]);
         let heads = config.linear_heads() + config.mmci_heads();
         let similarities = floats(self.noise([heads, 2, grid * grid]));
         let mapper = AnomalyMapper::new(grid, side);
@@ -105,30 +171,46 @@ impl NetworkBench {
             let of_one = similarities.len() / n;
             similarities.chunks_exact(of_one).for_each(|picture| drop(mapper.map(picture)));
         };
-        let text = |prompts: &PreparedPrompts<Backend>| {
-            finish(scorer.encode_prompts(&encoding.features, prompts).abnormal);
+        let text = |name, nodes, prompts: &PreparedPrompts<Backend>| {
+            let features = self.noise([n, config.embed_dim]);
+            let encode = || finish(scorer.encode_prompts(&features, prompts).abnormal);
+            self.measured(name, nodes, encode)
+        };
+        let detect = |(detection, batch): &(Detection, ImageBatch<Backend>)| {
+            finish(detection.net.forward(batch.clone(), &detection.caption).boxes);
         };
         let parts = PicturePart::value_variants().iter();
         let wanted = parts.filter(|&&this| part.is_none_or(|part| part == this));
+        let wanted = wanted.filter(|&&part| detection.is_some() || !detects(part));
         let rows = wanted.map(|part| match part {
             PicturePart::All => self.measured("all", patches, || whole(&all)),
             PicturePart::AllOnePosition => {
                 self.measured("all, one position", patches, || whole(&one))
             }
+            PicturePart::AllWithDetector => self.measured("all, with detector", patches, || {
+                detection.iter().for_each(detect);
+                whole(&one);
+            }),
+            PicturePart::Detector => {
+                let tokens = detection.as_ref().map_or(0, |(detection, _)| detection.tokens);
+                self.measured("detector", tokens, || detection.iter().for_each(detect))
+            }
             PicturePart::ImageTower => {
                 self.measured("image tower", patches, || finish(encode().features))
             }
-            PicturePart::MapHeads => self.measured("map heads", patches, || {
-                // The last in the queue ends all.
-                let heads = scorer.decode(&encoding.tokens);
-                heads.into_iter().next_back().into_iter().for_each(finish);
-            }),
-            PicturePart::TextAllPositions => {
-                self.measured("text tower, all positions", all_nodes, || text(&all))
+            PicturePart::MapHeads => {
+                let tokens = ImageTokens {
+                    value_value: tokens(),
+                    ordinary: (1..config.linear_heads()).map(|_| tokens()).collect(),
+                };
+                self.measured("map heads", patches, || {
+                    // The last in the queue ends all.
+                    let heads = scorer.decode(&tokens);
+                    heads.into_iter().next_back().into_iter().for_each(finish);
+                })
             }
-            PicturePart::TextOnePosition => {
-                self.measured("text tower, one position", one_nodes, || text(&one))
-            }
+            PicturePart::TextAllPositions => text("text tower, all positions", all_nodes, &all),
+            PicturePart::TextOnePosition => text("text tower, one position", one_nodes, &one),
             PicturePart::Map => self.measured("map", patches, || {
                 (0..n).for_each(|_| drop(mapper.map(&similarities)));
             }),
@@ -142,18 +224,12 @@ impl NetworkBench {
 
     pub fn detector(&self) -> Result<Vec<Measured>, Error> {
         let config = GroundingConfig::swin_t_ogc();
-        let net = config.init::<Backend>(&self.device);
-        let words = Descriptions::built_in()?.caption_words(&self.category);
-        let tokens = CaptionTokenizer::embedded()?.encode(&words.caption(), config.max_text_len);
-        let text = TextBatch::new(&[&tokens], &config, &self.device).map_err(|error| {
-            ModelError::Caption { category: self.category.clone(), reason: error.to_string() }
-        })?;
-        let caption = net.encode_caption(text);
-        let noise = |width| self.noise([3, DETECTOR_SIDE.shorter, width]);
+        let net = config.init(&self.device);
+        let Detection { net, caption, tokens } = self.detection((config, net))?;
         let widths = [("518×518", DETECTOR_SIDE.shorter), ("518×700", 700)];
         let rows = widths.into_iter().filter_map(|(name, width)| {
-            let batch = ImageBatch::new((0..self.pictures).map(|_| noise(width)).collect())?;
-            Some(self.measured(name, tokens.len(), || {
+            let batch = self.detector_batch(width)?;
+            Some(self.measured(name, tokens, || {
                 finish(net.forward(batch.clone(), &caption).boxes);
             }))
         });

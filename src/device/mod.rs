@@ -4,12 +4,14 @@
 //! - `found` tells what this machine offers; `cuda` and `wgpu` ask for it, where they are built in.
 //! - `faults` keeps what goes wrong on a device's own thread; whoever uses its numbers asks first.
 //! - `batch` tells how many pictures go through the network together.
+//! - `heap` tells the allocator what to do with freed memory.
 
 mod batch;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod faults;
 mod found;
+mod heap;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod kernels;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
@@ -26,6 +28,7 @@ use crate::job::{DeviceChoice, Precision};
 pub use batch::batch_size;
 pub use faults::take_fault;
 pub use found::{Found, Listing, listings};
+pub use heap::{give_back_freed, keep_freed};
 
 /// The one backend the program is compiled for; it hands each operation to the device's own.
 pub type Backend = burn::Dispatch;

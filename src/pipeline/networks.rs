@@ -81,6 +81,7 @@ impl Networks {
             }
         };
         let scorer = filo.into_scorer().with_products_in(products_in(spec.precision));
+        weights.release_pages();
         Ok(Networks { config, scorer, localiser, model_id: id.text() })
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
 use burn_store::TensorSnapshot;
@@ -12,10 +13,11 @@ use bytes::Bytes as Shared;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::embedded;
+use super::mapped::MappedFile;
 use super::place::WeightsPlace;
 use super::safetensors::{Stored, entries_of};
 use super::stored::lazy;
-use super::{embedded, mapped};
 use crate::error::WeightsError;
 use crate::model::config::FiloConfig;
 use crate::model::grounding::GroundingConfig;
@@ -119,6 +121,8 @@ pub struct Source {
 pub struct Bundle {
     place: WeightsPlace,
     manifest: Manifest,
+    /// Files whose tensors were handed out.
+    mapped: Mutex<Vec<MappedFile>>,
 }
 
 impl Bundle {
@@ -171,7 +175,7 @@ impl Bundle {
         let plain = |name: &str| Path::new(name).file_name().is_some_and(|file| file == name);
         match manifest.files.iter().find(|file| !plain(&file.name)) {
             Some(file) => Err(broken(format!("{:?} is no file name", file.name))),
-            None => Ok(Bundle { place: place.clone(), manifest }),
+            None => Ok(Bundle { place: place.clone(), manifest, mapped: Mutex::default() }),
         }
     }
 
@@ -190,12 +194,16 @@ impl Bundle {
         self.manifest.model_id()
     }
 
-    /// The content of a file, not copied.
-    fn bytes_of(&self, file: &BundleFile) -> std::io::Result<Shared> {
+    /// The content of a file, not copied, and the mapping behind it if it is not in the program.
+    fn content_of(&self, file: &BundleFile) -> std::io::Result<(Shared, Option<MappedFile>)> {
         match &self.place {
-            WeightsPlace::Path(folder) => mapped::map(&folder.join(&file.name)),
+            WeightsPlace::Path(folder) => {
+                let mapped = MappedFile::open(&folder.join(&file.name))?;
+                Ok((mapped.bytes(), Some(mapped)))
+            }
             WeightsPlace::Embedded => {
-                embedded::file(&file.name).ok_or(std::io::ErrorKind::NotFound.into())
+                let bytes = embedded::file(&file.name).ok_or(std::io::ErrorKind::NotFound)?;
+                Ok((bytes, None))
             }
         }
     }
@@ -203,8 +211,8 @@ impl Bundle {
     /// What is wrong with a file, if its size or its hash is not the one named.
     pub fn file_problem(&self, file: &BundleFile) -> Option<String> {
         let name = &file.name;
-        let bytes = match self.bytes_of(file) {
-            Ok(bytes) => bytes,
+        let bytes = match self.content_of(file) {
+            Ok((bytes, _)) => bytes,
             Err(error) => return Some(format!("{name}: {error}")),
         };
         if bytes.len() as u64 != file.bytes {
@@ -240,7 +248,9 @@ impl Bundle {
         let mut tensors = BTreeMap::new();
         for file in self.manifest.files.iter().filter(|file| file.network == network) {
             let broken = |what: String| self.broken(format!("{}: {what}", file.name));
-            let bytes = self.bytes_of(file).map_err(|error| broken(error.to_string()))?;
+            let (bytes, mapped) =
+                self.content_of(file).map_err(|error| broken(error.to_string()))?;
+            self.mapped.lock().unwrap_or_else(PoisonError::into_inner).extend(mapped);
             for (name, entry) in entries_of(&bytes).map_err(broken)? {
                 let numbers = bytes.slice(entry.start..entry.end);
                 let (dtype, shape) = (entry.dtype, entry.shape.clone());
@@ -249,6 +259,14 @@ impl Bundle {
             }
         }
         Ok(tensors)
+    }
+
+    /// Gives back the memory of what was read of the files. To be called once the networks are
+    /// filled: what they have merged into kernels of their own is then not needed again, and the
+    /// rest comes back as it is used.
+    pub fn release_pages(&self) {
+        let mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        mapped.iter().for_each(MappedFile::release_pages);
     }
 
     fn broken(&self, what: String) -> WeightsError {

@@ -10,6 +10,7 @@ use super::bundle::Bundle;
 use super::config::config_of;
 use super::embedded;
 use super::local_copy::local_copy;
+use crate::device::give_back_freed;
 use crate::error::WeightsError;
 use crate::model::config::FiloConfig;
 use crate::store::Location;
@@ -105,6 +106,16 @@ impl Weights {
         match self {
             Weights::Bundle(bundle) => Ok(bundle.manifest().filo.clone()),
             Weights::Checkpoint(checkpoint) => config_of(checkpoint),
+        }
+    }
+
+    /// Gives back the memory that filling networks took and that they do not hold; see
+    /// [`Bundle::release_pages`].
+    pub fn release_pages(&self) {
+        give_back_freed();
+        match self {
+            Weights::Bundle(bundle) => bundle.release_pages(),
+            Weights::Checkpoint(_) => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor, backend::Backend, module::linear};
 
 use crate::model::attention::{merge_heads, split_heads};
+use crate::model::precision::project;
 
 /// `softmax(q·kᵀ/√head_width)·v` over `heads` heads, `[batch, n, width]` each. `hidden`
 /// `[batch, 1, queries or 1, keys]` is true where a query must not see a key.
@@ -69,7 +70,7 @@ impl<B: Backend> FusedAttention<B> {
         let k = query_key.narrow(2, width, width);
         let v = self.project(x, 2, 1);
         let hidden = hidden.map(|hidden| hidden.unsqueeze_dim(1));
-        self.out_proj.forward(masked_attention([q, k, v], self.heads, hidden))
+        project(&self.out_proj, masked_attention([q, k, v], self.heads, hidden))
     }
 
     /// Attention of `query` `[batch, n, width]` to `memory` `[batch, m, width]`, which is both
@@ -86,7 +87,7 @@ impl<B: Backend> FusedAttention<B> {
         let k = key_value.clone().narrow(2, 0, width);
         let v = key_value.narrow(2, width, width);
         let hidden = padding.unsqueeze_dims(&[1, 1]);
-        self.out_proj.forward(masked_attention([q, k, v], self.heads, Some(hidden)))
+        project(&self.out_proj, masked_attention([q, k, v], self.heads, Some(hidden)))
     }
 
     /// `count` of the three projections, from the `first` on, side by side.

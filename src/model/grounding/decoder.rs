@@ -10,11 +10,12 @@ use burn::tensor::{Tensor, backend::Backend};
 use super::attention::{FusedAttention, FusedAttentionConfig};
 use super::boxes::clamped_logit;
 use super::config::GroundingConfig;
-use super::deformable::{DeformableAttention, References};
+use super::deformable::DeformableAttention;
 use super::enhancer::TextContext;
 use super::feed_forward::{Perceptron, PerceptronConfig, feed_forward};
 use super::levels::LevelGeometry;
 use super::position_code::{SineCode, TEXT_AND_BOX_TEMPERATURE};
+use super::sampling::References;
 
 /// The decoder.
 #[derive(Module, Debug)]

@@ -6,8 +6,9 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, backend::Backend};
 
-use super::levels::{LevelGeometry, LevelShape, zero_rows};
-use super::sampling::{Samples, sample};
+use super::levels::{LevelGeometry, zero_rows};
+use super::sampling::{References, Samples, sample};
+use crate::model::precision::project;
 
 /// Dimensions of a [`DeformableAttention`].
 #[derive(Debug, Clone)]
@@ -17,16 +18,6 @@ pub struct DeformableAttentionConfig {
     pub levels: usize,
     /// Samples per head and level.
     pub points: usize,
-}
-
-/// Around what a query samples, per level, in fractions of the level's map.
-#[derive(Debug, Clone)]
-pub enum References<B: Backend> {
-    /// `[batch, queries, levels, 2]` (x, y): offsets count pixels of the level.
-    Points(Tensor<B, 4>),
-    /// `[batch, queries, levels, 4]` (centre x, y, width, height): `points` offsets of 1 span half
-    /// a box.
-    Boxes(Tensor<B, 4>),
 }
 
 /// `Σ_level Σ_point A · (W·value)(reference + offset)`, head by head, then a linear layer.
@@ -69,59 +60,13 @@ impl<B: Backend> DeformableAttention<B> {
         geometry: &LevelGeometry<B>,
     ) -> Tensor<B, 3> {
         let [batch, queries, _] = query.dims();
-        let value = zero_rows(self.value_proj.forward(value), geometry.padding.clone());
+        let value = zero_rows(project(&self.value_proj, value), geometry.padding.clone());
         let samples = self.levels * self.points;
-        let weights = self.attention_weights.forward(query.clone());
+        let weights = project(&self.attention_weights, query.clone());
         let weights = softmax(weights.reshape([batch, queries, self.heads, samples]), 3);
-        let offsets = self.sampling_offsets.forward(query);
-        let locations = self.locations(offsets, references, &geometry.shapes);
-        let sampled = sample(value, &geometry.shapes, Samples { locations, weights });
-        self.output_proj.forward(sampled)
-    }
-
-    /// `offsets` `[batch, queries, heads · levels · points · 2]` → where to sample,
-    /// `[batch, queries, heads, levels · points · 2]`.
-    fn locations(
-        &self,
-        offsets: Tensor<B, 3>,
-        references: &References<B>,
-        shapes: &[LevelShape],
-    ) -> Tensor<B, 4> {
-        let [batch, queries, _] = offsets.dims();
-        let per_level = 2 * self.points;
-        let offsets = offsets.reshape([batch, queries, self.heads, self.levels * per_level]);
-        let levels = shapes.iter().enumerate().map(|(level, &shape)| {
-            let offsets = offsets.clone().narrow(3, level * per_level, per_level);
-            let offsets = offsets.reshape([batch, queries, self.heads * self.points, 2]);
-            references
-                .offset(level, shape, offsets, self.points)
-                .reshape([batch, queries, self.heads, per_level])
-        });
-        Tensor::cat(levels.collect(), 3)
-    }
-}
-
-impl<B: Backend> References<B> {
-    /// `offsets` `[batch, queries, any, 2]` from these references on one level, in fractions of
-    /// its map.
-    fn offset(
-        &self,
-        level: usize,
-        shape: LevelShape,
-        offsets: Tensor<B, 4>,
-        points: usize,
-    ) -> Tensor<B, 4> {
-        match self {
-            References::Points(centres) => {
-                let sides = [shape.width as f32, shape.height as f32];
-                let sides = Tensor::<B, 1>::from_floats(sides, &offsets.device());
-                centres.clone().narrow(2, level, 1) + offsets / sides.unsqueeze()
-            }
-            References::Boxes(boxes) => {
-                let boxes = boxes.clone().narrow(2, level, 1);
-                let reach = boxes.clone().narrow(3, 2, 2) * (0.5 / points as f64);
-                boxes.narrow(3, 0, 2) + offsets * reach
-            }
-        }
+        let offsets = project(&self.sampling_offsets, query);
+        let offsets = offsets.reshape([batch, queries, self.heads, 2 * samples]);
+        let samples = Samples { references, offsets, weights };
+        project(&self.output_proj, sample(value, &geometry.shapes, samples))
     }
 }

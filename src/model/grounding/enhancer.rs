@@ -8,10 +8,11 @@ use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use super::attention::{FusedAttention, FusedAttentionConfig};
 use super::config::GroundingConfig;
-use super::deformable::{DeformableAttention, DeformableAttentionConfig, References};
+use super::deformable::{DeformableAttention, DeformableAttentionConfig};
 use super::feed_forward::feed_forward;
 use super::fusion::{FusionConfig, FusionLayer, ImageAndText};
 use super::levels::LevelGeometry;
+use super::sampling::References;
 
 /// The encoder: three lists of equal length, read side by side.
 #[derive(Module, Debug)]

@@ -3,8 +3,10 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, backend::Backend};
+
+use crate::model::kernels::relu;
+use crate::model::precision::project;
 
 /// `x + linear2(ReLU(linear1(x)))`; the norm after it is the caller's.
 pub fn feed_forward<B: Backend>(
@@ -12,7 +14,7 @@ pub fn feed_forward<B: Backend>(
     linear2: &Linear<B>,
     x: Tensor<B, 3>,
 ) -> Tensor<B, 3> {
-    x.clone() + linear2.forward(relu(linear1.forward(x)))
+    x.clone() + project(linear2, relu(project(linear1, x)))
 }
 
 /// Dimensions of a [`Perceptron`].
@@ -48,7 +50,7 @@ impl<B: Backend> Perceptron<B> {
     /// `[batch, n, first width]` → `[batch, n, last width]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let Some((last, hidden)) = self.layers.split_last() else { return x };
-        let x = hidden.iter().fold(x, |x, layer| relu(layer.forward(x)));
-        last.forward(x)
+        let x = hidden.iter().fold(x, |x, layer| relu(project(layer, x)));
+        project(last, x)
     }
 }

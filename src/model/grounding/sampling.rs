@@ -10,13 +10,24 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
 use super::levels::LevelShape;
+use crate::model::kernels::simd::widest;
+
+/// Around what a query samples, per level, in fractions of the level's map.
+#[derive(Debug, Clone)]
+pub enum References<B: Backend> {
+    /// `[batch, queries, levels, 2]` (x, y): offsets count pixels of the level.
+    Points(Tensor<B, 4>),
+    /// `[batch, queries, levels, 4]` (centre x, y, width, height): `points` offsets of 1 span half
+    /// a box.
+    Boxes(Tensor<B, 4>),
+}
 
 /// Where every query looks, and how much each look counts.
 #[derive(Debug, Clone)]
-pub struct Samples<B: Backend> {
-    /// `[batch, queries, heads, levels · points · 2]`: (x, y) as fractions of the level's map;
-    /// outside 0..=1 lies outside the map.
-    pub locations: Tensor<B, 4>,
+pub struct Samples<'a, B: Backend> {
+    pub references: &'a References<B>,
+    /// `[batch, queries, heads, levels · points · 2]` (x, y), from the reference of the level.
+    pub offsets: Tensor<B, 4>,
     /// `[batch, queries, heads, levels · points]`.
     pub weights: Tensor<B, 4>,
 }
@@ -27,7 +38,7 @@ pub struct Samples<B: Backend> {
 pub fn sample<B: Backend>(
     value: Tensor<B, 3>,
     shapes: &[LevelShape],
-    samples: Samples<B>,
+    samples: Samples<'_, B>,
 ) -> Tensor<B, 3> {
     if is_cpu::<B>(&value.device()) {
         sample_numbers(value, shapes, samples)
@@ -47,7 +58,7 @@ fn is_cpu<B: Backend>(device: &B::Device) -> bool {
 fn sample_tensors<B: Backend>(
     value: Tensor<B, 3>,
     shapes: &[LevelShape],
-    samples: Samples<B>,
+    samples: Samples<'_, B>,
 ) -> Tensor<B, 3> {
     let [batch, queries, heads, count] = samples.weights.dims();
     let width = value.dims()[2];
@@ -58,9 +69,11 @@ fn sample_tensors<B: Backend>(
         let maps = value.clone().narrow(1, first_token, shape.tokens()).swap_dims(1, 2);
         let maps = maps.reshape([batch * heads, width / heads, shape.height, shape.width]);
         first_token += shape.tokens();
-        let locations = samples.locations.clone().narrow(3, 2 * level * points, 2 * points);
-        let grid =
-            (locations.swap_dims(1, 2) * 2.0 - 1.0).reshape([batch * heads, queries, points, 2]);
+        let offsets = samples.offsets.clone().narrow(3, 2 * level * points, 2 * points);
+        let offsets = offsets.reshape([batch, queries, heads * points, 2]);
+        let locations = samples.references.add(level, *shape, offsets, points);
+        let locations = locations.reshape([batch, queries, heads, 2 * points]).swap_dims(1, 2);
+        let grid = (locations * 2.0 - 1.0).reshape([batch * heads, queries, points, 2]);
         let weights = samples.weights.clone().narrow(3, level * points, points);
         let weights = weights.swap_dims(1, 2).reshape([batch * heads, 1, queries, points]);
         let looks = maps.grid_sample_2d(grid, GridSampleOptions::default());
@@ -74,37 +87,116 @@ fn sample_tensors<B: Backend>(
 fn sample_numbers<B: Backend>(
     value: Tensor<B, 3>,
     shapes: &[LevelShape],
-    samples: Samples<B>,
+    samples: Samples<'_, B>,
 ) -> Tensor<B, 3> {
     let [batch, queries, heads, count] = samples.weights.dims();
     let [_, n, width] = value.dims();
     let (device, dtype) = (value.device(), value.dtype());
-    let [locations, weights] =
-        [samples.locations, samples.weights].map(|tensor| tensor.into_data().convert::<f32>());
+    let (references, per_level) = match samples.references {
+        References::Points(centres) => (centres.clone(), 2),
+        References::Boxes(boxes) => (boxes.clone(), 4),
+    };
+    let [references, offsets, weights] = [references, samples.offsets, samples.weights]
+        .map(|tensor| tensor.into_data().convert::<f32>());
     let value = value.into_data().convert::<f32>();
-    let (Ok(value), Ok(locations), Ok(weights)) =
-        (value.as_slice::<f32>(), locations.as_slice::<f32>(), weights.as_slice::<f32>())
+    let [Ok(value), Ok(references), Ok(offsets), Ok(weights)] =
+        [&value, &references, &offsets, &weights].map(|data| data.as_slice::<f32>())
     else {
         unreachable!("numbers converted to f32 are f32")
     };
     let head_width = width / heads;
+    let of_query = per_level * shapes.len();
     let mut out = vec![0.0f32; batch * queries * width];
-    out.par_chunks_mut(head_width.max(1)).enumerate().for_each(|(i, out)| {
-        let (picture, head) = (i / (queries * heads), i % heads);
-        let map = Channels {
-            tokens: &value[picture * n * width..(picture + 1) * n * width],
-            width,
-            first: head * head_width,
-        };
-        let locations = &locations[2 * i * count..2 * (i + 1) * count];
-        let weights = &weights[i * count..(i + 1) * count];
-        map.add_samples(shapes, locations, weights, out);
+    out.par_chunks_mut(width.max(1)).enumerate().for_each(|(query, out)| {
+        widest(Query {
+            value: &value[query / queries * n * width..][..n * width],
+            shapes,
+            references: &references[query * of_query..][..of_query],
+            offsets: &offsets[2 * query * heads * count..][..2 * heads * count],
+            weights: &weights[query * heads * count..][..heads * count],
+            head_width,
+            out,
+        });
     });
     let out = TensorData::new(out, [batch, queries, width]);
     Tensor::<B, 3>::from_data(out, &device).cast(dtype)
 }
 
-/// The channels of one head in the tokens of one picture.
+impl<B: Backend> References<B> {
+    /// `offsets` `[batch, queries, any, 2]` from these references on one level, in fractions of
+    /// its map.
+    fn add(
+        &self,
+        level: usize,
+        shape: LevelShape,
+        offsets: Tensor<B, 4>,
+        points: usize,
+    ) -> Tensor<B, 4> {
+        match self {
+            References::Points(centres) => {
+                let sides = [shape.width as f32, shape.height as f32];
+                let sides = Tensor::<B, 1>::from_floats(sides, &offsets.device());
+                centres.clone().narrow(2, level, 1) + offsets / sides.unsqueeze()
+            }
+            References::Boxes(boxes) => {
+                let boxes = boxes.clone().narrow(2, level, 1);
+                let reach = boxes.clone().narrow(3, 2, 2) * (0.5 / points as f64);
+                boxes.narrow(3, 0, 2) + offsets * reach
+            }
+        }
+    }
+}
+
+/// All looks of one query.
+struct Query<'a> {
+    /// Tokens of the picture, `[n, width]`.
+    value: &'a [f32],
+    shapes: &'a [LevelShape],
+    /// `[levels, 2 or 4]`.
+    references: &'a [f32],
+    /// `[heads, levels, points, 2]`.
+    offsets: &'a [f32],
+    /// `[heads, levels, points]`.
+    weights: &'a [f32],
+    head_width: usize,
+    /// Zeros, `[heads, head_width]`.
+    out: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for Query<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Query { value, shapes, references, offsets, weights, head_width, out } = self;
+        let width = out.len();
+        let per_level = references.len() / shapes.len();
+        let points = weights.len() * head_width / width / shapes.len();
+        let span = 0.5 / points as f32;
+        let mut looks = offsets.as_chunks::<2>().0.iter().zip(weights);
+        for (head, out) in out.chunks_exact_mut(head_width).enumerate() {
+            let mut first_token = 0;
+            for (shape, reference) in shapes.iter().zip(references.chunks_exact(per_level)) {
+                let sides = [shape.width as f32, shape.height as f32];
+                let map = Channels {
+                    tokens: &value[first_token * width..][..shape.tokens() * width],
+                    width,
+                    first: head * head_width,
+                };
+                for (offset, &weight) in looks.by_ref().take(points) {
+                    let location = [0, 1].map(|axis| match reference.get(2 + axis) {
+                        None => reference[axis] + offset[axis] / sides[axis],
+                        Some(side) => reference[axis] + offset[axis] * (side * span),
+                    });
+                    map.add_sample(*shape, location, weight, out);
+                }
+                first_token += shape.tokens();
+            }
+        }
+    }
+}
+
+/// The channels of one head in the tokens of one level.
 struct Channels<'a> {
     /// `[n, width]`.
     tokens: &'a [f32],
@@ -113,35 +205,10 @@ struct Channels<'a> {
 }
 
 impl Channels<'_> {
-    /// Adds the samples of one query and head to `out` (`head_width` channels).
-    fn add_samples(
-        &self,
-        shapes: &[LevelShape],
-        locations: &[f32],
-        weights: &[f32],
-        out: &mut [f32],
-    ) {
-        let points = weights.len() / shapes.len();
-        let looks = locations.chunks_exact(2).zip(weights);
-        let mut first_token = 0;
-        for (level, shape) in shapes.iter().enumerate() {
-            for (location, &weight) in looks.clone().skip(level * points).take(points) {
-                self.add_sample(*shape, first_token, [location[0], location[1]], weight, out);
-            }
-            first_token += shape.tokens();
-        }
-    }
-
     /// Adds the four pixels around a location, if they are on the map. NaN goes through: it is
     /// taken as pixel 0 with a weight of NaN.
-    fn add_sample(
-        &self,
-        shape: LevelShape,
-        first_token: usize,
-        [x, y]: [f32; 2],
-        weight: f32,
-        out: &mut [f32],
-    ) {
+    #[inline(always)]
+    fn add_sample(&self, shape: LevelShape, [x, y]: [f32; 2], weight: f32, out: &mut [f32]) {
         let x = x * shape.width as f32 - 0.5;
         let y = y * shape.height as f32 - 0.5;
         let (left, top) = (x.floor(), y.floor());
@@ -156,7 +223,7 @@ impl Channels<'_> {
                 if !(0..shape.width as isize).contains(&column) {
                     continue;
                 }
-                let token = first_token + row as usize * shape.width + column as usize;
+                let token = row as usize * shape.width + column as usize;
                 let start = token * self.width + self.first;
                 let factor = weight * share_x * share_y;
                 let pixel = &self.tokens[start..start + out.len()];
@@ -180,21 +247,28 @@ mod tests {
             Tensor::<B, 4>::random(dims, Distribution::Uniform(low, high), &device)
         };
         let value = random([1, 2, 17, 6], -1.0, 1.0).squeeze_dim::<3>(0);
-        let samples = Samples {
-            locations: random([2, 7, 2, 2 * 3 * 2], -0.4, 1.4),
-            weights: random([2, 7, 2, 2 * 3], 0.0, 1.0),
-        };
-        let a = sample_numbers(value.clone(), &shapes, samples.clone());
-        let b = sample_tensors(value, &shapes, samples);
-        assert!(a.dims() == [2, 7, 6] && a.all_close(b, Some(1e-5), Some(1e-6)));
+        let points = References::Points(random([2, 7, 2, 2], -0.2, 1.2));
+        let boxes = References::Boxes(random([2, 7, 2, 4], -0.2, 1.2));
+        for references in [&points, &boxes] {
+            let samples = Samples {
+                references,
+                offsets: random([2, 7, 2, 2 * 3 * 2], -2.0, 2.0),
+                weights: random([2, 7, 2, 2 * 3], 0.0, 1.0),
+            };
+            let a = sample_numbers(value.clone(), &shapes, samples.clone());
+            let b = sample_tensors(value.clone(), &shapes, samples);
+            assert!(a.dims() == [2, 7, 6] && a.all_close(b, Some(1e-5), Some(1e-6)));
+        }
     }
 
     #[test]
     fn a_look_between_two_pixels_is_their_mean_and_beyond_the_border_half_a_pixel() {
         let shapes = [LevelShape { height: 1, width: 2 }];
         let value = Tensor::<B, 3>::from_data([[[2.0], [4.0]]], &cpu());
+        let places = [[[[0.5, 0.5]], [[1.0, 0.5]], [[3.0, 0.5]]]];
         let samples = Samples {
-            locations: Tensor::from_data([[[[0.5, 0.5]], [[1.0, 0.5]], [[3.0, 0.5]]]], &cpu()),
+            references: &References::Points(Tensor::from_data(places, &cpu())),
+            offsets: Tensor::zeros([1, 3, 1, 2], &cpu()),
             weights: Tensor::ones([1, 3, 1, 1], &cpu()),
         };
         let out = sample(value, &shapes, samples).into_data().to_vec::<f32>().unwrap();

@@ -5,12 +5,13 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::config::SwinConfig;
 use super::window::{WindowAttention, WindowAttentionConfig, WindowGrid};
+use crate::model::kernels::gelu;
+use crate::model::precision::project;
 
 /// The backbone.
 #[derive(Module, Debug)]
@@ -169,7 +170,7 @@ impl<B: Backend> SwinBlock<B> {
 
 impl<B: Backend> SwinMlp<B> {
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.fc2.forward(gelu(self.fc1.forward(x)))
+        project(&self.fc2, gelu(project(&self.fc1, x)))
     }
 }
 

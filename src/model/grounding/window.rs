@@ -7,6 +7,8 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
+use crate::model::kernels::biased_self_attention;
+use crate::model::precision::project;
 
 /// What the published model adds between regions of a shifted map that are no neighbours.
 const FOREIGN_REGION: f32 = -100.0;
@@ -50,34 +52,45 @@ impl<B: Backend> WindowAttention<B> {
     /// `windows` `[batch · n, window², width]`, the `n` windows of a picture one after the other;
     /// `mask` `[n, window², window²]` is added to the scores. Returns the shape of `windows`.
     pub fn forward(&self, windows: Tensor<B, 3>, mask: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
-        let [count, tokens, width] = windows.dims();
-        let scale = ((width / self.heads) as f64).powf(-0.5);
-        let qkv = self.qkv.forward(windows);
-        let [q, k, v] = [0, 1, 2]
-            .map(|part| split_heads(qkv.clone().narrow(2, part * width, width), self.heads));
-        let scores = (q * scale).matmul(k.swap_dims(2, 3));
         let bias = self.position_bias();
-        let scores = match mask {
-            None => scores + bias,
-            Some(mask) => {
-                let n = mask.dims()[0];
-                let bias = bias + mask.reshape([n, 1, tokens, tokens]);
-                let [_, heads, ..] = bias.dims();
-                let per_picture = [count / n, n * heads, tokens, tokens];
-                let scores =
-                    scores.reshape(per_picture) + bias.reshape([1, n * heads, tokens, tokens]);
-                scores.reshape([count, heads, tokens, tokens])
-            }
-        };
-        self.proj.forward(merge_heads(softmax(scores, 3).matmul(v)))
+        let qkv = project(&self.qkv, windows);
+        let attended = biased_self_attention(qkv, self.heads, &bias, mask.as_ref())
+            .unwrap_or_else(|qkv| self.attend(qkv, bias, mask));
+        project(&self.proj, attended)
     }
 
-    /// `[1, heads, window², window²]`.
-    fn position_bias(&self) -> Tensor<B, 4> {
+    /// `bias` `[heads, window², window²]`.
+    fn attend(
+        &self,
+        qkv: Tensor<B, 3>,
+        bias: Tensor<B, 3>,
+        mask: Option<Tensor<B, 3>>,
+    ) -> Tensor<B, 3> {
+        let [count, tokens, fused_width] = qkv.dims();
+        let width = fused_width / 3;
+        let scale = ((width / self.heads) as f64).powf(-0.5);
+        let [q, k, v] = [0, 1, 2]
+            .map(|part| split_heads(qkv.clone().narrow(2, part * width, width), self.heads));
+        let scores = (q * scale).matmul(k.swap_dims(2, 3)) + bias.unsqueeze();
+        let scores = match mask {
+            None => scores,
+            Some(mask) => {
+                let n = mask.dims()[0];
+                let per_picture = [count / n, n, self.heads, tokens * tokens];
+                let mask = mask.reshape([1, n, 1, tokens * tokens]);
+                let scores = scores.reshape(per_picture) + mask;
+                scores.reshape([count, self.heads, tokens, tokens])
+            }
+        };
+        merge_heads(softmax(scores, 3).matmul(v))
+    }
+
+    /// `[heads, window², window²]`.
+    fn position_bias(&self) -> Tensor<B, 3> {
         let table = self.relative_position_bias_table.val();
         let tokens = self.window * self.window;
         let rows = indices(relative_position_rows(self.window), &table.device());
-        table.select(0, rows).swap_dims(0, 1).reshape([1, self.heads, tokens, tokens])
+        table.select(0, rows).swap_dims(0, 1).reshape([self.heads, tokens, tokens])
     }
 }
 

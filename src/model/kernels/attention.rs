@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::node::{Rule, Values, unary};
 use super::product::{Matrix, multiply};
-use super::simd::{Softmax, SoftmaxGradient, widest};
+use super::simd::{BiasedSoftmax, Softmax, SoftmaxGradient, widest};
 use crate::device::{Backend, TrainBackend};
 
 /// Which attentions are computed from one projection.
@@ -29,6 +29,12 @@ struct Shape {
 }
 
 impl Shape {
+    /// Of the attention over `qkv` `[batch, tokens, 3 · width]`.
+    fn of_projection(qkv: &Tensor<Backend, 3>, heads: usize) -> Self {
+        let [batch, tokens, fused_width] = qkv.dims();
+        Shape { batch, tokens, heads, head_width: fused_width / 3 / heads }
+    }
+
     fn width(self) -> usize {
         self.heads * self.head_width
     }
@@ -183,11 +189,55 @@ pub fn inferred(
     streams: Streams,
     hidden: Option<Tensor<Backend, 4, Bool>>,
 ) -> Tensor<Backend, 3> {
-    let [batch, tokens, fused_width] = qkv.dims();
-    let shape = Shape { batch, tokens, heads, head_width: fused_width / 3 / heads };
-    let width = shape.width();
+    let shape = Shape::of_projection(&qkv, heads);
     let hidden = hidden.map_or(Vec::new(), |mask| mask.into_data().iter::<bool>().collect());
-    let hidden = Hidden(hidden);
+    let (hidden, columns, scale) = (Hidden(hidden), shape.tokens, shape.scale());
+    tiled(qkv, shape, streams, |scores, tile| {
+        hidden.apply_rows(scores, tile.picture, tile.first, columns);
+        widest(Softmax { rows: scores, columns, scale });
+    })
+}
+
+/// `softmax(q·kᵀ/√d + bias + mask)·v` without a gradient. `bias` `[heads, tokens, tokens]`, `mask`
+/// `[n, tokens, tokens]`: picture `i` of the batch takes mask `i mod n`.
+pub fn biased(
+    qkv: Tensor<Backend, 3>,
+    heads: usize,
+    bias: Tensor<Backend, 3>,
+    mask: Option<Tensor<Backend, 3>>,
+) -> Tensor<Backend, 3> {
+    let shape = Shape::of_projection(&qkv, heads);
+    let masks = mask.as_ref().map_or(1, |mask| mask.dims()[0]);
+    let (bias, mask) = (Values::of(bias), mask.map(Values::of));
+    let (bias, mask) = (bias.read(), mask.as_ref().map(Values::read));
+    let (columns, scale) = (shape.tokens, shape.scale());
+    tiled(qkv, shape, Streams::Ordinary, |rows, tile| {
+        let len = rows.len();
+        let of = |plane: usize| (plane * columns + tile.first) * columns;
+        let mask = mask.map(|mask| &mask[of(tile.picture % masks)..][..len]);
+        let bias = &bias[of(tile.head)..][..len];
+        widest(BiasedSoftmax { rows, columns, scale, bias, mask });
+    })
+}
+
+/// Some queries of one head of one picture.
+#[derive(Debug, Clone, Copy)]
+struct Tile {
+    picture: usize,
+    head: usize,
+    /// The first query.
+    first: usize,
+}
+
+/// Attention tile by tile; `weigh` makes weights of the scores of a tile, `[queries, tokens]`.
+fn tiled(
+    qkv: Tensor<Backend, 3>,
+    shape: Shape,
+    streams: Streams,
+    weigh: impl Fn(&mut [f32], Tile) + Sync,
+) -> Tensor<Backend, 3> {
+    let Shape { batch, tokens, heads, head_width } = shape;
+    let (width, fused_width) = (shape.width(), 3 * shape.width());
     let queries_of: &[usize] = match streams {
         Streams::Ordinary => &[0],
         Streams::WithValueValue => &[0, 2],
@@ -207,15 +257,14 @@ pub fn inferred(
         scores.resize(queries * tokens, 0.0);
         for head in 0..heads {
             let part = |part: usize, first: usize, count: usize| {
-                let start = first * fused_width + part * width + head * shape.head_width;
-                Matrix::new(&qkv[start..], count, shape.head_width, fused_width)
+                let start = first * fused_width + part * width + head * head_width;
+                Matrix::new(&qkv[start..], count, head_width, fused_width)
             };
             let keys = part(key, 0, tokens).transposed();
             multiply(scores, tokens, part(query, first, queries), keys);
-            hidden.apply_rows(scores, picture, first, tokens);
-            widest(Softmax { rows: scores, columns: tokens, scale: shape.scale() });
+            weigh(scores, Tile { picture, head, first });
             let weights = Matrix::new(scores, queries, tokens, tokens);
-            multiply(&mut out[head * shape.head_width..], width, weights, part(2, 0, tokens));
+            multiply(&mut out[head * head_width..], width, weights, part(2, 0, tokens));
         }
     });
     qkv.beside(out, [queries_of.len() * batch, tokens, width])
@@ -227,6 +276,7 @@ mod tests {
     use crate::device::cpu;
     use crate::model::attention::{attend, merge_heads, split_heads};
     use burn::tensor::TensorData;
+    use burn::tensor::activation::softmax;
 
     fn numbers(count: usize, shape: [usize; 3]) -> Tensor<TrainBackend, 3> {
         let values = (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect::<Vec<_>>();
@@ -273,6 +323,31 @@ mod tests {
             assert_eq!(inferred.dims(), kept.dims());
             let apart = (inferred - kept).abs().max().into_scalar();
             assert!(apart < 1e-6, "{apart:e}");
+        }
+    }
+
+    /// The masks of the first two pictures are those of the next two.
+    #[test]
+    fn bias_and_mask_count_before_the_softmax() {
+        let (batch, tokens, heads, width) = (4, QUERIES + 3, 2, 6);
+        let x = numbers(batch * tokens * 3 * width, [batch, tokens, 3 * width]).inner();
+        let planes = || numbers(2 * tokens * tokens, [2, tokens, tokens]).inner();
+        let (bias, mask) = (planes(), planes() * 3.0);
+        let [q, k, v] =
+            [0, 1, 2].map(|i| split_heads(x.clone().narrow(2, i * width, width), heads));
+        let scores = q.matmul(k.swap_dims(2, 3)) / (width as f64 / heads as f64).sqrt();
+        let scores = scores + bias.clone().unsqueeze::<4>();
+        for mask in [None, Some(mask)] {
+            let scores = match &mask {
+                None => scores.clone(),
+                Some(mask) => {
+                    let mask = mask.clone().unsqueeze_dim::<4>(1);
+                    scores.clone() + Tensor::cat(vec![mask.clone(), mask], 0)
+                }
+            };
+            let plain = merge_heads(softmax(scores, 3).matmul(v.clone()));
+            let apart = (biased(x.clone(), heads, bias.clone(), mask) - plain).abs().max();
+            assert!(apart.clone().into_scalar() < 1e-6, "{apart}");
         }
     }
 

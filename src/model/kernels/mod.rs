@@ -1,5 +1,5 @@
 //! Operators that the CPU computes in one pass, value and gradient, because the backend takes
-//! them apart: attention, GELU, instance norm, and sums of patches of a picture. In: tensors of any
+//! them apart or copies: attention, GELU, ReLU, instance norm, and sums of patches of a picture. In: tensors of any
 //! backend. Out: the same numbers; a backend without a fused form gets the plain one. Nothing is
 //! approximated beyond f32 rounding.
 
@@ -11,6 +11,7 @@ mod gelu;
 mod node;
 mod norm;
 mod product;
+mod relu;
 pub mod simd;
 mod unfold;
 
@@ -31,6 +32,14 @@ pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
             Ok(x) => of_backend(gelu::fused(x)),
             Err(x) => activation::gelu(x),
         },
+    }
+}
+
+/// `max(x, 0)`.
+pub fn relu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    match on_cpu(x) {
+        Ok(x) => back(relu::inferred(x)),
+        Err(x) => activation::relu(x),
     }
 }
 
@@ -68,6 +77,20 @@ pub fn self_attention<B: Backend>(
     };
     let hidden = hidden.cloned().map(back::<_, Tensor<TrainBackend, 4, Bool>>);
     Ok(of_backend(attention::fused(qkv, heads, streams, hidden)))
+}
+
+/// Self-attention as above with `bias` `[heads, tokens, tokens]` and `mask` `[n, tokens, tokens]`
+/// added to the scores; picture `i` of the batch takes mask `i mod n`. `Err` gives `qkv` back where
+/// there is no fused form, which is also where there are gradients.
+pub fn biased_self_attention<B: Backend>(
+    qkv: Tensor<B, 3>,
+    heads: usize,
+    bias: &Tensor<B, 3>,
+    mask: Option<&Tensor<B, 3>>,
+) -> Result<Tensor<B, 3>, Tensor<B, 3>> {
+    let qkv = on_cpu(qkv)?;
+    let mask = mask.cloned().map(back);
+    Ok(back(attention::biased(qkv, heads, back(bias.clone()), mask)))
 }
 
 /// An instance norm and the ReLU behind it: `x` `[batch, pixels, channels]`, each channel of each

@@ -95,6 +95,31 @@ impl pulp::NullaryFnOnce for Softmax<'_> {
     }
 }
 
+/// `softmax(scale · row + bias + mask)` of every row of `columns` values, in place.
+pub struct BiasedSoftmax<'a> {
+    pub rows: &'a mut [f32],
+    pub columns: usize,
+    pub scale: f32,
+    /// As long as `rows`.
+    pub bias: &'a [f32],
+    /// As long as `rows`, if there is one.
+    pub mask: Option<&'a [f32]>,
+}
+
+impl pulp::NullaryFnOnce for BiasedSoftmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let BiasedSoftmax { rows, columns, scale, bias, mask } = self;
+        rows.iter_mut().zip(bias).for_each(|(value, bias)| *value = *value * scale + bias);
+        if let Some(mask) = mask {
+            rows.iter_mut().zip(mask).for_each(|(value, mask)| *value += mask);
+        }
+        Softmax { rows, columns, scale: 1.0 }.call();
+    }
+}
+
 /// Gradient of [`Softmax`]: with `probabilities` p and the gradient g of p in `rows`, each row
 /// becomes `scale · p · (g − Σ g·p)`.
 pub struct SoftmaxGradient<'a> {
