@@ -20,6 +20,7 @@ mod raw;
 mod text;
 mod values;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
@@ -62,6 +63,8 @@ pub struct JobSpec {
     pub shard_size: ShardSize,
     pub device: DeviceChoice,
     pub precision: Precision,
+    /// Side of the pictures in the network; `None`: that of the weights.
+    pub size: Option<NonZeroUsize>,
     pub batch_size: BatchSize,
     pub grounding: GroundingChoice,
     /// Confidence from which a box is kept; the published value is 0.25.
@@ -118,6 +121,7 @@ impl JobSpec {
             shard_size: raw.shard_size.unwrap_or_default(),
             device: raw.device.unwrap_or_default(),
             precision: raw.precision.unwrap_or_default(),
+            size: raw.size,
             batch_size: raw.batch_size.unwrap_or_default(),
             grounding: raw.grounding.unwrap_or_default(),
             box_threshold: raw.box_threshold.unwrap_or(UnitThreshold::QUARTER),

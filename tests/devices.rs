@@ -30,7 +30,7 @@ fn every_kind_of_device_is_listed_with_what_it_is_or_why_it_is_not_there() {
         assert!(line.len() > kind.len() + 2, "{line}");
     }
     assert_eq!(listed.matches("· chosen by auto").count(), 1, "{listed}");
-    assert!(listed.lines().last().unwrap().contains("f32"), "{listed}");
+    assert!(listed.lines().last().unwrap().contains("f32 f16 bf16"), "{listed}");
 }
 
 #[test]
@@ -39,8 +39,25 @@ fn a_device_that_is_not_there_is_one_line() {
     ended.refused(&["--device cuda:63: ", "`filo devices`"]);
     let (_folder, ended) = scored_on("wgpu:63", "f32");
     ended.refused(&["--device wgpu:63: ", "`filo devices`"]);
-    let (_folder, ended) = scored_on("cpu", "bf16");
-    ended.refused(&["--precision bf16: cpu computes in f32 only"]);
+}
+
+/// Weights are rounded, products are not: scores move a little, and not all stay.
+#[test]
+fn the_cpu_keeps_weights_in_16_bits_if_asked() {
+    let [exact, half, brain] = ["f32", "f16", "bf16"].map(|precision| {
+        let (folder, ended) = scored_on("cpu", precision);
+        ended.last_line();
+        rows(&folder.path("out"), 1).scores[0].score
+    });
+    assert!((exact - half).abs() < 1e-3, "{exact} and {half}");
+    assert!((exact - brain).abs() < 1e-2 && exact != brain, "{exact} and {brain}");
+}
+
+#[test]
+#[ignore = "needs feature wgpu and a Vulkan driver: scripts/test runs it"]
+fn a_precision_that_the_device_does_not_have_is_one_line() {
+    let (_folder, ended) = scored_on("wgpu", "bf16");
+    ended.refused(&["--precision bf16: wgpu:0 computes in f32, f16 only"]);
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!(spec.shard_size.get(), 64);
     assert_eq!((spec.device, spec.precision), (DeviceChoice::Auto, Precision::F32));
     assert_eq!((spec.batch_size, spec.grounding), (BatchSize::Auto, GroundingChoice::Auto));
+    assert_eq!(spec.size, None);
     assert_eq!((spec.box_threshold.get(), spec.mask_threshold), (0.25, MaskThreshold::Auto));
     assert_eq!((spec.maps, spec.preprocess), (MapsFormat::None, Preprocess::Sensible));
     assert_eq!((spec.strict, spec.dry_run), (Strictness::Lenient, RunMode::Score));
@@ -63,6 +64,7 @@ partition = '1/4'
 shard_size = 16
 device = 'cuda:1'
 precision = 'bf16'
+size = 336
 batch_size = 8
 grounding = 'off'
 box_threshold = 0.3
@@ -90,6 +92,7 @@ log_format = 'json'",
         "--shard-size=16",
         "--device=cuda:1",
         "--precision=bf16",
+        "--size=336",
         "--batch-size=8",
         "--grounding=off",
         "--box-threshold=0.3",

@@ -117,7 +117,10 @@ impl NetworkBench {
                 (bundled_filo(bundle, &config, device)?, grounding.zip(net))
             }
         };
-        let scorer = filo.into_scorer().with_products_in(products);
+        let scorer = filo.into_scorer();
+        // Twice, so that the peak is not the sum of what both steps read.
+        weights.release_pages();
+        let scorer = scorer.with_products_in(products);
         weights.release_pages();
         Ok(Networks { config, scorer, detector })
     }

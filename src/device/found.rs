@@ -87,7 +87,7 @@ fn the_cpu() -> Found {
         name: CPU_NAME.into(),
         what: format!("{cores} cores"),
         memory: None,
-        precisions: vec![Precision::F32],
+        precisions: vec![Precision::F32, Precision::F16, Precision::Bf16],
         software: false,
         device: cpu(),
     }

@@ -4,6 +4,7 @@
 //! - `found` tells what this machine offers; `cuda` and `wgpu` ask for it, where they are built in.
 //! - `faults` keeps what goes wrong on a device's own thread; whoever uses its numbers asks first.
 //! - `batch` tells how many pictures go through the network together.
+//! - `memory` tells what the machine has left.
 //! - `heap` tells the allocator what to do with freed memory.
 
 mod batch;
@@ -14,6 +15,7 @@ mod found;
 mod heap;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod kernels;
+mod memory;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod quietly;
 #[cfg(feature = "wgpu")]

@@ -2,6 +2,7 @@
 //! job file and a line of the schema. What is not said stays `None`; defaults come with validation.
 //! Never here: looking at the environment or at the disk.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -73,6 +74,11 @@ pub struct RawJobSpec {
     /// Number format of the network [default: f32].
     #[arg(long)]
     pub precision: Option<Precision>,
+
+    /// Side of the pictures in the network, pixels, a multiple of its patches [default: that of the
+    /// weights]. Another one is an approximation: a smaller one is faster and sees less.
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<NonZeroUsize>,
 
     /// Pictures that go through the network at once [default: auto].
     #[arg(long, value_name = "auto|N")]
@@ -151,6 +157,7 @@ impl RawJobSpec {
             shard_size: self.shard_size.or(file.shard_size),
             device: self.device.or(file.device),
             precision: self.precision.or(file.precision),
+            size: self.size.or(file.size),
             batch_size: self.batch_size.or(file.batch_size),
             grounding: self.grounding.or(file.grounding),
             box_threshold: self.box_threshold.or(file.box_threshold),

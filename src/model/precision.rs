@@ -1,12 +1,13 @@
 //! Products in 16 bits. In: a network in f32. Out: the same with the weights of its linear layers in
 //! another number format; whoever multiplies by them takes the operand there and back. Sums inside a
-//! product stay in f32 on every device that has such products.
+//! product stay in f32 on every device that has such products. A CPU has none: it keeps weights in 16
+//! bits and multiplies in 32, which halves their memory.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::Linear;
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
-use super::kernels::linear;
+use super::kernels::{linear, widened_on_cpu};
 
 /// `module` with weights and biases of its linear layers in `format`.
 pub fn with_products_in<B: Backend, M: Module<B>>(module: M, format: DType) -> M {
@@ -40,11 +41,11 @@ impl<B: Backend> ModuleMapper<B> for ToFormat {
     }
 }
 
-/// `x·W + b` in the format of `W`.
+/// `x·W + b` in the format of `W`, or in f32 on a CPU.
 pub fn project<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -> Tensor<B, D> {
-    let weight = layer.weight.val();
-    let x = same_format(x, weight.dtype());
-    linear(x, weight, layer.bias.as_ref().map(|bias| bias.val()))
+    let weight = widened_on_cpu(layer.weight.val());
+    let bias = layer.bias.as_ref().map(|bias| widened_on_cpu(bias.val()));
+    linear(same_format(x, weight.dtype()), weight, bias)
 }
 
 /// `x` in `format`, rounded to nearest; as it is if it has it.

@@ -3,10 +3,11 @@
 //! again, so that one bad picture costs one row; where it was too large for the device's memory, later
 //! ones are no larger than what fits.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::batch::{Batch, Inferred, Lost, Prepared};
 use super::caught;
@@ -206,28 +207,27 @@ impl Inferencer {
         pictures: &[Prepared],
     ) -> Vec<Result<Numbers, Failure>> {
         self.turn_to(category);
-        let encoding = self.encode(pictures);
         let found = self.localise(pictures);
-        // Pictures whose boxes chose the same position share their prompts.
-        let mut by_position = BTreeMap::<Option<Position>, Vec<usize>>::new();
-        for (i, localisation) in found.iter().enumerate() {
-            if let Ok(localisation) = localisation {
-                let position = localisation.as_ref().and_then(|found| found.position);
-                by_position.entry(position).or_default().push(i);
-            }
-        }
-        let mut scored = HashMap::new();
-        for (position, members) in by_position {
-            let numbers = self.score(position, &encoding.select(&members));
-            scored.extend(members.into_iter().zip(numbers));
-        }
-        let numbers = found.into_iter().enumerate().map(|(i, localisation)| {
+        let positions = found.iter().flatten().map(position_of).collect::<BTreeSet<_>>();
+        let prompts = positions.into_iter().map(|position| (position, self.prompts_for(position)));
+        let prompts = prompts.collect::<BTreeMap<_, _>>();
+        let (this, at_once) = (&*self, pictures.len().div_ceil(self.parts()));
+        let scored = pictures.par_chunks(at_once).zip(found.par_chunks(at_once));
+        let scored = scored.map(|(pictures, found)| this.score(pictures, found, &prompts));
+        let scored = scored.collect::<Vec<_>>().into_iter().flatten();
+        let numbers = found.into_iter().zip(scored).map(|(localisation, scored)| {
             let localisation = localisation?;
-            let (similarities, text_probs) =
-                scored.remove(&i).expect("every localised picture was scored");
+            let (similarities, text_probs) = scored.expect("every localised picture was scored");
             finite(Numbers { similarities, text_probs, localisation })
         });
         numbers.collect()
+    }
+
+    /// Into how many parts a batch is cut that are computed side by side. A network this small has
+    /// steps between its products that keep one core busy; where one picture fills all cores, its
+    /// batches are of one picture.
+    fn parts(&self) -> usize {
+        if self.device == cpu() { rayon::current_num_threads() } else { 1 }
     }
 
     fn turn_to(&mut self, category: &Category) {
@@ -264,23 +264,37 @@ impl Inferencer {
         found.into_iter().map(|found| found.map(Some)).collect()
     }
 
-    /// Similarities and text probabilities of each picture in `encoding`.
+    /// Similarities and text probabilities of each picture that was localised.
     fn score(
-        &mut self,
-        position: Option<Position>,
-        encoding: &ImageEncoding<Backend>,
-    ) -> Vec<(Vec<f32>, [f32; 2])> {
-        let prompts = self.prompts_for(position);
-        let output = self.networks.scorer.score(encoding, &prompts);
-        let [_, heads, channels, patches] = output.similarities.dims();
-        let similarities = floats(output.similarities);
-        let text_probs = floats(output.text_probs);
-        let (text_probs, _) = text_probs.as_chunks::<2>();
-        similarities
-            .chunks_exact(heads * channels * patches)
-            .map(<[f32]>::to_vec)
-            .zip(text_probs.iter().copied())
-            .collect()
+        &self,
+        pictures: &[Prepared],
+        found: &[Result<Option<Localisation>, Failure>],
+        prompts: &BTreeMap<Option<Position>, PreparedPrompts<Backend>>,
+    ) -> Vec<Option<(Vec<f32>, [f32; 2])>> {
+        let encoding = self.encode(pictures);
+        // Pictures whose boxes chose the same position share their prompts.
+        let mut by_position = BTreeMap::<Option<Position>, Vec<usize>>::new();
+        for (i, localisation) in found.iter().enumerate() {
+            if let Ok(localisation) = localisation {
+                by_position.entry(position_of(localisation)).or_default().push(i);
+            }
+        }
+        let mut scored = pictures.iter().map(|_| None).collect::<Vec<_>>();
+        for (position, members) in by_position {
+            let output =
+                self.networks.scorer.score(&encoding.select(&members), &prompts[&position]);
+            let [_, heads, channels, patches] = output.similarities.dims();
+            let similarities = floats(output.similarities);
+            let text_probs = floats(output.text_probs);
+            let similarities = similarities.chunks_exact(heads * channels * patches);
+            let (text_probs, _) = text_probs.as_chunks::<2>();
+            for ((member, similarities), text_probs) in
+                members.into_iter().zip(similarities).zip(text_probs)
+            {
+                scored[member] = Some((similarities.to_vec(), *text_probs));
+            }
+        }
+        scored
     }
 
     fn prompts_for(&mut self, position: Option<Position>) -> PreparedPrompts<Backend> {
@@ -294,6 +308,11 @@ impl Inferencer {
         };
         current.prompts.entry(position).or_insert_with(prepare).clone()
     }
+}
+
+/// The position whose prompts count; `None`: all nine.
+fn position_of(localisation: &Option<Localisation>) -> Option<Position> {
+    localisation.as_ref().and_then(|found| found.position)
 }
 
 fn finite(numbers: Numbers) -> Result<Numbers, Failure> {

@@ -33,7 +33,7 @@ impl Networks {
         let detector = opened_detector(spec, &place)?;
         let mut id = ModelId::default();
         let weights = Weights::open(&place)?;
-        let config = weights.config()?;
+        let config = sized(weights.config()?, spec, &place)?;
         config.validate_for_tokenizer().map_err(|error| {
             let path = place.path().into();
             WeightsError::BadConfig { path, what: error.what }
@@ -80,7 +80,10 @@ impl Networks {
                 Localiser::GroundingDino(Box::new(detector))
             }
         };
-        let scorer = filo.into_scorer().with_products_in(products_in(spec.precision));
+        let scorer = filo.into_scorer();
+        // Twice, so that the peak is not the sum of what both steps read.
+        weights.release_pages();
+        let scorer = scorer.with_products_in(products_in(spec.precision));
         weights.release_pages();
         Ok(Networks { config, scorer, localiser, model_id: id.text() })
     }
@@ -89,6 +92,24 @@ impl Networks {
     pub fn has_detector(&self) -> bool {
         matches!(self.localiser, Localiser::GroundingDino(_))
     }
+}
+
+/// `config` for pictures of the size that the run asks for.
+fn sized(
+    mut config: FiloConfig,
+    spec: &JobSpec,
+    place: &WeightsPlace,
+) -> Result<FiloConfig, WeightsError> {
+    let Some(size) = spec.size else { return Ok(config) };
+    let trained = std::mem::replace(&mut config.vision.image_size, size.get());
+    config.validate().map_err(|error| {
+        let what = format!("--size {size} does not fit: {}", error.what);
+        WeightsError::BadConfig { path: place.path().into(), what }
+    })?;
+    if size.get() != trained {
+        tracing::warn!(trained, "the network runs on pictures of {size} pixels: an approximation");
+    }
+    Ok(config)
 }
 
 /// The detector's own checkpoint, if the run names one and wants it.

@@ -243,7 +243,7 @@ fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Ids) -> RunId
     plan.shards.iter().for_each(|shard| {
         listed.update(shard.id.as_bytes());
     });
-    let spec_value = json!({
+    let mut spec_value = json!({
         "program": env!("CARGO_PKG_VERSION"),
         "input": spec.input,
         "run_date": spec.run_date,
@@ -263,6 +263,10 @@ fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Ids) -> RunId
         "maps": spec.maps,
         "preprocess": spec.preprocess,
     });
+    // Named only where it is chosen: runs begun before there was a choice go on.
+    if let (Some(size), Value::Object(fields)) = (spec.size, &mut spec_value) {
+        fields.insert("size".to_string(), size.get().into());
+    }
     let run_date = spec.run_date.unwrap_or_else(RunDate::today).date();
     let shards = plan.shards.iter().map(|shard| shard.id.clone()).collect();
     RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value, shards, plan: file }

@@ -3,11 +3,11 @@
 use burn::tensor::{ElementConversion, Tensor, TensorData};
 use filo::device::Backend as B;
 use filo::model::grounding::decoder::{DecoderMemory, DecoderState, boxes_on_levels, refine};
-use filo::model::grounding::sampling::References;
 use filo::model::grounding::enhancer::ImageContext;
 use filo::model::grounding::fusion::ImageAndText;
 use filo::model::grounding::levels::{LevelGeometry, flatten_levels, project_levels, zero_rows};
 use filo::model::grounding::queries::Proposals;
+use filo::model::grounding::sampling::References;
 use filo::model::grounding::{EncodedCaption, GroundingDino};
 
 use crate::golden::{Check, PLACE};

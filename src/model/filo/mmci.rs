@@ -9,7 +9,7 @@ use burn::tensor::ops::PadMode;
 use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
-use crate::model::kernels::{convolve_tokens, sum_centred, unfold};
+use crate::model::kernels::{convolve_tokens, is_cpu, sum_centred, unfold};
 use crate::model::precision::same_format;
 
 /// Side of the square that holds every MMCI kernel.
@@ -118,9 +118,13 @@ pub struct MergedMmci<B: Backend> {
 }
 
 impl<B: Backend> MergedMmci<B> {
-    /// The same with the convolution in `format`.
+    /// The same with the convolution in `format`; on a CPU, which would have to widen all of the
+    /// kernel for every picture, as it is.
     pub fn with_products_in(self, format: DType) -> Self {
-        MergedMmci { kernel: same_format(self.kernel, format), ..self }
+        match is_cpu::<B>(&self.kernel.device()) {
+            true => self,
+            false => MergedMmci { kernel: same_format(self.kernel, format), ..self },
+        }
     }
 
     /// `tokens` `[batch, 1 + patches, width]` → one `[batch, patches, embed_dim]` per head.

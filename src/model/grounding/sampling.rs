@@ -2,14 +2,12 @@
 //! attention. On the CPU it runs over the numbers themselves, elsewhere as tensor operations;
 //! both give the same, and a test holds them to it.
 
-use std::any::Any;
-
-use burn::DispatchDevice;
 use burn::tensor::ops::GridSampleOptions;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
 use super::levels::LevelShape;
+use crate::model::kernels::is_cpu;
 use crate::model::kernels::simd::widest;
 
 /// Around what a query samples, per level, in fractions of the level's map.
@@ -45,13 +43,6 @@ pub fn sample<B: Backend>(
     } else {
         sample_tensors(value, shapes, samples)
     }
-}
-
-/// Whether tensors of this device lie in this process's memory without a copy, and need no
-/// gradient.
-fn is_cpu<B: Backend>(device: &B::Device) -> bool {
-    let device: &dyn Any = device;
-    matches!(device.downcast_ref(), Some(DispatchDevice::Flex(_)))
 }
 
 /// One grid sample per level.

@@ -14,12 +14,13 @@ mod product;
 mod relu;
 pub mod simd;
 mod unfold;
+mod widen;
 
 use std::any::Any;
 
 use burn::tensor::{Bool, Tensor, activation, backend::Backend, module};
 
-use crate::device::{Backend as Own, TrainBackend, cpu};
+use crate::device::{Backend as Own, Device, TrainBackend, cpu};
 
 pub use attention::Streams;
 pub use node::scalar_with_gradient;
@@ -56,6 +57,14 @@ pub fn linear<B: Backend, const D: usize>(
         }
         (Ok(x), None) => back(module::linear(x, back::<_, Tensor<Own, 2>>(weight), None)),
         (Err(x), bias) => module::linear(x, weight, bias),
+    }
+}
+
+/// On a CPU, `x` in f32 whatever it is kept in: there are no products in 16 bits. Elsewhere itself.
+pub fn widened_on_cpu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    match on_cpu(x) {
+        Ok(x) => back(widen::inferred(x)),
+        Err(x) => x,
     }
 }
 
@@ -142,6 +151,12 @@ pub fn sum_centred<B: Backend, const N: usize>(
 ) -> Result<Tensor<B, 4>, [Tensor<B, 4>; N]> {
     let kernels = same::<_, [Tensor<TrainBackend, 4>; N]>(kernels)?;
     Ok(back(centre::fused(kernels, side)))
+}
+
+/// Whether tensors of `device` lie in this process's memory.
+pub fn is_cpu<B: Backend>(device: &B::Device) -> bool {
+    let device: &dyn Any = device;
+    device.downcast_ref::<Device>().is_some_and(|device| *device == cpu())
 }
 
 /// A tensor that the fused forms take: of the training backend, or of the program's own on a CPU,
