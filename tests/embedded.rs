@@ -52,6 +52,19 @@ fn pictures_are_scored_without_naming_weights_and_the_tables_say_which_it_were()
 }
 
 #[test]
+fn another_size_of_picture_is_another_model_and_says_that_it_is_an_approximation() {
+    let folder = labelled();
+    let ended = run(score(&folder, "out", &["--size", "64"]));
+    assert!(ended.last_line().starts_with("scored 5 images (0 failed)"));
+    assert!(ended.stderr.contains("pictures of 64 pixels: an approximation"), "{}", ended.stderr);
+    let scored = rows(&folder.path("out"), 5);
+    assert!(scored.scores.iter().all(|row| row.model_id != model_id() && row.score.is_finite()));
+    assert_eq!(manifest(&folder.path("out")).spec["size"], 64);
+    run(score(&folder, "odd", &["--size", "65"]))
+        .refused(&["--size 65 does not fit", "vision.image_size must be a multiple"]);
+}
+
+#[test]
 fn a_copy_of_the_embedded_bundle_is_the_same_run_and_a_path_wins_where_it_is_written_as_one() {
     let folder = labelled();
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/nano/bundle");

@@ -89,7 +89,8 @@ pub fn run(bench: &NetworkBench, told: [Option<f64>; 3], json: bool) -> Result<(
         let rows = rows.iter().map(|(pictures, stages)| {
             let stages = stages.iter().map(|(name, cost, seconds)| {
                 serde_json::json!({
-                    "name": name, "flops": cost.flops, "bytes": cost.bytes, "seconds": seconds,
+                    "name": name, "flops": cost.flops, "bytes": cost.bytes + cost.passes,
+                    "seconds": seconds,
                 })
             });
             serde_json::json!({ "pictures": pictures, "stages": stages.collect::<Vec<_>>() })

@@ -12,14 +12,18 @@ use super::config::{FiloConfig, VisionConfig};
 pub struct Cost {
     /// Operations of products; a multiplication with its addition counts two.
     pub flops: f64,
-    /// Bytes read and written: weights once per batch, activations once per operator.
+    /// Bytes that products read and write: weights once per batch, activations once per product.
     pub bytes: f64,
+    /// Bytes that operators without a product read and write; no arithmetic hides them.
+    pub passes: f64,
 }
 
 impl Cost {
-    /// Seconds on a machine of so many operations and bytes per second: it waits for the slower.
+    /// Seconds on a machine of so many operations and bytes per second: products wait for the slower
+    /// of the two, the other operators come between them.
     pub fn seconds(&self, flops_per_second: f64, bytes_per_second: f64) -> f64 {
         (self.flops / flops_per_second).max(self.bytes / bytes_per_second)
+            + self.passes / bytes_per_second
     }
 }
 
@@ -27,7 +31,11 @@ impl Add for Cost {
     type Output = Cost;
 
     fn add(self, other: Cost) -> Cost {
-        Cost { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+        Cost {
+            flops: self.flops + other.flops,
+            bytes: self.bytes + other.bytes,
+            passes: self.passes + other.passes,
+        }
     }
 }
 
@@ -35,7 +43,8 @@ impl Mul<usize> for Cost {
     type Output = Cost;
 
     fn mul(self, times: usize) -> Cost {
-        Cost { flops: self.flops * times as f64, bytes: self.bytes * times as f64 }
+        let times = times as f64;
+        Cost { flops: self.flops * times, bytes: self.bytes * times, passes: self.passes * times }
     }
 }
 
@@ -63,6 +72,7 @@ impl Batch {
         Cost {
             flops: 2.0 * rows * inner * columns,
             bytes: self.product_bytes as f64 * (inner * columns + rows * (inner + columns)),
+            passes: 0.0,
         }
     }
 
@@ -73,12 +83,14 @@ impl Batch {
         Cost {
             flops: pictures * 4.0 * queries * keys * width,
             bytes: pictures * self.product_bytes as f64 * 2.0 * width * (queries + keys),
+            passes: 0.0,
         }
     }
 
     /// Numbers of every picture that an operator without a product reads or writes.
     pub(super) fn pass(&self, numbers: usize) -> Cost {
-        Cost { flops: 0.0, bytes: self.pictures as f64 * numbers as f64 * SUM_BYTES }
+        let passes = self.pictures as f64 * numbers as f64 * SUM_BYTES;
+        Cost { passes, ..Cost::default() }
     }
 
     /// A block of either tower: `streams` ways of attention over one projection.
@@ -164,6 +176,12 @@ mod tests {
         assert!((gflop(one.map_heads(&config)) - 325.6).abs() < 1.0);
         // 22 prompts of about 22 tokens; as one tree every token is compared with every other.
         assert!((gflop(one.text_tower(&config, 22 * 22, 22)) - 85.0).abs() < 8.5);
+    }
+
+    #[test]
+    fn products_wait_for_the_slower_limit_and_passes_come_between() {
+        let cost = Cost { flops: 6.0, bytes: 4.0, passes: 5.0 };
+        assert_eq!([cost.seconds(2.0, 2.0), cost.seconds(6.0, 2.0)], [3.0 + 2.5, 2.0 + 2.5]);
     }
 
     #[test]

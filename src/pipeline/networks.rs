@@ -41,6 +41,10 @@ impl Networks {
         let filo = match &weights {
             Weights::Bundle(bundle) => {
                 id.only(bundle.model_id());
+                let trained = bundle.manifest().filo.vision.image_size;
+                if config.vision.image_size != trained {
+                    id.add("another size", &config.vision.image_size);
+                }
                 let filo = bundled_filo(bundle, &config, device)?;
                 tracing::info!(model = bundle.model_id(), "weights loaded: {}", bundle.place());
                 filo
