@@ -211,10 +211,7 @@ impl Inferencer {
         let positions = found.iter().flatten().map(position_of).collect::<BTreeSet<_>>();
         let prompts = positions.into_iter().map(|position| (position, self.prompts_for(position)));
         let prompts = prompts.collect::<BTreeMap<_, _>>();
-        let (this, at_once) = (&*self, pictures.len().div_ceil(self.parts()));
-        let scored = pictures.par_chunks(at_once).zip(found.par_chunks(at_once));
-        let scored = scored.map(|(pictures, found)| this.score(pictures, found, &prompts));
-        let scored = scored.collect::<Vec<_>>().into_iter().flatten();
+        let scored = self.score_in_parts(pictures, &found, &prompts);
         let numbers = found.into_iter().zip(scored).map(|(localisation, scored)| {
             let localisation = localisation?;
             let (similarities, text_probs) = scored.expect("every localised picture was scored");
@@ -223,11 +220,22 @@ impl Inferencer {
         numbers.collect()
     }
 
-    /// Into how many parts a batch is cut that are computed side by side. A network this small has
-    /// steps between its products that keep one core busy; where one picture fills all cores, its
-    /// batches are of one picture.
-    fn parts(&self) -> usize {
-        if self.device == cpu() { rayon::current_num_threads() } else { 1 }
+    /// As [`Inferencer::score`]; on a CPU one part per core, side by side: a network this small has
+    /// steps between its products that keep one core busy. Where one picture fills all cores, batches
+    /// are of one picture. Other devices are spoken to by this thread alone.
+    fn score_in_parts(
+        &self,
+        pictures: &[Prepared],
+        found: &[Result<Option<Localisation>, Failure>],
+        prompts: &BTreeMap<Option<Position>, PreparedPrompts<Backend>>,
+    ) -> Vec<Option<(Vec<f32>, [f32; 2])>> {
+        if self.device != cpu() || pictures.len() < 2 {
+            return self.score(pictures, found, prompts);
+        }
+        let at_once = pictures.len().div_ceil(rayon::current_num_threads());
+        let parts = pictures.par_chunks(at_once).zip(found.par_chunks(at_once));
+        let scored = parts.map(|(pictures, found)| self.score(pictures, found, prompts));
+        scored.collect::<Vec<_>>().into_iter().flatten().collect()
     }
 
     fn turn_to(&mut self, category: &Category) {
