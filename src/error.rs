@@ -3,12 +3,14 @@
 //! Errors of a single picture never travel as errors through the pipeline: they become a
 //! [`Failure`] with a stable [`FailureCode`] and end as a row of the `failures` table.
 
+mod describe;
 mod failure;
 mod train;
 mod weights;
 
 use std::path::PathBuf;
 
+pub use describe::DescribeError;
 pub use failure::{Failure, FailureCode, Stage};
 pub use train::TrainError;
 pub use weights::WeightsError;
@@ -307,6 +309,8 @@ pub enum Error {
     Train(#[from] TrainError),
     #[error(transparent)]
     Report(#[from] ReportError),
+    #[error(transparent)]
+    Describe(#[from] DescribeError),
     #[error("{path}: holds files that no demo made: choose another --out, or remove them", path = path.display())]
     NotADemo { path: PathBuf },
     #[error("{path}: {why}: write maps.npy and masks.npy with numpy.save, float32 and uint8 of one shape [n, height, width]", path = path.display())]
@@ -348,6 +352,13 @@ impl Error {
                 _ => 1,
             },
             Error::Train(error) => error.exit_code(),
+            Error::Describe(error) => {
+                if error.is_usage() {
+                    2
+                } else {
+                    1
+                }
+            }
             Error::Store(_) | Error::Metrics(_) | Error::Report(_) | Error::Unwritable { .. } => 1,
         }
     }

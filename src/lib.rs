@@ -8,15 +8,17 @@
 //!   [`weights`], placed by [`device`]) → rows ([`tables`], committed shard by shard).
 //! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
 //! - [`report`] draws what a run found.
+//! - [`describe`] asks a language model what may be wrong with a thing.
 //! - [`train`] teaches the network, from a folder of labelled pictures, and makes data.
 //! - [`store`] has the files of all of them, on a disk or in a bucket.
 //!
-//! `cli` → `pipeline`, `train`, `report` → `source`, `image`, `model`, `weights`, `tables`,
+//! `cli` → `pipeline`, `train`, `report`, `describe` → `source`, `image`, `model`, `weights`, `tables`,
 //! `metrics` → `store` → `error`; nothing points back.
 
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod describe;
 pub mod device;
 pub mod error;
 pub mod image;

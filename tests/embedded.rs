@@ -5,6 +5,7 @@ mod support;
 
 use std::path::Path;
 
+use filo::model::filo::descriptions::Descriptions;
 use filo::tables::RunReader;
 use filo::train::synthetic::{Amount, Surface, write_set};
 use filo::weights::WeightsPlace;
@@ -39,9 +40,16 @@ fn pictures_are_scored_without_naming_weights_and_the_tables_say_which_it_were()
     assert!(scored.failures.is_empty());
     assert!(scored.scores.iter().all(|row| row.model_id == model_id() && row.score.is_finite()));
     assert_eq!(scored.scores.iter().filter(|row| row.label == Some(true)).count(), 2);
+    let states = Descriptions::built_in().unwrap().prompts("ceramic_tile").abnormal;
+    for row in &scored.scores {
+        assert!(row.top_description.as_ref().is_some_and(|state| states.contains(state)));
+        assert!(row.top_similarity.is_some_and(|cosine| (-1.0..=1.0).contains(&cosine)));
+    }
     assert!(scored.partials["ceramic_tile"].iter().map(|row| row.n_normal).sum::<u64>() > 0);
     let spec = manifest(&folder.path("out")).spec;
     assert_eq!((&spec["weights"], &spec["model_id"]), (&"nano".into(), &model_id().into()));
+
+    assert_eq!(spec["generic_descriptions"], serde_json::json!(["ceramic_tile"]));
 
     let again = run(score(&folder, "out", &["--weights", "nano"]));
     assert!(again.last_line().starts_with("scored 5 images"), "the same run by its name");

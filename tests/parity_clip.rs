@@ -167,6 +167,13 @@ fn every_case_agrees_from_image_features_to_score() {
     }
 }
 
+/// Of a picture's feature, which has length 1, with each row of `texts`.
+fn expected_cosines(feature: &[f64], texts: &[f64]) -> Vec<f64> {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = |text| dot(feature, text) / dot(text, text).sqrt();
+    texts.chunks_exact(feature.len()).map(cosine).collect()
+}
+
 fn position(name: &str) -> Position {
     Position::ALL.into_iter().find(|position| position.as_str() == name).expect("a position")
 }
@@ -212,6 +219,14 @@ fn check_case(setup: &Setup, case: &Case) {
     }
     let text_probs = values(output.text_probs);
     parity.stage("text_probs", &text_probs, golden.get("text_probs"), setup.tolerance());
+    let cosines = expected_cosines(golden.get("image_features"), golden.get("text_raw_abnormal"));
+    let of_positions = cosines.chunks_exact(Position::ALL.len()).flat_map(|of_state| {
+        let cosine = |position| of_state[Position::ALL.iter().position(|p| p == position).unwrap()];
+        positions.iter().map(cosine)
+    });
+    let of_positions = of_positions.collect::<Vec<_>>();
+    let cosines = values(output.prompt_cosines);
+    parity.stage("prompt_cosines", &cosines, &of_positions, setup.tolerance());
 
     let size = setup.config.vision.image_size;
     let mapper = AnomalyMapper::new(setup.config.vision.grid(), size);

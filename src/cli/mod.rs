@@ -8,6 +8,7 @@ mod bench_network;
 mod bench_plan;
 mod compare;
 mod demo;
+mod describe;
 mod metrics;
 mod pages;
 mod progress;
@@ -52,6 +53,8 @@ enum Command {
     Metrics(metrics::MetricsArgs),
     /// The whole job on pictures that the program makes itself.
     Demo(demo::DemoArgs),
+    /// Ask a language model what may be wrong with a thing, or check which descriptions ever win.
+    Describe(describe::DescribeArgs),
     /// Measure one stage at the published size.
     Bench(bench::BenchArgs),
     /// Train a network on pictures with labels and masks.
@@ -93,6 +96,7 @@ impl Cli {
             Command::Status(args) => args.run(),
             Command::Metrics(args) => args.run(),
             Command::Demo(args) => args.run(),
+            Command::Describe(args) => args.run(),
             Command::Bench(args) => args.run(),
             Command::Train(args) => args.run(),
             Command::Weights(args) => args.run(),

@@ -101,6 +101,15 @@ pub struct Batch {
     pub pictures: Vec<Prepared>,
 }
 
+/// The abnormal state whose prompt is most like the picture, of those that were encoded.
+#[derive(Debug, Clone)]
+pub struct TopDescription {
+    /// Without the position: "abnormal bottle with cracked rim".
+    pub state: Arc<str>,
+    /// Cosine of the picture with the prompt.
+    pub similarity: f32,
+}
+
 /// What the network said of one picture.
 pub struct Inferred {
     pub subject: Subject,
@@ -108,6 +117,7 @@ pub struct Inferred {
     pub similarities: Vec<f32>,
     /// Image with normal and with abnormal text.
     pub text_probs: [f32; 2],
+    pub top: TopDescription,
     /// `None` without a detector.
     pub localisation: Option<Localisation>,
     /// Its share of the batch's time, milliseconds.

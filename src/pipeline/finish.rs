@@ -74,7 +74,7 @@ impl ShardBuilder {
         let kept = self.retry.as_mut().and_then(|retry| retry.1.take(image_id));
         match kept {
             Some(Kept::Scored { category, score, mask, boxes }) => {
-                self.categories.entry(category).or_default().add_scored(order, score, mask, boxes);
+                self.categories.entry(category).or_default().add_scored(order, *score, mask, boxes);
             }
             Some(Kept::Failed { category, failure }) => {
                 self.categories.entry(category).or_default().failures.push((order, failure));
@@ -223,8 +223,8 @@ fn finish(
     shard_id: &str,
     settings: &FinishSettings,
 ) -> Result<Finished, TableError> {
-    let Inferred { subject, similarities, text_probs: [_, global_score], localisation, ms_infer } =
-        inferred;
+    let Inferred { subject, similarities, text_probs, top, localisation, ms_infer } = inferred;
+    let [_, global_score] = text_probs;
     let mut map = settings.mapper.map(&similarities);
     let size = settings.mapper.size();
     let score = image_score(global_score, peak(&map));
@@ -264,6 +264,8 @@ fn finish(
         threshold: thresholds.score,
         position: localisation.position.map(|position| position.as_str().to_string()),
         n_boxes: boxes.len() as i32,
+        top_description: Some(top.state.to_string()),
+        top_similarity: Some(top.similarity),
         map_path,
         pixel_summary: None,
         ms_infer,

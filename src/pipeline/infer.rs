@@ -4,12 +4,13 @@
 //! ones are no larger than what fits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::batch::{Batch, Inferred, Lost, Prepared};
+use super::batch::{Batch, Inferred, Lost, Prepared, TopDescription};
 use super::caught;
 use super::localise::{Localisation, Localiser, floats};
 use super::networks::Networks;
@@ -42,6 +43,8 @@ pub struct Inferencer {
 /// memory does not grow with the number of categories.
 struct CurrentCategory {
     category: Category,
+    /// Abnormal states, in the order of their prompts.
+    states: Vec<Arc<str>>,
     words: CaptionWords,
     /// Made when they are first needed, by the position that they name; `None`: all nine.
     prompts: HashMap<Option<Position>, PreparedPrompts<Backend>>,
@@ -52,9 +55,15 @@ const NO_ROOM: [&str; 3] = ["can't allocate buffer", "out of memory", "OutOfMemo
 
 /// Numbers of one picture, straight from the networks.
 struct Numbers {
+    scored: Scored,
+    localisation: Option<Localisation>,
+}
+
+/// What is said of a picture beside its boxes.
+struct Scored {
     similarities: Vec<f32>,
     text_probs: [f32; 2],
-    localisation: Option<Localisation>,
+    top: TopDescription,
 }
 
 impl Inferencer {
@@ -131,11 +140,13 @@ impl Inferencer {
         for (picture, numbers) in batch.pictures.into_iter().zip(numbers) {
             let subject = picture.subject;
             match numbers {
-                Ok(Numbers { similarities, text_probs, localisation }) => {
+                Ok(Numbers { scored, localisation }) => {
+                    let Scored { similarities, text_probs, top } = scored;
                     done.push(Inferred {
                         subject,
                         similarities,
                         text_probs,
+                        top,
                         localisation,
                         ms_infer,
                     });
@@ -214,8 +225,8 @@ impl Inferencer {
         let scored = self.score_in_parts(pictures, &found, &prompts);
         let numbers = found.into_iter().zip(scored).map(|(localisation, scored)| {
             let localisation = localisation?;
-            let (similarities, text_probs) = scored.expect("every localised picture was scored");
-            finite(Numbers { similarities, text_probs, localisation })
+            let scored = scored.expect("every localised picture was scored");
+            finite(Numbers { scored, localisation })
         });
         numbers.collect()
     }
@@ -228,7 +239,7 @@ impl Inferencer {
         pictures: &[Prepared],
         found: &[Result<Option<Localisation>, Failure>],
         prompts: &BTreeMap<Option<Position>, PreparedPrompts<Backend>>,
-    ) -> Vec<Option<(Vec<f32>, [f32; 2])>> {
+    ) -> Vec<Option<Scored>> {
         if self.device != cpu() || pictures.len() < 2 {
             return self.score(pictures, found, prompts);
         }
@@ -244,6 +255,7 @@ impl Inferencer {
         }
         self.current = Some(CurrentCategory {
             category: category.clone(),
+            states: self.descriptions.prompts(category.as_str()).abnormal_states(),
             words: self.descriptions.caption_words(category.as_str()),
             prompts: HashMap::new(),
         });
@@ -278,7 +290,7 @@ impl Inferencer {
         pictures: &[Prepared],
         found: &[Result<Option<Localisation>, Failure>],
         prompts: &BTreeMap<Option<Position>, PreparedPrompts<Backend>>,
-    ) -> Vec<Option<(Vec<f32>, [f32; 2])>> {
+    ) -> Vec<Option<Scored>> {
         let encoding = self.encode(pictures);
         // Pictures whose boxes chose the same position share their prompts.
         let mut by_position = BTreeMap::<Option<Position>, Vec<usize>>::new();
@@ -292,17 +304,32 @@ impl Inferencer {
             let output =
                 self.networks.scorer.score(&encoding.select(&members), &prompts[&position]);
             let [_, heads, channels, patches] = output.similarities.dims();
+            let [_, prompts] = output.prompt_cosines.dims();
             let similarities = floats(output.similarities);
             let text_probs = floats(output.text_probs);
+            let cosines = floats(output.prompt_cosines);
             let similarities = similarities.chunks_exact(heads * channels * patches);
             let (text_probs, _) = text_probs.as_chunks::<2>();
-            for ((member, similarities), text_probs) in
-                members.into_iter().zip(similarities).zip(text_probs)
+            let numbers = similarities.zip(text_probs).zip(cosines.chunks_exact(prompts));
+            for (member, ((similarities, text_probs), cosines)) in members.into_iter().zip(numbers)
             {
-                scored[member] = Some((similarities.to_vec(), *text_probs));
+                scored[member] = Some(Scored {
+                    similarities: similarities.to_vec(),
+                    text_probs: *text_probs,
+                    top: self.top_description(cosines),
+                });
             }
         }
         scored
+    }
+
+    /// The state of the largest of `cosines`, `[states · positions]`.
+    fn top_description(&self, cosines: &[f32]) -> TopDescription {
+        let states = &self.current.as_ref().expect("a batch turns to its category first").states;
+        let largest = cosines.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let (prompt, similarity) = largest.expect("every category has abnormal states");
+        let state = states[prompt * states.len() / cosines.len()].clone();
+        TopDescription { state, similarity: *similarity }
     }
 
     fn prompts_for(&mut self, position: Option<Position>) -> PreparedPrompts<Backend> {
@@ -324,8 +351,9 @@ fn position_of(localisation: &Option<Localisation>) -> Option<Position> {
 }
 
 fn finite(numbers: Numbers) -> Result<Numbers, Failure> {
-    let mut all = numbers.similarities.iter().chain(&numbers.text_probs);
-    if all.all(|value| value.is_finite()) {
+    let Scored { similarities, text_probs, top } = &numbers.scored;
+    let finite = similarities.iter().chain(text_probs).all(|value| value.is_finite());
+    if finite && top.similarity.is_finite() {
         return Ok(numbers);
     }
     Err(Failure::new(

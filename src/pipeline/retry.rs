@@ -76,7 +76,7 @@ pub struct Earlier {
 /// What stays of one picture.
 #[derive(Debug)]
 pub enum Kept {
-    Scored { category: String, score: ScoreRow, mask: Option<MaskRow>, boxes: Vec<BoxRow> },
+    Scored { category: String, score: Box<ScoreRow>, mask: Option<MaskRow>, boxes: Vec<BoxRow> },
     Failed { category: String, failure: FailureRow },
 }
 
@@ -141,6 +141,6 @@ impl Earlier {
         let (category, score) = self.scores.remove(image_id)?;
         let mask = self.masks.remove(image_id);
         let boxes = self.boxes.remove(image_id).unwrap_or_default();
-        Some(Kept::Scored { category, score, mask, boxes })
+        Some(Kept::Scored { category, score: Box::new(score), mask, boxes })
     }
 }

@@ -87,7 +87,7 @@ impl Run {
             descriptions_id = blake3::hash(text.as_bytes()).to_hex().to_string();
             descriptions = descriptions.with_file(file, &text)?;
         }
-        warn_of_unknown_categories(&plan, &descriptions);
+        let generic = generic_categories(&plan, &descriptions);
 
         let side = networks.config.vision.image_size;
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
@@ -98,6 +98,7 @@ impl Run {
         let ids = Ids {
             model: &networks.model_id,
             descriptions: &descriptions_id,
+            generic: &generic,
             thresholds: thresholds.identity(),
         };
         let identity = identity(spec, &plan, file, ids);
@@ -218,24 +219,33 @@ fn begun(spec: &JobSpec) -> Result<Option<Plan>, Error> {
     Ok(Some(plan))
 }
 
-fn warn_of_unknown_categories(plan: &Plan, descriptions: &Descriptions) {
-    for category in plan.categories.keys() {
-        if descriptions.prompts(category.as_str()).source == DescriptionSource::Generic {
-            tracing::warn!(
-                category = category.as_str(),
-                "no descriptions for this category: scoring with the generic states only; \
-                 add them with --descriptions FILE"
-            );
-        }
+/// Categories that nobody has described, with a warning for each.
+fn generic_categories(plan: &Plan, descriptions: &Descriptions) -> Vec<String> {
+    let generic = plan.categories.keys().filter(|category| {
+        descriptions.prompts(category.as_str()).source == DescriptionSource::Generic
+    });
+    let generic = generic.map(ToString::to_string).collect::<Vec<_>>();
+    for category in &generic {
+        tracing::warn!(
+            category,
+            "no descriptions for this category: scoring with the generic states only; \
+             add them with --descriptions FILE, which `filo describe` can make"
+        );
     }
+    generic
 }
 
 /// What was read besides the input.
 struct Ids<'a> {
     model: &'a str,
     descriptions: &'a str,
+    /// Categories without descriptions of their own.
+    generic: &'a [String],
     thresholds: Value,
 }
+
+/// Where the manifest names categories that were scored with generic states only.
+const GENERIC_KEY: &str = "generic_descriptions";
 
 /// What makes this run this run. Who does the work, and how much at a time, does not.
 fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Ids) -> RunIdentity {
@@ -267,6 +277,11 @@ fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Ids) -> RunId
     if let (Some(size), Value::Object(fields)) = (spec.size, &mut spec_value) {
         fields.insert("size".to_string(), size.get().into());
     }
+    if let Value::Object(fields) = &mut spec_value
+        && !ids.generic.is_empty()
+    {
+        fields.insert(GENERIC_KEY.to_string(), ids.generic.into());
+    }
     let run_date = spec.run_date.unwrap_or_else(RunDate::today).date();
     let shards = plan.shards.iter().map(|shard| shard.id.clone()).collect();
     RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value, shards, plan: file }
@@ -279,6 +294,8 @@ fn run_id(spec: &Value) -> String {
     if let Value::Object(fields) = &mut named {
         fields.remove("input");
         fields.remove("weights");
+        // Follows from the rest, and was not always told.
+        fields.remove(GENERIC_KEY);
     }
     blake3::hash(named.to_string().as_bytes()).to_hex()[..16].to_string()
 }

@@ -46,7 +46,7 @@ pub use metrics::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCel
 pub use partials::PartialRow;
 pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use row::{Column, Columns, Row};
-pub use run_reader::{ComparedScore, LabelledScore, RunReader};
+pub use run_reader::{ComparedScore, LabelledScore, RunReader, TopScore};
 pub use scores::ScoreRow;
 pub use worker::{HEARTBEAT, Worker, WorkerState, read_workers};
 

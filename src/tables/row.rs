@@ -114,17 +114,46 @@ pub(super) fn collect_columns<R: Columns>(rows: &[R]) -> Result<Vec<ArrayRef>, A
     R::COLUMNS.iter().map(|column| (column.collect)(rows)).collect()
 }
 
-/// The rows of a batch; its columns are found by name.
+/// The rows of a batch; its columns are found by name. One that may be null and is not there was not
+/// yet thought of when the rows were written.
 pub(super) fn rows_of_batch<R: Columns + Clone + Default>(
     batch: &RecordBatch,
 ) -> Result<Vec<R>, ArrowError> {
     let mut rows = vec![R::default(); batch.num_rows()];
     for column in R::COLUMNS {
-        let array = batch
-            .column_by_name(column.name)
-            .ok_or_else(|| ArrowError::SchemaError(format!("column {} is missing", column.name)))?;
+        let array = match batch.column_by_name(column.name) {
+            Some(array) => array,
+            None if column.nullable => continue,
+            None => {
+                let what = format!("column {} is missing", column.name);
+                return Err(ArrowError::SchemaError(what));
+            }
+        };
         (column.fill)(array, &mut rows)
             .map_err(|e| ArrowError::SchemaError(format!("column {}: {e}", column.name)))?;
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::ScoreRow;
+
+    fn without(column: &str) -> Result<Vec<ScoreRow>, ArrowError> {
+        let rows = [ScoreRow { score: 0.5, top_similarity: Some(0.25), ..ScoreRow::default() }];
+        let schema = part_schema::<ScoreRow>(&[]);
+        let batch = RecordBatch::try_new(schema.clone(), collect_columns(&rows)?)?;
+        let kept = (0..schema.fields().len()).filter(|&i| schema.field(i).name() != column);
+        rows_of_batch(&batch.project(&kept.collect::<Vec<_>>())?)
+    }
+
+    #[test]
+    fn rows_of_earlier_versions_lack_only_what_may_be_null() {
+        let rows = without("top_similarity").unwrap();
+        assert_eq!((rows[0].score, rows[0].top_similarity), (0.5, None));
+        assert_eq!(without("kind").unwrap()[0].top_similarity, Some(0.25));
+        let error = without("score").unwrap_err().to_string();
+        assert!(error.contains("column score is missing"), "{error}");
+    }
 }

@@ -44,6 +44,22 @@ row! {
     }
 }
 
+row! {
+    /// Which description was most like a picture.
+    pub struct TopScore {
+        /// Ground truth: true is anomalous.
+        pub label: Option<bool>,
+        /// The abnormal state most like the picture.
+        pub top_description: Option<String>,
+        /// Cosine of the picture with its prompt.
+        pub top_similarity: Option<f32>,
+    }
+}
+
+impl Row for TopScore {
+    const TABLE: Table = Table::Scores;
+}
+
 impl Row for ComparedScore {
     const TABLE: Table = Table::Scores;
 }

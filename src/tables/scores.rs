@@ -39,6 +39,11 @@ row! {
         pub position: Option<String>,
         /// Number of rows in `boxes` for this picture.
         pub n_boxes: i32,
+        /// Of the descriptions of defects whose prompts were encoded, the one most like the picture:
+        /// "abnormal bottle with cracked rim". Null in rows of versions that did not tell.
+        pub top_description: Option<String>,
+        /// Cosine of the picture with that prompt, -1 to 1.
+        pub top_similarity: Option<f32>,
         /// File of the raw anomaly map, relative to the output. Null if maps are not kept.
         pub map_path: Option<String>,
         /// Pixel scores at fixed ranks, in a format of the program, versioned: what intervals are

@@ -1,6 +1,7 @@
 //! What several tests share.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod chat;
 pub mod golden;
 pub mod run;
 pub mod s3;

@@ -62,6 +62,8 @@ fn score_row(image_id: &str, score: f32, label: Option<bool>) -> ScoreRow {
         threshold: 0.5,
         position: None,
         n_boxes: 1,
+        top_description: Some("abnormal tile with crack".to_string()),
+        top_similarity: Some(0.5),
         map_path: Some("maps/5a17/0.npy".to_string()),
         pixel_summary: label.map(|_| vec![1, 2, 3]),
         ms_infer: 12.5,

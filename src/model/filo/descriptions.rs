@@ -6,9 +6,12 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+pub use self::file::FORMAT;
+use self::file::FileCategory;
 use super::position::Position;
 use super::prompt_tree::PromptTree;
 use crate::error::ModelError;
@@ -44,6 +47,11 @@ pub struct CategoryPrompts {
 }
 
 impl CategoryPrompts {
+    /// The abnormal states, to be shared by the rows of many pictures.
+    pub fn abnormal_states(&self) -> Vec<Arc<str>> {
+        self.abnormal.iter().map(|state| Arc::from(state.as_str())).collect()
+    }
+
     /// Texts of the normal prompts, `n_ctx` placeholders in front of each.
     pub fn normal_texts(&self, n_ctx: usize) -> Vec<String> {
         texts_of(&self.normal, n_ctx)
@@ -177,12 +185,16 @@ impl Descriptions {
     /// These lists with those of a user's file laid over: `text` is its content, `path` its name,
     /// whose ending says JSON or TOML. A category of the file replaces the one of the same name;
     /// all others stay. The file has one key per category, with a list of 1 to 200 details or
-    /// a table with that list under `details`.
+    /// a table with that list under `details`, and `display_name` for its prompts; and, if it likes,
+    /// `format` with [`FORMAT`].
     ///
     /// # Errors
     /// An error names the file, the category and the entry that break a rule.
     pub fn with_file(mut self, path: &Path, text: &str) -> Result<Self, ModelError> {
-        for (name, details) in file::parse(path, text)? {
+        for FileCategory { name, display_name, details } in file::parse(path, text)? {
+            if let Some(shown) = display_name {
+                self.display_names.insert(name.clone(), shown);
+            }
             let caption_details = details.clone();
             let source = DescriptionSource::File;
             self.categories.insert(name, Category { details, caption_details, source });

@@ -118,6 +118,9 @@ pub struct FiloOutput<B: Backend> {
     /// `[batch, 2]`: image with normal and abnormal text. Not probabilities, in spite of the name
     /// they have in the published code: cosines over √2, which may be negative.
     pub text_probs: Tensor<B, 2>,
+    /// Cosine of the picture with each abnormal prompt by itself, `[batch, abnormal prompts]`: which
+    /// description fits best. The score is not made of them.
+    pub prompt_cosines: Tensor<B, 2>,
 }
 
 impl<B: Backend> FiloScorer<B> {
@@ -173,9 +176,12 @@ impl<B: Backend> FiloScorer<B> {
         encoding: &ImageEncoding<B>,
         prompts: &PreparedPrompts<B>,
     ) -> FiloOutput<B> {
-        let texts = text_pair(self.encode_prompts(&encoding.features, prompts));
+        let prompts = self.encode_prompts(&encoding.features, prompts);
+        let prompt_cosines = cosines(&encoding.features, normalize(prompts.abnormal.clone(), 2));
+        let texts = text_pair(prompts);
         let heads = self.decode(&encoding.tokens);
         FiloOutput {
+            prompt_cosines,
             similarities: similarities(heads, &texts),
             text_probs: text_probs(&encoding.features, texts),
         }
@@ -204,6 +210,11 @@ pub fn similarities<B: Backend>(heads: Vec<Tensor<B, 3>>, texts: &Tensor<B, 3>) 
 
 /// Features of pictures `[batch, embed_dim]` and their texts `[batch, 2, embed_dim]` → `[batch, 2]`.
 pub fn text_probs<B: Backend>(features: &Tensor<B, 2>, texts: Tensor<B, 3>) -> Tensor<B, 2> {
+    cosines(features, texts)
+}
+
+/// `[batch, embed_dim]` with `[batch, texts, embed_dim]` → `[batch, texts]`, times the lengths of both.
+fn cosines<B: Backend>(features: &Tensor<B, 2>, texts: Tensor<B, 3>) -> Tensor<B, 2> {
     let image = features.clone().unsqueeze_dim::<3>(1);
     image.matmul(texts.swap_dims(1, 2)).squeeze_dim(1)
 }

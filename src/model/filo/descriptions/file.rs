@@ -1,6 +1,6 @@
-//! A user's file of descriptions. In: its name and its text, JSON or TOML. Out: category and
-//! details, trimmed and checked. Nothing is repaired in silence: what breaks a rule is an error
-//! that names file, category and entry.
+//! A file of descriptions, a user's or one of `filo describe`. In: its name and its text, JSON or
+//! TOML. Out: category and details, trimmed and checked. Nothing is repaired in silence: what breaks
+//! a rule is an error that names file, category and entry.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,12 +18,37 @@ const MAX_DETAILS: usize = 200;
 const MAX_DETAIL_CHARS: usize = 160;
 const MAX_CATEGORY_CHARS: usize = 80;
 
-/// Key of the list where a category is a table.
+/// Keys of a category that is a table: its list, how prompts call it, and what the list was made
+/// from, which is for people.
 const DETAILS_KEY: &str = "details";
+const NAME_KEY: &str = "display_name";
+const ORIGIN_KEYS: [&str; 4] = ["date", "model", "prompt", "seed"];
 
-/// Category (with spaces) and details, in the order of the file.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<(String, Vec<String>)>, ModelError> {
-    let entries = read(path, text)?;
+/// Version of the form, where a file tells it; no category has a number.
+const FORMAT_KEY: &str = "format";
+pub const FORMAT: u64 = 1;
+
+/// A category of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileCategory {
+    /// With spaces.
+    pub name: String,
+    /// How prompts call it, if not so.
+    pub display_name: Option<String>,
+    pub details: Vec<String>,
+}
+
+/// The categories, in the order of the file.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<FileCategory>, ModelError> {
+    let mut entries = read(path, text)?;
+    if let Some(at) = entries.iter().position(|(key, value)| key == FORMAT_KEY && value.is_number())
+    {
+        let (_, format) = entries.remove(at);
+        if format != FORMAT {
+            let reason = format!("it has form {format}, this program reads {FORMAT}");
+            return Err(ModelError::DescriptionsSyntax { path: path.into(), reason });
+        }
+    }
     if entries.is_empty() {
         let reason = "it has no category".to_string();
         return Err(ModelError::DescriptionsSyntax { path: path.into(), reason });
@@ -42,7 +67,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<(String, Vec<String>)
         if !seen.insert(name.clone()) {
             return Err(in_category("stands twice (underscores count as spaces)".to_string()));
         }
-        let details = details_of(value).map_err(in_category)?;
+        let (display_name, details) = parts_of(value).map_err(in_category)?;
         let details = details.iter().enumerate().map(|(entry, detail)| {
             check_detail(detail).map_err(|what| ModelError::DescriptionsEntry {
                 path: path.into(),
@@ -51,7 +76,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<(String, Vec<String>)
                 what,
             })
         });
-        categories.push((name, details.collect::<Result<_, _>>()?));
+        let details = details.collect::<Result<_, _>>()?;
+        categories.push(FileCategory { name, display_name, details });
     }
     Ok(categories)
 }
@@ -103,17 +129,30 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// A list, or a table with that list under `details` and nothing else.
-fn details_of(value: Value) -> Result<Vec<Value>, String> {
-    let details = match value {
-        Value::Array(details) => details,
+/// Display name and details of a list, or of a table with that list under `details`.
+fn parts_of(value: Value) -> Result<(Option<String>, Vec<Value>), String> {
+    let (name, details) = match value {
+        Value::Array(details) => (None, details),
         Value::Object(mut table) => {
             let details = table.remove(DETAILS_KEY);
-            if let Some(key) = table.keys().next() {
-                return Err(format!("has the unknown key {key:?}: only `details` is known"));
+            let name = match table.remove(NAME_KEY) {
+                None => None,
+                Some(Value::String(name)) => {
+                    let name = name.trim().to_string();
+                    check_text(&name, MAX_CATEGORY_CHARS)
+                        .map_err(|what| format!("`{NAME_KEY}` {what}"))?;
+                    Some(name)
+                }
+                Some(_) => return Err(format!("`{NAME_KEY}` is no text")),
+            };
+            if let Some(key) = table.keys().find(|key| !ORIGIN_KEYS.contains(&key.as_str())) {
+                return Err(format!(
+                    "has the unknown key {key:?}: known are {DETAILS_KEY}, {NAME_KEY}, {}",
+                    ORIGIN_KEYS.join(", ")
+                ));
             }
             match details {
-                Some(Value::Array(details)) => details,
+                Some(Value::Array(details)) => (name, details),
                 _ => return Err("has no list under `details`".to_string()),
             }
         }
@@ -121,7 +160,7 @@ fn details_of(value: Value) -> Result<Vec<Value>, String> {
     };
     match details.len() {
         0 => Err("has an empty list: name a detail, or leave the category out".to_string()),
-        1..=MAX_DETAILS => Ok(details),
+        1..=MAX_DETAILS => Ok((name, details)),
         n => Err(format!("has {n} details: {MAX_DETAILS} at most")),
     }
 }
@@ -158,8 +197,27 @@ mod tests {
         let json = parse(Path::new("a.json"), r#"{"metal_nut": [" bent ", "worn"]}"#).unwrap();
         let toml = parse(Path::new("a.TOML"), "[metal_nut]\ndetails = ['bent', 'worn']").unwrap();
         let details = vec!["bent".to_string(), "worn".to_string()];
-        assert_eq!(json, [("metal nut".to_string(), details)]);
+        let name = "metal nut".to_string();
+        assert_eq!(json, [FileCategory { name, display_name: None, details }]);
         assert_eq!(json, toml);
+    }
+
+    #[test]
+    fn a_file_may_tell_its_form_how_prompts_call_a_thing_and_where_a_list_is_from() {
+        let text = r#"{"format": 1, "hub_7": {"display_name": "wheel hub", "details": ["bent"],
+            "model": "m", "prompt": "00", "seed": 3, "date": "2026-11-26"}}"#;
+        let parsed = parse(Path::new("a.json"), text).unwrap();
+        assert_eq!(parsed[0].name, "hub 7");
+        assert_eq!(parsed[0].display_name.as_deref(), Some("wheel hub"));
+        let message = error("a.json", r#"{"format": 2, "hub": ["bent"]}"#);
+        assert!(message.contains("form 2, this program reads 1"), "{message}");
+        // A category of that name is one.
+        assert_eq!(
+            parse(Path::new("a.json"), r#"{"format": ["bent"]}"#).unwrap()[0].name,
+            "format"
+        );
+        let message = error("a.json", r#"{"hub": {"display_name": 7, "details": ["bent"]}}"#);
+        assert!(message.contains("`display_name` is no text"), "{message}");
     }
 
     #[test]
