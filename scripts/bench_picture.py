@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import child
+from child import count_cores
 
 if TYPE_CHECKING:
     from published_filo import Published, Size
@@ -69,10 +71,6 @@ def set_threads() -> None:
 
     torch.set_num_threads(count_cores())
     torch.set_grad_enabled(False)
-
-
-def count_cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def pick_size(arguments: argparse.Namespace) -> "Size":
@@ -204,19 +202,10 @@ def check() -> dict[str, float]:
 
 
 def run(command: list[str]) -> tuple[str, float]:
-    """Its output and the peak of its memory in MiB; what it says on stderr is passed through."""
+    """Its output and the peak of its memory in MiB; it has one thread per core."""
     threads = str(count_cores())
-    environment = os.environ | {"RAYON_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
-    try:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    except OSError as error:
-        raise SystemExit(f"{command[0]} cannot be started ({error})") from error
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        raise SystemExit(f"`{' '.join(command)}` ended with {child.returncode}")
-    return output, usage.ru_maxrss / 1024
+    ended = child.run(command, RAYON_NUM_THREADS=threads, OMP_NUM_THREADS=threads)
+    return ended.output, ended.peak_mib
 
 
 def random_bundle(program: Path) -> Path:

@@ -10,16 +10,16 @@ in Markdown, or one JSON document. The embedded network scores them. Start it by
 import argparse
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+import child
+from child import count_cores
 
 SIDE, DISTINCT, SEED = 512, 50, 9
 SIZES = [100, 1_000, 10_000]
@@ -43,10 +43,6 @@ class Row:
     def busy(self) -> float:
         """Share of the cores' time."""
         return self.cpu_s / self.wall_s / count_cores()
-
-
-def count_cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def draw(folder: Path) -> list[Path]:
@@ -74,20 +70,8 @@ def link(files: list[Path], folder: Path, pictures: int, categories: int) -> Pat
 def score(program: Path, pictures: Path, out: Path) -> tuple[float, float, float]:
     """Wall time and CPU time in seconds, and the peak of memory in MiB."""
     command = [program, "score", "--input", pictures, "--layout", "folder", "--output", out]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    environment = os.environ | {"FILO_LOG": "error"}
-    with subprocess.Popen(
-        [*command, "--progress", "never"], env=environment, stdout=subprocess.DEVNULL
-    ) as child:
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - started
-    if child.returncode != 0:
-        raise SystemExit(f"`{' '.join(map(str, command))}` ended with {child.returncode}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, usage.ru_maxrss / 1024
+    ended = child.run([*map(str, command), "--progress", "never"], FILO_LOG="error")
+    return ended.wall_s, ended.cpu_s, ended.peak_mib
 
 
 def bench(arguments: argparse.Namespace, work: Path) -> None:

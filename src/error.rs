@@ -352,13 +352,7 @@ impl Error {
                 _ => 1,
             },
             Error::Train(error) => error.exit_code(),
-            Error::Describe(error) => {
-                if error.is_usage() {
-                    2
-                } else {
-                    1
-                }
-            }
+            Error::Describe(error) => error.exit_code(),
             Error::Store(_) | Error::Metrics(_) | Error::Report(_) | Error::Unwritable { .. } => 1,
         }
     }

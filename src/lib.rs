@@ -12,8 +12,8 @@
 //! - [`train`] teaches the network, from a folder of labelled pictures, and makes data.
 //! - [`store`] has the files of all of them, on a disk or in a bucket.
 //!
-//! `cli` → `pipeline`, `train`, `report`, `describe` → `source`, `image`, `model`, `weights`, `tables`,
-//! `metrics` → `store` → `error`; nothing points back.
+//! `cli` → `pipeline`, `train`, `report`, `describe` → `source`, `image`, `model`, `weights`,
+//! `tables`, `metrics` → `store` → `error`; nothing points back.
 
 #![deny(unsafe_code)]
 

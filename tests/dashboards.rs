@@ -5,11 +5,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use filo::train::synthetic::{Amount, Surface, write_set};
 use serde_json::Value;
-use support::run::{Folder, filo, rows, run};
+use support::run::{Folder, filo, python, rows, run};
 
 /// Prints the rows of every query as JSON objects, by the name of its file.
 const RUN_ALL: &str = r#"
@@ -26,14 +25,10 @@ print(json.dumps(found, default=str))
 "#;
 
 fn dashboards(runs: &Path) -> BTreeMap<String, Vec<Value>> {
-    let python = std::env::var("FILO_PYTHON").unwrap_or_else(|_| "python3".to_string());
     let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/dashboards");
-    let mut command = Command::new(&python);
-    command.arg("-c").arg(RUN_ALL).arg(queries).arg(runs);
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("{python} cannot be started ({error}): run scripts/test, which sets FILO_PYTHON")
+    let output = python(|command| {
+        command.arg("-c").arg(RUN_ALL).arg(queries).arg(runs);
     });
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -4,22 +4,17 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
-use support::run::{Folder, Rows, WEIGHTS, filo, rows, run};
+use support::run::{Folder, Rows, WEIGHTS, filo, python, rows, run};
 
 /// Writes a file with pyarrow: `code` has `pa`, `pq` and `read(name)`, a file below the folder.
 fn pyarrow(folder: &Folder, code: &str) {
-    let python = std::env::var("FILO_PYTHON").unwrap_or_else(|_| "python3".to_string());
     let prelude = "import json, sys\nimport pyarrow as pa, pyarrow.parquet as pq\n\
                    read = lambda name: open(name, 'rb').read()\n";
     std::fs::create_dir_all(folder.path("tables")).unwrap();
-    let mut command = Command::new(&python);
-    let output = command.current_dir(folder.path(".")).arg("-c").arg(format!("{prelude}{code}"));
-    let output = output.output().unwrap_or_else(|error| {
-        panic!("{python} cannot be started ({error}): run scripts/test, which sets FILO_PYTHON")
+    python(|command| {
+        command.current_dir(folder.path(".")).arg("-c").arg(format!("{prelude}{code}"));
     });
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A folder with the picture `p.png` and what `code` writes, see [`pyarrow`].

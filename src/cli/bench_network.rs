@@ -26,7 +26,7 @@ use crate::model::grounding::{
 };
 use crate::model::precision::{same_format, with_products_in};
 use crate::pipeline::localise::{DETECTOR_SIDE, floats};
-use crate::weights::load::{bundled_filo, bundled_grounding, load_filo};
+use crate::weights::load::{bundled_filo, bundled_grounding, load_filo, scorer};
 use crate::weights::{Weights, WeightsPlace};
 
 /// Side of the matrices whose product is the device's limit.
@@ -109,20 +109,12 @@ impl NetworkBench {
         let (filo, detector) = match &weights {
             Weights::Checkpoint(checkpoint) => (load_filo(checkpoint, &config, device)?.0, None),
             Weights::Bundle(bundle) => {
-                let grounding = bundle.manifest().grounding.clone().filter(|_| with_detector);
-                let net = match &grounding {
-                    Some(_) => bundled_grounding(bundle, device)?,
-                    None => None,
-                };
+                let net = if with_detector { bundled_grounding(bundle, device)? } else { None };
+                let grounding = bundle.manifest().grounding.clone();
                 (bundled_filo(bundle, &config, device)?, grounding.zip(net))
             }
         };
-        let scorer = filo.into_scorer();
-        // Twice, so that the peak is not the sum of what both steps read.
-        weights.release_pages();
-        let scorer = scorer.with_products_in(products);
-        weights.release_pages();
-        Ok(Networks { config, scorer, detector })
+        Ok(Networks { config, scorer: scorer(filo, &weights, products), detector })
     }
 
     fn detection(

@@ -13,10 +13,10 @@ use super::say::say;
 use super::table;
 use crate::describe::wins::{Wins, wins};
 use crate::describe::{Endpoint, Key, Question, Rules, describe};
-use crate::error::{DescribeError, Error, JobError};
+use crate::error::{DescribeError, Error};
 use crate::job::RunDate;
-use crate::model::config::FiloConfig;
-use crate::model::filo::descriptions::{Descriptions, FORMAT};
+use crate::model::filo::descriptions::FORMAT;
+use crate::pipeline::run::{BUILT_IN, descriptions_of};
 use crate::source::Category;
 use crate::store::{Location, Store};
 use crate::tables::RunReader;
@@ -89,7 +89,7 @@ impl DescribeArgs {
         }
         let timeout = Duration::from_secs(self.timeout);
         let endpoint = Endpoint::new(address, Key::from_environment(), timeout)?;
-        let rules = Rules::new(FiloConfig::published().n_ctx)?;
+        let rules = Rules::published()?;
         let date = RunDate::today().to_string();
         let mut file = Map::new();
         file.insert("format".to_string(), FORMAT.into());
@@ -122,12 +122,8 @@ impl DescribeArgs {
     }
 
     fn check(&self, file: &Path, run: &str) -> Result<u8, Error> {
-        let mut descriptions = Descriptions::built_in()?;
-        if file != Path::new("built-in") {
-            let text = std::fs::read_to_string(file)
-                .map_err(|source| JobError::Unreadable { path: file.into(), source })?;
-            descriptions = descriptions.with_file(file, &text)?;
-        }
+        let (descriptions, _) =
+            descriptions_of(Some(file).filter(|file| *file != Path::new(BUILT_IN)))?;
         let run = RunReader::open(Store::open(&run.parse::<Location>()?)?)?;
         let rows = wins(&run, &descriptions)?;
         if self.json {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::error::DescribeError;
+use crate::store::{redact, runtime};
 
 /// Tries of one question.
 const TRIES: u32 = 5;
@@ -64,7 +65,7 @@ pub struct Endpoint {
     url: Url,
     key: Option<Key>,
     client: Client,
-    runtime: Runtime,
+    runtime: &'static Runtime,
 }
 
 /// Why a try failed.
@@ -99,12 +100,8 @@ impl Endpoint {
     /// # Errors
     /// If it is no such address.
     pub fn new(address: &str, key: Option<Key>, timeout: Duration) -> Result<Self, DescribeError> {
-        let bad = |why: &str| {
-            // What stands before an @ or behind a ? is a secret more often than not.
-            let shown = address.rsplit('@').next().unwrap_or_default();
-            let shown = shown.split(['?', '#']).next().unwrap_or_default();
-            DescribeError::BadEndpoint { url: shown.to_string(), why: why.to_string() }
-        };
+        let bad =
+            |why: &str| DescribeError::BadEndpoint { url: redact(address), why: why.to_string() };
         let mut url = Url::parse(address).map_err(|error| bad(&error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(bad("is no address of http or https"));
@@ -122,7 +119,7 @@ impl Endpoint {
         {
             return Err(bad("the key in the environment has characters that no key has"));
         }
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = runtime().map_err(|error| bad(&error.to_string()))?;
         let client = Client::builder()
             .timeout(timeout)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -130,8 +127,6 @@ impl Endpoint {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| bad(&error.without_url().to_string()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| bad(&error.to_string()))?;
         Ok(Endpoint { url, key, client, runtime })
     }
 
@@ -302,7 +297,7 @@ mod tests {
         }
         for address in ["h:1/v1", "ftp://h/v1", "http://u:secret@h/v1", "http://h/v1?key=secret"] {
             let error = url(address).unwrap_err();
-            assert!(error.is_usage(), "{address}");
+            assert_eq!(error.exit_code(), 2, "{address}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }

@@ -2,14 +2,13 @@
 
 use crate::error::ModelError;
 use crate::model::clip::tokenizer::ClipTokenizer;
+use crate::model::config::FiloConfig;
 use crate::model::filo::descriptions::Descriptions;
+use crate::model::grounding::GroundingConfig;
 use crate::model::grounding::caption::CaptionTokenizer;
 
 /// Most words of a description.
 pub const MAX_WORDS: usize = 8;
-
-/// Most tokens of the detector's caption, which holds all descriptions of a category.
-const CAPTION_TOKENS: usize = 256;
 
 /// Words of what no camera sees.
 const INVISIBLE: [&str; 22] = [
@@ -37,22 +36,30 @@ const INVISIBLE: [&str; 22] = [
     "performance",
 ];
 
-/// The rules, and the tokenizers that two of them need.
+/// The rules, and what the last two of them need: tokenizers, and the descriptions there are.
 pub struct Rules {
     clip: ClipTokenizer,
     caption: CaptionTokenizer,
+    known: Descriptions,
     /// Placeholders before every prompt.
     n_ctx: usize,
+    /// Most tokens of the detector's caption, which holds all descriptions of a category.
+    caption_tokens: usize,
 }
 
 impl Rules {
-    /// For networks whose prompts start with `n_ctx` learned tokens.
+    /// Those of the published networks.
     ///
     /// # Errors
-    /// If the embedded vocabularies are damaged.
-    pub fn new(n_ctx: usize) -> Result<Self, ModelError> {
-        let (clip, caption) = (ClipTokenizer::embedded()?, CaptionTokenizer::embedded()?);
-        Ok(Rules { clip, caption, n_ctx })
+    /// If the embedded vocabularies or descriptions are damaged.
+    pub fn published() -> Result<Self, ModelError> {
+        Ok(Rules {
+            clip: ClipTokenizer::embedded()?,
+            caption: CaptionTokenizer::embedded()?,
+            known: Descriptions::built_in()?,
+            n_ctx: FiloConfig::published().n_ctx,
+            caption_tokens: GroundingConfig::swin_t_ogc().max_text_len,
+        })
     }
 
     /// What is wrong with `detail` as a description of a `category` that has `others` already, to be
@@ -85,8 +92,7 @@ impl Rules {
     fn too_long(&self, category: &str, detail: &str, others: &[String]) -> Option<String> {
         let details = others.iter().map(String::as_str).chain([detail]).collect::<Vec<_>>();
         let text = serde_json::json!({ category: details }).to_string();
-        let known =
-            Descriptions::built_in().and_then(|known| known.with_file("x.json".as_ref(), &text));
+        let known = self.known.clone().with_file("x.json".as_ref(), &text);
         let known = match known {
             Ok(known) => known,
             Err(error) => return Some(format!("cannot stand in a file of descriptions ({error})")),
@@ -98,9 +104,9 @@ impl Rules {
         }
         let caption = known.caption_words(category).caption();
         let tokens = self.caption.encode(&caption, usize::MAX).len();
-        (tokens > CAPTION_TOKENS).then(|| {
-            format!("makes the detector's caption {tokens} tokens long, more than {CAPTION_TOKENS}")
-        })
+        let most = self.caption_tokens;
+        (tokens > most)
+            .then(|| format!("makes the detector's caption {tokens} tokens long, more than {most}"))
     }
 }
 
@@ -110,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_description_is_short_visible_and_new() {
-        let rules = Rules::new(12).unwrap();
+        let rules = Rules::published().unwrap();
         let broken = |detail: &str| rules.broken_by("gear wheel", detail, &["bent tooth".into()]);
         for fine in ["missing tooth", "hairline crack near the hub", "oil-stained rim", "é dents"]
         {
@@ -136,7 +142,7 @@ mod tests {
 
     #[test]
     fn all_descriptions_together_fit_the_detectors_caption() {
-        let rules = Rules::new(12).unwrap();
+        let rules = Rules::published().unwrap();
         let mut details = Vec::new();
         let rule = loop {
             let detail = format!("odd kind of mark number {}", details.len());

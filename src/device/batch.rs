@@ -4,6 +4,7 @@
 use super::{Device, cpu, free_memory, memory};
 use crate::job::BatchSize;
 use crate::model::config::FiloConfig;
+use crate::model::filo::mmci::MERGED_KERNEL;
 
 /// Activations that a batch may have on the CPU, in floats per block: larger batches only cost
 /// memory, since one picture at the published size already fills both operands of a product.
@@ -13,9 +14,6 @@ const CPU_BATCH_FLOATS: usize = 8 << 20;
 /// to 64 pictures; smaller ones need more to keep a GPU busy.
 const MAX_CPU_BATCH: usize = 16;
 const MAX_GPU_BATCH: usize = 64;
-
-/// Side of the largest MMCI kernel.
-const MMCI_SIDE: usize = 7;
 
 /// Bytes that are free on a device that does not tell.
 const GPU_MEMORY: u64 = 4 << 30;
@@ -68,7 +66,7 @@ fn cpu_picture_bytes(config: &FiloConfig) -> u64 {
     let (tokens, width, grid) = (tokens(config), config.vision.width, config.vision.grid());
     let streams = tokens * width * (8 + config.linear_heads());
     let hidden = 3 * tokens * config.vision.mlp_width();
-    let lines = (grid + MMCI_SIDE - 1) * grid * MMCI_SIDE * width;
+    let lines = (grid + MERGED_KERNEL - 1) * grid * MERGED_KERNEL * width;
     let heads = 2 * grid * grid * config.mmci_heads() * config.embed_dim;
     4 * (streams + hidden.max(lines + heads)) as u64
 }

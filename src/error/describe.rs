@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Asking a language model for descriptions. The run stops with exit code 2 where the question is
-/// wrong, 1 where the answer is.
+/// Asking a language model for descriptions.
 #[derive(Debug, thiserror::Error)]
 pub enum DescribeError {
     #[error(
@@ -33,14 +32,16 @@ pub enum DescribeError {
 }
 
 impl DescribeError {
-    /// Whether what was asked for is wrong, not what came of it.
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
+    /// 2 where what was asked for is wrong; 1 where what came of it is.
+    pub fn exit_code(&self) -> u8 {
+        match self {
             DescribeError::BadEndpoint { .. }
-                | DescribeError::Refused { .. }
-                | DescribeError::Rejected { .. }
-                | DescribeError::Exists { .. }
-        )
+            | DescribeError::Refused { .. }
+            | DescribeError::Rejected { .. }
+            | DescribeError::Exists { .. } => 2,
+            DescribeError::NoAnswer { .. }
+            | DescribeError::OddAnswer { .. }
+            | DescribeError::NoDescription { .. } => 1,
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::iter::Sum;
 use std::ops::{Add, Mul};
 
 use super::config::{FiloConfig, VisionConfig};
+use super::filo::mmci::MERGED_KERNEL;
 
 /// Arithmetic and traffic.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -143,7 +144,7 @@ impl Batch {
         let embed = config.embed_dim;
         let heads = config.linear_heads() + config.mmci_heads();
         self.product(patches, width, embed) * config.linear_heads()
-            + self.product(patches, 49 * width, embed * config.mmci_heads())
+            + self.product(patches, MERGED_KERNEL.pow(2) * width, embed * config.mmci_heads())
             + self.pass(3 * patches * embed) * heads
             + self.product(patches, embed, 2) * heads
     }

@@ -53,6 +53,9 @@ struct CurrentCategory {
 /// What backends say when their memory is used up.
 const NO_ROOM: [&str; 3] = ["can't allocate buffer", "out of memory", "OutOfMemory"];
 
+/// By the position that they name; `None`: all nine.
+type PromptsByPosition = BTreeMap<Option<Position>, PreparedPrompts<Backend>>;
+
 /// Numbers of one picture, straight from the networks.
 struct Numbers {
     scored: Scored,
@@ -221,7 +224,7 @@ impl Inferencer {
         let found = self.localise(pictures);
         let positions = found.iter().flatten().map(position_of).collect::<BTreeSet<_>>();
         let prompts = positions.into_iter().map(|position| (position, self.prompts_for(position)));
-        let prompts = prompts.collect::<BTreeMap<_, _>>();
+        let prompts = prompts.collect::<PromptsByPosition>();
         let scored = self.score_in_parts(pictures, &found, &prompts);
         let numbers = found.into_iter().zip(scored).map(|(localisation, scored)| {
             let localisation = localisation?;
@@ -238,7 +241,7 @@ impl Inferencer {
         &self,
         pictures: &[Prepared],
         found: &[Result<Option<Localisation>, Failure>],
-        prompts: &BTreeMap<Option<Position>, PreparedPrompts<Backend>>,
+        prompts: &PromptsByPosition,
     ) -> Vec<Option<Scored>> {
         if self.device != cpu() || pictures.len() < 2 {
             return self.score(pictures, found, prompts);
@@ -289,7 +292,7 @@ impl Inferencer {
         &self,
         pictures: &[Prepared],
         found: &[Result<Option<Localisation>, Failure>],
-        prompts: &BTreeMap<Option<Position>, PreparedPrompts<Backend>>,
+        prompts: &PromptsByPosition,
     ) -> Vec<Option<Scored>> {
         let encoding = self.encode(pictures);
         // Pictures whose boxes chose the same position share their prompts.

@@ -9,7 +9,7 @@ use crate::model::config::FiloConfig;
 use crate::model::filo::FiloScorer;
 use crate::model::grounding::phrases::DetectionThresholds;
 use crate::weights::config::grounding_config_of;
-use crate::weights::load::{bundled_filo, bundled_grounding, load_filo, load_grounding};
+use crate::weights::load::{bundled_filo, bundled_grounding, load_filo, load_grounding, scorer};
 use crate::weights::mapping::LoadReport;
 use crate::weights::{Checkpoint, Weights, WeightsPlace, local_copy};
 
@@ -84,11 +84,7 @@ impl Networks {
                 Localiser::GroundingDino(Box::new(detector))
             }
         };
-        let scorer = filo.into_scorer();
-        // Twice, so that the peak is not the sum of what both steps read.
-        weights.release_pages();
-        let scorer = scorer.with_products_in(products_in(spec.precision));
-        weights.release_pages();
+        let scorer = scorer(filo, &weights, products_in(spec.precision));
         Ok(Networks { config, scorer, localiser, model_id: id.text() })
     }
 

@@ -80,13 +80,7 @@ impl Run {
     fn open_with(spec: &JobSpec, plan: Plan, file: Option<Bytes>) -> Result<Self, Error> {
         let device = device::device(spec.device, spec.precision)?;
         let networks = Networks::open(spec, &device)?;
-        let mut descriptions = Descriptions::built_in()?;
-        let mut descriptions_id = "built-in".to_string();
-        if let Some(file) = &spec.descriptions {
-            let text = read_text(file)?;
-            descriptions_id = blake3::hash(text.as_bytes()).to_hex().to_string();
-            descriptions = descriptions.with_file(file, &text)?;
-        }
+        let (descriptions, descriptions_id) = descriptions_of(spec.descriptions.as_deref())?;
         let generic = generic_categories(&plan, &descriptions);
 
         let side = networks.config.vision.image_size;
@@ -244,6 +238,9 @@ struct Ids<'a> {
     thresholds: Value,
 }
 
+/// What runs call the descriptions inside the program.
+pub const BUILT_IN: &str = "built-in";
+
 /// Where the manifest names categories that were scored with generic states only.
 const GENERIC_KEY: &str = "generic_descriptions";
 
@@ -274,13 +271,11 @@ fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Ids) -> RunId
         "preprocess": spec.preprocess,
     });
     // Named only where it is chosen: runs begun before there was a choice go on.
-    if let (Some(size), Value::Object(fields)) = (spec.size, &mut spec_value) {
-        fields.insert("size".to_string(), size.get().into());
+    if let Some(size) = spec.size {
+        spec_value["size"] = size.get().into();
     }
-    if let Value::Object(fields) = &mut spec_value
-        && !ids.generic.is_empty()
-    {
-        fields.insert(GENERIC_KEY.to_string(), ids.generic.into());
+    if !ids.generic.is_empty() {
+        spec_value[GENERIC_KEY] = ids.generic.into();
     }
     let run_date = spec.run_date.unwrap_or_else(RunDate::today).date();
     let shards = plan.shards.iter().map(|shard| shard.id.clone()).collect();
@@ -300,9 +295,17 @@ fn run_id(spec: &Value) -> String {
     blake3::hash(named.to_string().as_bytes()).to_hex()[..16].to_string()
 }
 
-fn read_text(file: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(file)
-        .map_err(|source| JobError::Unreadable { path: file.into(), source }.into())
+/// The built-in descriptions with those of `file` laid over, and what a run calls them.
+///
+/// # Errors
+/// If the file cannot be read, or breaks a rule.
+pub fn descriptions_of(file: Option<&Path>) -> Result<(Descriptions, String), Error> {
+    let built_in = Descriptions::built_in()?;
+    let Some(file) = file else { return Ok((built_in, BUILT_IN.to_string())) };
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| JobError::Unreadable { path: file.into(), source })?;
+    let id = blake3::hash(text.as_bytes()).to_hex().to_string();
+    Ok((built_in.with_file(file, &text)?, id))
 }
 
 fn expected(plan: &Plan) -> Vec<ExpectedShard> {

@@ -28,8 +28,6 @@ const THREADS: usize = 2;
 
 /// A client of the whole bucket. Nothing is asked yet.
 pub(super) fn bucket(bucket: &Bucket) -> object_store::Result<Box<dyn ObjectStore>> {
-    // Both libraries below bring their own cryptography only if asked to; the first call decides.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let variables = std::env::vars_os().filter_map(|(name, value)| {
         // Set to nothing is not set.
         let value = value.into_string().ok().filter(|value| !value.trim().is_empty())?;
@@ -78,11 +76,14 @@ pub(super) fn pause(tries: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE)
 }
 
-/// What all requests run on, started by the first store that needs it.
+/// What all requests run on, started by the first that needs it; to be called before a client is
+/// made.
 ///
 /// # Errors
 /// If the system gives no threads.
-pub(super) fn runtime() -> std::io::Result<&'static Runtime> {
+pub(crate) fn runtime() -> std::io::Result<&'static Runtime> {
+    // Clients bring no cryptography of their own; the first call decides.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);

@@ -29,6 +29,7 @@ use tokio::runtime::Runtime;
 use crate::error::{StoreAction, StoreError};
 
 pub use cache::cache_folder;
+pub(crate) use connect::runtime;
 pub use file::{Content, FileVersion, Put, StoredFile};
 pub use location::{Bucket, BucketKind, Location, redact};
 use problem::{BoxError, failed};
@@ -62,9 +63,9 @@ impl Store {
         let uri = location.uri().to_owned();
         let cannot = |source: BoxError| failed(&uri, StoreAction::Open, source);
         if let Some(bucket) = location.bucket() {
+            let runtime = runtime().map_err(|e| cannot(e.into()))?;
             let inner = connect::bucket(bucket).map_err(|e| cannot(e.into()))?;
             let inner = PrefixStore::new(inner, bucket.prefix.as_str());
-            let runtime = connect::runtime().map_err(|e| cannot(e.into()))?;
             return Ok(Store { inner: Arc::new(inner), folder: None, runtime: Some(runtime), uri });
         }
         let folder = location.disk().unwrap_or(std::path::Path::new("")).to_path_buf();

@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::tensor::DType;
 use burn_store::{ModuleSnapshot, TensorSnapshot};
 
-use super::Checkpoint;
 use super::bundle::{Bundle, Network};
 use super::mapping::{LoadReport, fit_positions, map};
 use super::parameters::parameters;
+use super::{Checkpoint, Weights};
 use crate::device::{Backend, Device};
 use crate::error::WeightsError;
 use crate::model::config::FiloConfig;
-use crate::model::filo::Filo;
+use crate::model::filo::{Filo, FiloScorer};
 use crate::model::grounding::{GroundingConfig, GroundingDino};
 
 /// The network of `config` with the numbers of `checkpoint`.
@@ -70,6 +71,17 @@ pub fn bundled_grounding(
     let Some(config) = &bundle.manifest().grounding else { return Ok(None) };
     let tensors = bundle.tensors(Network::Grounding)?;
     filled(config.init(device), tensors, bundle.place().path()).map(Some)
+}
+
+/// What scores with `filo`, which `weights` have filled, with its large products in `format`; the memory
+/// that this took is given back.
+pub fn scorer(filo: Filo<Backend>, weights: &Weights, format: DType) -> FiloScorer<Backend> {
+    let scorer = filo.into_scorer();
+    // Twice, so that the peak is not the sum of what both steps read.
+    weights.release_pages();
+    let scorer = scorer.with_products_in(format);
+    weights.release_pages();
+    scorer
 }
 
 fn from_checkpoint<M: ModuleSnapshot<Backend>>(

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use filo::pipeline::pixel_groups::PixelGroups;
@@ -95,6 +95,27 @@ pub fn filo(subcommand: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_filo"));
     command.env_clear().env("XDG_RUNTIME_DIR", std::env::temp_dir()).arg(subcommand);
     command
+}
+
+/// Runs the Python of `FILO_PYTHON`, else `python3`, with what `arguments` add.
+///
+/// # Panics
+/// If it cannot be started, or lacks packages.
+pub fn python(arguments: impl FnOnce(&mut Command)) -> Output {
+    let python = std::env::var("FILO_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let mut command = Command::new(&python);
+    arguments(&mut command);
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("{python} cannot be started ({error}): run scripts/test, which sets FILO_PYTHON")
+    });
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !stderr.contains("ModuleNotFoundError"),
+        "{python} lacks packages of scripts/requirements.txt: run scripts/test, which installs \
+         them and sets FILO_PYTHON\n{stderr}"
+    );
+    assert!(output.status.success(), "{}\n{stderr}", String::from_utf8_lossy(&output.stdout));
+    output
 }
 
 /// Runs `command` to its end.

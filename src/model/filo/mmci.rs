@@ -13,7 +13,7 @@ use crate::model::kernels::{convolve_tokens, is_cpu, sum_centred, unfold};
 use crate::model::precision::same_format;
 
 /// Side of the square that holds every MMCI kernel.
-const MERGED_KERNEL: usize = 7;
+pub const MERGED_KERNEL: usize = 7;
 
 /// Most numbers that the surroundings of patches are laid out in at once: 1 GiB in f32, three
 /// pictures at the published size.

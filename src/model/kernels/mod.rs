@@ -1,7 +1,7 @@
-//! Operators that the CPU computes in one pass, value and gradient, because the backend takes
-//! them apart or copies: attention, GELU, ReLU, instance norm, and sums of patches of a picture. In: tensors of any
-//! backend. Out: the same numbers; a backend without a fused form gets the plain one. Nothing is
-//! approximated beyond f32 rounding.
+//! Operators that the CPU computes in one pass, value and gradient, because the backend takes them
+//! apart or copies: attention, GELU, ReLU, instance norm, and sums of patches of a picture. In:
+//! tensors of any backend. Out: the same numbers; a backend without a fused form gets the plain one.
+//! Nothing is approximated beyond f32 rounding.
 
 mod attention;
 mod bias;
