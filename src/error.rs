@@ -273,17 +273,19 @@ pub enum DeviceError {
     NoDetector,
 }
 
-/// Drawing what a run found.
+/// Making the page of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
+    #[error("--category {category}: the run has no such category")]
+    NoCategory { category: String },
     #[error(
-        "{image_id}: the run kept no map of it: score again with --maps f16 into another --output"
+        "the manifest tells of {listed} pictures, {} scored and {} failed, the tables have {} and {}: \
+         restore the output, or score again",
+        said[0], said[1], found[0], found[1]
     )]
-    NoMap { image_id: String },
-    #[error("{path}: is not what was scored any more ({why}): restore it, or score again", path = path.display())]
-    Changed { path: PathBuf, why: String },
-    #[error("{image_id}: its mask cannot be drawn: {source}")]
-    Mask { image_id: String, source: RleError },
+    Counts { listed: u64, said: [u64; 2], found: [u64; 2] },
+    #[error("the page cannot be written ({why}): please report this")]
+    Page { why: String },
 }
 
 /// What a command ends with when it does not succeed.
@@ -353,6 +355,7 @@ impl Error {
             },
             Error::Train(error) => error.exit_code(),
             Error::Describe(error) => error.exit_code(),
+            Error::Report(ReportError::NoCategory { .. }) => 2,
             Error::Store(_) | Error::Metrics(_) | Error::Report(_) | Error::Unwritable { .. } => 1,
         }
     }

@@ -187,6 +187,30 @@ fn one_object_is_one_picture() {
 }
 
 #[test]
+fn a_report_of_a_bucket_into_a_bucket_shows_its_pictures() {
+    let (folder, bucket) = (pictures(), bucket_folder("report"));
+    upload(&folder.path("in"), &format!("{bucket}/in"));
+    let (input, output) = (format!("{bucket}/in"), format!("{bucket}/out"));
+    let mut command = score(&input, &output);
+    command.args(["--maps", "f16"]);
+    run(command).last_line();
+    let mut command = with_server(filo("report"));
+    command.args(["--run", &output, "--out", &format!("{bucket}/pages/report.html")]);
+    let ended = run(command);
+    assert!(
+        ended.last_line().starts_with(&format!("{bucket}/pages/report.html · ")),
+        "{}",
+        ended.stdout
+    );
+    let pages = Store::open(&format!("{bucket}/pages").parse().unwrap()).unwrap();
+    let page = String::from_utf8(pages.get("report.html").unwrap().to_vec()).unwrap();
+    assert!(page.contains("class=\"heat\"") && !page.contains("No picture: "));
+    for secret in VARIABLES.iter().filter(|name| name.contains("SECRET")) {
+        assert!(!page.contains(&std::env::var(secret).unwrap()), "{secret}");
+    }
+}
+
+#[test]
 fn no_credential_is_written_or_said() {
     let (folder, bucket) = (pictures(), bucket_folder("secrets"));
     upload(&folder.path("in"), &format!("{bucket}/in"));

@@ -58,9 +58,10 @@ fn score(folder: &Folder, out: &str, flags: &[&str]) -> Rows {
     let said = ended.last_line();
     assert!(said.starts_with("scored 15 images (0 failed) in "), "{said}");
     // The folder has a space in its name: the hint must work as it is printed.
-    let hint = format!("filo metrics --run '{}'", folder.path(out).display());
+    let out = folder.path(out).display().to_string();
+    let hint = format!("filo report --run '{out}' --out report.html");
     assert!(said.ends_with(&hint), "{said}");
-    rows(&folder.path(out), PICTURES)
+    rows(Path::new(&out), PICTURES)
 }
 
 fn metrics(folder: &Folder, flags: &[&str]) -> String {

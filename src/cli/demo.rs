@@ -1,6 +1,6 @@
-//! `filo demo`: makes a small labelled set, scores it, prints the metrics, draws what was found. In: a
-//! folder and weights. Out: all in that folder, which the next demo makes anew; a folder of anybody
-//! else's is left alone.
+//! `filo demo`: makes a small labelled set, scores it, prints the metrics, makes the report. In: a folder
+//! and weights. Out: all in that folder, which the next demo makes anew; a folder of anybody else's is
+//! left alone.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,13 @@ use std::time::Instant;
 use clap::Args;
 
 use super::metrics::write_metrics;
+use super::report::ReportArgs;
 use super::say::say;
 use super::score::score;
 use super::table;
 use crate::error::Error;
 use crate::job::{JobSpec, MapsFormat, RawJobSpec};
 use crate::pipeline::reduce::AuproProtocol;
-use crate::report::gallery::write_overlays;
-use crate::source::list;
-use crate::store::Store;
-use crate::tables::RunReader;
 use crate::train::synthetic::{Amount, Surface, write_set};
 use crate::weights::{Weights, WeightsPlace};
 
@@ -44,11 +41,11 @@ const MARK: &str = ".filo-demo";
 
 const PICTURES: &str = "pictures";
 const RUN: &str = "run";
-const OVERLAYS: &str = "overlays";
+const REPORT: &str = "report.html";
 
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
-    /// Where pictures, tables and overlays go; those of an earlier demo are replaced.
+    /// Where pictures, tables and report go; those of an earlier demo are replaced.
     #[arg(long, default_value = "demo-out", value_name = "DIR")]
     out: PathBuf,
 
@@ -60,7 +57,7 @@ pub struct DemoArgs {
 impl DemoArgs {
     pub fn run(self) -> Result<u8, Error> {
         let started = Instant::now();
-        let [pictures, run, overlays] = [PICTURES, RUN, OVERLAYS].map(|part| self.out.join(part));
+        let [pictures, run, report] = [PICTURES, RUN, REPORT].map(|part| self.out.join(part));
         let raw = RawJobSpec {
             input: Some(pictures.display().to_string()),
             output: Some(run.display().to_string()),
@@ -81,17 +78,12 @@ impl DemoArgs {
             return Ok(code);
         }
         let rows = write_metrics(spec.output.uri(), AuproProtocol::Exact)?;
-        let listing = list(&spec.input, spec.layout, None, spec.shard_size)?;
-        let reader = RunReader::open(Store::open(&spec.output)?)?;
-        let drawn = write_overlays(&reader, &listing, spec.preprocess, &overlays)?;
-        say(format_args!(
-            "drew {drawn} overlays, true defects outlined in blue, predicted ones in white"
-        ))?;
         say(format_args!("\n{}", table::text(&table::without_kinds(rows), table::Detail::Value)))?;
+        let report = report.display().to_string();
+        ReportArgs::of(spec.output.uri(), &report).write()?;
         say(format_args!(
-            "demo done in {:.1} s · look at {} · tables in {}",
+            "demo done in {:.1} s · look at {report} · tables in {}",
             started.elapsed().as_secs_f64(),
-            overlays.display(),
             run.display()
         ))?;
         Ok(0)
@@ -114,7 +106,7 @@ fn begin(out: &Path) -> Result<(), Error> {
         std::fs::write(&mark, "filo demo made this folder, and may make it anew\n")
             .map_err(|error| failed(&mark, error))?;
     }
-    for part in [PICTURES, RUN, OVERLAYS].map(|part| out.join(part)) {
+    for part in [PICTURES, RUN].map(|part| out.join(part)) {
         match std::fs::remove_dir_all(&part) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&part, error)),
             _ => {}

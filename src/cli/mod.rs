@@ -12,6 +12,7 @@ mod describe;
 mod metrics;
 mod pages;
 mod progress;
+mod report;
 mod say;
 mod schema;
 mod score;
@@ -51,6 +52,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Merge what a run counted into its metrics table, and print it.
     Metrics(metrics::MetricsArgs),
+    /// Make one HTML page of a run: counts, metrics, curves, and the pictures that matter.
+    Report(report::ReportArgs),
     /// The whole job on pictures that the program makes itself.
     Demo(demo::DemoArgs),
     /// Ask a language model what may be wrong with a thing, or check which descriptions ever win.
@@ -95,6 +98,7 @@ impl Cli {
             }
             Command::Status(args) => args.run(),
             Command::Metrics(args) => args.run(),
+            Command::Report(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Describe(args) => args.run(),
             Command::Bench(args) => args.run(),

@@ -105,7 +105,7 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
         Outcome::Finished(manifest) => {
             let rows = |table| manifest.totals.as_ref().map_or(0, |totals| totals.rows_of(table));
             let (scored, failed) = (rows(Table::Scores), rows(Table::Failures));
-            let next = shell_line(["filo", "metrics", "--run", out.uri()]);
+            let next = shell_line(["filo", "report", "--run", out.uri(), "--out", "report.html"]);
             say(format_args!(
                 "scored {scored} images ({failed} failed) in {seconds:.1} s · {out} · {next}"
             ))?;

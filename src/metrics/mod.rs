@@ -8,6 +8,7 @@
 mod aupro;
 mod aupro_published;
 mod bounds;
+mod curve;
 mod drift;
 mod image;
 mod influence;
@@ -25,6 +26,7 @@ mod thresholds;
 pub use aupro::FprLimit;
 pub use aupro_published::published_aupro;
 pub use bounds::Bounded;
+pub use curve::{Curve, PixelCurves, image_roc, pixel_curves};
 pub use drift::Drift;
 pub use image::{ImageMetrics, ImageScore, Label, image_metrics};
 pub use influence::Influences;

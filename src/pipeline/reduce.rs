@@ -3,10 +3,9 @@
 //! grow with the number of pictures' pixels.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::pixel_groups::PixelGroups;
-use crate::error::{Error, MetricsError, TableError};
+use crate::error::{Error, MetricsError};
 use crate::metrics::{
     CategoryMetrics, Figure, FprLimit, ImageScore, Influences, Label, Metric, PixelSketch,
     PixelSummary, Spread, ThresholdRule, Thresholds, image_metrics, image_thresholds,
@@ -14,11 +13,8 @@ use crate::metrics::{
 };
 use crate::tables::{
     self, ALL_CATEGORIES, LabelledScore, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, PartialRow,
-    Row, RunReader,
+    Row, RunReader, fold_parts,
 };
-
-/// Parts that are read at the same time: enough to hide what a bucket takes to answer.
-const READERS: usize = 16;
 
 /// How the area under the curve of per-region overlap is measured. The other metrics are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -291,50 +287,4 @@ pub(super) fn pixel_groups(run: &RunReader, category: &str) -> Result<PixelGroup
         rows.into_iter().try_for_each(|row| groups.add_row(row))
     };
     fold_parts(run, category, add, PixelGroups::merge)
-}
-
-/// All parts of one table and category, folded on all cores while others are being read. What comes
-/// out must not depend on the order of the parts.
-fn fold_parts<R: Row, T: Default + Send>(
-    run: &RunReader,
-    category: &str,
-    add: impl Fn(&mut T, Vec<R>) -> Result<(), MetricsError> + Sync + Send,
-    merge: impl Fn(&mut T, T) -> Result<(), MetricsError> + Sync + Send,
-) -> Result<T, Error> {
-    let parts = run.parts(R::TABLE, category).collect::<Vec<_>>();
-    let next = AtomicUsize::new(0);
-    let (send, receive) = crossbeam_channel::bounded::<Result<Vec<R>, TableError>>(READERS);
-    std::thread::scope(|scope| {
-        for _ in 0..READERS.min(parts.len()) {
-            let send = send.clone();
-            let (next, parts) = (&next, &parts);
-            scope.spawn(move || {
-                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // Nobody receives any more: another part was at fault.
-                    if send.send(run.rows_of(part)).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(send);
-        let workers = (0..rayon::current_num_threads().min(parts.len())).map(|_| {
-            let (receive, add) = (receive.clone(), &add);
-            scope.spawn(move || {
-                let mut folded = T::default();
-                receive
-                    .into_iter()
-                    .try_for_each(|rows| Ok::<_, Error>(add(&mut folded, rows?)?))?;
-                Ok(folded)
-            })
-        });
-        let workers = workers.collect::<Vec<_>>();
-        drop(receive);
-        let mut whole = T::default();
-        for worker in workers {
-            let folded: Result<T, Error> = worker.join().expect("adding does not panic");
-            merge(&mut whole, folded?)?;
-        }
-        Ok(whole)
-    })
 }

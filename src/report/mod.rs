@@ -1,8 +1,23 @@
-//! What a run found, for people to look at. In: a committed run with its raw maps, and the pictures
-//! that it scored. Out: PNG files. [`overlay`] draws one picture, [`gallery`] those of a run.
-//! Nothing is computed here that a table should hold.
+//! What a run found, for people to look at: one HTML page that needs nothing else. In: a committed
+//! run and the pictures that it scored. Out: text. Nothing is computed here that a table should hold.
+//!
+//! ```text
+//! scores, failures → summary (counts, picks) → fetch, layers (pictures) ┐
+//! partials → curves → charts (SVG) ─────────────────────────────────────┴→ page → HTML
+//! ```
+//! The page's text is in `templates/report.html`, beside its style and its script.
 
-pub mod gallery;
+mod build;
+mod charts;
+mod fetch;
 mod heat;
+mod layers;
 mod outline;
-pub mod overlay;
+mod page;
+mod page_category;
+mod page_pictures;
+mod page_tables;
+mod picks;
+mod summary;
+
+pub use build::{Drifted, DriftedCategory, Request, page};

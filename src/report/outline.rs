@@ -1,6 +1,6 @@
-//! Outlines of masks. In: a mask, and pixels to draw on. Out: its edge in a colour, cased in black
-//! on the far side, so that it stands out from any background. One outline lies inside of its mask
-//! and one outside, so two masks that agree show two lines.
+//! Outlines of masks. In: a mask, and pixels to draw on. Out: its edge as a line, with a casing on the
+//! far side, so that it stands out from any background. One outline lies inside of its mask and one
+//! outside, so two masks that agree show two lines.
 
 use crate::image::{Mask, Size};
 
@@ -13,17 +13,15 @@ pub enum Side {
     Outside,
 }
 
-/// What stands between a line and its surroundings, one pixel wide.
-const CASING: [u8; 3] = [0; 3];
-
-/// Draws the outline of `mask` on `pixels`, which have its size; the line is `width` pixels wide.
-pub fn draw(pixels: &mut [[u8; 3]], mask: &Mask, side: Side, width: usize, colour: [u8; 3]) {
+/// Draws the outline of `mask` on `pixels`, which have its size: `line` on a line `width` pixels wide,
+/// and `casing` on one pixel beside it.
+pub fn draw(pixels: &mut [u8], mask: &Mask, side: Side, width: usize, line: u8, casing: u8) {
     // Seen from the other side, an inner line is an outer one.
     let start = mask.values().iter().map(|&value| (value == 1) == (side == Side::Outside));
     let mut covered = start.collect::<Vec<_>>();
     for ring in 0..=width {
         let grown = grown(&covered, mask.size());
-        let colour = if ring < width { colour } else { CASING };
+        let colour = if ring < width { line } else { casing };
         let fresh = covered.iter().zip(&grown).map(|(before, after)| before != after);
         for (pixel, _) in pixels.iter_mut().zip(fresh).filter(|(_, fresh)| *fresh) {
             *pixel = colour;
@@ -65,13 +63,9 @@ mod tests {
         let inside = |i: usize| (2..5).contains(&(i % 7)) && (2..5).contains(&(i / 7));
         let values = (0..49).map(|i| u8::from(inside(i))).collect();
         let mask = Mask::new(SIZE, values).unwrap();
-        let mut pixels = vec![[9; 3]; 49];
-        draw(&mut pixels, &mask, side, 1, [255; 3]);
-        let sign = |pixel: &[u8; 3]| match pixel[0] {
-            255 => '*',
-            0 => '#',
-            _ => '.',
-        };
+        let mut pixels = vec![b'.'; 49];
+        draw(&mut pixels, &mask, side, 1, b'*', b'#');
+        let sign = |pixel: &u8| char::from(*pixel);
         pixels.chunks(7).map(|row| row.iter().map(sign).collect()).collect()
     }
 

@@ -15,6 +15,7 @@ mod boxes;
 mod cell;
 mod commit;
 mod failures;
+mod fold;
 mod ledger;
 mod manifest;
 mod maps;
@@ -38,6 +39,7 @@ pub use boxes::BoxRow;
 pub use cell::ColumnType;
 pub use commit::{CategoryRows, Committed, ExpectedShard, RunWriter, ShardRows};
 pub use failures::FailureRow;
+pub use fold::fold_parts;
 pub use ledger::{LedgerEntry, PartEntry};
 pub use manifest::{Manifest, RunIdentity, RunTotals};
 pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
@@ -46,7 +48,7 @@ pub use metrics::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCel
 pub use partials::PartialRow;
 pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use row::{Column, Columns, Row};
-pub use run_reader::{ComparedScore, LabelledScore, RunReader, TopScore};
+pub use run_reader::{ComparedScore, LabelledScore, RunReader, ShownScore, TopScore};
 pub use scores::ScoreRow;
 pub use worker::{HEARTBEAT, Worker, WorkerState, read_workers};
 

@@ -56,6 +56,44 @@ row! {
     }
 }
 
+row! {
+    /// What the report shows of a row of `scores`.
+    pub struct ShownScore {
+        /// Name of the picture inside the input.
+        pub image_id: String,
+        /// Width of the picture in pixels.
+        pub width: i32,
+        /// Height of the picture in pixels.
+        pub height: i32,
+        /// Anomaly score.
+        pub score: f32,
+        /// Maximum of the anomaly map.
+        pub map_max: f32,
+        /// Mean of the anomaly map.
+        pub map_mean: f32,
+        /// Ground truth: true is anomalous.
+        pub label: Option<bool>,
+        /// Ground truth: name of the defect, or "good".
+        pub kind: Option<String>,
+        /// Whether `score` is above `threshold`.
+        pub is_anomalous: bool,
+        /// The score from which a picture counts as anomalous.
+        pub threshold: f32,
+        /// Where in the picture the best box lies, in words.
+        pub position: Option<String>,
+        /// The abnormal state most like the picture.
+        pub top_description: Option<String>,
+        /// Cosine of the picture with its prompt.
+        pub top_similarity: Option<f32>,
+        /// File of the raw anomaly map, relative to the output.
+        pub map_path: Option<String>,
+    }
+}
+
+impl Row for ShownScore {
+    const TABLE: Table = Table::Scores;
+}
+
 impl Row for TopScore {
     const TABLE: Table = Table::Scores;
 }

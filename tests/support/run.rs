@@ -102,17 +102,24 @@ pub fn filo(subcommand: &str) -> Command {
 /// # Panics
 /// If it cannot be started, or lacks packages.
 pub fn python(arguments: impl FnOnce(&mut Command)) -> Output {
-    let python = std::env::var("FILO_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    python_of("FILO_PYTHON", arguments)
+}
+
+/// Runs the Python that an environment variable names, else `python3`, with what `arguments` add.
+///
+/// # Panics
+/// If it cannot be started, or lacks packages.
+pub fn python_of(variable: &str, arguments: impl FnOnce(&mut Command)) -> Output {
+    let python = std::env::var(variable).unwrap_or_else(|_| "python3".to_string());
     let mut command = Command::new(&python);
     arguments(&mut command);
     let output = command.output().unwrap_or_else(|error| {
-        panic!("{python} cannot be started ({error}): run scripts/test, which sets FILO_PYTHON")
+        panic!("{python} cannot be started ({error}): run scripts/test, which sets {variable}")
     });
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         !stderr.contains("ModuleNotFoundError"),
-        "{python} lacks packages of scripts/requirements.txt: run scripts/test, which installs \
-         them and sets FILO_PYTHON\n{stderr}"
+        "{python} lacks packages: run scripts/test, which installs them and sets {variable}\n{stderr}"
     );
     assert!(output.status.success(), "{}\n{stderr}", String::from_utf8_lossy(&output.stdout));
     output

@@ -1,0 +1,223 @@
+//! Charts as SVG text. In: scores and curves. Out: SVG that holds numbers and words of this file only;
+//! its colours are stand-ins, which the style sheet of the page replaces by those of its theme.
+
+use std::ops::Range;
+
+use plotters::prelude::*;
+
+use crate::metrics::Curve;
+
+/// Width and height of a chart, in units of its own.
+const SIZE: (u32, u32) = (440, 280);
+
+/// Bars of a histogram.
+const BINS: usize = 40;
+
+/// Up to this false-positive rate the area under the curve of overlap counts.
+const PRO_LIMIT: f64 = 0.3;
+
+/// Stand-ins: the style sheet knows each by its value.
+const INK: RGBColor = RGBColor(1, 1, 1);
+const GRID: RGBColor = RGBColor(2, 2, 2);
+/// Normal, anomalous, unlabelled: the order of [`Counts`](super::summary::Counts).
+const CLASSES: [RGBColor; 3] = [RGBColor(3, 3, 3), RGBColor(4, 4, 4), RGBColor(5, 5, 5)];
+const FIRST: RGBColor = CLASSES[0];
+const SECOND: RGBColor = CLASSES[1];
+
+const LINE: u32 = 2;
+
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// The shares of each class at each score, with the thresholds from lowest to highest. `scores` are
+/// by class. `None` where there is nothing to draw.
+pub fn histogram(scores: &[Vec<f32>; 3], thresholds: Option<(f32, f32)>) -> Option<String> {
+    let range = range_of(scores, thresholds)?;
+    let shares = scores.each_ref().map(|scores| shares(scores, &range));
+    let highest = shares.iter().flatten().copied().fold(0.0, f64::max);
+    let bin = (range.end - range.start) / BINS as f64;
+    svg(|area| {
+        let axes = Axes { x: range.clone(), y: 0.0..highest * 1.08 };
+        let mut chart = axes.on(area, "score", "% of its class", percent)?;
+        for (class, shares) in shares.iter().enumerate().filter(|(_, shares)| !shares.is_empty()) {
+            let steps = shares.iter().enumerate().flat_map(|(i, share)| {
+                let left = range.start + bin * i as f64;
+                [(left, *share), (left + bin, *share)]
+            });
+            let colour = CLASSES[class];
+            let border = colour.stroke_width(LINE);
+            chart.draw_series(AreaSeries::new(steps, 0.0, colour.mix(0.3)).border_style(border))?;
+        }
+        if let Some((low, high)) = thresholds {
+            for at in [low, high].map(f64::from) {
+                let line = [(at, 0.0), (at, highest * 1.08)];
+                chart.draw_series(DashedLineSeries::new(line, 6, 4, INK.stroke_width(LINE)))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// True-positive over false-positive rate, of pictures and of pixels.
+pub fn roc(pictures: Option<&Curve>, pixels: Option<&Curve>) -> Option<String> {
+    pictures.or(pixels)?;
+    svg(|area| {
+        let axes = Axes { x: 0.0..1.0, y: 0.0..1.0 };
+        let mut chart = axes.on(area, "false-positive rate", "true-positive rate", plain)?;
+        chart.draw_series(LineSeries::new([(0.0, 0.0), (1.0, 1.0)], GRID.stroke_width(1)))?;
+        if let Some(curve) = pixels {
+            let points = curve.points().iter().copied();
+            chart.draw_series(DashedLineSeries::new(points, 8, 4, SECOND.stroke_width(LINE)))?;
+        }
+        if let Some(curve) = pictures {
+            let points = curve.points().iter().copied();
+            chart.draw_series(LineSeries::new(points, FIRST.stroke_width(LINE)))?;
+        }
+        Ok(())
+    })
+}
+
+/// Mean recalled share of a region over the false-positive rate of pixels, up to the usual limit.
+pub fn pro(curve: &Curve) -> Option<String> {
+    let curve = curve.up_to(PRO_LIMIT);
+    svg(|area| {
+        let axes = Axes { x: 0.0..PRO_LIMIT, y: 0.0..1.0 };
+        let mut chart = axes.on(area, "false-positive rate", "overlap per region", plain)?;
+        let points = curve.points().iter().copied();
+        let border = SECOND.stroke_width(LINE);
+        chart.draw_series(AreaSeries::new(points, 0.0, SECOND.mix(0.2)).border_style(border))?;
+        Ok(())
+    })
+}
+
+/// From the lowest to the highest score or threshold, a little wider.
+fn range_of(scores: &[Vec<f32>; 3], thresholds: Option<(f32, f32)>) -> Option<Range<f64>> {
+    let ends = thresholds.map(|(low, high)| [low, high]);
+    let all = scores.iter().flatten().copied().chain(ends.into_iter().flatten());
+    let (low, high) = all.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), score| {
+        (low.min(score), high.max(score))
+    });
+    let has_scores = scores.iter().any(|scores| !scores.is_empty());
+    if !has_scores || !low.is_finite() || !high.is_finite() {
+        return None;
+    }
+    let (low, high) = (f64::from(low), f64::from(high));
+    let margin = (0.02 * (high - low)).max(1e-3 * high.abs()).max(1e-6);
+    Some(low - margin..high + margin)
+}
+
+/// The share of `scores` in each bin, in percent; empty without scores.
+fn shares(scores: &[f32], range: &Range<f64>) -> Vec<f64> {
+    if scores.is_empty() {
+        return Vec::new();
+    }
+    let mut counts = vec![0u64; BINS];
+    for score in scores {
+        let at = (f64::from(*score) - range.start) / (range.end - range.start);
+        counts[((at * BINS as f64) as usize).min(BINS - 1)] += 1;
+    }
+    counts.iter().map(|count| 100.0 * *count as f64 / scores.len() as f64).collect()
+}
+
+fn plain(value: &f64) -> String {
+    // No trailing zeros, but at least one digit.
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+fn percent(value: &f64) -> String {
+    format!("{value:.0}")
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Chart<'a, 'b> = ChartContext<
+    'a,
+    SVGBackend<'b>,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
+>;
+
+struct Axes {
+    x: Range<f64>,
+    y: Range<f64>,
+}
+
+impl Axes {
+    fn on<'a, 'b>(
+        self,
+        area: &'a Area<'b>,
+        x_name: &str,
+        y_name: &str,
+        y_text: fn(&f64) -> String,
+    ) -> Result<Chart<'a, 'b>, Box<dyn std::error::Error>> {
+        let text = ("sans-serif", 18).into_font().color(&INK);
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_right(16)
+            .x_label_area_size(48)
+            .y_label_area_size(60)
+            .build_cartesian_2d(self.x, self.y)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .x_labels(6)
+            .y_labels(5)
+            .x_label_formatter(&plain)
+            .y_label_formatter(&y_text)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(INK)
+            .label_style(text.clone())
+            .axis_desc_style(text)
+            .x_desc(x_name)
+            .y_desc(y_name)
+            .draw()?;
+        Ok(chart)
+    }
+}
+
+/// The text of a chart; `None` if it cannot be drawn, for which there is no known reason.
+fn svg(draw: impl FnOnce(&Area) -> Drawn) -> Option<String> {
+    let mut text = String::new();
+    let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+    draw(&area).ok()?;
+    area.present().ok()?;
+    drop(area);
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{ImageScore, image_roc};
+
+    #[test]
+    fn the_shares_of_a_class_add_up_to_all_of_it() {
+        let scores = [vec![0.1, 0.2, 0.2, 0.9], vec![0.5; 3], Vec::new()];
+        let range = range_of(&scores, Some((0.0, 1.5))).unwrap();
+        assert!(range.start < 0.0 && range.end > 1.5);
+        for (scores, whole) in scores.iter().zip([100.0, 100.0, 0.0]) {
+            let sum = shares(scores, &range).iter().sum::<f64>();
+            assert!((sum - whole).abs() < 1e-9, "{sum}");
+        }
+        assert_eq!(range_of(&[Vec::new(), Vec::new(), Vec::new()], Some((0.5, 0.5))), None);
+    }
+
+    #[test]
+    fn equal_scores_have_a_histogram() {
+        let chart = histogram(&[vec![0.5; 4], Vec::new(), Vec::new()], Some((0.5, 0.5))).unwrap();
+        assert!(chart.starts_with("<svg") && chart.contains("score"), "{chart}");
+        assert_eq!(histogram(&Default::default(), None), None);
+    }
+
+    #[test]
+    fn curves_are_drawn_in_the_colours_that_the_page_knows() {
+        let scores = [(0.9, true), (0.2, false)].map(|(s, a)| ImageScore::new(s, a));
+        let curve = image_roc(&scores).unwrap();
+        let chart = roc(Some(&curve), Some(&curve)).unwrap();
+        let style = include_str!("../../templates/report.css");
+        for hex in ["#010101", "#020202", "#030303", "#040404"] {
+            assert!(chart.contains(hex) && style.contains(hex), "{hex}");
+        }
+        assert!(pro(&curve).unwrap().contains("overlap per region"));
+        assert_eq!(roc(None, None), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! The page. In: what was found, as numbers and rows. Out: HTML, every text in it escaped by the
+//! template. Never here: reading anything.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::build::Drifted;
+use super::layers::Layers;
+use super::page_category::{CategoryView, Place};
+use super::page_pictures::{PictureView, picture_views};
+use super::page_tables::{DriftView, MetricsView, headline};
+use super::summary::{ANOMALOUS, CategorySummary, Counts, Failures, NORMAL, UNLABELLED};
+use crate::metrics::PixelCurves;
+use crate::tables::{BoxRow, CategoryMetrics, FailureRow, Manifest};
+
+const STYLE: &str = include_str!("../../templates/report.css");
+const SCRIPT: &str = include_str!("../../templates/report.js");
+
+/// All that a page says.
+pub struct PageData<'a> {
+    pub manifest: &'a Manifest,
+    pub counts: Counts,
+    /// All categories; those below may be fewer.
+    pub n_categories: usize,
+    pub categories: Vec<CategoryData<'a>>,
+    pub metrics: &'a [CategoryMetrics],
+    pub drift: Option<&'a Drifted>,
+    pub failures: &'a Failures,
+    /// By name.
+    pub pictures: &'a BTreeMap<String, Shown>,
+}
+
+/// What a category says.
+pub struct CategoryData<'a> {
+    pub name: &'a str,
+    pub summary: &'a CategorySummary,
+    pub pixels: Option<PixelCurves>,
+}
+
+/// A picture with its boxes, or why it is not there.
+pub struct Shown {
+    pub layers: Result<Layers, String>,
+    pub boxes: Vec<BoxRow>,
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    policy: String,
+    version: &'static str,
+    style: &'static str,
+    script: &'static str,
+    title: String,
+    run_id: &'a str,
+    run_date: String,
+    categories_total: String,
+    counts: CountsView,
+    headline: Vec<Figures>,
+    headline_of: &'static str,
+    facts: Vec<Fact>,
+    metrics: MetricsView,
+    drift: Option<DriftView>,
+    categories: Vec<CategoryView<'a>>,
+    hidden_categories: String,
+    failures: Vec<FailureView<'a>>,
+    pictures: Vec<PictureView>,
+}
+
+/// A name and what it is.
+pub struct Fact {
+    pub name: String,
+    pub value: String,
+}
+
+/// A figure as text.
+pub struct Figures {
+    pub name: &'static str,
+    pub value: String,
+    pub interval: String,
+}
+
+struct CountsView {
+    listed: String,
+    scored: String,
+    failed: String,
+    normal: String,
+    anomalous: String,
+    unlabelled: String,
+    above: String,
+    below: String,
+    rows: Vec<ClassView>,
+}
+
+/// Pictures of one class above the threshold and not above it.
+struct ClassView {
+    name: &'static str,
+    cells: [Outcome; 2],
+}
+
+struct Outcome {
+    n: String,
+    name: &'static str,
+}
+
+struct FailureView<'a> {
+    code: &'a str,
+    stage: &'a str,
+    n: String,
+    examples: Vec<Fact>,
+}
+
+/// The text of the page.
+///
+/// # Errors
+/// None is known.
+pub fn render(data: &PageData) -> Result<String, askama::Error> {
+    let manifest = data.manifest;
+    let ids = data.pictures.keys().enumerate().map(|(id, name)| (name.as_str(), id));
+    let ids = ids.collect::<BTreeMap<_, _>>();
+    let place = |image_id: &str| {
+        let layers = data.pictures.get(image_id)?.layers.as_ref().ok()?;
+        let (width, height) = (layers.size.width, layers.size.height);
+        Some(Place { id: *ids.get(image_id)?, width, height })
+    };
+    let categories = data.categories.iter().enumerate();
+    let categories = categories.map(|(i, of)| CategoryView::new(anchor(i), of, data, place));
+    let categories = categories.collect::<Vec<_>>();
+    let anchors = data.categories.iter().enumerate().map(|(i, of)| (of.name, anchor(i)));
+    let hidden = data.n_categories - data.categories.len();
+    let (headline_of, headline) = headline(data.metrics);
+    let page = Page {
+        policy: policy(),
+        version: env!("CARGO_PKG_VERSION"),
+        style: STYLE,
+        script: SCRIPT,
+        title: text_of(manifest, "input"),
+        run_id: &manifest.run_id,
+        run_date: manifest.run_date.to_string(),
+        categories_total: grouped(data.n_categories as u64),
+        counts: counts_view(&data.counts, data.failures),
+        headline,
+        headline_of,
+        facts: facts_of(manifest),
+        metrics: MetricsView::new(data.metrics, &anchors.collect()),
+        drift: data.drift.map(DriftView::new),
+        categories,
+        hidden_categories: match hidden {
+            0 => String::new(),
+            _ => format!(
+                "{} of {} categories: those with the most pictures, or those asked for. \
+                 --category NAME shows others.",
+                grouped(data.categories.len() as u64),
+                grouped(data.n_categories as u64)
+            ),
+        },
+        failures: failure_views(data.failures),
+        pictures: picture_views(data.pictures),
+    };
+    page.render()
+}
+
+fn anchor(index: usize) -> String {
+    format!("category-{index}")
+}
+
+/// Nothing from elsewhere, and no style or script but the page's own.
+fn policy() -> String {
+    let digest = |text: &str| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        format!("'sha256-{}'", BASE64_STANDARD.encode(digest))
+    };
+    format!(
+        "default-src 'none'; img-src data:; style-src {}; script-src {}; base-uri 'none'; form-action 'none'",
+        digest(STYLE),
+        digest(SCRIPT)
+    )
+}
+
+/// A whole number, its thousands set apart.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A key of the job as text; empty where there is none.
+fn text_of(manifest: &Manifest, key: &str) -> String {
+    match manifest.spec.get(key) {
+        None | Some(serde_json::Value::Null) => String::new(),
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn facts_of(manifest: &Manifest) -> Vec<Fact> {
+    let keys = manifest.spec.as_object().into_iter().flat_map(|object| object.keys());
+    let facts = keys.map(|key| Fact { name: key.replace('_', " "), value: text_of(manifest, key) });
+    facts.filter(|fact| !fact.value.is_empty()).collect()
+}
+
+fn counts_view(counts: &Counts, failures: &Failures) -> CountsView {
+    let failed = failures.values().map(|group| group.n).sum::<u64>();
+    let rows = [
+        (NORMAL, "normal", ["false alarms", ""]),
+        (ANOMALOUS, "anomalous", ["", "missed"]),
+        (UNLABELLED, "no label", ["", ""]),
+    ];
+    let rows = rows.into_iter().filter(|(class, ..)| counts.of(*class) > 0);
+    let row = |(class, name, [above, below]): (usize, _, [_; 2])| ClassView {
+        name,
+        cells: [(counts.above[class], above), (counts.below[class], below)]
+            .map(|(n, name)| Outcome { n: grouped(n), name }),
+    };
+    CountsView {
+        listed: grouped(counts.scored() + failed),
+        scored: grouped(counts.scored()),
+        failed: grouped(failed),
+        normal: grouped(counts.of(NORMAL)),
+        anomalous: grouped(counts.of(ANOMALOUS)),
+        unlabelled: grouped(counts.of(UNLABELLED)),
+        above: grouped(counts.above.iter().sum()),
+        below: grouped(counts.below.iter().sum()),
+        rows: rows.map(row).collect(),
+    }
+}
+
+fn failure_views(failures: &Failures) -> Vec<FailureView<'_>> {
+    let mut groups = failures.iter().collect::<Vec<_>>();
+    groups.sort_by(|a, b| b.1.n.cmp(&a.1.n).then(a.0.cmp(b.0)));
+    let example =
+        |row: &FailureRow| Fact { name: row.image_id.clone(), value: row.message.clone() };
+    let views = groups.into_iter().map(|((stage, code), group)| FailureView {
+        code,
+        stage,
+        n: grouped(group.n),
+        examples: group.examples.iter().map(example).collect(),
+    });
+    views.collect()
+}

@@ -1,0 +1,255 @@
+//! A category on the page. In: its summary, its curves, drawn pictures. Out: charts and cards as text.
+//! Never here: HTML, which is the template's.
+
+use super::charts;
+use super::layers::HeatScale;
+use super::page::{CategoryData, Fact, PageData, Shown, grouped};
+use super::picks::Picks;
+use super::summary::{ANOMALOUS, CategorySummary, NORMAL, UNLABELLED, Wins};
+use crate::tables::{BoxRow, ShownScore};
+
+/// Descriptions that a category shows.
+const WINS: usize = 6;
+
+pub struct CategoryView<'a> {
+    pub anchor: String,
+    pub name: &'a str,
+    pub about: String,
+    pub charts: Vec<ChartView>,
+    pub wins: Vec<WinView<'a>>,
+    /// The ends of the scale of colours; empty without maps.
+    pub heat: Vec<String>,
+    pub galleries: Vec<GalleryView<'a>>,
+}
+
+pub struct ChartView {
+    pub title: &'static str,
+    pub alt: String,
+    pub svg: String,
+    pub keys: Vec<Key>,
+}
+
+/// An entry of a legend.
+pub struct Key {
+    pub class: &'static str,
+    pub name: String,
+}
+
+pub struct WinView<'a> {
+    pub description: &'a str,
+    pub all: String,
+    pub anomalous: String,
+}
+
+pub struct GalleryView<'a> {
+    pub title: &'static str,
+    pub about: String,
+    pub cards: Vec<CardView<'a>>,
+}
+
+pub struct CardView<'a> {
+    pub image_id: &'a str,
+    pub label: String,
+    pub alt: String,
+    pub shown: Option<Place>,
+    pub why: &'a str,
+    pub score: String,
+    pub truth: String,
+    pub description: &'a str,
+    pub facts: Vec<Fact>,
+}
+
+/// Which drawing, and its size.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub id: usize,
+    pub width: usize,
+    pub height: usize,
+}
+
+impl<'a> CategoryView<'a> {
+    /// `place` is where the drawing of a picture is.
+    pub fn new(
+        anchor: String,
+        category: &'a CategoryData,
+        data: &'a PageData,
+        place: impl Fn(&str) -> Option<Place>,
+    ) -> Self {
+        let summary = category.summary;
+        CategoryView {
+            anchor,
+            name: category.name,
+            about: about(summary),
+            charts: charts_of(category),
+            wins: wins_of(summary),
+            heat: heat_of(summary, data),
+            galleries: galleries(summary, data, place),
+        }
+    }
+}
+
+/// One line about a category.
+fn about(summary: &CategorySummary) -> String {
+    let counts = &summary.counts;
+    let mut text = format!("{} pictures", grouped(counts.scored()));
+    for (class, name) in
+        [(NORMAL, "normal"), (ANOMALOUS, "anomalous"), (UNLABELLED, "without label")]
+    {
+        if counts.of(class) > 0 {
+            text.push_str(&format!(", {} {name}", grouped(counts.of(class))));
+        }
+    }
+    text.push_str(&format!(", {} above the threshold", grouped(counts.above.iter().sum())));
+    if let Some((low, high)) = summary.thresholds {
+        text.push_str(&match low == high {
+            true => format!(" of {low:.3}"),
+            false => format!("s of {low:.3} to {high:.3}"),
+        });
+    }
+    text
+}
+
+const CLASS_NAMES: [(&str, &str); 3] =
+    [("normal", "normal"), ("anomalous", "anomalous"), ("unlabelled", "no label")];
+
+fn charts_of(category: &CategoryData) -> Vec<ChartView> {
+    let summary = category.summary;
+    let mut views = Vec::new();
+    if let Some(svg) = charts::histogram(&summary.scores, summary.thresholds) {
+        let there = (0..3).filter(|class| !summary.scores[*class].is_empty());
+        let mut keys = there
+            .map(|class| Key { class: CLASS_NAMES[class].0, name: CLASS_NAMES[class].1.into() })
+            .collect::<Vec<_>>();
+        keys.push(Key { class: "threshold", name: "threshold".into() });
+        let medians = (0..3).filter_map(|class| {
+            let mut scores = summary.scores[class].clone();
+            scores.sort_unstable_by(f32::total_cmp);
+            let median = scores.get(scores.len() / 2)?;
+            Some(format!("{}: median {median:.3}", CLASS_NAMES[class].1))
+        });
+        let alt = format!(
+            "Histogram of the scores of {}. {}.",
+            category.name,
+            medians.collect::<Vec<_>>().join(", ")
+        );
+        views.push(ChartView { title: "Scores", alt, svg, keys });
+    }
+    let roc = summary.roc();
+    let pixels = category.pixels.as_ref();
+    if let Some(svg) = charts::roc(roc.as_ref(), pixels.map(|curves| &curves.roc)) {
+        let mut keys = Vec::new();
+        if roc.is_some() {
+            keys.push(Key { class: "first", name: "pictures".into() });
+        }
+        if pixels.is_some() {
+            keys.push(Key { class: "second", name: "pixels".into() });
+        }
+        let alt =
+            format!("ROC curves of {}; the areas are in the table of metrics.", category.name);
+        views.push(ChartView { title: "ROC", alt, svg, keys });
+    }
+    if let Some(svg) = pixels.and_then(|curves| charts::pro(&curves.pro)) {
+        let alt = format!(
+            "Overlap per region of {} up to a false-positive rate of 0.3; the area is in the table of metrics.",
+            category.name
+        );
+        let keys = vec![Key { class: "second", name: "up to FPR 0.3".into() }];
+        views.push(ChartView { title: "PRO", alt, svg, keys });
+    }
+    views
+}
+
+fn wins_of<'a>(summary: &'a CategorySummary) -> Vec<WinView<'a>> {
+    let mut wins = summary.wins.iter().collect::<Vec<_>>();
+    wins.sort_by(|a, b| b.1.all.cmp(&a.1.all).then(a.0.cmp(b.0)));
+    let view = |(description, wins): (&'a String, &Wins)| WinView {
+        description,
+        all: grouped(wins.all),
+        anomalous: grouped(wins.anomalous),
+    };
+    wins.into_iter().take(WINS).map(view).collect()
+}
+
+/// The ends of the scale, if any picture of the category has a map.
+fn heat_of(summary: &CategorySummary, data: &PageData) -> Vec<String> {
+    let rows = summary.picks.iter().flat_map(|picks| picks.rows());
+    let mut layers = rows
+        .filter_map(|row| data.pictures.get(&row.image_id))
+        .filter_map(|shown| shown.layers.as_ref().ok());
+    match layers.any(|layers| layers.heat.is_some()) {
+        true => {
+            let HeatScale { coldest, hottest } = summary.heat();
+            [coldest, hottest].map(|end| format!("{end:.3}")).to_vec()
+        }
+        false => Vec::new(),
+    }
+}
+
+fn galleries<'a>(
+    summary: &'a CategorySummary,
+    data: &'a PageData,
+    place: impl Fn(&str) -> Option<Place>,
+) -> Vec<GalleryView<'a>> {
+    let view = |picks: &'a Picks| {
+        let kind = picks.kind();
+        let shown = picks.rows().iter().filter_map(|row| {
+            Some(card(row, data.pictures.get(&row.image_id)?, place(&row.image_id)))
+        });
+        let cards = shown.collect::<Vec<_>>();
+        let about = format!("{} of {}, {}", cards.len(), grouped(picks.of()), kind.about());
+        GalleryView { title: kind.title(), about, cards }
+    };
+    summary.picks.iter().map(view).filter(|gallery| !gallery.cards.is_empty()).collect()
+}
+
+fn card<'a>(row: &'a ShownScore, shown: &'a Shown, place: Option<Place>) -> CardView<'a> {
+    let truth = match (row.label, row.kind.as_deref()) {
+        (None, _) => "no label".to_string(),
+        (Some(false), _) => "normal".to_string(),
+        (Some(true), None) => "anomalous".to_string(),
+        (Some(true), Some(kind)) => format!("anomalous: {kind}"),
+    };
+    let decision = if row.is_anomalous { "above" } else { "not above" };
+    let score = format!("{:.3}", row.score);
+    let mut facts = vec![
+        ("score", format!("{score}, {decision} the threshold of {:.3}", row.threshold)),
+        ("truth", truth.clone()),
+        ("map", format!("highest {:.3}, mean {:.3}", row.map_max, row.map_mean)),
+    ];
+    if let (Some(description), Some(cosine)) = (&row.top_description, row.top_similarity) {
+        facts.push(("most like", format!("{description} (cosine {cosine:.3})")));
+    }
+    if let Some(position) = &row.position {
+        facts.push(("position", position.clone()));
+    }
+    if !shown.boxes.is_empty() {
+        let one = |of: &BoxRow| format!("{} ({:.2})", of.phrase, of.logit);
+        facts.push(("boxes", shown.boxes.iter().map(one).collect::<Vec<_>>().join(", ")));
+    }
+    facts.push(("size", format!("{} × {}", row.width, row.height)));
+    let mut layers = Vec::new();
+    if let Ok(of) = &shown.layers {
+        let all = [
+            (of.heat.is_some(), "heat map"),
+            (of.prediction.is_some(), "predicted mask"),
+            (of.truth.is_some(), "true mask"),
+            (!shown.boxes.is_empty(), "boxes"),
+        ];
+        layers.extend(all.into_iter().filter(|(there, _)| *there).map(|(_, name)| name));
+    }
+    let alt = match layers.is_empty() {
+        true => "The same without findings".to_string(),
+        false => format!("The same under its {}", layers.join(", ")),
+    };
+    CardView {
+        image_id: &row.image_id,
+        label: format!("{}: score {score}, {truth}", row.image_id),
+        alt,
+        shown: place,
+        why: shown.layers.as_ref().err().map_or("", String::as_str),
+        score,
+        truth,
+        description: row.top_description.as_deref().unwrap_or_default(),
+        facts: facts.into_iter().map(|(name, value)| Fact { name: name.into(), value }).collect(),
+    }
+}

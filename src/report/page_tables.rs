@@ -1,0 +1,282 @@
+//! The tables of the page: metrics and drift. In: rows of figures. Out: cells as text.
+
+use std::collections::BTreeMap;
+
+use super::build::Drifted;
+use super::page::{Figures, grouped};
+use crate::metrics::{Figure, Metric};
+use crate::tables::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow};
+
+/// Categories in the table of metrics.
+const MOST_ROWS: usize = 1000;
+
+/// Wider bounds than this show what is not known for certain.
+const TIGHT: f64 = 5e-5;
+
+/// Headings of the metrics, in their order.
+const COLUMNS: [&str; Metric::ALL.len()] = [
+    "image AUROC",
+    "image AP",
+    "image F1 max",
+    "pixel AUROC",
+    "pixel AP",
+    "pixel F1 max",
+    "AUPRO",
+    "AUPRO 5 %",
+];
+
+/// The table of metrics.
+pub struct MetricsView {
+    pub has_any: bool,
+    pub protocol: &'static str,
+    pub columns: Vec<&'static str>,
+    pub categories: Vec<CategoryRows>,
+    /// Of all pictures, and the mean.
+    pub totals: Vec<RowView>,
+    /// What is not shown.
+    pub hidden: String,
+}
+
+/// A category, its kinds below it.
+pub struct CategoryRows {
+    /// Where the page has more; empty where it has not.
+    pub anchor: String,
+    pub rows: Vec<RowView>,
+}
+
+/// One row.
+pub struct RowView {
+    pub name: String,
+    pub is_kind: bool,
+    pub n_images: i64,
+    pub n_images_text: String,
+    pub n_anomalous: i64,
+    pub n_anomalous_text: String,
+    pub cells: Vec<CellView>,
+}
+
+/// One figure.
+pub struct CellView {
+    /// For sorting: all digits, or nothing.
+    pub raw: String,
+    pub value: String,
+    pub interval: String,
+    pub bounds: String,
+}
+
+/// In percent with one decimal.
+fn percent(value: f64) -> String {
+    format!("{:.1}", 100.0 * value)
+}
+
+impl CellView {
+    fn new(cells: MetricCells) -> Self {
+        let pair = |ends: [Option<f64>; 2]| Some([ends[0]?, ends[1]?]);
+        let bounds = pair(cells.bounds).map_or(String::new(), |[low, high]| {
+            if high - low < TIGHT {
+                "exact".to_string()
+            } else {
+                format!("{:.2} to {:.2}", 100.0 * low, 100.0 * high)
+            }
+        });
+        CellView {
+            raw: cells.value.map_or(String::new(), |value| value.to_string()),
+            value: cells.value.map_or("–".to_string(), percent),
+            interval: interval(cells),
+            bounds,
+        }
+    }
+}
+
+fn interval(cells: MetricCells) -> String {
+    match cells.interval {
+        [Some(low), Some(high)] => format!("{}–{}", percent(low), percent(high)),
+        _ => String::new(),
+    }
+}
+
+impl RowView {
+    fn new(name: &str, row: &MetricsRow) -> Self {
+        let text = |n: i64| grouped(n.max(0) as u64);
+        RowView {
+            name: row.kind.as_deref().unwrap_or(name).to_string(),
+            is_kind: row.kind.is_some(),
+            n_images: row.n_images,
+            n_images_text: text(row.n_images),
+            n_anomalous: row.n_anomalous,
+            n_anomalous_text: text(row.n_anomalous),
+            cells: Metric::ALL.map(|of| CellView::new(row.metric(of.as_str()))).into(),
+        }
+    }
+}
+
+impl MetricsView {
+    /// `anchors` are of the categories that the page has more about.
+    pub fn new(metrics: &[CategoryMetrics], anchors: &BTreeMap<&str, String>) -> Self {
+        let is_total = |of: &&CategoryMetrics| {
+            of.category == ALL_CATEGORIES || of.category == MEAN_OF_CATEGORIES
+        };
+        let rows = |of: &CategoryMetrics, name: &str| {
+            of.rows.iter().map(|row| RowView::new(name, row)).collect::<Vec<_>>()
+        };
+        let (totals, categories): (Vec<_>, Vec<_>) = metrics.iter().partition(is_total);
+        let total_name = |of: &CategoryMetrics| match of.category == ALL_CATEGORIES {
+            true => "all pictures as one set",
+            false => "mean of categories",
+        };
+        let hidden = categories.len().saturating_sub(MOST_ROWS);
+        let published =
+            metrics.iter().flat_map(|of| &of.rows).any(|row| row.protocol == "published");
+        let categories = categories.into_iter().take(MOST_ROWS).map(|of| CategoryRows {
+            anchor: anchors.get(of.category.as_str()).cloned().unwrap_or_default(),
+            rows: rows(of, &of.category),
+        });
+        let has_any = |row: &MetricsRow| row.image_auroc.is_some() || row.pixel_auroc.is_some();
+        MetricsView {
+            has_any: metrics.iter().flat_map(|of| &of.rows).any(has_any),
+            protocol: match published {
+                true => {
+                    "AUPRO is by the published procedure, to compare with printed figures only."
+                }
+                false => "",
+            },
+            columns: COLUMNS.to_vec(),
+            categories: categories.collect(),
+            totals: totals.into_iter().flat_map(|of| rows(of, total_name(of))).collect(),
+            hidden: match hidden {
+                0 => String::new(),
+                _ => format!(
+                    "The first {} categories; {} more are in the table metrics.",
+                    grouped(MOST_ROWS as u64),
+                    grouped(hidden as u64)
+                ),
+            },
+        }
+    }
+}
+
+/// The figures of the whole, with what they are of: the mean where there are several categories.
+pub fn headline(metrics: &[CategoryMetrics]) -> (&'static str, Vec<Figures>) {
+    let several = metrics.len() > 3;
+    let (name, category) = match several {
+        true => ("Mean of categories", MEAN_OF_CATEGORIES),
+        false => ("Metrics", ALL_CATEGORIES),
+    };
+    let row = metrics.iter().find(|of| of.category == category).and_then(|of| of.rows.first());
+    let figures = [
+        ("image AUROC", Metric::ImageAuroc),
+        ("pixel AUROC", Metric::PixelAuroc),
+        ("AUPRO", Metric::Aupro),
+    ];
+    let figures = figures.into_iter().filter_map(|(name, metric)| {
+        let cells = row?.metric(metric.as_str());
+        Some(Figures { name, value: percent(cells.value?), interval: interval(cells) })
+    });
+    (name, figures.collect())
+}
+
+/// The table of drift.
+pub struct DriftView {
+    pub against: String,
+    pub columns: Vec<&'static str>,
+    pub rows: Vec<DriftRow>,
+}
+
+/// One category in both runs.
+pub struct DriftRow {
+    pub name: String,
+    pub cells: Vec<String>,
+    pub class: &'static str,
+    pub verdict: &'static str,
+    pub differences: Vec<Figures>,
+}
+
+impl DriftView {
+    pub fn new(drifted: &Drifted) -> Self {
+        let has = |metric: &Metric| {
+            drifted.categories.iter().any(|of| of.differences[*metric as usize].is_some())
+        };
+        let shown = Metric::ALL.into_iter().filter(has).collect::<Vec<_>>();
+        let name = |category: &str| match category {
+            ALL_CATEGORIES => "all pictures as one set".to_string(),
+            MEAN_OF_CATEGORIES => "mean of categories".to_string(),
+            other => other.to_string(),
+        };
+        let rows = drifted.categories.iter().take(MOST_ROWS).map(|of| {
+            let [first, second] = of.n_images.map(grouped);
+            let mut cells = vec![first, second, grouped(of.n_paired)];
+            cells.extend(match of.drift {
+                None => ["–", "–", "–"].map(str::to_string),
+                Some(drift) => [
+                    format!("{:.3}", drift.psi),
+                    format!("{:.3}", drift.ks),
+                    format!("{:.1e}", drift.ks_p),
+                ],
+            });
+            let (class, verdict) = match of.drift {
+                None => ("quiet", "–"),
+                Some(drift) if drift.is_flagged() => ("drift", "drift"),
+                Some(_) => ("alike", "alike"),
+            };
+            let differences =
+                shown.iter().map(|metric| difference(of.differences[*metric as usize]));
+            let differences = differences.collect();
+            DriftRow { name: name(&of.category), cells, class, verdict, differences }
+        });
+        DriftView {
+            against: drifted.against.clone(),
+            columns: shown.iter().map(|metric| COLUMNS[*metric as usize]).collect(),
+            rows: rows.collect(),
+        }
+    }
+}
+
+fn difference(figure: Option<Figure>) -> Figures {
+    let value = figure.map_or("–".to_string(), |of| format!("{:+.1}", 100.0 * of.value));
+    let reach = figure.and_then(|of| of.reach());
+    Figures {
+        name: "",
+        value,
+        interval: reach.map_or(String::new(), |reach| format!("±{}", percent(reach))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_say_what_is_known_and_no_more() {
+        let cells = MetricCells {
+            value: Some(0.98765),
+            bounds: [Some(0.9871), Some(0.9882)],
+            interval: [Some(0.95), Some(0.999)],
+        };
+        let cell = CellView::new(cells);
+        let texts = [cell.raw, cell.value, cell.interval, cell.bounds];
+        assert_eq!(texts, ["0.98765", "98.8", "95.0–99.9", "98.71 to 98.82"]);
+        let none = CellView::new(MetricCells::default());
+        assert_eq!([none.raw, none.value, none.interval, none.bounds], ["", "–", "", ""]);
+    }
+
+    #[test]
+    fn totals_stand_apart_and_too_many_categories_are_told_of() {
+        let of = |category: String| CategoryMetrics {
+            category,
+            rows: vec![
+                MetricsRow::default(),
+                MetricsRow { kind: Some("a".into()), ..MetricsRow::default() },
+            ],
+        };
+        let mut metrics = (0..MOST_ROWS + 2).map(|i| of(format!("{i:05}"))).collect::<Vec<_>>();
+        metrics.push(of(ALL_CATEGORIES.into()));
+        let view = MetricsView::new(&metrics, &BTreeMap::from([("00001", "x".to_string())]));
+        assert_eq!((view.categories.len(), view.totals.len()), (MOST_ROWS, 2));
+        assert_eq!(
+            (view.categories[0].anchor.as_str(), view.categories[1].anchor.as_str()),
+            ("", "x")
+        );
+        assert!(view.hidden.contains("2 more") && !view.has_any, "{}", view.hidden);
+        assert_eq!(view.categories[0].rows[1].name, "a");
+    }
+}

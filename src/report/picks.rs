@@ -1,0 +1,167 @@
+//! Which pictures of a category the report shows. In: scored pictures, in any order. Out: a few of
+//! them per gallery, the same whatever the order was.
+
+use crate::tables::ShownScore;
+
+/// A row of pictures of one category.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GalleryKind {
+    MostAnomalous,
+    MostDoubtful,
+    Missed,
+    FalseAlarms,
+}
+
+impl GalleryKind {
+    /// All kinds, in the order of this enum.
+    pub const ALL: [GalleryKind; 4] = [
+        GalleryKind::MostAnomalous,
+        GalleryKind::MostDoubtful,
+        GalleryKind::Missed,
+        GalleryKind::FalseAlarms,
+    ];
+
+    /// The heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            GalleryKind::MostAnomalous => "Most anomalous",
+            GalleryKind::MostDoubtful => "Most doubtful",
+            GalleryKind::Missed => "Missed",
+            GalleryKind::FalseAlarms => "False alarms",
+        }
+    }
+
+    /// What a picture must be to be here, and which comes first.
+    pub fn about(self) -> &'static str {
+        match self {
+            GalleryKind::MostAnomalous => "highest score first",
+            GalleryKind::MostDoubtful => "closest to the threshold first",
+            GalleryKind::Missed => "anomalous but not above the threshold, lowest score first",
+            GalleryKind::FalseAlarms => "normal but above the threshold, highest score first",
+        }
+    }
+
+    /// Pictures with a higher rank come first; `None`: the picture does not belong here.
+    fn rank(self, row: &ShownScore) -> Option<f32> {
+        match self {
+            GalleryKind::MostAnomalous => Some(row.score),
+            GalleryKind::MostDoubtful => Some(-(row.score - row.threshold).abs()),
+            GalleryKind::Missed => {
+                (row.label == Some(true) && !row.is_anomalous).then_some(-row.score)
+            }
+            GalleryKind::FalseAlarms => {
+                (row.label == Some(false) && row.is_anomalous).then_some(row.score)
+            }
+        }
+    }
+}
+
+/// The first pictures of a gallery, and how many belong there.
+#[derive(Debug, Clone)]
+pub struct Picks {
+    kind: GalleryKind,
+    most: usize,
+    /// Highest rank first; equal ranks by name.
+    rows: Vec<ShownScore>,
+    of: u64,
+}
+
+impl Picks {
+    /// Room for `most` pictures.
+    pub fn new(kind: GalleryKind, most: usize) -> Self {
+        Picks { kind, most, rows: Vec::new(), of: 0 }
+    }
+
+    /// Which gallery it is.
+    pub fn kind(&self) -> GalleryKind {
+        self.kind
+    }
+
+    /// The pictures, the first one first.
+    pub fn rows(&self) -> &[ShownScore] {
+        &self.rows
+    }
+
+    /// How many pictures belong to the gallery, shown or not.
+    pub fn of(&self) -> u64 {
+        self.of
+    }
+
+    /// Takes `row` in if it belongs here.
+    pub fn add(&mut self, row: &ShownScore) {
+        if self.kind.rank(row).is_some() {
+            self.of += 1;
+            self.insert(row);
+        }
+    }
+
+    /// Takes in what another part of the category has.
+    pub fn merge(&mut self, other: Picks) {
+        self.of += other.of;
+        other.rows.iter().for_each(|row| self.insert(row));
+    }
+
+    fn insert(&mut self, row: &ShownScore) {
+        let kind = self.kind;
+        let rank = |row: &ShownScore| kind.rank(row).unwrap_or(f32::NEG_INFINITY);
+        let before = |other: &ShownScore| {
+            rank(other).total_cmp(&rank(row)).reverse().then(other.image_id.cmp(&row.image_id))
+                == std::cmp::Ordering::Less
+        };
+        let at = self.rows.partition_point(before);
+        if at < self.most {
+            self.rows.insert(at, row.clone());
+            self.rows.truncate(self.most);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(image_id: &str, score: f32, label: Option<bool>) -> ShownScore {
+        ShownScore {
+            image_id: image_id.into(),
+            score,
+            label,
+            is_anomalous: score > 0.5,
+            threshold: 0.5,
+            ..ShownScore::default()
+        }
+    }
+
+    fn names(kind: GalleryKind, rows: &[ShownScore]) -> (Vec<&str>, u64) {
+        let (mut whole, mut second) = (Picks::new(kind, 2), Picks::new(kind, 2));
+        for (i, row) in rows.iter().enumerate() {
+            if i % 2 == 0 { whole.add(row) } else { second.add(row) }
+        }
+        whole.merge(second);
+        let shown = whole.rows.iter().map(|shown| {
+            let row = rows.iter().find(|row| row.image_id == shown.image_id);
+            row.map_or("", |row| row.image_id.as_str())
+        });
+        (shown.collect(), whole.of)
+    }
+
+    #[test]
+    fn each_gallery_has_its_pictures_whatever_their_order() {
+        let mut rows = vec![
+            row("caught", 0.9, Some(true)),
+            row("missed low", 0.1, Some(true)),
+            row("missed", 0.45, Some(true)),
+            row("alarm", 0.8, Some(false)),
+            row("alarm too", 0.8, Some(false)),
+            row("right", 0.2, Some(false)),
+            row("unknown", 0.52, None),
+        ];
+        for _ in 0..2 {
+            use GalleryKind::*;
+            assert_eq!(names(MostAnomalous, &rows), (vec!["caught", "alarm"], 7));
+            assert_eq!(names(MostDoubtful, &rows), (vec!["unknown", "missed"], 7));
+            assert_eq!(names(Missed, &rows), (vec!["missed low", "missed"], 2));
+            assert_eq!(names(FalseAlarms, &rows), (vec!["alarm", "alarm too"], 2));
+            rows.reverse();
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! One pass over the scores of a category. In: committed rows. Out: counts, scores, what is shown,
+//! and which descriptions won. Memory grows by some ten bytes a picture.
+
+use std::collections::BTreeMap;
+
+use super::layers::HeatScale;
+use super::picks::{GalleryKind, Picks};
+use crate::error::Error;
+use crate::metrics::{Curve, ImageScore, PixelCurves, PixelSketch, image_roc, pixel_curves};
+use crate::tables::{FailureRow, PartialRow, RunReader, ShownScore, fold_parts};
+
+/// Scored pictures by label and by what the run decided: `[normal, anomalous, unlabelled]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Above their threshold.
+    pub above: [u64; 3],
+    /// Not above it.
+    pub below: [u64; 3],
+}
+
+/// Index of the normal pictures in [`Counts`], and so on.
+pub const NORMAL: usize = 0;
+pub const ANOMALOUS: usize = 1;
+pub const UNLABELLED: usize = 2;
+
+/// Which of the three a label is.
+fn class(label: Option<bool>) -> usize {
+    match label {
+        Some(false) => NORMAL,
+        Some(true) => ANOMALOUS,
+        None => UNLABELLED,
+    }
+}
+
+impl Counts {
+    /// Pictures of one class.
+    pub fn of(&self, class: usize) -> u64 {
+        self.above[class] + self.below[class]
+    }
+
+    /// All scored pictures.
+    pub fn scored(&self) -> u64 {
+        [NORMAL, ANOMALOUS, UNLABELLED].map(|class| self.of(class)).iter().sum()
+    }
+
+    /// Adds the pictures of another part.
+    pub fn merge(&mut self, other: &Counts) {
+        for class in [NORMAL, ANOMALOUS, UNLABELLED] {
+            self.above[class] += other.above[class];
+            self.below[class] += other.below[class];
+        }
+    }
+}
+
+/// How often a description was the one most like a picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wins {
+    pub all: u64,
+    pub anomalous: u64,
+}
+
+/// The scored pictures of a category.
+#[derive(Debug)]
+pub struct CategorySummary {
+    pub counts: Counts,
+    /// Scores by class, see [`Counts`].
+    pub scores: [Vec<f32>; 3],
+    /// From the lowest to the highest; a run has one per category, rarely several.
+    pub thresholds: Option<(f32, f32)>,
+    /// Means of the maps.
+    means: Vec<f32>,
+    /// The highest value of any map.
+    hottest: f32,
+    pub picks: Vec<Picks>,
+    pub wins: BTreeMap<String, Wins>,
+}
+
+impl Default for CategorySummary {
+    fn default() -> Self {
+        CategorySummary {
+            counts: Counts::default(),
+            scores: Default::default(),
+            thresholds: None,
+            means: Vec::new(),
+            hottest: f32::NEG_INFINITY,
+            picks: Vec::new(),
+            wins: BTreeMap::new(),
+        }
+    }
+}
+
+impl CategorySummary {
+    /// Reads the scores of `category`; of each gallery `most` pictures.
+    ///
+    /// # Errors
+    /// If a part cannot be read.
+    pub fn read(run: &RunReader, category: &str, most: usize) -> Result<Self, Error> {
+        let add = |summary: &mut CategorySummary, rows: Vec<ShownScore>| {
+            rows.iter().for_each(|row| summary.add(row, most));
+            Ok(())
+        };
+        let merge = |summary: &mut CategorySummary, other| {
+            summary.merge(other);
+            Ok(())
+        };
+        fold_parts(run, category, add, merge)
+    }
+
+    fn add(&mut self, row: &ShownScore, most: usize) {
+        let class = class(row.label);
+        let side = if row.is_anomalous { &mut self.counts.above } else { &mut self.counts.below };
+        side[class] += 1;
+        self.scores[class].push(row.score);
+        self.widen(Some((row.threshold, row.threshold)));
+        self.means.push(row.map_mean);
+        self.hottest = self.hottest.max(row.map_max);
+        if self.picks.is_empty() {
+            self.picks = GalleryKind::ALL.map(|kind| Picks::new(kind, most)).to_vec();
+        }
+        self.picks.iter_mut().for_each(|picks| picks.add(row));
+        if let Some(description) = &row.top_description {
+            let wins = match self.wins.get_mut(description) {
+                Some(wins) => wins,
+                None => self.wins.entry(description.clone()).or_default(),
+            };
+            wins.all += 1;
+            wins.anomalous += u64::from(class == ANOMALOUS);
+        }
+    }
+
+    fn widen(&mut self, other: Option<(f32, f32)>) {
+        self.thresholds = match (self.thresholds, other) {
+            (Some((low, high)), Some((a, b))) => Some((low.min(a), high.max(b))),
+            (one, other) => one.or(other),
+        };
+    }
+
+    fn merge(&mut self, other: CategorySummary) {
+        self.counts.merge(&other.counts);
+        for (ours, theirs) in self.scores.iter_mut().zip(other.scores) {
+            ours.extend(theirs);
+        }
+        self.widen(other.thresholds);
+        self.means.extend(other.means);
+        self.hottest = self.hottest.max(other.hottest);
+        if self.picks.is_empty() {
+            self.picks = other.picks;
+        } else {
+            self.picks.iter_mut().zip(other.picks).for_each(|(ours, theirs)| ours.merge(theirs));
+        }
+        for (description, wins) in other.wins {
+            let ours = self.wins.entry(description).or_default();
+            ours.all += wins.all;
+            ours.anomalous += wins.anomalous;
+        }
+    }
+
+    /// Which colours the maps have: none up to the mean of the median map, since a network that takes
+    /// every pixel for a little abnormal would otherwise colour whole pictures; then up to the highest
+    /// value of any.
+    pub fn heat(&self) -> HeatScale {
+        let mut means = self.means.clone();
+        let middle = means.len() / 2;
+        let coldest = match means.is_empty() {
+            true => f32::INFINITY,
+            false => *means.select_nth_unstable_by(middle, f32::total_cmp).1,
+        };
+        HeatScale { coldest, hottest: self.hottest }
+    }
+
+    /// The ROC curve of the pictures' scores, where there are both classes.
+    pub fn roc(&self) -> Option<Curve> {
+        let of = |class: usize| {
+            self.scores[class].iter().map(move |score| ImageScore::new(*score, class == ANOMALOUS))
+        };
+        image_roc(&of(NORMAL).chain(of(ANOMALOUS)).collect::<Vec<_>>())
+    }
+}
+
+/// The curves of the pixels of a category, where its true defects are known.
+///
+/// # Errors
+/// If a part cannot be read, or is damaged.
+pub fn curves_of_pixels(run: &RunReader, category: &str) -> Result<Option<PixelCurves>, Error> {
+    let add = |sketch: &mut PixelSketch, rows: Vec<PartialRow>| {
+        rows.iter().try_for_each(|row| sketch.merge_encoded(&row.sketch))
+    };
+    let merge = |sketch: &mut PixelSketch, other: PixelSketch| sketch.merge(&other);
+    Ok(pixel_curves(&fold_parts(run, category, add, merge)?))
+}
+
+/// Pictures without a score, by stage and code.
+pub type Failures = BTreeMap<(String, String), FailureGroup>;
+
+/// Pictures that were lost for one reason.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FailureGroup {
+    pub n: u64,
+    /// A few of them, by name.
+    pub examples: Vec<FailureRow>,
+}
+
+/// Examples of a reason.
+const EXAMPLES: usize = 5;
+
+/// Reads the failures of a category.
+///
+/// # Errors
+/// If a part cannot be read.
+pub fn failures_of(run: &RunReader, category: &str) -> Result<Failures, Error> {
+    let add = |failures: &mut Failures, rows: Vec<FailureRow>| {
+        for row in rows {
+            let group = failures.entry((row.stage.clone(), row.code.clone())).or_default();
+            group.n += 1;
+            group.keep([row]);
+        }
+        Ok(())
+    };
+    let merge = |failures: &mut Failures, other| {
+        merge_failures(failures, other);
+        Ok(())
+    };
+    fold_parts(run, category, add, merge)
+}
+
+/// Adds the failures of another category.
+pub fn merge_failures(failures: &mut Failures, other: Failures) {
+    for (reason, group) in other {
+        let ours = failures.entry(reason).or_default();
+        ours.n += group.n;
+        ours.keep(group.examples);
+    }
+}
+
+impl FailureGroup {
+    fn keep(&mut self, rows: impl IntoIterator<Item = FailureRow>) {
+        for row in rows {
+            let at = self.examples.partition_point(|other| other.image_id < row.image_id);
+            if at < EXAMPLES {
+                self.examples.insert(at, row);
+                self.examples.truncate(EXAMPLES);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(score: f32, label: Option<bool>) -> ShownScore {
+        ShownScore {
+            image_id: format!("{score}"),
+            score,
+            label,
+            is_anomalous: score > 0.5,
+            threshold: 0.5,
+            map_mean: score / 2.0,
+            map_max: score,
+            top_description: Some("cracked".into()),
+            ..ShownScore::default()
+        }
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let rows = [
+            row(0.9, Some(true)),
+            row(0.2, Some(true)),
+            row(0.7, Some(false)),
+            row(0.1, Some(false)),
+            row(0.3, None),
+        ];
+        let mut whole = CategorySummary::default();
+        for row in &rows {
+            let mut part = CategorySummary::default();
+            part.add(row, 1);
+            whole.merge(part);
+        }
+        assert_eq!(whole.counts, Counts { above: [1, 1, 0], below: [1, 1, 1] });
+        assert_eq!((whole.counts.scored(), whole.counts.of(NORMAL)), (5, 2));
+        assert_eq!(whole.scores, [vec![0.7, 0.1], vec![0.9, 0.2], vec![0.3]]);
+        assert_eq!(whole.heat(), HeatScale { coldest: 0.15, hottest: 0.9 });
+        assert_eq!(whole.wins["cracked"], Wins { all: 5, anomalous: 2 });
+        assert_eq!(whole.picks[0].rows()[0].image_id, "0.9");
+        assert_eq!(whole.roc().unwrap().points().last(), Some(&(1.0, 1.0)));
+        assert_eq!(whole.thresholds, Some((0.5, 0.5)));
+    }
+
+    #[test]
+    fn a_reason_keeps_a_few_examples_and_counts_all() {
+        let mut group = FailureGroup::default();
+        let named = |n: u32| FailureRow { image_id: format!("{n:02}"), ..FailureRow::default() };
+        group.keep((0..20).rev().map(named));
+        let names = group.examples.iter().map(|row| row.image_id.as_str()).collect::<Vec<_>>();
+        assert_eq!(names, ["00", "01", "02", "03", "04"]);
+    }
+}
