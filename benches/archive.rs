@@ -1,11 +1,12 @@
-//! `cargo bench --bench archive -- [--pictures N] [--out DIR]`: how long `filo metrics` takes over a
-//! simulated archive, and how much memory. In: a number of pictures. Out: a run with that many rows
+//! `cargo bench --bench archive -- [--pictures N] [--out DIR]`: how long `filo metrics` and `filo report`
+//! take over a simulated archive, and how much memory. In: a number of pictures. Out: a run with that many rows
 //! in `scores` and one sketch per shard in `partials`, and a table of what was measured.
 //!
 //! Maps of 518 × 518 with masks are generated for 64 shards of 64 pictures; those shards are then
 //! repeated under other names until there are enough, with scores of their own.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -47,15 +48,19 @@ fn main() {
         write(&out, shards);
     }
     let bytes = fs_bytes(&out.join("partials"));
-    let started = Instant::now();
-    let peak_mib = run_metrics(&out);
-    println!("| pictures | shards | `filo metrics` | peak memory | partials per shard |");
+    let metrics = run_filo("metrics", &[], &out);
+    let page = std::env::temp_dir().join("filo-archive.html");
+    let report = run_filo("report", &["--out".as_ref(), page.as_ref()], &out);
+    println!("| pictures | shards | command | time | peak memory |");
     println!("|---|---|---|---|---|");
+    for (command, (seconds, peak_mib)) in [("metrics", metrics), ("report", report)] {
+        let pictures = shards * SHARD;
+        println!("| {pictures} | {shards} | {command} | {seconds:.1} s | {peak_mib:.0} MiB |");
+    }
     println!(
-        "| {} | {shards} | {:.1} s | {peak_mib:.0} MiB | {:.0} KB |",
-        shards * SHARD,
-        started.elapsed().as_secs_f64(),
+        "{:.0} KB of partials per shard; the page has {:.1} MB",
         bytes as f64 / shards as f64 / 1e3,
+        std::fs::metadata(&page).map_or(0.0, |page| page.len() as f64 / 1e6)
     );
 }
 
@@ -112,12 +117,15 @@ fn write(out: &Path, shards: usize) {
 fn score(rng: &mut Rng, shard: usize, picture: usize, summary: Vec<u8>) -> ScoreRow {
     let anomalous = picture % 2 == 1;
     let image_id = format!("2026-11-25/station-a/{shard:06}-{picture:02}.png");
+    let score = 0.5 * rng.f32() + if anomalous { 0.2 } else { 0.0 };
     ScoreRow {
         uri: format!("s3://archive/{image_id}"),
         image_id,
         width: 1024,
         height: 1024,
-        score: 0.5 * rng.f32() + if anomalous { 0.2 } else { 0.0 },
+        score,
+        is_anomalous: score > 0.35,
+        threshold: 0.35,
         label: Some(anomalous),
         pixel_summary: Some(summary),
         model_id: "simulated".to_string(),
@@ -153,17 +161,19 @@ fn generate(rng: &mut Rng, defects: bool) -> (Vec<f32>, Option<Vec<u8>>) {
     (map, defects.then_some(mask))
 }
 
-/// Runs `filo metrics` on the run; the most memory that it had, in MiB.
-fn run_metrics(out: &Path) -> f64 {
+/// Runs a command of `filo` on the run: how many seconds it took, and the most memory that it had, in
+/// MiB.
+fn run_filo(subcommand: &str, flags: &[&OsStr], out: &Path) -> (f64, f64) {
+    let started = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_filo"));
-    command.arg("metrics").arg("--run").arg(out).stdout(Stdio::null());
+    command.arg(subcommand).arg("--run").arg(out).args(flags).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0.0f64;
     loop {
         if let Some(ended) = child.try_wait().unwrap() {
-            assert!(ended.success(), "filo metrics: {ended}");
-            return peak;
+            assert!(ended.success(), "filo {subcommand}: {ended}");
+            return (started.elapsed().as_secs_f64(), peak);
         }
         let now = std::fs::read_to_string(&status).unwrap_or_default();
         let line = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -93,3 +93,32 @@ fn queries_count_what_the_runs_committed() {
     let of_first = first.iter().filter(|row| row.is_anomalous).count();
     assert_eq!(counted, (anomalous + of_first) as u64);
 }
+
+/// What a panel of Grafana shows is what a file here says, and all files are shown.
+#[test]
+fn the_grafana_dashboard_has_the_same_queries() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/dashboards");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let dashboard: Value = serde_json::from_str(&read("grafana/filo.json")).unwrap();
+    let source = read("grafana/datasource.yaml");
+    let mut queries = BTreeMap::new();
+    for file in std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "sql") {
+            queries.insert(std::fs::read_to_string(&file).unwrap(), 0);
+        }
+    }
+    assert!(queries.len() >= 5);
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let target = &panel["targets"][0];
+        for of in [panel, target] {
+            let uid = of["datasource"]["uid"].as_str().unwrap();
+            assert!(source.contains(&format!("uid: {uid}\n")), "{uid}");
+        }
+        let sql = target["rawSql"].as_str().unwrap();
+        *queries.get_mut(sql).unwrap_or_else(|| panic!("{} differs", panel["title"])) += 1;
+        if let Some(field) = panel["options"]["xField"].as_str() {
+            assert!(sql.contains(field), "{field}");
+        }
+    }
+    assert!(queries.values().all(|shown| *shown == 1), "{:?}", queries.values());
+}

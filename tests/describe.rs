@@ -193,3 +193,17 @@ fn a_file_that_is_there_stays_and_a_run_without_winners_is_told() {
     check.args(["--check", "built-in", "--run"]).arg(folder.path("nowhere"));
     assert_eq!(run(check).code, 2);
 }
+
+#[test]
+fn what_was_described_before_a_failure_is_kept() {
+    let folder = Folder::new();
+    let refuse = Reply::Raw(400, &[], r#"{"error": {"message": "no"}}"#.to_string());
+    let server = ChatServer::start(vec![Reply::details(&["missing tooth"]), refuse]);
+    let mut ask = describe(&folder, &server, "1");
+    ask.args(["--category", "bolt"]);
+    let ended = run(ask);
+    assert!(ended.code != 0 && ended.stderr.contains("has gear_wheel; ask for the others"));
+    let written = file(&folder);
+    assert_eq!(written["gear_wheel"]["details"], serde_json::json!(["missing tooth"]));
+    assert!(written["bolt"].is_null());
+}

@@ -210,7 +210,7 @@ fn what_cannot_be_is_refused_in_one_line() {
     let (out, below) = (out.to_str().unwrap(), folder_path.to_str().unwrap());
     refused(&["--run", below], "holds no run");
     refused(&["--run", out, "--category", "bolt"], "--category bolt: the run has no such category");
-    refused(&["--run", out, "--out", below], "is no name of a file");
+    refused(&["--run", out, "--out", below], "is a folder: name a file in it");
     refused(&["--run", out, "--against", below], "holds no run");
     refused(&["--run", out, "--input", "/nowhere"], "/nowhere: no such file or folder");
 }

@@ -101,7 +101,13 @@ impl DescribeArgs {
                 model: model.clone(),
                 seed: self.seed,
             };
-            let described = describe(&question, &rules, &endpoint, date.clone())?;
+            let described = match describe(&question, &rules, &endpoint, date.clone()) {
+                Ok(described) => described,
+                Err(error) => {
+                    self.keep(&file)?;
+                    return Err(error.into());
+                }
+            };
             if !self.json {
                 say(format_args!("{category}: {}", described.details.join(", ")))?;
             }
@@ -119,6 +125,18 @@ impl DescribeArgs {
             if n == 1 { "category" } else { "categories" }
         ))?;
         Ok(0)
+    }
+
+    /// Writes the categories that were described before one was not: answers may have cost money.
+    fn keep(&self, file: &Map<String, Value>) -> Result<(), Error> {
+        let done = file.keys().filter(|key| *key != "format").cloned().collect::<Vec<_>>();
+        if done.is_empty() {
+            return Ok(());
+        }
+        write_new(&self.out, &format!("{:#}\n", json!(file)))?;
+        let (done, out) = (done.join(", "), self.out.display());
+        tracing::warn!("{out} has {done}; ask for the others into another --out");
+        Ok(())
     }
 
     fn check(&self, file: &Path, run: &str) -> Result<u8, Error> {

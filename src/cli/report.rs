@@ -9,7 +9,7 @@ use crate::pipeline::compare::{Comparison, compare};
 use crate::pipeline::reduce::{AuproProtocol, reduce};
 use crate::report::{Drifted, DriftedCategory, Request, page};
 use crate::source::Input;
-use crate::store::{Location, Store};
+use crate::store::{Location, Store, write_whole};
 use crate::tables::{CategoryMetrics, RunReader};
 
 #[derive(Debug, Clone, Args)]
@@ -100,29 +100,18 @@ impl ReportArgs {
 }
 
 /// Writes the page; a file that is there is replaced at once or not at all.
-///
-/// # Errors
-/// If `out` is no file of a place that can be written.
 fn write(out: &str, html: String) -> Result<(), Error> {
     let location = out.parse::<Location>()?;
-    let (folder, name) = match location.bucket() {
-        Some(bucket) => {
-            let (prefix, name) = bucket.prefix.rsplit_once('/').unwrap_or(("", &bucket.prefix));
-            (location.with_prefix(prefix), name.to_string())
-        }
-        None => {
-            let path = location.disk().unwrap_or(out.as_ref());
-            let name = path.file_name().filter(|_| !path.is_dir());
-            let Some(name) = name.and_then(|name| name.to_str()) else {
-                let why = "is no name of a file".to_string();
-                return Err(Error::Unwritable { path: out.into(), why });
-            };
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(".".as_ref());
-            (Location::local(folder), name.to_string())
-        }
-    };
-    Ok(Store::create(&folder)?.put(&name, html)?)
+    if let Some(bucket) = location.bucket() {
+        let (folder, name) = bucket.prefix.rsplit_once('/').unwrap_or(("", &bucket.prefix));
+        return Ok(Store::create(&location.with_prefix(folder))?.put(name, html)?);
+    }
+    let path = location.disk().unwrap_or(out.as_ref());
+    let failed = |why: String| Error::Unwritable { path: path.into(), why };
+    if path.is_dir() || path.file_name().is_none() {
+        return Err(failed("is a folder: name a file in it".to_string()));
+    }
+    write_whole(path, html.as_bytes()).map_err(|error| failed(error.to_string()))
 }
 
 /// The metrics table of the run, or what it would be.

@@ -1,12 +1,12 @@
-//! Places of files as one small object store: whole files or ranges in, whole files out. A
-//! [`Location`] goes in, a [`Store`] comes out, on a disk or in a bucket.
+//! Places of files as one small object store: whole files or ranges in, whole files out. A [`Location`]
+//! goes in, a [`Store`] comes out, on a disk or in a bucket.
 //!
-//! A file appears complete and durable or not at all (on disks staged, synced, renamed). Errors
-//! name the file and, where the cause is known, what to do; they never show a credential. What
-//! fails for a while is tried again. No file format is known here.
+//! A file appears complete and durable or not at all (on disks staged, synced, renamed). Errors name the
+//! file and what to do; none shows a credential. What fails for a while is tried again.
 
 mod cache;
 mod connect;
+mod durable;
 mod file;
 mod location;
 mod problem;
@@ -30,6 +30,7 @@ use crate::error::{StoreAction, StoreError};
 
 pub use cache::cache_folder;
 pub(crate) use connect::runtime;
+pub use durable::{sync_folder_of, write_whole};
 pub use file::{Content, FileVersion, Put, StoredFile};
 pub use location::{Bucket, BucketKind, Location, redact};
 use problem::{BoxError, failed};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::network::NamedValues;
 use super::optimizer::Moments;
 use crate::error::TrainError;
-use crate::weights::save::write_whole;
+use crate::store::write_whole;
 
 const FORMAT: u32 = 1;
 const HEADER: &str = "filo_training";

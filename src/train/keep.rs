@@ -16,7 +16,8 @@ use super::run::{STAGES, Training};
 use super::spec::TrainSpec;
 use super::start::Setup;
 use crate::error::{Error, TrainError};
-use crate::weights::save::{save_filo, write_whole};
+use crate::store::write_whole;
+use crate::weights::save::save_filo;
 
 const WEIGHTS_FILE: &str = "weights.safetensors";
 const CONFIG_FILE: &str = "config.json";

@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::workers::Losses;
 use crate::error::TrainError;
-use crate::weights::save::write_whole;
+use crate::store::write_whole;
 
 /// Its name in the folder of a training.
 pub const LOG_FILE: &str = "log.parquet";

@@ -19,9 +19,9 @@ use super::keymap::Kind;
 use super::mapping::{LoadReport, Mapped, map};
 use super::parameters::{filo_parameters, grounding_parameters};
 use super::safetensors::{Entry, write_header};
-use super::save::{sync_folder_of, write_whole};
 use super::stored::blake3_of;
 use crate::error::WeightsError;
+use crate::store::{sync_folder_of, write_whole};
 
 /// Bytes of numbers after which another file begins.
 const SHARD_BYTES: u64 = 512 << 20;
