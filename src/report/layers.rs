@@ -26,6 +26,9 @@ const HEAT_LEVELS: usize = 64;
 /// Qualities at which a JPEG is tried until it is small enough.
 const QUALITIES: [u8; 5] = [85, 70, 55, 40, 25];
 
+/// Into how many parts sides are cut, of which one is kept, where that is not enough.
+const FEWER: [usize; 3] = [2, 3, 4];
+
 /// The true mask. Blue, as no heat is, and of another lightness than the white of the prediction.
 pub const TRUTH: [u8; 3] = [0, 200, 255];
 
@@ -85,7 +88,7 @@ pub fn draw(picture: &Rgb8, findings: Findings, limit: usize) -> Option<Layers> 
     let size = shown_size(picture.size());
     let map = findings.map.map(|map| heat_png(map, findings.scale));
     let line = |mask: Option<&Mask>, side, colour| match mask {
-        Some(mask) => outline_png(&reduced(mask, size), side, colour).map(Some),
+        Some(mask) => outline(mask, size, side, colour, limit / 4).map(Some),
         None => Some(None),
     };
     let heat = map.map_or(Some(None), |png| png.map(Some))?;
@@ -93,24 +96,33 @@ pub fn draw(picture: &Rgb8, findings: Findings, limit: usize) -> Option<Layers> 
     let prediction = line(findings.prediction, Side::Inside, PREDICTION)?;
     let others = [&heat, &truth, &prediction].map(|png| png.as_ref().map_or(0, Vec::len));
     let left = limit.saturating_sub(others.iter().sum());
-    let bytes = resize::<3>(picture.as_bytes(), picture.size(), size, Filter::Bilinear);
-    let of = picture.size();
-    Some(Layers { size, of, picture: jpeg(&bytes, size, left)?, heat, truth, prediction })
+    let file = jpeg(picture, size, left)?;
+    Some(Layers { size, of: picture.size(), picture: file, heat, truth, prediction })
 }
 
-/// The best of the tried qualities whose file is small enough, or the smallest file.
-fn jpeg(pixels: &[u8], size: Size, limit: usize) -> Option<Vec<u8>> {
-    let (width, height) = (size.width as u32, size.height as u32);
+/// The best of the tried files that is small enough, or the smallest: first with less quality, then
+/// with fewer pixels.
+fn jpeg(picture: &Rgb8, size: Size, limit: usize) -> Option<Vec<u8>> {
+    let worst = QUALITIES[QUALITIES.len() - 1];
+    let tries = QUALITIES.map(|quality| (1, quality)).into_iter();
     let mut file = Vec::new();
-    for quality in QUALITIES {
+    for (part, quality) in tries.chain(FEWER.map(|part| (part, worst))) {
+        let Size { width, height } = fewer(size, part);
+        let to = Size { width, height };
+        let pixels = resize::<3>(picture.as_bytes(), picture.size(), to, Filter::Bilinear);
         file.clear();
         let encoder = JpegEncoder::new_with_quality(&mut file, quality);
-        encoder.write_image(pixels, width, height, ColorType::Rgb8.into()).ok()?;
+        encoder.write_image(&pixels, width as u32, height as u32, ColorType::Rgb8.into()).ok()?;
         if file.len() <= limit {
             break;
         }
     }
     Some(file)
+}
+
+/// A size with a part of the rows and columns.
+fn fewer(size: Size, part: usize) -> Size {
+    Size { width: size.width.div_ceil(part), height: size.height.div_ceil(part) }
 }
 
 /// The size at which a picture is shown: its own, or smaller.
@@ -137,6 +149,15 @@ fn heat_png(map: &RawMap, scale: HeatScale) -> Option<Vec<u8>> {
         (heat::colour_of(value), heat::opacity_of(value))
     });
     indexed_png(&cells, Size::square(side), palette)
+}
+
+/// The outline of `mask` at `size`, or, where it has too many bends for `limit` bytes, coarser.
+fn outline(mask: &Mask, size: Size, side: Side, colour: [u8; 3], limit: usize) -> Option<Vec<u8>> {
+    let fine = outline_png(&reduced(mask, size), side, colour)?;
+    match fine.len() <= limit {
+        true => Some(fine),
+        false => outline_png(&reduced(mask, fewer(size, FEWER[0])), side, colour),
+    }
 }
 
 fn outline_png(mask: &Mask, side: Side, colour: [u8; 3]) -> Option<Vec<u8>> {
@@ -255,8 +276,15 @@ mod tests {
         let noise = Rgb8::new(size, (0..size.area() * 3).map(|_| random.u8(..)).collect()).unwrap();
         let findings = Findings { map: None, scale: SCALE, truth: None, prediction: None };
         let bytes = |limit| draw(&noise, findings, limit).unwrap().picture.len();
-        assert!(bytes(60_000) <= 60_000, "{}", bytes(60_000));
+        for limit in [60_000, 20_000, 6_000] {
+            assert!(bytes(limit) <= limit, "{}", bytes(limit));
+        }
         assert!(bytes(1 << 20) > 60_000);
+        let mask = Mask::new(size, (0..size.area()).map(|_| random.u8(..2)).collect()).unwrap();
+        let findings = Findings { prediction: Some(&mask), ..findings };
+        let layers = draw(&noise, findings, 20_000).unwrap();
+        let line = layers.prediction.unwrap().len();
+        assert!(line + layers.picture.len() <= 20_000, "{line} {}", layers.picture.len());
     }
 
     #[test]
