@@ -278,6 +278,8 @@ pub enum DeviceError {
 pub enum ReportError {
     #[error("--category {category}: the run has no such category")]
     NoCategory { category: String },
+    #[error("--category is given more than {most} times: a page would be too large")]
+    TooManyCategories { most: usize },
     #[error(
         "the manifest tells of {listed} pictures, {} scored and {} failed, the tables have {} and {}: \
          restore the output, or score again",
@@ -355,7 +357,9 @@ impl Error {
             },
             Error::Train(error) => error.exit_code(),
             Error::Describe(error) => error.exit_code(),
-            Error::Report(ReportError::NoCategory { .. }) => 2,
+            Error::Report(
+                ReportError::NoCategory { .. } | ReportError::TooManyCategories { .. },
+            ) => 2,
             Error::Store(_) | Error::Metrics(_) | Error::Report(_) | Error::Unwritable { .. } => 1,
         }
     }

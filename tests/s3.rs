@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use filo::store::{Location, Store};
 use parquet::arrow::ArrowWriter;
 use support::run::{Folder, Rows, WEIGHTS, filo, rows, rows_at, run};
-use support::s3::{VARIABLES, bucket_folder, upload, with_server};
+use support::s3::{VARIABLES, bucket_folder, content_type, upload, with_server};
 
 const PICTURES: usize = 8;
 
@@ -204,6 +204,8 @@ fn a_report_of_a_bucket_into_a_bucket_shows_its_pictures() {
     );
     let pages = Store::open(&format!("{bucket}/pages").parse().unwrap()).unwrap();
     let page = String::from_utf8(pages.get("report.html").unwrap().to_vec()).unwrap();
+    // A bucket that does not know what it is lets a browser download it.
+    assert_eq!(content_type(&format!("{bucket}/pages/report.html")), "text/html; charset=utf-8");
     assert!(page.contains("class=\"heat\"") && !page.contains("No picture: "));
     for secret in VARIABLES.iter().filter(|name| name.contains("SECRET")) {
         assert!(!page.contains(&std::env::var(secret).unwrap()), "{secret}");

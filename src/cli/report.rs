@@ -1,5 +1,7 @@
 //! `filo report`: the tables of a run and its pictures in, one HTML page out.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::metrics::open_whole;
@@ -9,8 +11,8 @@ use crate::pipeline::compare::{Comparison, compare};
 use crate::pipeline::reduce::{AuproProtocol, reduce};
 use crate::report::{Drifted, DriftedCategory, Request, page};
 use crate::source::Input;
-use crate::store::{Location, Store, write_whole};
-use crate::tables::{CategoryMetrics, RunReader};
+use crate::store::{Location, Store, redact, write_whole};
+use crate::tables::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, RunReader};
 
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
@@ -58,7 +60,7 @@ impl ReportArgs {
 
     pub fn run(self) -> Result<u8, Error> {
         let bytes = self.write()?;
-        say(format_args!("{} · {:.1} MB", self.out, bytes as f64 / 1e6))?;
+        say(format_args!("{} · {:.1} MB", redact(&self.out), bytes as f64 / 1e6))?;
         Ok(0)
     }
 
@@ -67,6 +69,7 @@ impl ReportArgs {
     /// # Errors
     /// If a run cannot be read, or the page not be written.
     pub fn write(&self) -> Result<usize, Error> {
+        let target = Target::of(&self.out)?;
         let run = open_whole(&self.run)?;
         let against = self.against.as_deref();
         let drift = against.map(|earlier| drifted(earlier, &run)).transpose()?;
@@ -76,11 +79,12 @@ impl ReportArgs {
             metrics: &metrics,
             drift,
             input: self.open_input(&run)?,
+            moved: self.input.is_some(),
             only: &self.category,
             most: usize::from(self.pictures),
         })?;
         let bytes = html.len();
-        write(&self.out, html)?;
+        target.write(html)?;
         Ok(bytes)
     }
 
@@ -99,19 +103,48 @@ impl ReportArgs {
     }
 }
 
-/// Writes the page; a file that is there is replaced at once or not at all.
-fn write(out: &str, html: String) -> Result<(), Error> {
-    let location = out.parse::<Location>()?;
-    if let Some(bucket) = location.bucket() {
-        let (folder, name) = bucket.prefix.rsplit_once('/').unwrap_or(("", &bucket.prefix));
-        return Ok(Store::create(&location.with_prefix(folder))?.put(name, html)?);
+/// Where the page goes.
+enum Target {
+    Disk(PathBuf),
+    Bucket(Store, String),
+}
+
+impl Target {
+    /// What `out` names, before any work is done for it.
+    fn of(out: &str) -> Result<Self, Error> {
+        let location = out.parse::<Location>()?;
+        let failed = |why: &str| {
+            let (path, why) = (location.uri().into(), why.to_string());
+            Err(Error::Unwritable { path, why })
+        };
+        let is_folder = || failed("is a folder: name a file in it");
+        if let Some(bucket) = location.bucket() {
+            let (folder, name) = bucket.prefix.rsplit_once('/').unwrap_or(("", &bucket.prefix));
+            if name.is_empty() || out.ends_with('/') {
+                return is_folder();
+            }
+            let store = Store::create(&location.with_prefix(folder))?;
+            return Ok(Target::Bucket(store, name.to_string()));
+        }
+        let path = location.disk().unwrap_or(out.as_ref()).to_owned();
+        if path.is_dir() || path.file_name().is_none() || out.ends_with('/') {
+            return is_folder();
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        match folder.is_none_or(|folder| folder.is_dir()) {
+            true => Ok(Target::Disk(path)),
+            false => failed("there is no such folder: make it"),
+        }
     }
-    let path = location.disk().unwrap_or(out.as_ref());
-    let failed = |why: String| Error::Unwritable { path: path.into(), why };
-    if path.is_dir() || path.file_name().is_none() {
-        return Err(failed("is a folder: name a file in it".to_string()));
+
+    /// Writes the page; a file that is there is replaced at once or not at all.
+    fn write(&self, html: String) -> Result<(), Error> {
+        match self {
+            Target::Bucket(store, name) => Ok(store.put_page(name, html)?),
+            Target::Disk(path) => write_whole(path, html.as_bytes())
+                .map_err(|error| Error::Unwritable { path: path.clone(), why: error.to_string() }),
+        }
     }
-    write_whole(path, html.as_bytes()).map_err(|error| failed(error.to_string()))
 }
 
 /// The metrics table of the run, or what it would be.
@@ -124,13 +157,16 @@ fn metrics_of(run: &RunReader) -> Result<Vec<CategoryMetrics>, Error> {
 }
 
 fn drifted(earlier: &str, run: &RunReader) -> Result<Drifted, Error> {
-    let comparisons = compare(&open_whole(earlier)?, run)?;
+    let earlier = open_whole(earlier)?;
+    let comparisons = compare(&earlier, run)?;
     // Of one category the whole says the same.
     let several = comparisons.len() > 3;
-    let shown = comparisons.into_iter().filter(|of| several || !of.category.starts_with("__"));
+    let is_whole = |name: &str| name == ALL_CATEGORIES || name == MEAN_OF_CATEGORIES;
+    let shown = comparisons.into_iter().filter(|of| several || !is_whole(&of.category));
     let categories = shown.map(|of| {
         let Comparison { category, n_images, n_paired, drift, differences, .. } = of;
         DriftedCategory { category, n_images, n_paired, drift, differences }
     });
-    Ok(Drifted { against: earlier.to_string(), categories: categories.collect() })
+    let against = earlier.store().uri().to_string();
+    Ok(Drifted { against, categories: categories.collect() })
 }

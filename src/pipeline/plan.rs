@@ -128,6 +128,7 @@ fn recorded(version: Option<&FileVersion>) -> (Option<String>, Option<i64>) {
 
 /// The entry of a row, or what is wrong with the row.
 fn entry_of(row: PlanRow) -> Result<Entry, String> {
+    let version = row.version();
     let image_id = row.image_id.into_boxed_str();
     let category = row.category.parse::<Category>().map_err(|_| row.category)?;
     if let Some(code) = row.failure {
@@ -140,12 +141,6 @@ fn entry_of(row: PlanRow) -> Result<Entry, String> {
             failure,
         })));
     }
-    let modified = row.modified_ns.and_then(|ns| u64::try_from(ns).ok());
-    let version = match (row.etag, modified) {
-        (Some(etag), _) => Some(FileVersion::Etag(etag.into())),
-        (None, Some(ns)) => Some(FileVersion::Modified(ns)),
-        (None, None) => None,
-    };
     if let Some(kind) = row.archive {
         let kind = ArchiveKind::named(&kind).ok_or(kind)?;
         return Ok(Entry::Archive(Archive { image_id, kind, version, category }));

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fetch::{self, Fetched};
+use rayon::prelude::*;
+
+use super::fetch::{self, AT_ONCE, Fetched, Pictures, on_threads};
 use super::layers::{Findings, HeatScale, Layers, draw};
 use super::page::{CategoryData, PageData, Shown, render};
 use super::picks::Picks;
@@ -25,8 +27,9 @@ const DETAILED: usize = 60;
 /// Pictures on a page.
 const PICTURES: usize = 400;
 
-/// Bytes of all pictures, before they become text, which is a third longer.
-const PICTURE_BYTES: usize = 8_000_000;
+/// Bytes of all pictures, before they become text, which is a third longer. With as many categories,
+/// rows and cards as there may be, the page then has less than 15 MB.
+const PICTURE_BYTES: usize = 6_500_000;
 
 /// Bytes of a picture where there are few.
 const MOST_BYTES: usize = 60_000;
@@ -40,6 +43,8 @@ pub struct Request<'a> {
     pub drift: Option<Drifted>,
     /// Where its pictures are, or why they cannot be read.
     pub input: Result<Input, String>,
+    /// Whether that is another place than where they were scored.
+    pub moved: bool,
     /// Categories to show in detail; without any, those with the most pictures.
     pub only: &'a [String],
     /// Pictures of a gallery.
@@ -68,34 +73,48 @@ pub struct DriftedCategory {
 ///
 /// # Errors
 /// If a table cannot be read, its rows are not as many as the manifest says, or a category that is
-/// asked for is not there. A picture that cannot be read is none.
+/// asked for is not there, or too many are. A picture that cannot be read is none.
 pub fn page(request: &Request) -> Result<String, Error> {
     let run = request.run;
     let names = run.categories();
     if let Some(category) = request.only.iter().find(|name| !names.contains(&name.as_str())) {
         return Err(ReportError::NoCategory { category: category.clone() }.into());
     }
+    if request.only.len() > DETAILED {
+        return Err(ReportError::TooManyCategories { most: DETAILED }.into());
+    }
+    let detailed = detailed(run, request.only, &names);
+    // Each is a few requests to a bucket, which let wait.
+    let read = |category: &&str| {
+        let most = detailed.contains(category).then_some(request.most);
+        Ok((CategorySummary::read(run, category, most)?, failures_of(run, category)?))
+    };
+    let all = || names.par_iter().map(read).collect::<Result<Vec<_>, Error>>();
+    let read = on_threads(AT_ONCE, all)?;
     let (mut counts, mut failures) = (Counts::default(), Failures::new());
     let mut summaries = BTreeMap::new();
-    for category in &names {
-        let summary = CategorySummary::read(run, category, request.most)?;
+    for (category, (summary, lost)) in names.iter().zip(read) {
         counts.merge(&summary.counts);
-        merge_failures(&mut failures, failures_of(run, category)?);
-        summaries.insert(*category, summary);
+        merge_failures(&mut failures, lost);
+        if summary.counts.scored() > 0 {
+            summaries.insert(*category, summary);
+        }
     }
     check_counts(run, counts.scored(), failures.values().map(|group| group.n).sum())?;
-    let detailed = detailed(request.only, &summaries);
+    let detailed: BTreeSet<_> =
+        detailed.into_iter().filter(|name| summaries.contains_key(name)).collect();
     let picked = picked(&detailed, &summaries);
-    let pictures = pictures(request, &detailed, &summaries, &picked)?;
+    let pictures = pictures(request, &detailed, &picked)?;
     let mut categories = Vec::new();
-    for name in detailed {
+    for name in &detailed {
         let pixels = curves_of_pixels(run, name)?;
         categories.push(CategoryData { name, summary: &summaries[name], pixels });
     }
     let page = PageData {
         manifest: run.manifest(),
         counts,
-        n_categories: summaries.len(),
+        n_categories: names.len(),
+        n_scored: summaries.len(),
         categories,
         metrics: request.metrics,
         drift: request.drift.as_ref(),
@@ -116,18 +135,15 @@ fn check_counts(run: &RunReader, scored: u64, failed: u64) -> Result<(), ReportE
 }
 
 /// The categories that are shown in detail, by name.
-fn detailed<'a>(
-    only: &'a [String],
-    summaries: &BTreeMap<&'a str, CategorySummary>,
-) -> BTreeSet<&'a str> {
+fn detailed<'a>(run: &RunReader, only: &'a [String], names: &[&'a str]) -> BTreeSet<&'a str> {
     if !only.is_empty() {
         return only.iter().map(String::as_str).collect();
     }
-    let scored = summaries.iter().filter(|(_, summary)| summary.counts.scored() > 0);
-    let mut names =
-        scored.map(|(name, summary)| (summary.counts.scored(), *name)).collect::<Vec<_>>();
-    names.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
-    names.into_iter().take(DETAILED).map(|(_, name)| name).collect()
+    let rows = run.scored_rows();
+    let scored = names.iter().map(|name| (rows.get(name).copied().unwrap_or(0), *name));
+    let mut scored = scored.collect::<Vec<_>>();
+    scored.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.into_iter().take(DETAILED).map(|(_, name)| name).collect()
 }
 
 /// The pictures of the galleries: the first of each, then the second of each, until there are as many
@@ -160,20 +176,21 @@ type ByPicture<R> = BTreeMap<String, Vec<R>>;
 fn pictures(
     request: &Request,
     detailed: &BTreeSet<&str>,
-    summaries: &BTreeMap<&str, CategorySummary>,
     picked: &BTreeMap<&str, (&ShownScore, HeatScale)>,
 ) -> Result<BTreeMap<String, Shown>, Error> {
     let run = request.run;
     let (mut masks, mut boxes) = (ByPicture::new(), ByPicture::new());
-    for category in detailed.iter().filter(|name| summaries[**name].counts.scored() > 0) {
+    for category in detailed {
         masks.append(&mut rows_of(run, category, picked, |row: &MaskRow| &row.image_id)?);
         boxes.append(&mut rows_of(run, category, picked, |row: &BoxRow| &row.image_id)?);
     }
-    let nothing = |why: &str| Shown { layers: Err(why.to_string()), boxes: Vec::new() };
+    let shown =
+        |id: &str, layers| Shown { layers, boxes: boxes.get(id).cloned().unwrap_or_default() };
     let input = match &request.input {
         Ok(input) => input,
         Err(why) => {
-            return Ok(picked.keys().map(|id| (id.to_string(), nothing(why))).collect());
+            let nothing = |id: &&str| (id.to_string(), shown(id, Err(why.clone())));
+            return Ok(picked.keys().map(nothing).collect());
         }
     };
     let mode = run.manifest().spec.get("preprocess").cloned();
@@ -181,12 +198,14 @@ fn pictures(
     let limits = DecodeLimits::default();
     let limit = (PICTURE_BYTES / picked.len().max(1)).min(MOST_BYTES);
     let wanted = picked.keys().copied().collect();
-    let drawn = fetch::each(run, input, &wanted, limits.max_bytes, |id, fetched| {
-        let Some((row, scale)) = picked.get(id).copied() else { return nothing("not asked for") };
-        let mask = masks.get(id).and_then(|rows| rows.first());
-        let drawing = Drawing { run, row, scale, mask, mode, limit };
-        let layers = fetched.and_then(|fetched| drawing.layers(&fetched));
-        Shown { layers, boxes: boxes.get(id).cloned().unwrap_or_default() }
+    let pictures = Pictures { input, moved: request.moved };
+    let drawn = fetch::each(run, pictures, &wanted, limits.max_bytes, |id, fetched| {
+        let layers = fetched.and_then(|fetched| {
+            let (row, scale) = *picked.get(id).ok_or("it was not asked for")?;
+            let mask = masks.get(id).and_then(|rows| rows.first());
+            Drawing { run, row, scale, mask, mode, limit }.layers(&fetched)
+        });
+        shown(id, layers)
     })?;
     Ok(drawn)
 }
@@ -240,7 +259,12 @@ impl Drawing<'_> {
         });
         let truth = fetched.mask.as_ref().and_then(|bytes| {
             let mask = Mask::decode(bytes, self.mode, limits);
-            mask.map_err(|failure| told("true mask", &failure.message)).ok()
+            let mask = mask.map_err(|failure| told("true mask", &failure.message)).ok()?;
+            let fits = mask.size() == picture.size();
+            if !fits {
+                told("true mask", &"it has another size than its picture");
+            }
+            fits.then_some(mask)
         });
         let prediction = self.mask.and_then(|mask| {
             let rle = Rle::from_counts(picture.size(), mask.counts.clone());

@@ -37,7 +37,7 @@ pub fn histogram(scores: &[Vec<f32>; 3], thresholds: Option<(f32, f32)>) -> Opti
     let bin = (range.end - range.start) / BINS as f64;
     svg(|area| {
         let axes = Axes { x: range.clone(), y: 0.0..highest * 1.08 };
-        let mut chart = axes.on(area, "score", "% of its class", percent)?;
+        let mut chart = axes.on(area, "score", "% of its class")?;
         for (class, shares) in shares.iter().enumerate().filter(|(_, shares)| !shares.is_empty()) {
             let steps = shares.iter().enumerate().flat_map(|(i, share)| {
                 let left = range.start + bin * i as f64;
@@ -62,7 +62,7 @@ pub fn roc(pictures: Option<&Curve>, pixels: Option<&Curve>) -> Option<String> {
     pictures.or(pixels)?;
     svg(|area| {
         let axes = Axes { x: 0.0..1.0, y: 0.0..1.0 };
-        let mut chart = axes.on(area, "false-positive rate", "true-positive rate", plain)?;
+        let mut chart = axes.on(area, "false-positive rate", "true-positive rate")?;
         chart.draw_series(LineSeries::new([(0.0, 0.0), (1.0, 1.0)], GRID.stroke_width(1)))?;
         if let Some(curve) = pixels {
             let points = curve.points().iter().copied();
@@ -81,7 +81,7 @@ pub fn pro(curve: &Curve) -> Option<String> {
     let curve = curve.up_to(PRO_LIMIT);
     svg(|area| {
         let axes = Axes { x: 0.0..PRO_LIMIT, y: 0.0..1.0 };
-        let mut chart = axes.on(area, "false-positive rate", "overlap per region", plain)?;
+        let mut chart = axes.on(area, "false-positive rate", "overlap per region")?;
         let points = curve.points().iter().copied();
         let border = SECOND.stroke_width(LINE);
         chart.draw_series(AreaSeries::new(points, 0.0, SECOND.mix(0.2)).border_style(border))?;
@@ -118,14 +118,19 @@ fn shares(scores: &[f32], range: &Range<f64>) -> Vec<f64> {
     counts.iter().map(|count| 100.0 * *count as f64 / scores.len() as f64).collect()
 }
 
-fn plain(value: &f64) -> String {
-    // No trailing zeros, but at least one digit.
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
+/// As many decimals as tell the labels of an axis apart that is `span` long.
+fn decimals(span: f64) -> usize {
+    (1.0 - span.log10()).ceil().clamp(0.0, 9.0) as usize
 }
 
-fn percent(value: &f64) -> String {
-    format!("{value:.0}")
+/// A label without zeros at its end.
+fn label(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    let text = match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => &text,
+    };
+    if text == "-0" { "0".to_string() } else { text.to_string() }
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
@@ -146,8 +151,8 @@ impl Axes {
         area: &'a Area<'b>,
         x_name: &str,
         y_name: &str,
-        y_text: fn(&f64) -> String,
     ) -> Result<Chart<'a, 'b>, Box<dyn std::error::Error>> {
+        let [of_x, of_y] = [&self.x, &self.y].map(|axis| decimals(axis.end - axis.start));
         let text = ("sans-serif", 18).into_font().color(&INK);
         let mut chart = ChartBuilder::on(area)
             .margin(8)
@@ -160,8 +165,8 @@ impl Axes {
             .disable_x_mesh()
             .x_labels(6)
             .y_labels(5)
-            .x_label_formatter(&plain)
-            .y_label_formatter(&y_text)
+            .x_label_formatter(&|x| label(*x, of_x))
+            .y_label_formatter(&|y| label(*y, of_y))
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(INK)
@@ -202,6 +207,16 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_told_apart_however_long_the_axis() {
+        for (span, step) in [(1.0, 0.2), (0.03, 0.005), (3.0, 0.5), (60.0, 20.0), (2e-5, 5e-6)] {
+            let labels = (0..4).map(|i| label(0.5 + step * f64::from(i), decimals(span)));
+            let labels = labels.collect::<std::collections::BTreeSet<_>>();
+            assert_eq!(labels.len(), 4, "{labels:?}");
+        }
+        assert_eq!([0.0, 0.25, 100.0, -1e-9].map(|v| label(v, 2)), ["0", "0.25", "100", "0"]);
+    }
+
+    #[test]
     fn equal_scores_have_a_histogram() {
         let chart = histogram(&[vec![0.5; 4], Vec::new(), Vec::new()], Some((0.5, 0.5))).unwrap();
         assert!(chart.starts_with("<svg") && chart.contains("score"), "{chart}");
@@ -217,6 +232,8 @@ mod tests {
         for hex in ["#010101", "#020202", "#030303", "#040404"] {
             assert!(chart.contains(hex) && style.contains(hex), "{hex}");
         }
+        let unlabelled = histogram(&[Vec::new(), Vec::new(), vec![0.5]], None).unwrap();
+        assert!(unlabelled.contains("#050505") && style.contains("#050505"));
         assert!(pro(&curve).unwrap().contains("overlap per region"));
         assert_eq!(roc(None, None), None);
     }

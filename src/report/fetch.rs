@@ -10,13 +10,14 @@ use rayon::prelude::*;
 
 use crate::error::TableError;
 use crate::source::{ArchiveKind, Input, Member, read_parquet, read_tar};
+use crate::store::FileVersion;
 use crate::tables::RunReader;
 
-/// Pictures that are read and drawn at the same time: more than cores, since a bucket lets wait.
-const AT_ONCE: usize = 8;
+/// What is read and drawn at the same time: more than cores, since a bucket lets wait.
+pub const AT_ONCE: usize = 8;
 
-/// Archives are read up to their last wanted picture; so many bytes of them in all.
-const ARCHIVE_BYTES: u64 = 8 << 30;
+/// Archives are read up to their last wanted picture; so many GiB of them in all.
+const ARCHIVE_GIB: u64 = 8;
 
 /// A picture as it is now.
 pub struct Fetched {
@@ -27,10 +28,33 @@ pub struct Fetched {
 
 /// Where the wanted pictures are.
 struct Places {
-    /// Loose pictures, with the path of their mask.
-    loose: BTreeMap<String, Option<String>>,
-    /// Wanted names by archive; those with the most come first.
-    archives: Vec<(String, ArchiveKind, BTreeSet<String>)>,
+    loose: BTreeMap<String, Loose>,
+    /// Those with the most wanted pictures come first.
+    archives: Vec<Archive>,
+}
+
+/// A picture that is a file of its own.
+#[derive(Default)]
+struct Loose {
+    /// Path of its mask.
+    mask: Option<String>,
+    /// What was scored.
+    version: Option<FileVersion>,
+}
+
+/// A file with wanted pictures in it.
+struct Archive {
+    path: String,
+    kind: ArchiveKind,
+    version: Option<FileVersion>,
+    wanted: BTreeSet<String>,
+}
+
+/// Where pictures are, and whether they must be the very files that were scored.
+pub struct Pictures<'a> {
+    pub input: &'a Input,
+    /// Copies at another place have other times.
+    pub moved: bool,
 }
 
 /// Gives each of `wanted` to `draw`, on several threads, and returns what that makes of them.
@@ -39,39 +63,49 @@ struct Places {
 /// If the plan of the run cannot be read.
 pub fn each<T: Send>(
     run: &RunReader,
-    input: &Input,
+    pictures: Pictures,
     wanted: &BTreeSet<&str>,
     max_bytes: u64,
     draw: impl Fn(&str, Result<Fetched, String>) -> T + Sync,
 ) -> Result<BTreeMap<String, T>, TableError> {
+    let Pictures { input, moved } = pictures;
     let Places { loose, archives } = places(run, wanted)?;
-    let mut left = ARCHIVE_BYTES;
-    let archives = archives.into_iter().map(|(path, kind, names)| {
-        let file = input.open_file(&path, None).map_err(|failure| failure.message);
+    let version = |of: Option<FileVersion>| of.filter(|_| !moved);
+    let mut left = ARCHIVE_GIB << 30;
+    let archives = archives.into_iter().map(|archive| {
+        let file = input.open_file(&archive.path, version(archive.version.clone()).as_ref());
+        let file = file.map_err(|failure| failure.message);
         let file = file.and_then(|file| match left.checked_sub(file.size()) {
             Some(rest) => {
                 left = rest;
                 Ok(file)
             }
-            None => Err(format!("{path} was not read: {ARCHIVE_BYTES} bytes of archives were")),
+            None => Err(format!(
+                "{} was not read: it would be more than {ARCHIVE_GIB} GiB of archives",
+                archive.path
+            )),
         });
-        (path, kind, names, file)
+        (archive, file)
     });
     let archives = archives.collect::<Vec<_>>();
     let all = || {
-        let of_archives = archives.into_par_iter().flat_map_iter(|(path, kind, names, file)| {
+        let of_archives = archives.into_par_iter().flat_map_iter(|(archive, file)| {
+            let Archive { path, kind, wanted: mut missing, .. } = archive;
             let mut drawn = Vec::new();
-            let mut missing = names;
             let why = match file {
                 Err(why) => why,
                 Ok(file) => {
+                    let mut why = format!("{path} does not have it any more");
                     let take = |member: Member| {
                         let id = format!("{path}/{}", member.id);
+                        let picture = member.picture.map_err(|failure| failure.message);
                         if missing.remove(&id) {
-                            let fetched = member.picture.map_err(|failure| failure.message);
                             let mask = member.mask;
-                            let fetched = fetched.map(|picture| Fetched { picture, mask });
+                            let fetched = picture.map(|picture| Fetched { picture, mask });
                             drawn.push((id.clone(), draw(&id, fetched)));
+                        } else if let Err(broken) = picture {
+                            // A member that stands for all that cannot be read, perhaps.
+                            why = broken;
                         }
                         let done = missing.is_empty();
                         if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -81,7 +115,7 @@ pub fn each<T: Send>(
                         ArchiveKind::Tar => drop(read_tar(file.stream(&broke), max_bytes, take)),
                         ArchiveKind::Parquet => read_parquet(Arc::new(file), max_bytes, take),
                     }
-                    format!("{path} does not have it any more")
+                    broke.into_inner().map_or(why, |failure| failure.message)
                 }
             };
             drawn.extend(missing.into_iter().map(|id| {
@@ -90,28 +124,34 @@ pub fn each<T: Send>(
             }));
             drawn
         });
-        let read =
-            |path: &str| input.read(path, None, max_bytes).map_err(|failure| failure.message);
+        let read = |path: &str, version: Option<FileVersion>| {
+            input.read(path, version.as_ref(), max_bytes).map_err(|failure| failure.message)
+        };
         let loose = loose.into_iter().collect::<Vec<_>>();
-        let of_files = loose.into_par_iter().with_max_len(1).map(|(id, mask)| {
-            let mask = mask.and_then(|path| read(&path).ok());
-            let fetched = read(&id).map(|picture| Fetched { picture, mask });
+        let of_files = loose.into_par_iter().with_max_len(1).map(|(id, of)| {
+            let mask = of.mask.and_then(|path| read(&path, None).ok());
+            let fetched = read(&id, version(of.version)).map(|picture| Fetched { picture, mask });
             let drawn = draw(&id, fetched);
             (id, drawn)
         });
         of_archives.chain(of_files).collect()
     };
-    match rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE).build() {
-        Ok(pool) => Ok(pool.install(all)),
+    Ok(on_threads(AT_ONCE, all))
+}
+
+/// Runs `work` where its loops have so many threads.
+pub fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => pool.install(work),
         // The threads that there are do it as well.
-        Err(_) => Ok(all()),
+        Err(_) => work(),
     }
 }
 
 /// Looks `wanted` up in the plan. What it does not have is taken for a loose picture.
 fn places(run: &RunReader, wanted: &BTreeSet<&str>) -> Result<Places, TableError> {
     let mut loose = BTreeMap::new();
-    let mut archives = Vec::new();
+    let mut archives = Vec::<Archive>::new();
     let mut inside = BTreeSet::new();
     if let Some(plan) = &run.manifest().plan {
         for row in plan.read(run.store())? {
@@ -120,19 +160,21 @@ fn places(run: &RunReader, wanted: &BTreeSet<&str>) -> Result<Places, TableError
                 let below = format!("{}/", row.image_id);
                 let names = wanted.range(below.as_str()..).copied();
                 let names = names.take_while(|id| id.starts_with(&below)).map(str::to_string);
-                let names = names.collect::<BTreeSet<_>>();
-                inside.extend(names.iter().cloned());
-                if !names.is_empty() {
-                    archives.push((row.image_id, kind, names));
+                let wanted = names.collect::<BTreeSet<_>>();
+                inside.extend(wanted.iter().cloned());
+                if !wanted.is_empty() {
+                    let version = row.version();
+                    archives.push(Archive { path: row.image_id, kind, version, wanted });
                 }
             } else if wanted.contains(row.image_id.as_str()) {
-                loose.insert(row.image_id, row.mask);
+                let version = row.version();
+                loose.insert(row.image_id, Loose { mask: row.mask, version });
             }
         }
     }
     for id in wanted.iter().filter(|id| !inside.contains(**id)) {
-        loose.entry(id.to_string()).or_insert(None);
+        loose.entry(id.to_string()).or_default();
     }
-    archives.sort_by_key(|(_, _, names)| std::cmp::Reverse(names.len()));
+    archives.sort_by_key(|archive| std::cmp::Reverse(archive.wanted.len()));
     Ok(Places { loose, archives })
 }

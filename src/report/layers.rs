@@ -69,7 +69,7 @@ pub struct Findings<'a> {
 /// The layers of a picture, each a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layers {
-    /// Size of all of them, pixels; heat has fewer and is stretched to it.
+    /// The size at which all are shown; a file with fewer pixels is stretched to it.
     pub size: Size,
     /// Size of the picture itself.
     pub of: Size,
@@ -103,18 +103,20 @@ pub fn draw(picture: &Rgb8, findings: Findings, limit: usize) -> Option<Layers> 
 /// The best of the tried files that is small enough, or the smallest: first with less quality, then
 /// with fewer pixels.
 fn jpeg(picture: &Rgb8, size: Size, limit: usize) -> Option<Vec<u8>> {
-    let worst = QUALITIES[QUALITIES.len() - 1];
-    let tries = QUALITIES.map(|quality| (1, quality)).into_iter();
+    let worst = &QUALITIES[QUALITIES.len() - 1..];
+    let tries = std::iter::once((1, &QUALITIES[..])).chain(FEWER.map(|part| (part, worst)));
     let mut file = Vec::new();
-    for (part, quality) in tries.chain(FEWER.map(|part| (part, worst))) {
-        let Size { width, height } = fewer(size, part);
-        let to = Size { width, height };
+    for (part, qualities) in tries {
+        let to = fewer(size, part);
         let pixels = resize::<3>(picture.as_bytes(), picture.size(), to, Filter::Bilinear);
-        file.clear();
-        let encoder = JpegEncoder::new_with_quality(&mut file, quality);
-        encoder.write_image(&pixels, width as u32, height as u32, ColorType::Rgb8.into()).ok()?;
-        if file.len() <= limit {
-            break;
+        let (width, height) = (to.width as u32, to.height as u32);
+        for quality in qualities {
+            file.clear();
+            let encoder = JpegEncoder::new_with_quality(&mut file, *quality);
+            encoder.write_image(&pixels, width, height, ColorType::Rgb8.into()).ok()?;
+            if file.len() <= limit {
+                return Some(file);
+            }
         }
     }
     Some(file)

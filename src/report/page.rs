@@ -19,12 +19,19 @@ use crate::tables::{BoxRow, CategoryMetrics, FailureRow, Manifest};
 const STYLE: &str = include_str!("../../templates/report.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
 
+/// Characters of a text that is shown whole.
+const LONGEST: usize = 200;
+
+/// Items of a list that are shown.
+const LISTED: usize = 3;
+
 /// All that a page says.
 pub struct PageData<'a> {
     pub manifest: &'a Manifest,
     pub counts: Counts,
-    /// All categories; those below may be fewer.
+    /// All categories, and those with scores; those below may be fewer.
     pub n_categories: usize,
+    pub n_scored: usize,
     pub categories: Vec<CategoryData<'a>>,
     pub metrics: &'a [CategoryMetrics],
     pub drift: Option<&'a Drifted>,
@@ -130,7 +137,7 @@ pub fn render(data: &PageData) -> Result<String, askama::Error> {
     let categories = categories.map(|(i, of)| CategoryView::new(anchor(i), of, data, place));
     let categories = categories.collect::<Vec<_>>();
     let anchors = data.categories.iter().enumerate().map(|(i, of)| (of.name, anchor(i)));
-    let hidden = data.n_categories - data.categories.len();
+    let hidden = data.n_scored.saturating_sub(data.categories.len());
     let (headline_of, headline) = headline(data.metrics);
     let page = Page {
         policy: policy(),
@@ -155,7 +162,7 @@ pub fn render(data: &PageData) -> Result<String, askama::Error> {
                 "{} of {} categories: those with the most pictures, or those asked for. \
                  --category NAME shows others.",
                 grouped(data.categories.len() as u64),
-                grouped(data.n_categories as u64)
+                grouped(data.n_scored as u64)
             ),
         },
         failures: failure_views(data.failures),
@@ -194,6 +201,17 @@ pub fn grouped(n: u64) -> String {
     text
 }
 
+/// `text`, or its ends if it is very long: names from archives have no limit.
+pub fn short(text: &str) -> String {
+    let chars = text.chars().count();
+    if chars <= LONGEST {
+        return text.to_string();
+    }
+    let (head, tail) = (LONGEST / 3, LONGEST - LONGEST / 3);
+    let start = text.chars().take(head);
+    start.chain(['…']).chain(text.chars().skip(chars - tail)).collect()
+}
+
 /// A key of the job as text; empty where there is none.
 fn text_of(manifest: &Manifest, key: &str) -> String {
     match manifest.spec.get(key) {
@@ -205,7 +223,20 @@ fn text_of(manifest: &Manifest, key: &str) -> String {
 
 fn facts_of(manifest: &Manifest) -> Vec<Fact> {
     let keys = manifest.spec.as_object().into_iter().flat_map(|object| object.keys());
-    let facts = keys.map(|key| Fact { name: key.replace('_', " "), value: text_of(manifest, key) });
+    let value = |key: &str| match manifest.spec.get(key) {
+        // Thousands of categories, perhaps.
+        Some(serde_json::Value::Array(items)) => {
+            let first = items.iter().take(LISTED).filter_map(|item| item.as_str());
+            let first = first.collect::<Vec<_>>().join(", ");
+            match items.len().saturating_sub(LISTED) {
+                0 => first,
+                more => format!("{first} and {} more", grouped(more as u64)),
+            }
+        }
+        Some(serde_json::Value::Object(_)) => "of an earlier run".to_string(),
+        _ => short(&text_of(manifest, key)),
+    };
+    let facts = keys.map(|key| Fact { name: key.replace('_', " "), value: value(key) });
     facts.filter(|fact| !fact.value.is_empty()).collect()
 }
 
@@ -239,7 +270,7 @@ fn failure_views(failures: &Failures) -> Vec<FailureView<'_>> {
     let mut groups = failures.iter().collect::<Vec<_>>();
     groups.sort_by(|a, b| b.1.n.cmp(&a.1.n).then(a.0.cmp(b.0)));
     let example =
-        |row: &FailureRow| Fact { name: row.image_id.clone(), value: row.message.clone() };
+        |row: &FailureRow| Fact { name: short(&row.image_id), value: short(&row.message) };
     let views = groups.into_iter().map(|((stage, code), group)| FailureView {
         code,
         stage,

@@ -3,7 +3,7 @@
 
 use super::charts;
 use super::layers::HeatScale;
-use super::page::{CategoryData, Fact, PageData, Shown, grouped};
+use super::page::{CategoryData, Fact, PageData, Shown, grouped, short};
 use super::picks::Picks;
 use super::summary::{ANOMALOUS, CategorySummary, NORMAL, UNLABELLED, Wins};
 use crate::tables::{BoxRow, ShownScore};
@@ -48,11 +48,11 @@ pub struct GalleryView<'a> {
 }
 
 pub struct CardView<'a> {
-    pub image_id: &'a str,
+    pub image_id: String,
     pub label: String,
     pub alt: String,
     pub shown: Option<Place>,
-    pub why: &'a str,
+    pub why: String,
     pub score: String,
     pub truth: String,
     pub description: &'a str,
@@ -207,7 +207,7 @@ fn card<'a>(row: &'a ShownScore, shown: &'a Shown, place: Option<Place>) -> Card
         (None, _) => "no label".to_string(),
         (Some(false), _) => "normal".to_string(),
         (Some(true), None) => "anomalous".to_string(),
-        (Some(true), Some(kind)) => format!("anomalous: {kind}"),
+        (Some(true), Some(kind)) => format!("anomalous: {}", short(kind)),
     };
     let decision = if row.is_anomalous { "above" } else { "not above" };
     let score = format!("{:.3}", row.score);
@@ -224,7 +224,7 @@ fn card<'a>(row: &'a ShownScore, shown: &'a Shown, place: Option<Place>) -> Card
     }
     if !shown.boxes.is_empty() {
         let one = |of: &BoxRow| format!("{} ({:.2})", of.phrase, of.logit);
-        facts.push(("boxes", shown.boxes.iter().map(one).collect::<Vec<_>>().join(", ")));
+        facts.push(("boxes", short(&shown.boxes.iter().map(one).collect::<Vec<_>>().join(", "))));
     }
     facts.push(("size", format!("{} × {}", row.width, row.height)));
     let mut layers = Vec::new();
@@ -241,12 +241,15 @@ fn card<'a>(row: &'a ShownScore, shown: &'a Shown, place: Option<Place>) -> Card
         true => "The same without findings".to_string(),
         false => format!("The same under its {}", layers.join(", ")),
     };
+    let image_id = short(&row.image_id);
+    let why = shown.layers.as_ref().err().map_or(String::new(), |why| short(why));
+    let gone = if why.is_empty() { String::new() } else { format!(" (no picture: {why})") };
     CardView {
-        image_id: &row.image_id,
-        label: format!("{}: score {score}, {truth}", row.image_id),
+        label: format!("{image_id}: score {score}, {truth}{gone}"),
+        image_id,
         alt,
         shown: place,
-        why: shown.layers.as_ref().err().map_or("", String::as_str),
+        why,
         score,
         truth,
         description: row.top_description.as_deref().unwrap_or_default(),

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::build::Drifted;
-use super::page::{Figures, grouped};
+use super::build::{Drifted, DriftedCategory};
+use super::page::{Figures, grouped, short};
 use crate::metrics::{Figure, Metric};
 use crate::tables::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow};
 
-/// Categories in the table of metrics.
+/// Rows in the table of metrics, kinds of defects among them.
 const MOST_ROWS: usize = 1000;
+
+/// Rows in the table of drift.
+const MOST_DRIFT: usize = 300;
 
 /// Wider bounds than this show what is not known for certain.
 const TIGHT: f64 = 5e-5;
@@ -99,7 +102,7 @@ impl RowView {
     fn new(name: &str, row: &MetricsRow) -> Self {
         let text = |n: i64| grouped(n.max(0) as u64);
         RowView {
-            name: row.kind.as_deref().unwrap_or(name).to_string(),
+            name: row.kind.as_deref().map_or(name.to_string(), short),
             is_kind: row.kind.is_some(),
             n_images: row.n_images,
             n_images_text: text(row.n_images),
@@ -124,13 +127,9 @@ impl MetricsView {
             true => "all pictures as one set",
             false => "mean of categories",
         };
-        let hidden = categories.len().saturating_sub(MOST_ROWS);
-        let published =
-            metrics.iter().flat_map(|of| &of.rows).any(|row| row.protocol == "published");
-        let categories = categories.into_iter().take(MOST_ROWS).map(|of| CategoryRows {
-            anchor: anchors.get(of.category.as_str()).cloned().unwrap_or_default(),
-            rows: rows(of, &of.category),
-        });
+        let published = metrics.iter().flat_map(|of| &of.rows);
+        let published = published.clone().any(|row| row.protocol == "published");
+        let (categories, hidden) = shown(categories, anchors, rows);
         let has_any = |row: &MetricsRow| row.image_auroc.is_some() || row.pixel_auroc.is_some();
         MetricsView {
             has_any: metrics.iter().flat_map(|of| &of.rows).any(has_any),
@@ -141,17 +140,49 @@ impl MetricsView {
                 false => "",
             },
             columns: COLUMNS.to_vec(),
-            categories: categories.collect(),
+            categories,
             totals: totals.into_iter().flat_map(|of| rows(of, total_name(of))).collect(),
-            hidden: match hidden {
-                0 => String::new(),
-                _ => format!(
-                    "The first {} categories; {} more are in the table metrics.",
-                    grouped(MOST_ROWS as u64),
-                    grouped(hidden as u64)
-                ),
-            },
+            hidden,
         }
+    }
+}
+
+/// The categories that the table has room for, by name, and what is left out: first categories, those
+/// that the page has more about before others, then their kinds.
+fn shown(
+    mut categories: Vec<&CategoryMetrics>,
+    anchors: &BTreeMap<&str, String>,
+    rows: impl Fn(&CategoryMetrics, &str) -> Vec<RowView>,
+) -> (Vec<CategoryRows>, String) {
+    let left_out = categories.len().saturating_sub(MOST_ROWS);
+    categories.sort_by_key(|of| !anchors.contains_key(of.category.as_str()));
+    categories.truncate(MOST_ROWS);
+    categories.sort_by(|a, b| a.category.cmp(&b.category));
+    let mut room = MOST_ROWS - categories.len();
+    let mut without_kinds = 0;
+    let mut shown = Vec::with_capacity(categories.len());
+    for of in categories {
+        let mut rows = rows(of, &of.category);
+        match room.checked_sub(rows.len().saturating_sub(1)) {
+            Some(rest) => room = rest,
+            None => {
+                rows.truncate(1);
+                without_kinds += 1;
+            }
+        }
+        let anchor = anchors.get(of.category.as_str()).cloned().unwrap_or_default();
+        shown.push(CategoryRows { anchor, rows });
+    }
+    let mut hidden = Vec::new();
+    if left_out > 0 {
+        hidden.push(format!("{} categories", grouped(left_out as u64)));
+    }
+    if without_kinds > 0 {
+        hidden.push(format!("the kinds of {} categories", grouped(without_kinds)));
+    }
+    match hidden.is_empty() {
+        true => (shown, String::new()),
+        false => (shown, format!("Not here but in the table metrics: {}.", hidden.join(", "))),
     }
 }
 
@@ -179,7 +210,10 @@ pub fn headline(metrics: &[CategoryMetrics]) -> (&'static str, Vec<Figures>) {
 pub struct DriftView {
     pub against: String,
     pub columns: Vec<&'static str>,
+    /// The whole first, then what has drifted.
     pub rows: Vec<DriftRow>,
+    /// What is not shown.
+    pub hidden: String,
 }
 
 /// One category in both runs.
@@ -202,7 +236,13 @@ impl DriftView {
             MEAN_OF_CATEGORIES => "mean of categories".to_string(),
             other => other.to_string(),
         };
-        let rows = drifted.categories.iter().take(MOST_ROWS).map(|of| {
+        let is_whole = |of: &DriftedCategory| {
+            of.category == ALL_CATEGORIES || of.category == MEAN_OF_CATEGORIES
+        };
+        let has_drifted = |of: &DriftedCategory| of.drift.is_some_and(|drift| drift.is_flagged());
+        let mut categories = drifted.categories.iter().collect::<Vec<_>>();
+        categories.sort_by_key(|of| (!is_whole(of), !has_drifted(of)));
+        let rows = categories.iter().take(MOST_DRIFT).map(|of| {
             let [first, second] = of.n_images.map(grouped);
             let mut cells = vec![first, second, grouped(of.n_paired)];
             cells.extend(match of.drift {
@@ -227,6 +267,13 @@ impl DriftView {
             against: drifted.against.clone(),
             columns: shown.iter().map(|metric| COLUMNS[*metric as usize]).collect(),
             rows: rows.collect(),
+            hidden: match categories.len().saturating_sub(MOST_DRIFT) {
+                0 => String::new(),
+                more => format!(
+                    "{} more categories: filo metrics --compare prints them.",
+                    grouped(more as u64)
+                ),
+            },
         }
     }
 }
@@ -272,11 +319,17 @@ mod tests {
         metrics.push(of(ALL_CATEGORIES.into()));
         let view = MetricsView::new(&metrics, &BTreeMap::from([("00001", "x".to_string())]));
         assert_eq!((view.categories.len(), view.totals.len()), (MOST_ROWS, 2));
+        let rows = view.categories.iter().map(|of| of.rows.len());
+        assert_eq!(rows.sum::<usize>(), MOST_ROWS, "there is no room for kinds");
         assert_eq!(
             (view.categories[0].anchor.as_str(), view.categories[1].anchor.as_str()),
             ("", "x")
         );
-        assert!(view.hidden.contains("2 more") && !view.has_any, "{}", view.hidden);
+        assert!(!view.has_any && view.hidden.contains("2 categories"), "{}", view.hidden);
+        metrics.truncate(MOST_ROWS / 2 + 1);
+        let view = MetricsView::new(&metrics, &BTreeMap::new());
         assert_eq!(view.categories[0].rows[1].name, "a");
+        let rows = view.categories.iter().map(|of| of.rows.len());
+        assert!(rows.sum::<usize>() == MOST_ROWS && view.hidden.contains("the kinds of 2 "));
     }
 }

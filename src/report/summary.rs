@@ -1,5 +1,6 @@
 //! One pass over the scores of a category. In: committed rows. Out: counts, scores, what is shown,
-//! and which descriptions won. Memory grows by some ten bytes a picture.
+//! and which descriptions won. Memory grows by some ten bytes a picture of a
+//! category that is shown.
 
 use std::collections::BTreeMap;
 
@@ -41,6 +42,11 @@ impl Counts {
     /// All scored pictures.
     pub fn scored(&self) -> u64 {
         [NORMAL, ANOMALOUS, UNLABELLED].map(|class| self.of(class)).iter().sum()
+    }
+
+    fn add(&mut self, row: &ShownScore) {
+        let side = if row.is_anomalous { &mut self.above } else { &mut self.below };
+        side[class(row.label)] += 1;
     }
 
     /// Adds the pictures of another part.
@@ -90,13 +96,19 @@ impl Default for CategorySummary {
 }
 
 impl CategorySummary {
-    /// Reads the scores of `category`; of each gallery `most` pictures.
+    /// Reads the scores of `category`; of each gallery `most` pictures. Without a number all but the
+    /// counts stays empty.
     ///
     /// # Errors
     /// If a part cannot be read.
-    pub fn read(run: &RunReader, category: &str, most: usize) -> Result<Self, Error> {
+    pub fn read(run: &RunReader, category: &str, most: Option<usize>) -> Result<Self, Error> {
         let add = |summary: &mut CategorySummary, rows: Vec<ShownScore>| {
-            rows.iter().for_each(|row| summary.add(row, most));
+            for row in &rows {
+                summary.counts.add(row);
+                if let Some(most) = most {
+                    summary.add(row, most);
+                }
+            }
             Ok(())
         };
         let merge = |summary: &mut CategorySummary, other| {
@@ -108,8 +120,6 @@ impl CategorySummary {
 
     fn add(&mut self, row: &ShownScore, most: usize) {
         let class = class(row.label);
-        let side = if row.is_anomalous { &mut self.counts.above } else { &mut self.counts.below };
-        side[class] += 1;
         self.scores[class].push(row.score);
         self.widen(Some((row.threshold, row.threshold)));
         self.means.push(row.map_mean);
@@ -274,6 +284,7 @@ mod tests {
         let mut whole = CategorySummary::default();
         for row in &rows {
             let mut part = CategorySummary::default();
+            part.counts.add(row);
             part.add(row, 1);
             whole.merge(part);
         }

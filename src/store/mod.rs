@@ -8,6 +8,7 @@ mod cache;
 mod connect;
 mod durable;
 mod file;
+mod html;
 mod location;
 mod problem;
 mod stale;
@@ -40,11 +41,10 @@ const STAGING: &str = "_filo/staging";
 
 /// After this time without an answer, a line in the log says so.
 const PATIENCE: Duration = Duration::from_secs(15);
-
 /// How often a request is made whose answer was lost.
 const TRIES: u32 = 4;
 
-/// A folder, or a prefix in a bucket. Cheap to clone; clones share nothing that changes.
+/// A folder, or a prefix in a bucket. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<dyn ObjectStore>,

@@ -29,7 +29,7 @@ pub fn fold_parts<R: Row, T: Default + Send>(
             let (next, parts) = (&next, &parts);
             scope.spawn(move || {
                 while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // Nobody receives any more: another part was at fault.
+                    // Nobody receives any more: all workers have met a part at fault.
                     if send.send(run.rows_of(part)).is_err() {
                         break;
                     }

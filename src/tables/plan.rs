@@ -14,7 +14,7 @@ use super::part::{BATCH_ROWS, write_rows, writer_properties};
 use super::part_reader::{PartRows, bad_part};
 use super::row::{part_schema, row};
 use crate::error::TableError;
-use crate::store::Store;
+use crate::store::{FileVersion, Store};
 
 row! {
     /// One listed picture.
@@ -47,6 +47,17 @@ row! {
         pub failure: Option<String>,
         /// The same for a person.
         pub message: Option<String>,
+    }
+}
+
+impl PlanRow {
+    /// Which content of the file was listed.
+    pub fn version(&self) -> Option<FileVersion> {
+        match (&self.etag, self.modified_ns.map(u64::try_from)) {
+            (Some(etag), _) => Some(FileVersion::Etag(etag.as_str().into())),
+            (None, Some(Ok(ns))) => Some(FileVersion::Modified(ns)),
+            (None, _) => None,
+        }
     }
 }
 

@@ -162,6 +162,16 @@ impl RunReader {
         names.into_iter().collect()
     }
 
+    /// Rows of `scores` by category, as the ledger has them.
+    pub fn scored_rows(&self) -> BTreeMap<&str, u64> {
+        let mut rows = BTreeMap::new();
+        let parts = self.ledger.values().flat_map(|entry| &entry.parts);
+        for part in parts.filter(|part| part.table == Table::Scores) {
+            *rows.entry(part.category.as_str()).or_default() += part.rows;
+        }
+        rows
+    }
+
     /// All rows of one table and category; for `metrics` use [`RunReader::metrics`].
     pub fn rows<R: Row>(&self, category: &str) -> Result<Vec<R>, TableError> {
         let mut rows = Vec::new();

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use filo::store::{Location, Store};
+use object_store::aws::AmazonS3Builder;
+use object_store::{Attribute, ObjectStoreExt};
 
 /// The variables by which a client finds the server.
 pub const VARIABLES: [&str; 4] =
@@ -36,4 +38,16 @@ pub fn bucket_folder(name: &str) -> String {
     );
     let name = name.replace(' ', "-");
     format!("{bucket}/{name}-{}", fastrand::u64(..))
+}
+
+/// What the server tells a browser about the object at `uri`.
+pub fn content_type(uri: &str) -> String {
+    // Opening a store sets up what connections need.
+    Store::open(&uri.parse::<Location>().unwrap()).unwrap();
+    let (bucket, path) = uri.strip_prefix("s3://").unwrap().split_once('/').unwrap();
+    let server = AmazonS3Builder::from_env().with_bucket_name(bucket).with_allow_http(true);
+    let server = server.build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let object = runtime.block_on(server.get(&path.into())).unwrap();
+    object.attributes.get(&Attribute::ContentType).map_or(String::new(), |kind| kind.to_string())
 }
