@@ -1,8 +1,10 @@
 //! `filo report`: the tables of a run and its pictures in, one HTML page out.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::open_whole;
 use super::say::say;
@@ -42,6 +44,8 @@ pub struct ReportArgs {
     pictures: u16,
 }
 
+const REDRAW: Duration = Duration::from_millis(200);
+
 /// Pictures of a gallery, unless told otherwise.
 const PICTURES: u16 = 8;
 
@@ -71,8 +75,12 @@ impl ReportArgs {
     pub fn write(&self) -> Result<usize, Error> {
         let target = Target::of(&self.out)?;
         let run = open_whole(&self.run)?;
+        let spinner = spinner();
+        let tell = |what: String| spinner.set_message(what);
         let against = self.against.as_deref();
+        tell("comparing with the earlier run".to_string());
         let drift = against.map(|earlier| drifted(earlier, &run)).transpose()?;
+        tell("metrics".to_string());
         let metrics = metrics_of(&run)?;
         let html = page(&Request {
             run: &run,
@@ -82,7 +90,9 @@ impl ReportArgs {
             moved: self.input.is_some(),
             only: &self.category,
             most: usize::from(self.pictures),
+            tell: &tell,
         })?;
+        spinner.finish_and_clear();
         let bytes = html.len();
         target.write(html)?;
         Ok(bytes)
@@ -94,13 +104,25 @@ impl ReportArgs {
             return Ok(Ok(Input::open(&input.parse::<Location>()?)?));
         }
         let input = run.manifest().spec.get("input").and_then(|input| input.as_str());
-        let opened = input.unwrap_or_default().parse::<Location>();
+        let Some(input) = input else {
+            return Ok(Err("the run does not say where its pictures are".to_string()));
+        };
+        let opened = input.parse::<Location>();
         let opened = opened.and_then(|location| Input::open(&location));
         Ok(opened.map_err(|error| {
             tracing::warn!("pictures are not shown ({error}); say where they are with --input");
             error.to_string()
         }))
     }
+}
+
+/// What is being done, on a terminal; nothing elsewhere.
+fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+    spinner.set_style(style.unwrap_or(ProgressStyle::default_spinner()));
+    spinner.enable_steady_tick(REDRAW);
+    spinner
 }
 
 /// Where the page goes.

@@ -3,6 +3,7 @@
 //! leaves out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -49,6 +50,8 @@ pub struct Request<'a> {
     pub only: &'a [String],
     /// Pictures of a gallery.
     pub most: usize,
+    /// Is told what is being done, now and then.
+    pub tell: &'a (dyn Fn(String) + Sync),
 }
 
 /// A run beside an earlier one.
@@ -85,7 +88,10 @@ pub fn page(request: &Request) -> Result<String, Error> {
     }
     let detailed = detailed(run, request.only, &names);
     // Each is a few requests to a bucket, which let wait.
+    let done = AtomicUsize::new(0);
     let read = |category: &&str| {
+        let n = done.fetch_add(1, Ordering::Relaxed) + 1;
+        (request.tell)(format!("reading category {n} of {}", names.len()));
         let most = detailed.contains(category).then_some(request.most);
         Ok((CategorySummary::read(run, category, most)?, failures_of(run, category)?))
     };
@@ -106,7 +112,8 @@ pub fn page(request: &Request) -> Result<String, Error> {
     let picked = picked(&detailed, &summaries);
     let pictures = pictures(request, &detailed, &picked)?;
     let mut categories = Vec::new();
-    for name in &detailed {
+    for (name, n) in detailed.iter().zip(1..) {
+        (request.tell)(format!("curves of category {n} of {}", detailed.len()));
         let pixels = curves_of_pixels(run, name)?;
         categories.push(CategoryData { name, summary: &summaries[name], pixels });
     }
@@ -197,9 +204,12 @@ fn pictures(
     let mode = mode.and_then(|mode| serde_json::from_value(mode).ok()).unwrap_or_default();
     let limits = DecodeLimits::default();
     let limit = (PICTURE_BYTES / picked.len().max(1)).min(MOST_BYTES);
-    let wanted = picked.keys().copied().collect();
+    let wanted = picked.keys().copied().collect::<BTreeSet<_>>();
     let pictures = Pictures { input, moved: request.moved };
+    let done = AtomicUsize::new(0);
     let drawn = fetch::each(run, pictures, &wanted, limits.max_bytes, |id, fetched| {
+        let n = done.fetch_add(1, Ordering::Relaxed) + 1;
+        (request.tell)(format!("picture {n} of {}", wanted.len()));
         let layers = fetched.and_then(|fetched| {
             let (row, scale) = *picked.get(id).ok_or("it was not asked for")?;
             let mask = masks.get(id).and_then(|rows| rows.first());

@@ -144,7 +144,10 @@ pub fn render(data: &PageData) -> Result<String, askama::Error> {
         version: env!("CARGO_PKG_VERSION"),
         style: STYLE,
         script: SCRIPT,
-        title: text_of(manifest, "input"),
+        title: match text_of(manifest, "input") {
+            input if input.is_empty() => format!("Run {}", manifest.run_id),
+            input => short(&input),
+        },
         run_id: &manifest.run_id,
         run_date: manifest.run_date.to_string(),
         categories_total: grouped(data.n_categories as u64),
