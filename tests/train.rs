@@ -112,6 +112,30 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
+/// Whether a stage ended with weights that were no better than some before.
+fn an_earlier_one_was_as_good(rows: &[LogRow]) -> bool {
+    [1, 2].into_iter().any(|stage| {
+        let of_stage = rows.iter().filter(|row| row.stage == stage);
+        let merits = of_stage.filter_map(|row| Some(row.image_auroc? + row.pixel_auroc?));
+        let merits = merits.collect::<Vec<_>>();
+        merits.split_last().is_some_and(|(last, before)| before.iter().any(|of| of >= last))
+    })
+}
+
+#[test]
+fn the_end_of_a_training_is_kept_beside_the_weights_that_validated_best() {
+    // Stage 2 has nothing to win: all its validations are alike, and the first is kept.
+    let folder = prepared(&JOB.replace("validate_every = 12", "validate_every = 4"));
+    run(train(&folder, "out"));
+    let rows = log(&folder, "out");
+    assert!(an_earlier_one_was_as_good(&rows), "{rows:?}");
+    let mut inspect = filo("weights");
+    inspect.arg("inspect").arg(folder.path("out/last/weights.safetensors"));
+    run(inspect).last_line();
+    assert!(weights(&folder, "out") != weights(&folder, "out/last"));
+    assert!(folder.path("out/last/config.json").exists());
+}
+
 #[test]
 fn killed_and_resumed_it_ends_with_the_numbers_of_an_undisturbed_training() {
     let folder = prepared(JOB);
@@ -130,6 +154,10 @@ fn killed_and_resumed_it_ends_with_the_numbers_of_an_undisturbed_training() {
     // 12 + 4 rows of steps, 3 + 1 of validations; it has learnt something on the way.
     let rows = log(&folder, "out");
     assert_eq!(rows.len(), 20, "{rows:?}");
+    assert_eq!(
+        folder.path("out/last/weights.safetensors").exists(),
+        an_earlier_one_was_as_good(&rows)
+    );
     let losses = rows.iter().filter(|row| row.stage == 1).filter_map(|row| row.loss);
     let losses = losses.collect::<Vec<_>>();
     assert!(losses[11] < 0.95 * losses[0], "{losses:?}");

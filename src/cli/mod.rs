@@ -63,8 +63,9 @@ enum Command {
     /// Train a network on pictures with labels and masks.
     ///
     /// Stage 1 teaches the maps, stage 2 the adapter. Everything lands in --out:
-    /// weights.safetensors and config.json, which `filo score --weights` reads; log.parquet; and the
-    /// state that --resume goes on from. Small networks train faster with MIMALLOC_PURGE_DELAY=-1 in
+    /// weights.safetensors and config.json, which `filo score --weights` reads, the ones that validated
+    /// best; last/, where the training ended, if that was elsewhere; log.parquet; and the state that
+    /// --resume goes on from. Small networks train faster with MIMALLOC_PURGE_DELAY=-1 in
     /// the environment: memory is then kept from step to step.
     Train(Box<train::TrainArgs>),
     /// Convert, inspect and verify weights.

@@ -1,6 +1,6 @@
 //! What a training keeps on disk, and how it begins or goes on from there. In: a folder. Out: the
-//! weights that validate best with their configuration, the log, and the state; each file is
-//! replaced whole, and the state last, so what it tells of is there.
+//! weights that validate best with their configuration, those of the end if they are others, the log,
+//! and the state; each file is replaced whole, and the state last, so what it tells of is there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use crate::weights::save::save_filo;
 
 const WEIGHTS_FILE: &str = "weights.safetensors";
 const CONFIG_FILE: &str = "config.json";
+const LAST_FOLDER: &str = "last";
 
 impl Training {
     /// A new training in the folder `out`.
@@ -59,9 +60,7 @@ impl Training {
             validation,
             standing,
         };
-        let config = format!("{:#}\n", serde_json::json!(training.setup.config));
-        let path = out.join(CONFIG_FILE);
-        write_whole(&path, config.as_bytes()).map_err(|error| unwritten(&path, &error))?;
+        write_config(&training.setup, out)?;
         training.write_state()?;
         Ok(training)
     }
@@ -139,6 +138,17 @@ impl Training {
         Ok(best.write(&self.best_file())?)
     }
 
+    /// Where a stage ended, beside the weights that validated best: on few pictures the best are so by
+    /// chance, perhaps.
+    pub(super) fn write_last(&self) -> Result<(), Error> {
+        let folder = self.out.join(LAST_FOLDER);
+        std::fs::create_dir_all(&folder).map_err(|error| unwritten(&folder, &error))?;
+        write_config(&self.setup, &folder)?;
+        let path = folder.join(WEIGHTS_FILE);
+        let network = self.setup.whole(&self.shown());
+        Ok(save_filo(&network, &path).map_err(|error| unwritten(&path, &error))?)
+    }
+
     fn best_file(&self) -> PathBuf {
         state_file(&self.out).with_file_name("best.safetensors")
     }
@@ -165,6 +175,13 @@ impl Training {
         };
         Ok(state.write(&state_file(&self.out))?)
     }
+}
+
+/// What the weights in `folder` need beside them.
+fn write_config(setup: &Setup, folder: &Path) -> Result<(), TrainError> {
+    let config = format!("{:#}\n", serde_json::json!(setup.config));
+    let path = folder.join(CONFIG_FILE);
+    write_whole(&path, config.as_bytes()).map_err(|error| unwritten(&path, &error))
 }
 
 /// The optimiser of `spec`, at its first step.

@@ -231,6 +231,9 @@ impl Training {
         if self.validation.is_none() {
             self.write_weights()?;
         }
+        if self.standing.stale > 0 {
+            self.write_last()?;
+        }
         let best = self.best_weights()?;
         self.setup.network = with_values(self.setup.network.clone(), &best);
         let Standing { stage, step, .. } = self.standing;
