@@ -247,11 +247,9 @@ impl DriftView {
             let mut cells = vec![first, second, grouped(of.n_paired)];
             cells.extend(match of.drift {
                 None => ["–", "–", "–"].map(str::to_string),
-                Some(drift) => [
-                    format!("{:.3}", drift.psi),
-                    format!("{:.3}", drift.ks),
-                    format!("{:.1e}", drift.ks_p),
-                ],
+                Some(drift) => {
+                    [format!("{:.3}", drift.psi), format!("{:.3}", drift.ks), chance(drift.ks_p)]
+                }
             });
             let (class, verdict) = match of.drift {
                 None => ("quiet", "–"),
@@ -276,6 +274,11 @@ impl DriftView {
             },
         }
     }
+}
+
+/// A probability with three decimals.
+fn chance(p: f64) -> String {
+    if p < 0.0005 { "< 0.001".to_string() } else { format!("{p:.3}") }
 }
 
 fn difference(figure: Option<Figure>) -> Figures {
@@ -304,6 +307,11 @@ mod tests {
         assert_eq!(texts, ["0.98765", "98.8", "95.0–99.9", "98.71 to 98.82"]);
         let none = CellView::new(MetricCells::default());
         assert_eq!([none.raw, none.value, none.interval, none.bounds], ["", "–", "", ""]);
+    }
+
+    #[test]
+    fn small_chances_are_no_zeros() {
+        assert_eq!([1.0, 0.0123, 1e-9].map(chance), ["1.000", "0.012", "< 0.001"]);
     }
 
     #[test]
