@@ -14,7 +14,7 @@ use crate::pipeline::reduce::{AuproProtocol, reduce};
 use crate::report::{Drifted, DriftedCategory, Request, page};
 use crate::source::Input;
 use crate::store::{Location, Store, redact, write_whole};
-use crate::tables::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, RunReader};
+use crate::tables::{CategoryMetrics, RunReader, is_of_all};
 
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
@@ -183,8 +183,7 @@ fn drifted(earlier: &str, run: &RunReader) -> Result<Drifted, Error> {
     let comparisons = compare(&earlier, run)?;
     // Of one category the whole says the same.
     let several = comparisons.len() > 3;
-    let is_whole = |name: &str| name == ALL_CATEGORIES || name == MEAN_OF_CATEGORIES;
-    let shown = comparisons.into_iter().filter(|of| several || !is_whole(&of.category));
+    let shown = comparisons.into_iter().filter(|of| several || !is_of_all(&of.category));
     let categories = shown.map(|of| {
         let Comparison { category, n_images, n_paired, drift, differences, .. } = of;
         DriftedCategory { category, n_images, n_paired, drift, differences }

@@ -1,7 +1,7 @@
 //! Scores or a sketch in, the points of a curve out, thinned for drawing. Never here: areas, which
 //! are computed from all points.
 
-use super::image::{ImageScore, Label};
+use super::image::{ImageScore, anomalous_in, each_threshold};
 use super::sketch::{PixelSketch, WEIGHT_PARTS};
 
 /// Two points that are closer than this in both directions are one on paper.
@@ -41,24 +41,19 @@ pub struct PixelCurves {
 
 /// True-positive over false-positive rate of images; `None` unless there are both classes.
 pub fn image_roc(scores: &[ImageScore]) -> Option<Curve> {
-    let mut sorted = scores.to_vec();
-    sorted.sort_unstable_by(|a, b| b.score.total_cmp(&a.score));
-    let is_anomalous = |image: &&ImageScore| image.label == Label::Anomalous;
-    let n_anomalous = scores.iter().filter(is_anomalous).count();
-    let n_normal = scores.len() - n_anomalous;
+    let n_anomalous = anomalous_in(scores);
+    let n_normal = scores.len() as u64 - n_anomalous;
     if n_anomalous == 0 || n_normal == 0 {
         return None;
     }
     let mut thinned = Thinned::default();
     let (mut false_positives, mut true_positives) = (0, 0);
-    // `==` and not the total order: −0.0 and 0.0 are one threshold.
-    for tie in sorted.chunk_by(|a, b| a.score == b.score) {
-        let anomalous = tie.iter().filter(is_anomalous).count();
+    each_threshold(scores, |_, normal, anomalous| {
         true_positives += anomalous;
-        false_positives += tie.len() - anomalous;
-        let share = |part: usize, whole: usize| part as f64 / whole as f64;
+        false_positives += normal;
+        let share = |part: u64, whole: u64| part as f64 / whole as f64;
         thinned.push(share(false_positives, n_normal), share(true_positives, n_anomalous));
-    }
+    });
     Some(thinned.finish())
 }
 

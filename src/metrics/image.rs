@@ -62,15 +62,8 @@ pub fn image_metrics(scores: &[ImageScore]) -> Result<ImageMetrics, MetricsError
     }
     let n_images = scores.len() as u64;
     let n_anomalous = anomalous_in(scores);
-    let mut sorted = scores.to_vec();
-    sorted.sort_unstable_by(|a, b| b.score.total_cmp(&a.score));
-
     let mut ranking = Ranking::new(n_images - n_anomalous, n_anomalous);
-    // `==` and not the total order: −0.0 and 0.0 are one threshold.
-    for tie in sorted.chunk_by(|a, b| a.score == b.score) {
-        let anomalous = anomalous_in(tie);
-        ranking.step(tie[0].score, tie.len() as u64 - anomalous, anomalous);
-    }
+    each_threshold(scores, |score, normal, anomalous| ranking.step(score, normal, anomalous));
     let metrics = ranking.finish();
     Ok(ImageMetrics {
         n_images,
@@ -82,7 +75,19 @@ pub fn image_metrics(scores: &[ImageScore]) -> Result<ImageMetrics, MetricsError
     })
 }
 
-fn anomalous_in(scores: &[ImageScore]) -> u64 {
+/// Calls `step` with each distinct score, from the highest down, and with how many normal and
+/// anomalous images have it.
+pub(super) fn each_threshold(scores: &[ImageScore], mut step: impl FnMut(f64, u64, u64)) {
+    let mut sorted = scores.to_vec();
+    sorted.sort_unstable_by(|a, b| b.score.total_cmp(&a.score));
+    // `==` and not the total order: −0.0 and 0.0 are one threshold.
+    for tie in sorted.chunk_by(|a, b| a.score == b.score) {
+        let anomalous = anomalous_in(tie);
+        step(tie[0].score, tie.len() as u64 - anomalous, anomalous);
+    }
+}
+
+pub(super) fn anomalous_in(scores: &[ImageScore]) -> u64 {
     scores.iter().filter(|image| image.label == Label::Anomalous).count() as u64
 }
 

@@ -4,16 +4,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Sender;
 
 use super::batch::{Batch, Lost, Work};
 use super::prepare::{Given, PrepareSettings, send_batch};
 use crate::error::{Failure, FailureCode, Stage};
-use crate::source::{
-    Archive, ArchiveKind, Category, Label, MaskSource, Member, Sample, read_parquet, read_tar,
-};
+use crate::source::{Archive, Category, Label, MaskSource, Member, Sample, read_archive};
 
 /// Bytes of pictures that wait until there are enough of their category.
 const WAITING_BYTES: usize = 128 << 20;
@@ -37,7 +34,7 @@ pub fn prepare_archive(
     let mut waiting = Waiting { settings, kept, out, pictures: BTreeMap::new(), bytes: 0 };
     let mut sent = 0;
     let mut wanted = Some(());
-    let mut take = |member| {
+    let take = |member| {
         wanted = match stop.load(Ordering::Relaxed) {
             true => None,
             false => waiting.add(archive, sent, member),
@@ -46,23 +43,9 @@ pub fn prepare_archive(
         if wanted.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let max_bytes = settings.limits.max_bytes;
-    match archive.kind {
-        ArchiveKind::Tar => {
-            let broke = OnceLock::new();
-            // Once the file cannot be read, that is what is wrong with all that follows.
-            let ignored = read_tar(file.stream(&broke), max_bytes, |mut member| {
-                member.picture = member.picture.map_err(|own| broke.get().cloned().unwrap_or(own));
-                take(member)
-            });
-            if !ignored.is_empty() {
-                tracing::debug!(
-                    archive = &*archive.image_id,
-                    ?ignored,
-                    "files that are no picture"
-                );
-            }
-        }
-        ArchiveKind::Parquet => read_parquet(Arc::new(file), max_bytes, take),
+    let ignored = read_archive(file, archive.kind, max_bytes, take);
+    if !ignored.is_empty() {
+        tracing::debug!(archive = &*archive.image_id, ?ignored, "files that are no picture");
     }
     wanted?;
     waiting.send_all()?;

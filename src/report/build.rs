@@ -207,7 +207,7 @@ fn pictures(
     let wanted = picked.keys().copied().collect::<BTreeSet<_>>();
     let pictures = Pictures { input, moved: request.moved };
     let done = AtomicUsize::new(0);
-    let drawn = fetch::each(run, pictures, &wanted, limits.max_bytes, |id, fetched| {
+    Ok(fetch::each(run, pictures, &wanted, limits.max_bytes, |id, fetched| {
         let n = done.fetch_add(1, Ordering::Relaxed) + 1;
         (request.tell)(format!("picture {n} of {}", wanted.len()));
         let layers = fetched.and_then(|fetched| {
@@ -216,8 +216,7 @@ fn pictures(
             Drawing { run, row, scale, mask, mode, limit }.layers(&fetched)
         });
         shown(id, layers)
-    })?;
-    Ok(drawn)
+    })?)
 }
 
 fn rows_of<R: crate::tables::Row + Sync>(

@@ -4,12 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
 use crate::error::TableError;
-use crate::source::{ArchiveKind, Input, Member, read_parquet, read_tar};
+use crate::source::{ArchiveKind, Input, Member, read_archive};
 use crate::store::FileVersion;
 use crate::tables::RunReader;
 
@@ -110,12 +109,8 @@ pub fn each<T: Send>(
                         let done = missing.is_empty();
                         if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                     };
-                    let broke = OnceLock::new();
-                    match kind {
-                        ArchiveKind::Tar => drop(read_tar(file.stream(&broke), max_bytes, take)),
-                        ArchiveKind::Parquet => read_parquet(Arc::new(file), max_bytes, take),
-                    }
-                    broke.into_inner().map_or(why, |failure| failure.message)
+                    read_archive(file, kind, max_bytes, take);
+                    why
                 }
             };
             drawn.extend(missing.into_iter().map(|id| {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::build::{Drifted, DriftedCategory};
 use super::page::{Figures, grouped, short};
 use crate::metrics::{Figure, Metric};
-use crate::tables::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow};
+use crate::tables::{
+    ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, is_of_all,
+};
 
 /// Rows in the table of metrics, kinds of defects among them.
 const MOST_ROWS: usize = 1000;
@@ -113,26 +115,31 @@ impl RowView {
     }
 }
 
+/// The whole, then its kinds.
+fn rows_of(of: &CategoryMetrics) -> Vec<RowView> {
+    of.rows.iter().map(|row| RowView::new(name_of(&of.category), row)).collect()
+}
+
+/// How a category is called; those that are none have words.
+fn name_of(category: &str) -> &str {
+    match category {
+        ALL_CATEGORIES => "all pictures as one set",
+        MEAN_OF_CATEGORIES => "mean of categories",
+        other => other,
+    }
+}
+
 impl MetricsView {
     /// `anchors` are of the categories that the page has more about.
     pub fn new(metrics: &[CategoryMetrics], anchors: &BTreeMap<&str, String>) -> Self {
-        let is_total = |of: &&CategoryMetrics| {
-            of.category == ALL_CATEGORIES || of.category == MEAN_OF_CATEGORIES
-        };
-        let rows = |of: &CategoryMetrics, name: &str| {
-            of.rows.iter().map(|row| RowView::new(name, row)).collect::<Vec<_>>()
-        };
-        let (totals, categories): (Vec<_>, Vec<_>) = metrics.iter().partition(is_total);
-        let total_name = |of: &CategoryMetrics| match of.category == ALL_CATEGORIES {
-            true => "all pictures as one set",
-            false => "mean of categories",
-        };
-        let published = metrics.iter().flat_map(|of| &of.rows);
-        let published = published.clone().any(|row| row.protocol == "published");
-        let (categories, hidden) = shown(categories, anchors, rows);
+        let (totals, categories): (Vec<_>, Vec<_>) =
+            metrics.iter().partition(|of| is_of_all(&of.category));
+        let mut all = metrics.iter().flat_map(|of| &of.rows);
+        let published = all.clone().any(|row| row.protocol == "published");
+        let (categories, hidden) = shown(categories, anchors);
         let has_any = |row: &MetricsRow| row.image_auroc.is_some() || row.pixel_auroc.is_some();
         MetricsView {
-            has_any: metrics.iter().flat_map(|of| &of.rows).any(has_any),
+            has_any: all.any(has_any),
             protocol: match published {
                 true => {
                     "AUPRO is by the published procedure, to compare with printed figures only."
@@ -141,7 +148,7 @@ impl MetricsView {
             },
             columns: COLUMNS.to_vec(),
             categories,
-            totals: totals.into_iter().flat_map(|of| rows(of, total_name(of))).collect(),
+            totals: totals.into_iter().flat_map(rows_of).collect(),
             hidden,
         }
     }
@@ -152,7 +159,6 @@ impl MetricsView {
 fn shown(
     mut categories: Vec<&CategoryMetrics>,
     anchors: &BTreeMap<&str, String>,
-    rows: impl Fn(&CategoryMetrics, &str) -> Vec<RowView>,
 ) -> (Vec<CategoryRows>, String) {
     let left_out = categories.len().saturating_sub(MOST_ROWS);
     categories.sort_by_key(|of| !anchors.contains_key(of.category.as_str()));
@@ -162,7 +168,7 @@ fn shown(
     let mut without_kinds = 0;
     let mut shown = Vec::with_capacity(categories.len());
     for of in categories {
-        let mut rows = rows(of, &of.category);
+        let mut rows = rows_of(of);
         match room.checked_sub(rows.len().saturating_sub(1)) {
             Some(rest) => room = rest,
             None => {
@@ -231,17 +237,9 @@ impl DriftView {
             drifted.categories.iter().any(|of| of.differences[*metric as usize].is_some())
         };
         let shown = Metric::ALL.into_iter().filter(has).collect::<Vec<_>>();
-        let name = |category: &str| match category {
-            ALL_CATEGORIES => "all pictures as one set".to_string(),
-            MEAN_OF_CATEGORIES => "mean of categories".to_string(),
-            other => other.to_string(),
-        };
-        let is_whole = |of: &DriftedCategory| {
-            of.category == ALL_CATEGORIES || of.category == MEAN_OF_CATEGORIES
-        };
         let has_drifted = |of: &DriftedCategory| of.drift.is_some_and(|drift| drift.is_flagged());
         let mut categories = drifted.categories.iter().collect::<Vec<_>>();
-        categories.sort_by_key(|of| (!is_whole(of), !has_drifted(of)));
+        categories.sort_by_key(|of| (!is_of_all(&of.category), !has_drifted(of)));
         let rows = categories.iter().take(MOST_DRIFT).map(|of| {
             let [first, second] = of.n_images.map(grouped);
             let mut cells = vec![first, second, grouped(of.n_paired)];
@@ -259,7 +257,8 @@ impl DriftView {
             let differences =
                 shown.iter().map(|metric| difference(of.differences[*metric as usize]));
             let differences = differences.collect();
-            DriftRow { name: name(&of.category), cells, class, verdict, differences }
+            let name = name_of(&of.category).to_string();
+            DriftRow { name, cells, class, verdict, differences }
         });
         DriftView {
             against: drifted.against.clone(),

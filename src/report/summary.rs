@@ -1,6 +1,5 @@
 //! One pass over the scores of a category. In: committed rows. Out: counts, scores, what is shown,
-//! and which descriptions won. Memory grows by some ten bytes a picture of a
-//! category that is shown.
+//! and which descriptions won. Memory grows by some ten bytes a picture of a category that is shown.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,15 @@
 //! The layouts of files with pictures in them, each a shard: `webdataset` (tars) and `parquet`.
-//! What is in them shows when they are read, see [`read_tar`](super::read_tar) and
-//! [`read_parquet`](super::read_parquet).
+//! What is in them shows when they are read, see [`read_archive`].
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
 
 use super::category::Categories;
 use super::listing::Drafts;
+use super::parquet::read_parquet;
+use super::tar::read_tar;
 use super::tree::Tree;
+use super::{Ignored, Member, OpenFile};
 use crate::error::SourceError;
 
 /// What a file with pictures in it is.
@@ -29,6 +34,30 @@ impl ArchiveKind {
     /// The kind with this text form, in any case.
     pub fn named(text: &str) -> Option<Self> {
         ArchiveKind::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+/// Hands the pictures of an archive to `take`, one after the other, until it wants no more; returns
+/// what is no picture. A file of more than `max_bytes` is not read. Once the archive cannot be read,
+/// that is what is wrong with all that follows.
+pub fn read_archive(
+    file: OpenFile,
+    kind: ArchiveKind,
+    max_bytes: u64,
+    mut take: impl FnMut(Member) -> ControlFlow<()>,
+) -> Ignored {
+    match kind {
+        ArchiveKind::Tar => {
+            let broke = OnceLock::new();
+            read_tar(file.stream(&broke), max_bytes, |mut member| {
+                member.picture = member.picture.map_err(|own| broke.get().cloned().unwrap_or(own));
+                take(member)
+            })
+        }
+        ArchiveKind::Parquet => {
+            read_parquet(Arc::new(file), max_bytes, take);
+            Ignored::new()
+        }
     }
 }
 

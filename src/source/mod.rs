@@ -30,16 +30,15 @@ use std::sync::Arc;
 use crate::error::Failure;
 use crate::store::FileVersion;
 
-pub use archive::ArchiveKind;
+pub use archive::{ArchiveKind, read_archive};
 pub use category::Category;
 pub use input::Input;
 pub use layout::{Layout, LayoutChoice};
 pub use listing::{Listing, list, list_bucket};
 pub use member::{Known, Member};
 pub use open_file::OpenFile;
-pub use parquet::read_parquet;
 pub use shard::{Shard, ShardSize, Shards};
-pub use tar::{Ignored, read_tar};
+pub use tar::Ignored;
 
 /// The extensions that make a file a picture, in any case.
 pub const PICTURE_EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];

@@ -16,6 +16,11 @@ pub const ALL_CATEGORIES: &str = "__all__";
 /// Category of the row with the plain mean over the categories.
 pub const MEAN_OF_CATEGORIES: &str = "__mean__";
 
+/// Whether a row of this category is of no single one: of all pictures pooled, or the mean.
+pub fn is_of_all(category: &str) -> bool {
+    category == ALL_CATEGORIES || category == MEAN_OF_CATEGORIES
+}
+
 row! {
     /// The figures of one category, or of one kind of defect against its good pictures.
     pub struct MetricsRow {

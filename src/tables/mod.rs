@@ -44,7 +44,9 @@ pub use ledger::{LedgerEntry, PartEntry};
 pub use manifest::{Manifest, RunIdentity, RunTotals};
 pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
 pub use masks::MaskRow;
-pub use metrics::{ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow};
+pub use metrics::{
+    ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, is_of_all,
+};
 pub use partials::PartialRow;
 pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use row::{Column, Columns, Row};

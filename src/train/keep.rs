@@ -125,9 +125,7 @@ impl Training {
     }
 
     pub(super) fn write_weights(&self) -> Result<(), Error> {
-        let path = self.out.join(WEIGHTS_FILE);
-        let network = self.setup.whole(&self.shown());
-        save_filo(&network, &path).map_err(|error| unwritten(&path, &error))?;
+        self.save_shown(&self.out)?;
         // In the shape in which it is trained, for the end of the stage.
         let best = State {
             standing: self.standing.clone(),
@@ -144,9 +142,13 @@ impl Training {
         let folder = self.out.join(LAST_FOLDER);
         std::fs::create_dir_all(&folder).map_err(|error| unwritten(&folder, &error))?;
         write_config(&self.setup, &folder)?;
+        Ok(self.save_shown(&folder)?)
+    }
+
+    fn save_shown(&self, folder: &Path) -> Result<(), TrainError> {
         let path = folder.join(WEIGHTS_FILE);
         let network = self.setup.whole(&self.shown());
-        Ok(save_filo(&network, &path).map_err(|error| unwritten(&path, &error))?)
+        save_filo(&network, &path).map_err(|error| unwritten(&path, &error))
     }
 
     fn best_file(&self) -> PathBuf {
