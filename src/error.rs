@@ -8,6 +8,7 @@ mod failure;
 mod train;
 mod weights;
 
+use std::any::Any;
 use std::path::PathBuf;
 
 pub use describe::DescribeError;
@@ -38,6 +39,12 @@ pub enum SourceError {
     BadCategory { name: String, rule: String },
     #[error("{path}:{line}: {why}: correct this row, nothing was scored", path = path.display())]
     BadCsv { path: PathBuf, line: u64, why: String },
+}
+
+/// What a caught panic says of itself.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// A text that is no value of its type. The text itself is known to whoever parsed it.

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::bench_network::{Measured, NetworkBench, PicturePart};
 use super::say::say;
-use super::{bench_generated, bench_metrics, bench_plan};
+use super::{bench_generated, bench_metrics, bench_plan, bench_training};
 use crate::device::device;
 use crate::error::Error;
 use crate::job::{DeviceChoice, Precision};
@@ -29,7 +29,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     repeat: u32,
 
-    /// Weights of stages `generated` and `picture`: a file, a folder that holds one or a bundle, or
+    /// Weights of stages `generated`, `picture` and `training`: a file, a folder that holds one or a bundle, or
     /// `nano`, those inside the program [default: nano; of stage `picture`, random ones at the
     /// published size].
     #[arg(long, value_name = "nano|PATH")]
@@ -99,6 +99,8 @@ enum BenchStage {
     Peak,
     /// How well --weights do on pictures of the generator, and whether they listen to words.
     Generated,
+    /// A step of training from --weights by the embedded network's own recipe, on the CPU.
+    Training,
     /// The pixel metrics of --maps.
     Metrics,
 }
@@ -129,6 +131,9 @@ impl BenchArgs {
             BenchStage::Picture => ("picture", self.bench()?.picture(self.part)?),
             BenchStage::Detector => ("detector", self.bench()?.detector()?),
             BenchStage::Peak => ("peak", self.bench()?.peak()),
+            BenchStage::Training => {
+                ("training", bench_training::run(&self.bench()?, self.textures.as_deref())?)
+            }
         };
         let (device, precision) = (self.device.to_string(), self.precision.to_string());
         if self.json {

@@ -6,6 +6,7 @@ mod bench_generated;
 mod bench_metrics;
 mod bench_network;
 mod bench_plan;
+mod bench_training;
 mod compare;
 mod demo;
 mod describe;
@@ -65,8 +66,7 @@ enum Command {
     /// Stage 1 teaches the maps, stage 2 the adapter. Everything lands in --out:
     /// weights.safetensors and config.json, which `filo score --weights` reads, the ones that validated
     /// best; last/, where the training ended, if that was elsewhere; log.parquet; and the state that
-    /// --resume goes on from. Small networks train faster with MIMALLOC_PURGE_DELAY=-1 in
-    /// the environment: memory is then kept from step to step.
+    /// --resume goes on from.
     Train(Box<train::TrainArgs>),
     /// Convert, inspect and verify weights.
     Weights(weights::WeightsArgs),

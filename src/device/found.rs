@@ -1,6 +1,8 @@
 //! What this machine offers. In: nothing. Out: a listing per kind of device, with the reason where
 //! something cannot be used, and the one device that a choice means. Asking never panics.
 
+use std::iter;
+
 use super::{Device, cpu};
 use crate::error::DeviceError;
 use crate::job::{DeviceChoice, Precision};
@@ -52,7 +54,8 @@ pub(super) fn chosen(choice: DeviceChoice) -> Result<Found, DeviceError> {
     let (devices, number) = match choice {
         DeviceChoice::Cpu => return Ok(the_cpu()),
         DeviceChoice::Auto => {
-            let kinds = [cuda(), wgpu()].into_iter().flatten();
+            // Later kinds are not asked where an earlier one answers.
+            let kinds = iter::once_with(cuda).chain(iter::once_with(wgpu)).flatten();
             let hardware = |kind: Vec<Found>| {
                 kind.into_iter().filter(|found| !found.software).collect::<Vec<_>>()
             };

@@ -3,6 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Mutex, PoisonError};
 
+use crate::error::panic_text;
+
 /// The hook of panics is one per process.
 static HOOK: Mutex<()> = Mutex::new(());
 
@@ -13,11 +15,7 @@ pub fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     set_hook(Box::new(|_| {}));
     let result = catch_unwind(AssertUnwindSafe(work));
     set_hook(hook);
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        text.unwrap_or("no message").lines().next().unwrap_or_default().to_owned()
-    })
+    result.map_err(|panic| panic_text(&*panic).lines().next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

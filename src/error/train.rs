@@ -36,6 +36,8 @@ pub enum TrainError {
     NotFinite { stage: u8, step: u64, loss: f64 },
     #[error("every picture of the data fails to open, last {uri} ({why}): check --data")]
     Unreadable { uri: String, why: String },
+    #[error("no more threads can be started ({why}): raise the limit of processes (ulimit -u)")]
+    Threads { why: std::io::Error },
     #[error("{path}: cannot be {action} ({why}): check the folder and its free space", path = path.display())]
     File { path: PathBuf, action: &'static str, why: String },
 }
@@ -47,6 +49,7 @@ impl TrainError {
             TrainError::Device { .. }
             | TrainError::NotFinite { .. }
             | TrainError::Unreadable { .. }
+            | TrainError::Threads { .. }
             | TrainError::File { .. } => 1,
             _ => 2,
         }

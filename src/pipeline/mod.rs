@@ -30,7 +30,7 @@ use self::finish::{FinishSettings, ShardBuilder};
 use self::infer::Inferencer;
 use self::prepare::{PrepareSettings, prepare};
 use self::retry::Task;
-use crate::error::{Failure, FailureCode, Stage, TableError};
+use crate::error::{Failure, FailureCode, Stage, TableError, panic_text};
 use crate::tables::RunWriter;
 
 /// How far a run is; read while it runs.
@@ -154,11 +154,7 @@ fn finish_all(
 /// failure of the picture at hand.
 fn caught<T>(stage: Stage, work: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let what = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
+        let what = panic_text(&*panic);
         let message = format!("the program broke here ({what}): please report this picture");
         Failure::new(stage, FailureCode::Internal, message)
     })

@@ -9,9 +9,11 @@ use fastrand::Rng;
 use rayon::prelude::*;
 
 use super::compose::PromptChoice;
-use super::data::{Draw, TrainingData, TrainingPicture};
+use super::data::{Draw, TrainingData, TrainingPicture, mixed};
 use super::prompts::PicturePrompts;
+use super::spec::TrainSpec;
 use crate::error::TrainError;
+use crate::model::config::FiloConfig;
 
 /// Batches that wait for the network.
 const AHEAD: usize = 2;
@@ -37,6 +39,33 @@ pub struct Plan {
     pub steps: u64,
 }
 
+impl Plan {
+    /// The steps of a stage of `spec` that come after those that are done, of `steps` in all.
+    pub fn of(
+        spec: &TrainSpec,
+        data: &dyn TrainingData,
+        config: &FiloConfig,
+        stage: u8,
+        done: u64,
+        steps: u64,
+    ) -> Self {
+        Plan {
+            draw: Draw::new(mixed(spec.seed, u64::from(stage)), data.pictures()),
+            batch_size: spec.batch_size,
+            choice: PromptChoice {
+                positions: spec.positions,
+                loose_positions: spec.loose_positions,
+                details_per_step: spec.details_per_step,
+                normal_per_step: spec.normal_per_step,
+                generic_per_step: spec.generic_per_step,
+                n_ctx: config.n_ctx,
+            },
+            first: done * spec.batch_size as u64,
+            steps: steps.saturating_sub(done),
+        }
+    }
+}
+
 /// Batches of a stage, as an iterator.
 pub struct Loader {
     batches: Receiver<Result<Vec<Loaded>, TrainError>>,
@@ -49,13 +78,13 @@ impl Loader {
     ///
     /// # Errors
     /// If the system gives no more threads.
-    pub fn start(data: Arc<dyn TrainingData>, plan: Plan) -> Result<Self, std::io::Error> {
+    pub fn start(data: Arc<dyn TrainingData>, plan: Plan) -> Result<Self, TrainError> {
         let (send, batches) = bounded(AHEAD);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(THREADS)
             .thread_name(|n| format!("pictures {n}"))
             .build()
-            .map_err(std::io::Error::other)?;
+            .map_err(|error| TrainError::Threads { why: std::io::Error::other(error) })?;
         let work = move || {
             let Plan { mut draw, batch_size, choice, first, steps } = plan;
             for step in 0..steps {
@@ -69,7 +98,8 @@ impl Loader {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("loader".to_string()).spawn(work)?;
+        let thread = std::thread::Builder::new().name("loader".to_string());
+        let thread = thread.spawn(work).map_err(|why| TrainError::Threads { why })?;
         Ok(Loader { batches, _thread: thread })
     }
 }

@@ -23,6 +23,7 @@ mod run;
 pub mod spec;
 mod start;
 pub mod synthetic;
+mod timing;
 mod validate;
 mod workers;
 
@@ -32,4 +33,5 @@ pub use log::{LOG_FILE, LogRow, read_log};
 pub use pictures::{Mosaic, PictureSet, Sets};
 pub use run::{Ending, Report, Training};
 pub use start::{Init, Setup};
+pub use timing::StepSeconds;
 pub use validate::Validation;

@@ -4,10 +4,13 @@
 
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Int, Tensor, TensorData};
+use fastrand::Rng;
 
+use super::data::mixed;
 use super::loader::Loaded;
 use super::map_loss::{HeadLoss, MapWeights, Truth, map_loss};
 use super::prompts::{PromptBatch, PromptEncoder};
+use super::spec::TrainSpec;
 use crate::device::{Device, TrainBackend};
 use crate::model::filo::{
     AdapterUse, Filo, FiloScorer, normalize, similarities, text_probs, weighted_text_pair,
@@ -84,6 +87,27 @@ impl Default for Extras {
             image: 0.0,
             rank: 0.0,
             words: 0.0,
+        }
+    }
+}
+
+impl Extras {
+    /// Those of the step that comes after `done` ones of `stage`.
+    pub(super) fn of(spec: &TrainSpec, stage: u8, done: u64) -> Self {
+        let mut rng = Rng::with_seed(mixed(mixed(spec.seed, u64::from(stage)), !done));
+        Extras {
+            maps: MapWeights {
+                focal: spec.focal_weight,
+                defect: spec.defect_weight,
+                peak: spec.peak_loss,
+            },
+            contexts: match rng.f64() < spec.context_swap {
+                true => Contexts::Swapped,
+                false => Contexts::Own,
+            },
+            image: spec.image_loss,
+            rank: spec.rank_loss,
+            words: spec.word_loss,
         }
     }
 }

@@ -7,18 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use fastrand::Rng;
-
 use super::averaging::Averaging;
 use super::checkpoint::Standing;
-use super::compose::PromptChoice;
-use super::data::{Draw, TrainingData, mixed};
-use super::keep::{optimizer, unwritten};
+use super::data::TrainingData;
+use super::keep::optimizer;
 use super::loader::{Loader, Plan};
 use super::log::{LogRow, SinceRow};
-use super::map_loss::MapWeights;
 use super::network::with_values;
-use super::objective::{Contexts, Extras};
 use super::optimizer::AdamW;
 use super::spec::TrainSpec;
 use super::start::Setup;
@@ -107,23 +102,16 @@ impl Training {
         let stage = self.standing.stage;
         let rates = self.spec.rates(stage);
         self.setup.network = rates.freeze(self.setup.network.clone());
-        let loader = Loader::start(self.data.clone(), self.plan(steps))
-            .map_err(|error| unwritten(&self.out, &error))?;
+        let (data, config, done) = (self.data.as_ref(), &self.setup.config, self.standing.step);
+        let plan = Plan::of(&self.spec, data, config, stage, done, steps);
+        let loader = Loader::start(self.data.clone(), plan)?;
         let mut since = SinceRow::default();
         for batch in loader {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Stage::Stopped);
             }
             let started = Instant::now();
-            let workers = Workers {
-                encoder: &self.setup.encoder,
-                device: &self.setup.device,
-                side: self.setup.config.vision.image_size,
-                count: self.spec.workers,
-                stage,
-                extras: self.extras(),
-                rates,
-            };
+            let workers = Workers::of(&self.setup, &self.spec, stage, self.standing.step);
             let (losses, mut gradients) = workers.step(&self.setup.network, batch?);
             let norm = gradients.clip(self.spec.norm_limit());
             if let Some(what) = take_fault() {
@@ -156,45 +144,6 @@ impl Training {
             }
         }
         Ok(Stage::Done)
-    }
-
-    /// What the next step has beside the published losses.
-    fn extras(&self) -> Extras {
-        let Standing { stage, step, .. } = self.standing;
-        let mut rng = Rng::with_seed(mixed(mixed(self.spec.seed, u64::from(stage)), !step));
-        Extras {
-            maps: MapWeights {
-                focal: self.spec.focal_weight,
-                defect: self.spec.defect_weight,
-                peak: self.spec.peak_loss,
-            },
-            contexts: match rng.f64() < self.spec.context_swap {
-                true => Contexts::Swapped,
-                false => Contexts::Own,
-            },
-            image: self.spec.image_loss,
-            rank: self.spec.rank_loss,
-            words: self.spec.word_loss,
-        }
-    }
-
-    fn plan(&self, steps: u64) -> Plan {
-        let Standing { stage, step, .. } = self.standing;
-        let seed = mixed(self.spec.seed, u64::from(stage));
-        Plan {
-            draw: Draw::new(seed, self.data.pictures()),
-            batch_size: self.spec.batch_size,
-            choice: PromptChoice {
-                positions: self.spec.positions,
-                loose_positions: self.spec.loose_positions,
-                details_per_step: self.spec.details_per_step,
-                normal_per_step: self.spec.normal_per_step,
-                generic_per_step: self.spec.generic_per_step,
-                n_ctx: self.setup.config.n_ctx,
-            },
-            first: step * self.spec.batch_size as u64,
-            steps: steps.saturating_sub(step),
-        }
     }
 
     /// Log, validation and checkpoint, each in its turn.

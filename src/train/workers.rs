@@ -7,6 +7,8 @@ use super::objective::{Extras, StepBatch, StepLoss, stage_1, stage_2};
 use super::optimizer::Gradients;
 use super::parts::Rates;
 use super::prompts::PromptEncoder;
+use super::spec::TrainSpec;
+use super::start::Setup;
 use crate::device::{Device, TrainBackend};
 use crate::model::filo::Filo;
 
@@ -23,17 +25,30 @@ pub struct Losses {
 
 /// What every worker needs.
 pub struct Workers<'a> {
-    pub encoder: &'a PromptEncoder,
-    pub device: &'a Device,
+    encoder: &'a PromptEncoder,
+    device: &'a Device,
     /// Side of the pictures.
-    pub side: usize,
-    pub count: usize,
-    pub stage: u8,
-    pub extras: Extras,
-    pub rates: Rates,
+    side: usize,
+    count: usize,
+    stage: u8,
+    extras: Extras,
+    rates: Rates,
 }
 
-impl Workers<'_> {
+impl<'a> Workers<'a> {
+    /// Those of the step that comes after `done` ones of `stage`.
+    pub fn of(setup: &'a Setup, spec: &TrainSpec, stage: u8, done: u64) -> Self {
+        Workers {
+            encoder: &setup.encoder,
+            device: &setup.device,
+            side: setup.config.vision.image_size,
+            count: spec.workers,
+            stage,
+            extras: Extras::of(spec, stage, done),
+            rates: spec.rates(stage),
+        }
+    }
+
     /// Means over the pictures of `batch`.
     pub fn step(&self, network: &Filo<TrainBackend>, batch: Vec<Loaded>) -> (Losses, Gradients) {
         let pictures = batch.len();
