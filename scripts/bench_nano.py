@@ -97,9 +97,9 @@ class Filo:
             raise SystemExit(f"`{' '.join(command)}` ended with {ended.returncode}")
         return ended.stdout
 
-    def generated(self) -> str:
+    def generated(self, *options: str) -> str:
         """Its own measurement on generated pictures: AUROC, swapped words, defect words."""
-        return self.run("bench", "--stage", "generated", *self.weights)
+        return self.run("bench", "--stage", "generated", *self.weights, *options)
 
     def score(self, pictures: Path, out: Path, *options: str) -> None:
         self.run("score", "--input", str(pictures), "--output", str(out), *self.options, *options)
@@ -294,6 +294,7 @@ def bench(arguments: argparse.Namespace, work: Path) -> None:
             "limit": arguments.limit,
             "rows": [asdict(row) for row in rows],
             "speed": asdict(speed),
+            "generated": json.loads(filo.generated("--json")),
         }
         arguments.json.write_text(json.dumps(document, indent=2) + "\n")
 
