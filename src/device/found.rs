@@ -96,7 +96,7 @@ fn the_cpu() -> Found {
     }
 }
 
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cuda-untuned")]
 fn cuda() -> Result<Vec<Found>, String> {
     super::cuda::devices()
 }
@@ -106,7 +106,7 @@ fn wgpu() -> Result<Vec<Found>, String> {
     super::wgpu::devices()
 }
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(feature = "cuda-untuned"))]
 fn cuda() -> Result<Vec<Found>, String> {
     Err(not_built_in("cuda"))
 }
@@ -116,7 +116,7 @@ fn wgpu() -> Result<Vec<Found>, String> {
     Err(not_built_in("wgpu"))
 }
 
-#[cfg(not(all(feature = "cuda", feature = "wgpu")))]
+#[cfg(not(all(feature = "cuda-untuned", feature = "wgpu")))]
 fn not_built_in(feature: &str) -> String {
     format!("not in this program: build it with --features {feature}")
 }

@@ -8,15 +8,15 @@
 //! - `heap` tells the allocator what to do with freed memory.
 
 mod batch;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cuda-untuned")]
 mod cuda;
 mod faults;
 mod found;
 mod heap;
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
 mod kernels;
 mod memory;
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
 mod quietly;
 #[cfg(feature = "wgpu")]
 mod wgpu;
@@ -69,7 +69,7 @@ pub fn device(choice: DeviceChoice, precision: Precision) -> Result<Device, Devi
 /// Bytes of memory that are free on `device`, if it is a GPU that tells.
 fn free_memory(device: &Device) -> Option<u64> {
     match device {
-        #[cfg(feature = "cuda")]
+        #[cfg(feature = "cuda-untuned")]
         DispatchDevice::Cuda(device) => cuda::free_memory(device.index),
         _ => None,
     }
@@ -85,7 +85,7 @@ pub fn products_in(precision: Precision) -> DType {
 }
 
 /// Precisions in which `device` computes.
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
 fn precisions(device: &Device) -> Vec<Precision> {
     use burn::tensor::backend::{Backend as _, DTypeUsage};
 
