@@ -10,10 +10,10 @@ use super::say::{say, shell_line, tell};
 use super::signals::Signals;
 use super::train_progress::TrainProgress;
 use crate::device::device;
-use crate::error::{Error, ModelError, TrainError};
+use crate::error::{Error, TrainError};
 use crate::job::{DeviceChoice, Precision, Progress};
 use crate::model::config::FiloConfig;
-use crate::model::filo::descriptions::Descriptions;
+use crate::pipeline::run::descriptions_of;
 use crate::source::{LayoutChoice, Listing, ShardSize, list};
 use crate::store::Location;
 use crate::train::data::TrainingData;
@@ -135,7 +135,7 @@ impl TrainArgs {
         if self.data == GENERATED {
             return self.generated(spec, side);
         }
-        let descriptions = self.descriptions()?;
+        let (descriptions, _) = descriptions_of(self.descriptions.as_deref())?;
         let sets = |uri: &str, share: f64| {
             let listing = self.listed(uri)?;
             let published = Mosaic::published(listing.layout);
@@ -209,16 +209,6 @@ impl TrainArgs {
         let listing = list(&location, self.layout, None, ShardSize::default())?;
         tracing::info!("{}", listing.why);
         Ok(listing)
-    }
-
-    fn descriptions(&self) -> Result<Descriptions, Error> {
-        let built_in = Descriptions::built_in()?;
-        let Some(path) = &self.descriptions else { return Ok(built_in) };
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let reason = error.to_string();
-            ModelError::DescriptionsSyntax { path: path.clone(), reason }
-        })?;
-        Ok(built_in.with_file(path, &text)?)
     }
 }
 
