@@ -65,8 +65,8 @@ enum Command {
     ///
     /// Stage 1 teaches the maps, stage 2 the adapter. Everything lands in --out:
     /// weights.safetensors and config.json, which `filo score --weights` reads, the ones that validated
-    /// best; last/, where the training ended, if that was elsewhere; log.parquet; and the state that
-    /// --resume goes on from.
+    /// best; last/, where the training ended or was stopped, if that was elsewhere; log.parquet; and
+    /// the state that --resume goes on from.
     Train(Box<train::TrainArgs>),
     /// Convert, inspect and verify weights.
     Weights(weights::WeightsArgs),

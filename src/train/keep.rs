@@ -3,6 +3,7 @@
 //! and the state; each file is replaced whole, and the state last, so what it tells of is there.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -136,13 +137,25 @@ impl Training {
         Ok(best.write(&self.best_file())?)
     }
 
-    /// Where a stage ended, beside the weights that validated best: on few pictures the best are so by
-    /// chance, perhaps.
+    /// Where a stage ended or was stopped, beside the weights that validated best: on few pictures the
+    /// best are so by chance, perhaps.
     pub(super) fn write_last(&self) -> Result<(), Error> {
         let folder = self.out.join(LAST_FOLDER);
         std::fs::create_dir_all(&folder).map_err(|error| unwritten(&folder, &error))?;
         write_config(&self.setup, &folder)?;
         Ok(self.save_shown(&folder)?)
+    }
+
+    /// Takes away what [`Training::write_last`] wrote: the stage ended with its best weights.
+    pub(super) fn remove_last(&self) -> Result<(), Error> {
+        let folder = self.out.join(LAST_FOLDER);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let (path, why) = (folder, error.to_string());
+                Err(TrainError::File { path, action: "removed", why }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn save_shown(&self, folder: &Path) -> Result<(), TrainError> {

@@ -43,7 +43,7 @@ pub struct Report {
 pub enum Ending {
     /// Both stages are done; the last validation, if there is validation data.
     Done(Option<Validation>),
-    /// It was told to stop; the state is written.
+    /// It was told to stop; the state is written, and the weights as they are.
     Stopped,
 }
 
@@ -78,6 +78,7 @@ impl Training {
                 .steps(self.data.pictures(), self.spec.batch_size);
             if self.stage(steps, stop, report)? == Stage::Stopped {
                 self.write_state()?;
+                self.write_last()?;
                 return Ok(Ending::Stopped);
             }
             if steps > 0 {
@@ -180,8 +181,9 @@ impl Training {
         if self.validation.is_none() {
             self.write_weights()?;
         }
-        if self.standing.stale > 0 {
-            self.write_last()?;
+        match self.standing.stale {
+            0 => self.remove_last()?,
+            _ => self.write_last()?,
         }
         let best = self.best_weights()?;
         self.setup.network = with_values(self.setup.network.clone(), &best);
