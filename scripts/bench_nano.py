@@ -125,7 +125,7 @@ def filo_method(filo: Filo, exam: ExamSet, out: Path) -> tuple[Method, str]:
 def check_metrics(out: Path, row: Row) -> None:
     """Stops unless the program's own metrics are those of `row`, the whole set."""
     table = open_with_pyarrow(str(out / "metrics")).to_table()
-    own = [found for found in table.to_pylist() if found["category"] == row.set]
+    own = [r for r in table.to_pylist() if r["category"] == row.set and r["kind"] is None]
     if len(own) != 1:
         raise SystemExit(f"{out}: metrics has {len(own)} rows of {row.set}, not one")
     for name in ["n_images", "n_anomalous", *FIGURES]:
