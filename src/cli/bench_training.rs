@@ -14,7 +14,7 @@ use crate::train::{Generated, Init, Setup, StepSeconds};
 use crate::weights::Weights;
 
 /// The recipe that the embedded network was trained by last.
-const RECIPE: &str = include_str!("../../assets/nano/train-160.toml");
+const RECIPE: &str = include_str!("../../assets/nano/train-128.toml");
 
 /// Products of a step for each of its forward pass: itself, and the gradient of each operand.
 const PASSES: f64 = 3.0;
