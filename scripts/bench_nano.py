@@ -97,9 +97,9 @@ class Filo:
             raise SystemExit(f"`{' '.join(command)}` ended with {ended.returncode}")
         return ended.stdout
 
-    def generated(self, *options: str) -> str:
+    def generated(self) -> dict[str, float]:
         """Its own measurement on generated pictures: AUROC, swapped words, defect words."""
-        return self.run("bench", "--stage", "generated", *self.weights, *options)
+        return json.loads(self.run("bench", "--stage", "generated", *self.weights, "--json"))
 
     def score(self, pictures: Path, out: Path, *options: str) -> None:
         self.run("score", "--input", str(pictures), "--output", str(out), *self.options, *options)
@@ -227,6 +227,20 @@ def print_speed(speed: Speed) -> None:
     )
 
 
+def print_generated(of: dict[str, float]) -> None:
+    named = {"as described": "", "normal and abnormal words swapped": "swapped_"}
+    rows = [
+        [name, f"{of[prefix + 'image_auroc']:.3f}", f"{of[prefix + 'pixel_auroc']:.3f}"]
+        for name, prefix in named.items()
+    ]
+    print_table([f"generated, {of['pictures']} pictures", "image AUROC", "pixel AUROC"], rows)
+    print(
+        f"\nThe defect's word comes first in {of['word_top_1_patches']:.1%} of "
+        f"{of['word_pictures']} pictures by its patches, {of['word_top_1_image']:.1%} by the whole "
+        f"picture; guessing: {of['word_chance']:.1%}."
+    )
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench nano", description=__doc__.split("\n")[0])
     parser.add_argument("--filo", type=Path, required=True, help=argparse.SUPPRESS)
@@ -286,7 +300,9 @@ def bench(arguments: argparse.Namespace, work: Path) -> None:
     print_rows([row for row in kinds if row.method == "filo"])
     print()
     print_speed(speed)
-    print(f"\n{filo.generated()}")
+    generated = filo.generated()
+    print()
+    print_generated(generated)
     if arguments.json:
         document = {
             "filo": filo.version,
@@ -294,7 +310,7 @@ def bench(arguments: argparse.Namespace, work: Path) -> None:
             "limit": arguments.limit,
             "rows": [asdict(row) for row in rows],
             "speed": asdict(speed),
-            "generated": json.loads(filo.generated("--json")),
+            "generated": generated,
         }
         arguments.json.write_text(json.dumps(document, indent=2) + "\n")
 

@@ -60,6 +60,8 @@ def parts(mask: np.ndarray, side: int) -> dict[str, tuple[int, int]]:
             found.setdefault("good", (y, x))
         elif inner > LEAST_DEFECT and 2 * inner > square.sum():
             found.setdefault("defect", (y, x))
+        if len(found) == 2:
+            break
     return found
 
 

@@ -99,7 +99,7 @@ enum BenchStage {
     Peak,
     /// How well --weights do on pictures of the generator, and whether they listen to words.
     Generated,
-    /// A step of training from --weights by the embedded network's own recipe, on the CPU.
+    /// A step of training from --weights by the embedded network's own recipe, in f32.
     Training,
     /// The pixel metrics of --maps.
     Metrics,

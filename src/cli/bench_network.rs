@@ -278,8 +278,13 @@ impl NetworkBench {
         ]
     }
 
+    /// Operations per second of a product of two squares of [`PEAK_SIDE`].
+    pub fn peak_flops(&self, precision: Precision) -> f64 {
+        2.0 * (PEAK_SIDE as f64).powi(3) / self.product_seconds(precision)
+    }
+
     /// Seconds of a product of two squares of [`PEAK_SIDE`].
-    pub fn product_seconds(&self, precision: Precision) -> f64 {
+    fn product_seconds(&self, precision: Precision) -> f64 {
         let [a, b] = [0, 1].map(|_| same_format(self.square(), products_in(precision)));
         self.alone(&a, || a.clone().matmul(b.clone()))
     }

@@ -36,13 +36,12 @@ impl Limits {
     /// Measured on the device of `bench`, where they are not `told`.
     pub fn measured(bench: &NetworkBench, told: [Option<f64>; 3]) -> Limits {
         let [flops, flops_f32, bytes] = told;
-        let product = 2.0 * (PEAK_SIDE as f64).powi(3);
-        let flops = flops.unwrap_or_else(|| product / bench.product_seconds(bench.precision));
+        let flops = flops.unwrap_or_else(|| bench.peak_flops(bench.precision));
         let f32 = crate::job::Precision::F32;
         let flops_f32 = match flops_f32 {
             Some(told) => told,
             None if bench.precision == f32 => flops,
-            None => product / bench.product_seconds(f32),
+            None => bench.peak_flops(f32),
         };
         let copied = 2.0 * 4.0 * (PEAK_SIDE as f64).powi(2);
         let bytes = bytes.unwrap_or_else(|| copied / bench.copy_seconds());

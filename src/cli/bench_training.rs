@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::bench_network::{Measured, NetworkBench, PEAK_SIDE};
+use super::bench_network::{Measured, NetworkBench};
 use super::train::load_textures;
-use crate::device::cpu;
 use crate::error::Error;
+use crate::job::Precision;
 use crate::model::cost::Batch;
 use crate::train::spec::{RawTrainSpec, Unfreeze};
 use crate::train::{Generated, Init, Setup, StepSeconds};
@@ -30,13 +30,12 @@ pub fn run(bench: &NetworkBench, textures: Option<&Path>) -> Result<Vec<Measured
     let spec = toml::from_str::<RawTrainSpec>(RECIPE).expect("the recipe is part of the program");
     let spec = spec.validate(Unfreeze::Backbone)?;
     let data = Generated::training(spec.seed, side, load_textures(textures)?)?;
-    let setup = Setup::new(&Init::From(weights), None, &spec, &[&data], &cpu())?;
+    let setup = Setup::new(&Init::From(weights), None, &spec, &[&data], &bench.device)?;
     let StepSeconds { pictures, pictures_drawn, gradients, update } =
         setup.time_step(Arc::new(data), &spec, bench.repeat)?;
     let batch = Batch { pictures, product_bytes: 4 };
     let products = PASSES * (batch.image_tower(&config).flops + batch.map_heads(&config).flops);
-    let peak = 2.0 * (PEAK_SIDE as f64).powi(3) / bench.product_seconds(bench.precision);
-
+    let peak = bench.peak_flops(Precision::F32);
     let tokens = 1 + config.vision.grid().pow(2);
     let row = |name, seconds| Measured { name, tokens, pictures, seconds };
     Ok(vec![

@@ -1,4 +1,4 @@
-//! What a step of stage 1 costs, whole and in parts. In: a network, data, a job. Out: seconds.
+//! What the parts of a step of stage 1 cost. In: a network, data, a job. Out: seconds.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::start::Setup;
 use super::workers::Workers;
 use crate::error::TrainError;
 
-/// Seconds of one step; each part is the fastest of its runs, with nothing beside it.
+/// Seconds of one step's parts; each is the fastest of its runs, with nothing beside it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepSeconds {
     /// Pictures of a step.
