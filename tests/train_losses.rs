@@ -1,28 +1,30 @@
 //! Losses, gradients and the parameters after optimiser steps are those of the published training.
-//! Set `FILO_GOLDENS` to a folder with other golden data to check that one.
+//! Set `FILO_GOLDENS` to a folder with other golden data to check that one, and `FILO_TEST_DEVICE` to
+//! a device (`wgpu`, `cuda`) to train there.
 
 mod support;
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
-use filo::device::{TrainBackend as B, cpu};
+use filo::device::{Backend, Device, TrainBackend as B, cpu};
 use filo::model::clip::tokenizer::ClipTokenizer;
 use filo::model::config::FiloConfig;
 use filo::model::filo::Filo;
 use filo::model::filo::descriptions::Descriptions;
 use filo::model::filo::position::Position;
 use filo::train::losses::{dice_over_rows, focal};
+use filo::train::map_loss::MapWeights;
 use filo::train::network::{named_values, trainable};
-use filo::train::objective::{Extras, StepBatch, stage_1, stage_2};
+use filo::train::objective::{Contexts, Extras, StepBatch, stage_1, stage_2};
 use filo::train::optimizer::{AdamW, Gradients};
 use filo::train::parts::Rates;
 use filo::train::prompts::{PicturePrompts, PromptEncoder, Vocabulary};
-use filo::weights::Checkpoint;
 use filo::weights::config::read_config;
-use filo::weights::load::load_filo;
+use filo::weights::load::{bundled_filo, load_filo};
+use filo::weights::{Checkpoint, Weights, WeightsPlace};
 use serde_json::Value;
-use support::golden::{Golden, golden_dir};
+use support::golden::{Golden, Place, golden_dir};
 
 fn losses_json() -> Value {
     let text = std::fs::read_to_string(golden_dir().join("losses/losses.json")).unwrap();
@@ -75,6 +77,7 @@ struct Setup {
     network: Filo<B>,
     golden: Golden,
     vision: Golden,
+    place: Place,
 }
 
 impl Setup {
@@ -83,12 +86,15 @@ impl Setup {
         let config = read_config(&dir.join("config.json")).unwrap();
         let weights = ["filo_tiny.safetensors", "filo_tiny.pth"].map(|name| dir.join(name));
         let weights = weights.iter().find(|path| path.exists()).expect("a weights file");
-        let (network, _) = load_filo(&Checkpoint::open(weights).unwrap(), &config, &cpu()).unwrap();
+        let place = Place::in_f32();
+        let device = &place.device;
+        let (network, _) = load_filo(&Checkpoint::open(weights).unwrap(), &config, device).unwrap();
         Setup {
-            network: rates.freeze(trainable(&network, &config, &cpu())),
+            network: rates.freeze(trainable(&network, &config, device)),
             golden: Golden::open(&golden_dir().join("losses/train_step.safetensors")),
             vision: Golden::open(&dir.join("vision.safetensors")),
             config,
+            place,
         }
     }
 
@@ -106,10 +112,13 @@ impl Setup {
         let tokenizer = ClipTokenizer::embedded().unwrap();
         let encoder = PromptEncoder::new(tokenizer, Vocabulary::Full, self.config.n_ctx);
         StepBatch {
-            images: Tensor::from_data(TensorData::new(pixels, [1, 3, size, size]), &cpu()),
+            images: Tensor::from_data(
+                TensorData::new(pixels, [1, 3, size, size]),
+                &self.place.device,
+            ),
             masks: mask,
             labels: vec![label],
-            prompts: encoder.batch(vec![prompts], &cpu()),
+            prompts: encoder.batch(vec![prompts], &self.place.device),
         }
     }
 }
@@ -131,6 +140,7 @@ fn our_name(golden: &str) -> String {
 
 /// Compares only where the gradient decides: the first step of AdamW goes by its sign alone.
 fn parameters_agree(
+    place: &Place,
     after: &BTreeMap<String, Vec<f32>>,
     gradients: &[&Gradients],
     name: &str,
@@ -142,13 +152,15 @@ fn parameters_agree(
         .iter()
         .map(|gradients| in_golden_layout(name, &gradients.0[&our_name(name)], shape));
     let gradients = gradients.collect::<Vec<_>>();
+    // Units that round operands shift small gradients by more, and with them the second step.
+    let (share, apart) = if place.is_cpu() { (1e-3, 2e-6) } else { (0.1, 2e-5) };
     for (index, expected) in expected {
         let decided = gradients.iter().all(|gradient| {
             let largest = gradient.iter().fold(0.0f32, |max, value| max.max(value.abs()));
-            gradient[index].abs() > 1e-3 * largest
+            gradient[index].abs() > share * largest
         });
         let error = (f64::from(values[index]) - expected).abs();
-        assert!(!decided || error < 2e-6, "{name}[{index}]: {} is not {expected}", values[index]);
+        assert!(!decided || error < apart, "{name}[{index}]: {} is not {expected}", values[index]);
     }
 }
 
@@ -156,19 +168,20 @@ fn parameters_agree(
 fn two_steps_of_stage_1_give_the_published_losses_gradients_and_parameters() {
     let mut setup = Setup::load(&Rates::STAGE_1);
     let json = losses_json();
+    let (of_losses, of_gradients) = (setup.place.tolerance(1e-4), setup.place.tolerance(1e-3));
     let golden = &setup.golden;
     let batch = setup.batch("img_b", "tile", 1, golden.f32("mask"));
     let mut optimizer = AdamW::published();
     let mut all = Vec::<Gradients>::new();
     for (i, step) in json["stage1"]["steps"].as_array().unwrap().iter().enumerate() {
         let loss = stage_1(&setup.network, &batch, Extras::default());
-        close("loss", loss.maps, step["loss"].as_f64().unwrap(), 1e-4);
+        close("loss", loss.maps, step["loss"].as_f64().unwrap(), of_losses);
         let parts = step["parts_focal_diceAbnormal_diceNormal_per_map"].as_array().unwrap();
         assert_eq!(loss.heads.len(), parts.len());
         for (head, part) in loss.heads.iter().zip(parts) {
-            close("focal", head.focal, part[0].as_f64().unwrap(), 1e-4);
-            close("dice", head.dice_abnormal, part[1].as_f64().unwrap(), 1e-4);
-            close("dice", head.dice_normal, part[2].as_f64().unwrap(), 1e-4);
+            close("focal", head.focal, part[0].as_f64().unwrap(), of_losses);
+            close("dice", head.dice_abnormal, part[1].as_f64().unwrap(), of_losses);
+            close("dice", head.dice_normal, part[2].as_f64().unwrap(), of_losses);
         }
         let gradients = Gradients::of(&loss.loss, &setup.network);
         let expected = step["gradients"].as_object().unwrap();
@@ -176,11 +189,11 @@ fn two_steps_of_stage_1_give_the_published_losses_gradients_and_parameters() {
         for (name, expected) in expected {
             let values = &gradients.0[name];
             let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-            close(name, norm, expected["l2_norm"].as_f64().unwrap(), 1e-3);
+            close(name, norm, expected["l2_norm"].as_f64().unwrap(), of_gradients);
             let full = format!("grad{i}.{name}");
             if golden.has(&full) {
                 let ours = in_golden_layout(name, values, golden.shape(&full));
-                near(&full, &ours, golden.get(&full), 1e-3);
+                near(&full, &ours, golden.get(&full), of_gradients);
             }
         }
         all.push(gradients);
@@ -193,21 +206,22 @@ fn two_steps_of_stage_1_give_the_published_losses_gradients_and_parameters() {
             let numbers = |key: &str| sampled[key].as_array().unwrap().clone();
             let indices = numbers("flat_index").into_iter().map(|n| n.as_u64().unwrap() as usize);
             let values = numbers("value").into_iter().map(|n| n.as_f64().unwrap());
-            parameters_agree(&after, &seen, name, indices.zip(values), &shape);
+            parameters_agree(&setup.place, &after, &seen, name, indices.zip(values), &shape);
             let full = format!("param_after_{}.{name}", i + 1);
             if golden.has(&full) {
                 let values = golden.get(&full).iter().copied().enumerate();
-                parameters_agree(&after, &seen, name, values, golden.shape(&full));
+                parameters_agree(&setup.place, &after, &seen, name, values, golden.shape(&full));
             }
         }
     }
     let after = stage_1(&setup.network, &batch, Extras::default()).maps;
-    close("loss after", after, json["stage1"]["loss_after_two_steps"].as_f64().unwrap(), 1e-4);
+    close("loss after", after, json["stage1"]["loss_after_two_steps"].as_f64().unwrap(), of_losses);
 }
 
 #[test]
 fn two_steps_of_stage_2_move_the_adapter_alone_as_published() {
     let mut setup = Setup::load(&Rates::STAGE_2);
+    let (of_losses, of_gradients) = (setup.place.tolerance(1e-4), setup.place.tolerance(1e-3));
     let before = named_values(&setup.network);
     let json = losses_json();
     let golden = &setup.golden;
@@ -220,13 +234,13 @@ fn two_steps_of_stage_2_move_the_adapter_alone_as_published() {
         let mask = vec![0.0; size * size];
         let batch = setup.batch(text("image"), text("class_name"), label, mask);
         let loss = stage_2(&setup.network, &batch);
-        close("loss", loss.image, step["loss"].as_f64().unwrap(), 1e-4);
+        close("loss", loss.image, step["loss"].as_f64().unwrap(), of_losses);
         let gradients = Gradients::of(&loss.loss, &setup.network);
         for name in ["adapter.fc.0.weight", "adapter.fc.2.weight"] {
             let full = format!("stage2.grad{i}.{name}");
             let ours = &gradients.0[&our_name(name)];
             let ours = in_golden_layout(name, ours, golden.shape(&full));
-            near(&full, &ours, golden.get(&full), 1e-3);
+            near(&full, &ours, golden.get(&full), of_gradients);
         }
         all.push(gradients);
         setup.network = optimizer.step(setup.network, &all[i], &Rates::STAGE_2, 1.0);
@@ -235,10 +249,70 @@ fn two_steps_of_stage_2_move_the_adapter_alone_as_published() {
             let full = format!("stage2.param_after_{}.{name}", i + 1);
             let values = golden.get(&full).iter().copied().enumerate();
             let seen = all.iter().collect::<Vec<_>>();
-            parameters_agree(&after, &seen, name, values, golden.shape(&full));
+            parameters_agree(&setup.place, &after, &seen, name, values, golden.shape(&full));
         }
     }
     for (name, values) in named_values(&setup.network) {
         assert_eq!(values == before[&name], !name.starts_with("adapter."), "{name}");
+    }
+}
+
+/// A step of the embedded network on `device`, with all that training from scratch adds to the
+/// published losses: the number, and the gradients.
+fn step_of_nano(device: &Device) -> (f64, Gradients) {
+    let nano = Weights::open(&WeightsPlace::default()).unwrap();
+    let config = nano.config().unwrap();
+    let Weights::Bundle(bundle) = nano else { panic!("the embedded weights are a bundle") };
+    let network: Filo<Backend> = bundled_filo(&bundle, &config, device).unwrap();
+    let rates = Rates { text: Some(1e-3), backbone: Some(1e-3), ..Rates::STAGE_1 };
+    let network = rates.freeze(trainable(&network, &config, device));
+    let (pictures, size) = (3, config.vision.image_size);
+    let wave = |i: usize| ((i * 37 % 211) as f32 / 105.0 - 1.0) * ((i / 211 % 13) as f32 / 6.0);
+    let pixels = (0..pictures * 3 * size * size).map(wave).collect::<Vec<_>>();
+    let texts = Descriptions::built_in().unwrap().prompts("tile");
+    let prompts = |right: Option<usize>, details: usize| PicturePrompts {
+        normal: texts.normal_texts(config.n_ctx)[..2].to_vec(),
+        abnormal: texts.abnormal_texts(config.n_ctx, &[Position::ALL[0]])[..details].to_vec(),
+        details,
+        right,
+    };
+    let tokenizer = ClipTokenizer::embedded().unwrap();
+    let encoder = PromptEncoder::new(tokenizer, Vocabulary::Full, config.n_ctx);
+    let prompts = vec![prompts(Some(1), 3), prompts(None, 2), prompts(Some(0), 2)];
+    let batch = StepBatch {
+        images: Tensor::from_data(TensorData::new(pixels, [pictures, 3, size, size]), device),
+        masks: (0..pictures * size * size).map(|i| f32::from(u8::from(i % 97 < 9))).collect(),
+        labels: vec![1, 0, 1],
+        prompts: encoder.batch(prompts, device),
+    };
+    let extras = Extras {
+        maps: MapWeights { focal: 10.0, defect: 3.0, peak: 1.0 },
+        contexts: Contexts::Swapped,
+        image: 3.0,
+        rank: 2.0,
+        words: 4.0,
+    };
+    let step = stage_1(&network, &batch, extras);
+    assert!(step.words > 0.0 && step.rank > 0.0 && step.image > 0.0);
+    let gradients = Gradients::of(&step.loss, &network);
+    (f64::from(step.loss.inner().into_scalar()), gradients)
+}
+
+/// The CPU's own operators have their gradients written out; elsewhere they are the backend's.
+#[test]
+#[ignore = "compares two devices: needs FILO_TEST_DEVICE"]
+fn a_step_of_the_embedded_network_is_the_same_on_another_device() {
+    let place = Place::in_f32();
+    assert!(!place.is_cpu(), "FILO_TEST_DEVICE names another device");
+    let (loss, gradients) = step_of_nano(&place.device);
+    let (expected, expected_gradients) = step_of_nano(&cpu());
+    close("loss", loss, expected, 1e-3);
+    assert!(expected_gradients.0.keys().eq(gradients.0.keys()));
+    let norm = expected_gradients.norm();
+    for (name, expected) in &expected_gradients.0 {
+        let apart = gradients.0[name].iter().zip(expected).map(|(a, b)| f64::from(a - b).powi(2));
+        let apart = apart.sum::<f64>().sqrt() / norm;
+        println!("{name}: {apart:.1e}");
+        assert!(apart < 3e-3, "{name}: off by {apart:.1e} of the norm of all gradients");
     }
 }

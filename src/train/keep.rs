@@ -11,7 +11,7 @@ use super::averaging::Averaging;
 use super::checkpoint::{Standing, State, state_file};
 use super::data::TrainingData;
 use super::log::{LOG_FILE, read_log, write_log};
-use super::network::{NamedValues, named_values, with_values};
+use super::network::{NamedValues, named_values, values_of, with_values};
 use super::optimizer::AdamW;
 use super::run::{STAGES, Training};
 use super::spec::TrainSpec;
@@ -113,9 +113,7 @@ impl Training {
     /// Parameters that learn in `stage`, as they are.
     pub(super) fn learned(&self, stage: u8) -> NamedValues {
         let rates = self.spec.rates(stage);
-        let mut values = named_values(&self.setup.network);
-        values.retain(|path, _| rates.of(path).is_some());
-        values
+        values_of(&self.setup.network, &|path| rates.of(path).is_some())
     }
 
     /// The weights that are validated and written: the mean, where there is one.

@@ -18,9 +18,6 @@ use crate::model::config::FiloConfig;
 /// Batches that wait for the network.
 const AHEAD: usize = 2;
 
-/// Threads that make pictures.
-const THREADS: usize = 2;
-
 /// A picture and the prompts of this step.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -81,7 +78,6 @@ impl Loader {
     pub fn start(data: Arc<dyn TrainingData>, plan: Plan) -> Result<Self, TrainError> {
         let (send, batches) = bounded(AHEAD);
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(THREADS)
             .thread_name(|n| format!("pictures {n}"))
             .build()
             .map_err(|error| TrainError::Threads { why: std::io::Error::other(error) })?;

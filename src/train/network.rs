@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::backend::Backend as AnyBackend;
+use burn::tensor::{Tensor, TensorData, Transaction};
 
 use super::parts::Path;
 use crate::device::{Backend, Device, TrainBackend};
@@ -14,12 +15,15 @@ use crate::model::filo::Filo;
 /// Numbers of every parameter by its path.
 pub type NamedValues = BTreeMap<String, Vec<f32>>;
 
-struct Read {
+struct Read<'a, B: AnyBackend> {
+    wanted: &'a dyn Fn(&str) -> bool,
     path: Path,
-    values: NamedValues,
+    names: Vec<String>,
+    /// All are read at once: a device is waited for once.
+    values: Option<Transaction<B>>,
 }
 
-impl<B: burn::tensor::backend::Backend> ModuleVisitor<B> for Read {
+impl<B: AnyBackend> ModuleVisitor<B> for Read<'_, B> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.enter(name);
     }
@@ -29,8 +33,11 @@ impl<B: burn::tensor::backend::Backend> ModuleVisitor<B> for Read {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let values = param.val().into_data().convert::<f32>().into_vec::<f32>();
-        self.values.insert(self.path.dotted(), values.expect("it was converted"));
+        let path = self.path.dotted();
+        if (self.wanted)(&path) {
+            self.names.push(path);
+            self.values = self.values.take().map(|read| read.register(param.val()));
+        }
     }
 }
 
@@ -39,7 +46,7 @@ struct Write<'a> {
     values: &'a NamedValues,
 }
 
-impl<B: burn::tensor::backend::Backend> ModuleMapper<B> for Write<'_> {
+impl<B: AnyBackend> ModuleMapper<B> for Write<'_> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.enter(name);
     }
@@ -62,14 +69,23 @@ impl<B: burn::tensor::backend::Backend> ModuleMapper<B> for Write<'_> {
 }
 
 /// The numbers of every parameter.
-pub fn named_values<B: burn::tensor::backend::Backend>(network: &Filo<B>) -> NamedValues {
-    let mut read = Read { path: Path::default(), values: NamedValues::new() };
+pub fn named_values<B: AnyBackend>(network: &Filo<B>) -> NamedValues {
+    values_of(network, &|_| true)
+}
+
+/// The numbers of the parameters whose path is `wanted`.
+pub fn values_of<B: AnyBackend>(network: &Filo<B>, wanted: &dyn Fn(&str) -> bool) -> NamedValues {
+    let (path, names) = (Path::default(), Vec::new());
+    let mut read = Read { wanted, path, names, values: Some(Transaction::default()) };
     network.visit(&mut read);
-    read.values
+    let values = read.values.map_or(Vec::new(), Transaction::execute).into_iter();
+    let floats = values.map(|data| data.convert::<f32>().into_vec::<f32>());
+    let floats = floats.map(|values| values.expect("they were converted"));
+    read.names.into_iter().zip(floats).collect()
 }
 
 /// `network` with the numbers of `values`; what they lack, or have in another size, stays.
-pub fn with_values<B: burn::tensor::backend::Backend>(
+pub fn with_values<B: AnyBackend>(
     network: Filo<B>,
     values: &NamedValues,
 ) -> Filo<B> {

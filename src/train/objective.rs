@@ -43,12 +43,13 @@ impl StepBatch {
         encoder: &PromptEncoder,
         device: &Device,
     ) -> Self {
-        let planes = loaded.iter().flat_map(|loaded| &loaded.picture.planes).copied();
-        let images = TensorData::new(planes.collect::<Vec<_>>(), [loaded.len(), 3, side, side]);
+        let planes = loaded.iter().map(|loaded| &loaded.picture.planes[..]).collect::<Vec<_>>();
+        let masks = loaded.iter().map(|loaded| &loaded.picture.mask[..]).collect::<Vec<_>>();
+        let images = TensorData::new(planes.concat(), [loaded.len(), 3, side, side]);
         let prompts = loaded.iter().map(|loaded| loaded.prompts.clone()).collect();
         StepBatch {
             images: Tensor::from_data(images, device),
-            masks: loaded.iter().flat_map(|loaded| &loaded.picture.mask).copied().collect(),
+            masks: masks.concat(),
             labels: loaded.iter().map(|loaded| loaded.picture.anomalous as u8).collect(),
             prompts: encoder.batch(prompts, device),
         }
@@ -235,47 +236,89 @@ fn rank_loss(
 }
 
 /// For every picture whose defect has a word: the prompt with it must win over the other words of
-/// the category, see [`word_logits`]. `None` if no picture of the batch has one.
+/// the category, see [`WordLogits`]. `None` if no picture of the batch has one.
 fn word_loss(
     features: &Tensor<TrainBackend, 2>,
     heads: &[Tensor<TrainBackend, 3>],
     prompts: &Tensor<TrainBackend, 3>,
     batch: &StepBatch,
 ) -> Option<Tensor<TrainBackend, 1>> {
-    let logits = word_logits(features, heads, prompts, batch).into_iter();
-    let losses = logits.map(|(right, logits)| cross_entropy(logits, &[right, right]));
-    let losses = losses.collect::<Vec<_>>();
-    (!losses.is_empty()).then(|| Tensor::cat(losses, 0).mean())
+    let WordLogits { pictures, logits } = word_logits(features, heads, prompts, batch)?;
+    let right = pictures.iter().flat_map(|picture| [picture.right; 2]).collect::<Vec<_>>();
+    Some(cross_entropy(logits.flatten(0, 1), &right))
 }
 
-/// For every picture whose defect has a word: its place among the words of the category, and how
-/// well each word fits, `[2, words]`: the image feature, and the mean of the heads' patches in the
-/// mask. A word is what its prompt has beyond the mean of the others: what they share (the context,
-/// the name, that something is wrong) is most of each, and tells nothing here.
+/// A picture whose defect has a word.
+#[derive(Debug, Clone, Copy)]
+struct Worded {
+    /// Its place in the batch.
+    index: usize,
+    /// Of its category's words the one of its defect, and how many there are.
+    right: usize,
+    words: usize,
+}
+
+/// How well each word of its category fits each picture whose defect has one. A word is what its
+/// prompt has beyond the mean of the others: what they share (the context, the name, that something
+/// is wrong) is most of each, and tells nothing here.
+struct WordLogits {
+    pictures: Vec<Worded>,
+    /// `[pictures, 2, words]`: with the image feature, and with the mean of the heads' patches in
+    /// the mask; far below all others where a category has fewer words.
+    logits: Tensor<TrainBackend, 3>,
+}
+
+/// `None` if no picture of the batch has a word.
 fn word_logits(
     features: &Tensor<TrainBackend, 2>,
     heads: &[Tensor<TrainBackend, 3>],
     prompts: &Tensor<TrainBackend, 3>,
     batch: &StepBatch,
-) -> Vec<(usize, Tensor<TrainBackend, 2>)> {
-    let patches = normalize(masked_mean(heads, batch), 2);
+) -> Option<WordLogits> {
     let pictures = batch.prompts.pictures.iter().enumerate();
-    let logits = pictures.filter_map(|(i, picture)| {
+    let pictures = pictures.filter_map(|(index, picture)| {
         // One word alone has nothing to win against.
         let right = picture.right.filter(|_| picture.details > 1)?;
-        let words = prompts.clone().narrow(0, i, 1);
-        let words = words.narrow(1, picture.normal.len(), picture.details).squeeze_dim::<2>(0);
-        let image = features.clone().narrow(0, i, 1);
-        let patch = patches.clone().narrow(0, i, 1).squeeze_dim::<2>(0);
-        let sides = Tensor::cat(vec![image, patch], 0);
-        let words = normalize(words, 1);
-        let words = words.clone() - words.mean_dim(0);
-        let length = (words.clone().powi_scalar(2).sum_dim(1) + SHORTEST_WORD.powi(2)).sqrt();
-        let words = words / length;
-        Some((right, sides.matmul(words.transpose()) / TEMPERATURE))
+        Some(Worded { index, right, words: picture.details })
     });
-    logits.collect()
+    let pictures = pictures.collect::<Vec<_>>();
+    let (count, most) = (pictures.len(), pictures.iter().map(|picture| picture.words).max()?);
+    let ([_, of_each, width], device) = (prompts.dims(), prompts.device());
+    let rows = pictures.iter().flat_map(|picture| {
+        let first = picture.index * of_each + batch.prompts.pictures[picture.index].normal.len();
+        (0..most).map(move |word| (first + word.min(picture.words - 1)) as i64)
+    });
+    let rows = Tensor::<_, 1, Int>::from_data(&rows.collect::<Vec<_>>()[..], &device);
+    let is_word = |picture: &Worded, word: usize| word < picture.words;
+    let shares = pictures.iter().flat_map(|picture| {
+        let share = 1.0 / picture.words as f32;
+        (0..most).map(move |word| if is_word(picture, word) { share } else { 0.0 })
+    });
+    let shares = TensorData::new(shares.collect::<Vec<_>>(), [count, 1, most]);
+    let missing = pictures.iter().flat_map(|picture| {
+        (0..2 * most).map(move |place| !is_word(picture, place % most))
+    });
+    let missing = TensorData::new(missing.collect::<Vec<_>>(), [count, 2, most]);
+
+    let words = prompts.clone().flatten::<2>(0, 1).select(0, rows).reshape([count, most, width]);
+    let words = normalize(words, 2);
+    let mean = Tensor::<_, 3>::from_data(shares, &device).matmul(words.clone());
+    let words = words - mean;
+    let length = (words.clone().powi_scalar(2).sum_dim(2) + SHORTEST_WORD.powi(2)).sqrt();
+    let words = words / length;
+
+    let places = pictures.iter().map(|picture| picture.index as i64).collect::<Vec<_>>();
+    let places = Tensor::<_, 1, Int>::from_data(&places[..], &device);
+    let image = features.clone().select(0, places.clone()).unsqueeze_dim(1);
+    let patches = normalize(masked_mean(heads, batch), 2).select(0, places);
+    let sides = Tensor::cat(vec![image, patches], 1);
+    let logits = sides.matmul(words.swap_dims(1, 2)) / TEMPERATURE;
+    let logits = logits.mask_fill(Tensor::from_data(missing, &device), FAR_BELOW);
+    Some(WordLogits { pictures, logits })
 }
+
+/// A logit whose exponential is 0 beside any other.
+const FAR_BELOW: f32 = -1e9;
 
 /// How well the words of a category fit a picture's defect.
 #[derive(Debug, Clone, PartialEq)]
@@ -294,13 +337,17 @@ pub fn word_fits(network: &Filo<TrainBackend>, batch: &StepBatch) -> Vec<WordFit
     let encoding = scorer.encode_images(batch.images.clone(), AdapterUse::Skipped);
     let prompts = encode_prompts(&scorer, batch, encoding.features.clone(), Contexts::Own);
     let heads = scorer.decode(&encoding.tokens);
-    let logits = word_logits(&encoding.features, &heads, &prompts, batch).into_iter();
-    let fits = logits.map(|(right, logits)| {
-        let words = logits.dims()[1];
-        let values = logits.inner().into_data().into_vec::<f32>();
-        let mut image = values.expect("the CPU computes in f32 only");
-        let patches = image.split_off(words);
-        WordFit { right, patches, image }
+    let Some(WordLogits { pictures, logits }) =
+        word_logits(&encoding.features, &heads, &prompts, batch)
+    else {
+        return Vec::new();
+    };
+    let most = logits.dims()[2];
+    let values = logits.inner().into_data().into_vec::<f32>().expect("training computes in f32");
+    let fits = values.chunks_exact(2 * most).zip(pictures).map(|(values, picture)| {
+        let Worded { right, words, .. } = picture;
+        let (image, patches) = values.split_at(most);
+        WordFit { right, patches: patches[..words].to_vec(), image: image[..words].to_vec() }
     });
     fits.collect()
 }

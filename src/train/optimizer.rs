@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData, Transaction};
 use rayon::prelude::*;
 
+use super::network::{NamedValues, values_of};
 use super::parts::{Path, Rates};
-use crate::device::TrainBackend;
+use crate::device::{Backend, TrainBackend};
 use crate::model::filo::Filo;
 use crate::model::kernels::simd::widest;
 
@@ -24,7 +25,9 @@ pub struct Gradients(pub BTreeMap<String, Vec<f32>>);
 struct Collect<'a> {
     tape: &'a mut <TrainBackend as AutodiffBackend>::Gradients,
     path: Path,
-    gradients: Gradients,
+    names: Vec<String>,
+    /// All are read at once: a device is waited for once.
+    gradients: Option<Transaction<Backend>>,
 }
 
 impl ModuleVisitor<TrainBackend> for Collect<'_> {
@@ -41,23 +44,30 @@ impl ModuleVisitor<TrainBackend> for Collect<'_> {
         if value.is_require_grad()
             && let Some(gradient) = value.grad_remove(self.tape)
         {
-            self.gradients.0.insert(self.path.dotted(), floats(gradient.into_data()));
+            self.names.push(self.path.dotted());
+            self.gradients = self.gradients.take().map(|read| read.register(gradient));
         }
     }
 }
 
 fn floats(data: TensorData) -> Vec<f32> {
-    data.into_vec::<f32>().expect("the CPU computes in f32 only")
+    data.into_vec::<f32>().expect("training computes in f32")
 }
 
 impl Gradients {
     /// The gradients of `network`'s learning parameters, by the tape of `loss`.
     pub fn of(loss: &Tensor<TrainBackend, 1>, network: &Filo<TrainBackend>) -> Self {
         let mut tape = loss.backward();
-        let mut collect =
-            Collect { tape: &mut tape, path: Path::default(), gradients: Gradients::default() };
+        let mut collect = Collect {
+            tape: &mut tape,
+            path: Path::default(),
+            names: Vec::new(),
+            gradients: Some(Transaction::default()),
+        };
         network.visit(&mut collect);
-        collect.gradients
+        let Collect { names, gradients, .. } = collect;
+        let values = gradients.map_or(Vec::new(), Transaction::execute).into_iter().map(floats);
+        Gradients(names.into_iter().zip(values).collect())
     }
 
     /// Adds `share` times `other`.
@@ -121,12 +131,16 @@ impl AdamW {
         rates: &Rates,
         factor: f64,
     ) -> Filo<TrainBackend> {
-        network.map(&mut Apply { optimizer: self, gradients, rates, factor, path: Path::default() })
+        let steps = |path: &str| gradients.0.contains_key(path) && rates.of(path).is_some();
+        let values = values_of(&network, &steps);
+        let path = Path::default();
+        network.map(&mut Apply { optimizer: self, values, gradients, rates, factor, path })
     }
 }
 
 struct Apply<'a> {
     optimizer: &'a mut AdamW,
+    values: NamedValues,
     gradients: &'a Gradients,
     rates: &'a Rates,
     factor: f64,
@@ -147,13 +161,13 @@ impl ModuleMapper<TrainBackend> for Apply<'_> {
         param: Param<Tensor<TrainBackend, D>>,
     ) -> Param<Tensor<TrainBackend, D>> {
         let path = self.path.dotted();
-        let (Some(gradient), Some(rate)) = (self.gradients.0.get(&path), self.rates.of(&path))
+        let (Some(mut values), Some(gradient), Some(rate)) =
+            (self.values.remove(&path), self.gradients.0.get(&path), self.rates.of(&path))
         else {
             return param;
         };
         let (id, tensor, mapper) = param.consume();
         let (shape, device) = (tensor.dims(), tensor.device());
-        let mut values = floats(tensor.inner().into_data());
         let moments = self.optimizer.moments.entry(path).or_insert_with(|| Moments {
             first: vec![0.0; values.len()],
             second: vec![0.0; values.len()],

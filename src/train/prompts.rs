@@ -7,11 +7,15 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
-use crate::device::{Device, TrainBackend};
+use crate::device::{Device, TrainBackend, cpu};
 use crate::model::clip::text::{ForestTensors, TextEncoder};
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
 use crate::model::filo::prompt_tree::PromptTree;
 use crate::model::filo::prompts::PromptLearner;
+
+/// On a GPU trees are filled up to a multiple of so many nodes: kernels are compiled for the divisors
+/// of a shape.
+const NODES: usize = 8;
 
 /// The prompts of one picture, as texts with placeholders for the contexts in front.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -125,7 +129,10 @@ impl PromptEncoder {
         let trees = trees.collect::<Vec<_>>();
         let batch = trees.len();
         let most = |count: fn(&PromptTree) -> usize| trees.iter().map(count).max().unwrap_or(0);
-        let nodes = most(PromptTree::len);
+        let nodes = match *device == cpu() {
+            true => most(PromptTree::len),
+            false => most(PromptTree::len).next_multiple_of(NODES),
+        };
         let prompts = most(|tree| tree.ends().count());
         let words = nodes - 1 - 2 * self.n_ctx;
         let filled = |length: usize, values: &mut dyn Iterator<Item = usize>| {

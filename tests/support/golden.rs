@@ -36,6 +36,12 @@ impl Place {
         Place { precision: Precision::F32, ..Self::of_the_tests() }
     }
 
+    /// Whether it is the place that all others are held against.
+    #[allow(dead_code)]
+    pub fn is_cpu(&self) -> bool {
+        self.on_cpu
+    }
+
     /// Largest relative error of a stage that is allowed to be `on_cpu` there. Products of GPUs add
     /// in another order and may round their operands; 16 bits round them anyway.
     pub fn tolerance(&self, on_cpu: f64) -> f64 {

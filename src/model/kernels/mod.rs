@@ -31,7 +31,10 @@ pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
         Ok(x) => back(gelu::inferred(x)),
         Err(x) => match fusible(x) {
             Ok(x) => of_backend(gelu::fused(x)),
-            Err(x) => activation::gelu(x),
+            Err(x) => match same::<_, Tensor<TrainBackend, D>>(x) {
+                Ok(x) => back(gelu::composed(x)),
+                Err(x) => activation::gelu(x),
+            },
         },
     }
 }
@@ -150,7 +153,10 @@ pub fn sum_centred<B: Backend, const N: usize>(
     side: usize,
 ) -> Result<Tensor<B, 4>, [Tensor<B, 4>; N]> {
     let kernels = same::<_, [Tensor<TrainBackend, 4>; N]>(kernels)?;
-    Ok(back(centre::fused(kernels, side)))
+    match kernels[0].device() == cpu() {
+        true => Ok(back(centre::fused(kernels, side))),
+        false => Err(back(kernels)),
+    }
 }
 
 /// Whether tensors of `device` lie in this process's memory.
@@ -159,12 +165,16 @@ pub fn is_cpu<B: Backend>(device: &B::Device) -> bool {
     device.downcast_ref::<Device>().is_some_and(|device| *device == cpu())
 }
 
-/// A tensor that the fused forms take: of the training backend, or of the program's own on a CPU,
+/// A tensor that the fused forms take: on a CPU, of the training backend or of the program's own,
 /// which then has no gradient. `Err` gives any other back.
 fn fusible<B: Backend, const D: usize>(
     x: Tensor<B, D>,
 ) -> Result<Tensor<TrainBackend, D>, Tensor<B, D>> {
-    same::<_, Tensor<TrainBackend, D>>(x).or_else(|x| on_cpu(x).map(Tensor::from_inner))
+    match same::<_, Tensor<TrainBackend, D>>(x) {
+        Ok(x) if x.device() == cpu() => Ok(x),
+        Ok(x) => Err(back(x)),
+        Err(x) => on_cpu(x).map(Tensor::from_inner),
+    }
 }
 
 /// A tensor of the program's own backend on a CPU, which has no gradient. `Err` gives any other back.
