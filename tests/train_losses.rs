@@ -153,7 +153,7 @@ fn parameters_agree(
         .map(|gradients| in_golden_layout(name, &gradients.0[&our_name(name)], shape));
     let gradients = gradients.collect::<Vec<_>>();
     // Units that round operands shift small gradients by more, and with them the second step.
-    let (share, apart) = if place.is_cpu() { (1e-3, 2e-6) } else { (0.1, 2e-5) };
+    let (share, apart) = if place.is_cpu() { (1e-3, 2e-6) } else { (0.1, 5e-5) };
     for (index, expected) in expected {
         let decided = gradients.iter().all(|gradient| {
             let largest = gradient.iter().fold(0.0f32, |max, value| max.max(value.abs()));
@@ -168,7 +168,8 @@ fn parameters_agree(
 fn two_steps_of_stage_1_give_the_published_losses_gradients_and_parameters() {
     let mut setup = Setup::load(&Rates::STAGE_1);
     let json = losses_json();
-    let (of_losses, of_gradients) = (setup.place.tolerance(1e-4), setup.place.tolerance(1e-3));
+    let (of_losses, of_gradients) =
+        (setup.place.training_tolerance(1e-4), setup.place.training_tolerance(1e-3));
     let golden = &setup.golden;
     let batch = setup.batch("img_b", "tile", 1, golden.f32("mask"));
     let mut optimizer = AdamW::published();
@@ -221,7 +222,8 @@ fn two_steps_of_stage_1_give_the_published_losses_gradients_and_parameters() {
 #[test]
 fn two_steps_of_stage_2_move_the_adapter_alone_as_published() {
     let mut setup = Setup::load(&Rates::STAGE_2);
-    let (of_losses, of_gradients) = (setup.place.tolerance(1e-4), setup.place.tolerance(1e-3));
+    let (of_losses, of_gradients) =
+        (setup.place.training_tolerance(1e-4), setup.place.training_tolerance(1e-3));
     let before = named_values(&setup.network);
     let json = losses_json();
     let golden = &setup.golden;
@@ -306,13 +308,14 @@ fn a_step_of_the_embedded_network_is_the_same_on_another_device() {
     assert!(!place.is_cpu(), "FILO_TEST_DEVICE names another device");
     let (loss, gradients) = step_of_nano(&place.device);
     let (expected, expected_gradients) = step_of_nano(&cpu());
-    close("loss", loss, expected, 1e-3);
+    let tolerance = place.training_tolerance(1e-4);
+    close("loss", loss, expected, tolerance);
     assert!(expected_gradients.0.keys().eq(gradients.0.keys()));
     let norm = expected_gradients.norm();
     for (name, expected) in &expected_gradients.0 {
         let apart = gradients.0[name].iter().zip(expected).map(|(a, b)| f64::from(a - b).powi(2));
         let apart = apart.sum::<f64>().sqrt() / norm;
         println!("{name}: {apart:.1e}");
-        assert!(apart < 3e-3, "{name}: off by {apart:.1e} of the norm of all gradients");
+        assert!(apart < tolerance, "{name}: off by {apart:.1e} of the norm of all gradients");
     }
 }

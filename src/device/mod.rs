@@ -66,6 +66,15 @@ pub fn device(choice: DeviceChoice, precision: Precision) -> Result<Device, Devi
     Ok(found.device)
 }
 
+/// Whether products of f32 on `device` round their operands.
+pub fn rounds_operands(device: &Device) -> bool {
+    match device {
+        #[cfg(feature = "cuda-untuned")]
+        DispatchDevice::Cuda(_) => true,
+        _ => false,
+    }
+}
+
 /// Bytes of memory that are free on `device`, if it is a GPU that tells.
 fn free_memory(device: &Device) -> Option<u64> {
     match device {

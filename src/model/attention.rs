@@ -4,7 +4,7 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Tensor, backend::Backend};
 
-use super::precision::same_format;
+use super::precision::{product, same_format};
 
 /// `[batch, tokens, width]` → `[batch, heads, tokens, width / heads]`.
 pub fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
@@ -52,7 +52,7 @@ fn attend_at_once<B: Backend>(
 ) -> Tensor<B, 4> {
     let [batch, heads, _, head_width] = q.dims();
     let format = v.dtype();
-    let scores = (q / (head_width as f64).sqrt()).matmul(k.swap_dims(2, 3));
+    let scores = product(q / (head_width as f64).sqrt(), k.swap_dims(2, 3));
     let scores = same_format(scores, DType::F32);
     let scores = match hidden {
         Some(hidden) => {
@@ -62,7 +62,7 @@ fn attend_at_once<B: Backend>(
         }
         None => scores,
     };
-    same_format(softmax(scores, 3), format).matmul(v)
+    product(same_format(softmax(scores, 3), format), v)
 }
 
 #[cfg(test)]

@@ -85,10 +85,7 @@ pub fn values_of<B: AnyBackend>(network: &Filo<B>, wanted: &dyn Fn(&str) -> bool
 }
 
 /// `network` with the numbers of `values`; what they lack, or have in another size, stays.
-pub fn with_values<B: AnyBackend>(
-    network: Filo<B>,
-    values: &NamedValues,
-) -> Filo<B> {
+pub fn with_values<B: AnyBackend>(network: Filo<B>, values: &NamedValues) -> Filo<B> {
     network.map(&mut Write { path: Path::default(), values })
 }
 

@@ -295,9 +295,9 @@ fn word_logits(
         (0..most).map(move |word| if is_word(picture, word) { share } else { 0.0 })
     });
     let shares = TensorData::new(shares.collect::<Vec<_>>(), [count, 1, most]);
-    let missing = pictures.iter().flat_map(|picture| {
-        (0..2 * most).map(move |place| !is_word(picture, place % most))
-    });
+    let missing = pictures
+        .iter()
+        .flat_map(|picture| (0..2 * most).map(move |place| !is_word(picture, place % most)));
     let missing = TensorData::new(missing.collect::<Vec<_>>(), [count, 2, most]);
 
     let words = prompts.clone().flatten::<2>(0, 1).select(0, rows).reshape([count, most, width]);

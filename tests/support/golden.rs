@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use filo::device::{Device, device};
+use filo::device::{Device, device, rounds_operands};
 use filo::job::{DeviceChoice, Precision};
 use safetensors::{Dtype, SafeTensors};
 
@@ -13,6 +13,7 @@ pub struct Place {
     pub device: Device,
     pub precision: Precision,
     on_cpu: bool,
+    rounds: bool,
 }
 
 impl Place {
@@ -28,7 +29,8 @@ impl Place {
             precision => precision.parse().expect("FILO_TEST_PRECISION is a precision"),
         };
         let device = device(choice, precision).expect("the device can be used");
-        Place { device, precision, on_cpu: choice == DeviceChoice::Cpu }
+        let rounds = rounds_operands(&device);
+        Place { device, precision, on_cpu: choice == DeviceChoice::Cpu, rounds }
     }
 
     /// The same for a network that is never computed in fewer bits.
@@ -48,8 +50,17 @@ impl Place {
         match self.precision {
             Precision::F32 if self.on_cpu => on_cpu,
             Precision::F32 => on_cpu.max(1e-3),
-            Precision::F16 | Precision::Bf16 => on_cpu.max(3e-2),
+            Precision::F16 => on_cpu.max(3e-2),
+            // Three bits less than f16.
+            Precision::Bf16 => on_cpu.max(6e-2),
         }
+    }
+
+    /// The same of a training, whose products a GPU computes as fast as it can, operands rounded to
+    /// 10 bits.
+    #[allow(dead_code)]
+    pub fn training_tolerance(&self, on_cpu: f64) -> f64 {
+        self.tolerance(on_cpu).max(if self.rounds { 3e-2 } else { 0.0 })
     }
 }
 

@@ -12,7 +12,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::model::config::StemLayer;
-use crate::model::kernels::{instance_norm_relu, unfold};
+use crate::model::kernels::{instance_norm_relu, of_pictures, unfold};
 
 const KERNEL: usize = 3;
 const PADDING: usize = 1;
@@ -47,21 +47,25 @@ impl<B: Backend> InstanceNorm<B> {
 
     /// Normalised, then 0 where it is below: `[batch, height, width, channels]`.
     fn forward_relu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, height, width, channels] = x.dims();
+        let shape @ [batch, height, width, channels] = x.dims();
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         let x = x.reshape([batch, height * width, channels]);
-        let out = instance_norm_relu(x, &gamma, &beta, self.epsilon)
-            .unwrap_or_else(|x| relu(self.composed(x)));
-        out.reshape([batch, height, width, channels])
+        match instance_norm_relu(x, &gamma, &beta, self.epsilon) {
+            Ok(out) => out.reshape(shape),
+            Err(x) => relu(self.composed(x.reshape(shape))),
+        }
     }
 
-    /// Normalised: `[batch, pixels, channels]`.
-    fn composed(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let channels = x.dims()[2];
-        let centred = x.clone() - x.mean_dim(1);
-        let variance = centred.clone().powi_scalar(2).mean_dim(1);
-        let scale = self.gamma.val().reshape([1, 1, channels]) / (variance + self.epsilon).sqrt();
-        centred * scale + self.beta.val().reshape([1, 1, channels])
+    /// Normalised. Line by line and then over the lines: a GPU sums in as many threads as there are
+    /// sums.
+    fn composed(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let channels = x.dims()[3];
+        let mean = |x: Tensor<B, 4>| x.mean_dim(2).mean_dim(1);
+        let centred = x.clone() - mean(x);
+        let variance = mean(centred.clone().powi_scalar(2));
+        let of_channels = |values: &Param<Tensor<B, 1>>| values.val().reshape([1, 1, 1, channels]);
+        let scale = of_channels(&self.gamma) / (variance + self.epsilon).sqrt();
+        centred * scale + of_channels(&self.beta)
     }
 }
 
@@ -107,7 +111,8 @@ fn convolve<B: Backend>(conv: &Conv2d<B>, stride: usize, x: Tensor<B, 4>) -> Ten
     let kernel = conv.weight.val();
     let out = kernel.dims()[0];
     let kernel = kernel.permute([2, 3, 1, 0]).reshape([row, out]);
-    rows.reshape([batch * height * width, row]).matmul(kernel).reshape([batch, height, width, out])
+    of_pictures(rows.reshape([batch, height * width, row]), kernel)
+        .reshape([batch, height, width, out])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 
 use crate::model::config::FiloConfig;
 use crate::model::layers::{ResidualBlock, ResidualBlockConfig};
+use crate::model::precision::product;
 
 /// Causal transformer over prompts.
 #[derive(Module, Debug)]
@@ -124,6 +125,6 @@ impl<B: Backend> TextEncoder<B> {
     }
 
     fn project(&self, ends: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.ln_final.forward(ends).matmul(self.text_projection.val().unsqueeze())
+        product(self.ln_final.forward(ends), self.text_projection.val().unsqueeze())
     }
 }

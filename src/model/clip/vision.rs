@@ -9,6 +9,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use super::stem::ConvStem;
 use crate::model::config::FiloConfig;
 use crate::model::layers::{ResidualBlock, ResidualBlockConfig};
+use crate::model::precision::{convolve, product};
 
 /// ViT image tower.
 #[derive(Module, Debug)]
@@ -104,7 +105,7 @@ impl<B: Backend> ImageEncoder<B> {
         let [batch, ..] = images.dims();
         let patches = match (&self.stem, &self.conv1) {
             (Some(stem), _) => stem.forward(images),
-            (None, Some(conv1)) => conv1.forward(images).flatten::<3>(2, 3).swap_dims(1, 2),
+            (None, Some(conv1)) => convolve(conv1, images).flatten::<3>(2, 3).swap_dims(1, 2),
             (None, None) => unreachable!("a tower is made with one of the two"),
         };
         let width = patches.dims()[2];
@@ -116,7 +117,7 @@ impl<B: Backend> ImageEncoder<B> {
     /// Tokens of the last block into the shared space: `[batch, n, width]` → `[batch, n,
     /// embed_dim]`. FiLo only uses the class token: pass just that one.
     pub fn project(&self, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.ln_post.forward(tokens).matmul(self.proj.val().unsqueeze())
+        product(self.ln_post.forward(tokens), self.proj.val().unsqueeze())
     }
 }
 

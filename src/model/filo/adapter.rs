@@ -6,6 +6,7 @@ use burn::tensor::activation::{relu, silu};
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
+use crate::model::precision::project;
 
 /// `a(f) = SiLU(W2·ReLU(W1·f)) + f`, no bias.
 #[derive(Module, Debug)]
@@ -26,7 +27,7 @@ impl<B: Backend> Adapter<B> {
 
     /// `[batch, embed_dim]` → the same shape; comes before normalisation.
     pub fn forward(&self, features: Tensor<B, 2>) -> Tensor<B, 2> {
-        let hidden = relu(self.down.forward(features.clone()));
-        silu(self.up.forward(hidden)) + features
+        let hidden = relu(project(&self.down, features.clone()));
+        silu(project(&self.up, hidden)) + features
     }
 }

@@ -9,7 +9,7 @@ use burn::tensor::ops::PadMode;
 use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
-use crate::model::kernels::{convolve_tokens, is_cpu, sum_centred, unfold};
+use crate::model::kernels::{convolve_tokens, is_cpu, of_pictures, sum_centred, unfold};
 use crate::model::precision::same_format;
 
 /// Side of the square that holds every MMCI kernel.
@@ -154,8 +154,7 @@ impl<B: Backend> MergedMmci<B> {
         let inputs = MERGED_KERNEL * MERGED_KERNEL * width;
         let outputs = self.kernel.dims()[0];
         let kernel = self.kernel.clone().permute([2, 3, 1, 0]).reshape([inputs, outputs]);
-        let out = rows.reshape([batch * count, inputs]).matmul(kernel);
-        out.reshape([batch, count, outputs])
+        of_pictures(rows.reshape([batch, count, inputs]), kernel)
     }
 }
 

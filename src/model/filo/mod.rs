@@ -19,7 +19,7 @@ use self::prompts::{PreparedPrompts, PromptFeatures, PromptLearner};
 use super::clip::text::TextEncoder;
 use super::clip::vision::{ImageEncoder, ImageTokens};
 use super::config::FiloConfig;
-use super::precision::{project, same_format, with_products_in};
+use super::precision::{product, project, same_format, with_products_in};
 
 /// Similarities are cosines times this before the softmax.
 const LOGIT_SCALE: f64 = 100.0;
@@ -198,7 +198,7 @@ pub fn text_pair<B: Backend>(features: PromptFeatures<B>) -> Tensor<B, 3> {
 /// embed_dim]`, `shares` `[batch, 2, prompts]` with the weight of each prompt in the normal (0) and
 /// the abnormal (1) text.
 pub fn weighted_text_pair<B: Backend>(prompts: Tensor<B, 3>, shares: Tensor<B, 3>) -> Tensor<B, 3> {
-    scale_by_norm_of_the_pair(normalize(shares.matmul(normalize(prompts, 2)), 2))
+    scale_by_norm_of_the_pair(normalize(product(shares, normalize(prompts, 2)), 2))
 }
 
 /// Outputs of all map heads, each `[batch, patches, embed_dim]`, and texts `[batch, 2, embed_dim]`
@@ -216,7 +216,7 @@ pub fn text_probs<B: Backend>(features: &Tensor<B, 2>, texts: Tensor<B, 3>) -> T
 /// `[batch, embed_dim]` with `[batch, texts, embed_dim]` → `[batch, texts]`, times the lengths of both.
 fn cosines<B: Backend>(features: &Tensor<B, 2>, texts: Tensor<B, 3>) -> Tensor<B, 2> {
     let image = features.clone().unsqueeze_dim::<3>(1);
-    image.matmul(texts.swap_dims(1, 2)).squeeze_dim(1)
+    product(image, texts.swap_dims(1, 2)).squeeze_dim(1)
 }
 
 /// Published code divides the 2 × `embed_dim` matrix of two unit vectors by its norm as a whole,
@@ -228,7 +228,7 @@ fn scale_by_norm_of_the_pair<B: Backend>(pair: Tensor<B, 3>) -> Tensor<B, 3> {
 
 /// `[batch, patches, embed_dim]` and texts `[batch, 2, embed_dim]` → `[batch, 2, patches]`.
 fn similarity<B: Backend>(head: Tensor<B, 3>, texts: &Tensor<B, 3>) -> Tensor<B, 3> {
-    (texts.clone() * LOGIT_SCALE).matmul(normalize(head, 2).swap_dims(1, 2))
+    product(texts.clone() * LOGIT_SCALE, normalize(head, 2).swap_dims(1, 2))
 }
 
 /// L2-normalises along `dim`.

@@ -9,6 +9,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 use super::prompt_tree::{PromptKind, PromptTree};
 use crate::model::clip::text::{TextEncoder, TreeTensors};
 use crate::model::config::FiloConfig;
+use crate::model::precision::project;
 
 /// `W2·ReLU(W1·f + c1) + c2`.
 #[derive(Module, Debug)]
@@ -42,7 +43,7 @@ impl<B: Backend> PromptLearner<B> {
     /// `[batch, n_ctx, text width]`.
     pub fn context(&self, image_features: Tensor<B, 2>) -> Tensor<B, 3> {
         let net = &self.meta_net;
-        let shift = net.linear2.forward(relu(net.linear1.forward(image_features)));
+        let shift = project(&net.linear2, relu(project(&net.linear1, image_features)));
         self.ctx.val().unsqueeze::<3>() + shift.unsqueeze_dim::<3>(1)
     }
 }

@@ -4,10 +4,11 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Tensor, backend::Backend, module::linear};
+use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
-use crate::model::precision::project;
+use crate::model::kernels::linear;
+use crate::model::precision::{product, project};
 
 /// `softmax(q·kᵀ/√head_width)·v` over `heads` heads, `[batch, n, width]` each. `hidden`
 /// `[batch, 1, queries or 1, keys]` is true where a query must not see a key.
@@ -19,14 +20,14 @@ pub fn masked_attention<B: Backend>(
     let [q, k, v] = [q, k, v].map(|x| split_heads(x, heads));
     let [batch, _, queries, head_width] = q.dims();
     let keys = k.dims()[2];
-    let scores = (q * (head_width as f64).powf(-0.5)).matmul(k.swap_dims(2, 3));
+    let scores = product(q * (head_width as f64).powf(-0.5), k.swap_dims(2, 3));
     let scores = match hidden {
         Some(hidden) => {
             scores.mask_fill(hidden.expand([batch, heads, queries, keys]), f32::NEG_INFINITY)
         }
         None => scores,
     };
-    merge_heads(softmax(scores, 3).matmul(v))
+    merge_heads(product(softmax(scores, 3), v))
 }
 
 /// Dimensions of a [`FusedAttention`].

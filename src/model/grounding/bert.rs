@@ -8,6 +8,7 @@ use burn::tensor::{Bool, Int, Tensor, backend::Backend};
 
 use super::attention::masked_attention;
 use super::config::BertConfig;
+use crate::model::precision::project;
 
 /// The text backbone.
 #[derive(Module, Debug)]
@@ -122,14 +123,14 @@ impl<B: Backend> BertEmbeddings<B> {
 impl<B: Backend> BertLayer<B> {
     fn forward(&self, x: Tensor<B, 3>, hidden: Tensor<B, 3, Bool>) -> Tensor<B, 3> {
         let mid = self.attention.forward(x, hidden);
-        let inner = gelu(self.intermediate.dense.forward(mid.clone()));
+        let inner = gelu(project(&self.intermediate.dense, mid.clone()));
         self.output.forward(inner, mid)
     }
 }
 
 impl<B: Backend> BertAttention<B> {
     fn forward(&self, x: Tensor<B, 3>, hidden: Tensor<B, 3, Bool>) -> Tensor<B, 3> {
-        let qkv = [&self.query, &self.key, &self.value].map(|part| part.forward(x.clone()));
+        let qkv = [&self.query, &self.key, &self.value].map(|part| project(part, x.clone()));
         let attended = masked_attention(qkv, self.heads, Some(hidden.unsqueeze_dim(1)));
         self.output.forward(attended, x)
     }
@@ -137,6 +138,6 @@ impl<B: Backend> BertAttention<B> {
 
 impl<B: Backend> BertOutput<B> {
     fn forward(&self, x: Tensor<B, 3>, residual: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.layer_norm.forward(self.dense.forward(x) + residual)
+        self.layer_norm.forward(project(&self.dense, x) + residual)
     }
 }

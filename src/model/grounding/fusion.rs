@@ -7,6 +7,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
+use crate::model::precision::{product, project};
 
 /// The published code keeps scores within this distance of zero, so that f16 does not overflow.
 const SCORE_LIMIT: f32 = 50_000.0;
@@ -123,16 +124,16 @@ impl<B: Backend> BiAttention<B> {
     /// `S`, `[batch, image tokens, heads, text tokens]`.
     fn scores(&self, image: Tensor<B, 3>, text: Tensor<B, 3>) -> Tensor<B, 4> {
         let [batch, n, d_model] = image.dims();
-        let keys = split_heads(self.l_proj.forward(text), self.heads).swap_dims(2, 3);
+        let keys = split_heads(project(&self.l_proj, text), self.heads).swap_dims(2, 3);
         let [_, heads, head_width, m] = keys.dims();
         let keys = keys * (head_width as f64).powf(-0.5);
-        let query = split_columns(&self.v_proj, heads).matmul(keys.clone());
+        let query = product(split_columns(&self.v_proj, heads), keys.clone());
         let query = query.swap_dims(1, 2).reshape([batch, d_model, heads * m]);
-        let scores = image.matmul(query);
+        let scores = product(image, query);
         let scores = match &self.v_proj.bias {
             None => scores,
             Some(bias) => {
-                let shift = bias.val().reshape([1, heads, 1, head_width]).matmul(keys);
+                let shift = product(bias.val().reshape([1, heads, 1, head_width]), keys);
                 scores + shift.reshape([batch, 1, heads * m])
             }
         };
@@ -148,15 +149,12 @@ impl<B: Backend> BiAttention<B> {
     ) -> Tensor<B, 3> {
         let [batch, n, heads, m] = scores.dims();
         let attention = softmax(hide(scores, padding.unsqueeze_dims(&[1, 1])), 3);
-        let values = split_heads(self.values_l_proj.forward(text), heads);
+        let values = split_heads(project(&self.values_l_proj, text), heads);
         let out = self.out_v_proj.weight.val();
         let [inner, d_model] = out.dims();
-        let values = values.matmul(out.reshape([1, heads, inner / heads, d_model]));
-        let read = attention.reshape([batch, n, heads * m]).matmul(values.reshape([
-            batch,
-            heads * m,
-            d_model,
-        ]));
+        let values = product(values, out.reshape([1, heads, inner / heads, d_model]));
+        let values = values.reshape([batch, heads * m, d_model]);
+        let read = product(attention.reshape([batch, n, heads * m]), values);
         match &self.out_v_proj.bias {
             None => read,
             Some(bias) => read + bias.val().unsqueeze(),
@@ -178,16 +176,15 @@ impl<B: Backend> BiAttention<B> {
         let row_max = scores.clone().max_dim(3);
         let scores = (scores - row_max).clamp(-SCORE_LIMIT, SCORE_LIMIT);
         let attention = softmax(hide(scores, padding.unsqueeze_dims(&[1, 1])), 3);
-        let seen = attention.reshape([batch, heads * m, n]).matmul(image);
-        let read = seen
-            .reshape([batch, heads, m, d_model])
-            .matmul(split_columns(&self.values_v_proj, heads));
+        let seen = product(attention.reshape([batch, heads * m, n]), image);
+        let seen = seen.reshape([batch, heads, m, d_model]);
+        let read = product(seen, split_columns(&self.values_v_proj, heads));
         let read = merge_heads(read);
         let read = match &self.values_v_proj.bias {
             None => read,
             Some(bias) => read + bias.val().unsqueeze(),
         };
-        self.out_l_proj.forward(read)
+        project(&self.out_l_proj, read)
     }
 }
 

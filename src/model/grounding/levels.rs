@@ -9,6 +9,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 
 use super::config::GroundingConfig;
 use super::position_code::SineCode;
+use crate::model::precision::convolve;
 
 /// Height and width of a level's map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl GroundingConfig {
 impl<B: Backend> LevelProjection<B> {
     /// `[batch, channels, h, w]` → `[batch, d_model, h', w']`.
     pub fn forward(&self, map: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.norm.forward(self.conv.forward(map))
+        self.norm.forward(convolve(&self.conv, map))
     }
 }
 

@@ -22,6 +22,7 @@ use super::position_code::{SineCode, TEXT_AND_BOX_TEMPERATURE};
 use super::queries::{Proposals, QuerySelector, text_logits};
 use super::swin::SwinTransformer;
 use super::text::{EncodedCaption, TextBatch};
+use crate::model::precision::project;
 
 /// The detector.
 #[derive(Module, Debug)]
@@ -76,7 +77,7 @@ impl<B: Backend> GroundingDino<B> {
     pub fn encode_caption(&self, text: TextBatch<B>) -> EncodedCaption<B> {
         let TextBatch { ids, positions, hidden, padding } = text;
         let features =
-            self.feat_map.forward(self.bert.forward(ids, positions.clone(), hidden.clone()));
+            project(&self.feat_map, self.bert.forward(ids, positions.clone(), hidden.clone()));
         let code = SineCode { features: self.d_model(), temperature: TEXT_AND_BOX_TEMPERATURE };
         let position = code.forward(positions.float().unsqueeze_dim(2));
         EncodedCaption { features, context: TextContext { position, hidden, padding } }

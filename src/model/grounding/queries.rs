@@ -10,6 +10,7 @@ use super::boxes::logit;
 use super::config::GroundingConfig;
 use super::feed_forward::{Perceptron, PerceptronConfig};
 use super::levels::LevelGeometry;
+use crate::model::precision::{product, project};
 
 /// Side of a proposal on the finest level, as a fraction of the picture; it doubles per level.
 const FINEST_PROPOSAL: f32 = 0.05;
@@ -86,7 +87,7 @@ impl<B: Backend> QuerySelector<B> {
     /// The image tokens as selection reads them, `LN(W·x + b)`: `[batch, n, d_model]`. `image` has
     /// rows of zeros where a token may propose nothing, see [`zero_rows`](super::levels::zero_rows).
     pub fn memory(&self, image: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.enc_output_norm.forward(self.enc_output.forward(image))
+        self.enc_output_norm.forward(project(&self.enc_output, image))
     }
 
     /// `[batch, n]`: the largest dot product of each token with any text token that is none of
@@ -129,7 +130,7 @@ pub fn text_logits<B: Backend>(
     text: Tensor<B, 3>,
     text_padding: Tensor<B, 2, Bool>,
 ) -> Tensor<B, 3> {
-    let logits = x.matmul(text.swap_dims(1, 2));
+    let logits = product(x, text.swap_dims(1, 2));
     let dims = logits.dims();
     logits.mask_fill(text_padding.unsqueeze_dim::<3>(1).expand(dims), f32::NEG_INFINITY)
 }

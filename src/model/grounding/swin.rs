@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use super::config::SwinConfig;
 use super::window::{WindowAttention, WindowAttentionConfig, WindowGrid};
 use crate::model::kernels::gelu;
-use crate::model::precision::project;
+use crate::model::precision::{convolve, project};
 
 /// The backbone.
 #[derive(Module, Debug)]
@@ -134,7 +134,7 @@ impl<B: Backend> PatchEmbed<B> {
             (0, 0) => images,
             (below, right) => images.pad((0, right, 0, below), PadMode::Constant(0.0)),
         };
-        self.norm.forward(self.proj.forward(images).permute([0, 2, 3, 1]))
+        self.norm.forward(convolve(&self.proj, images).permute([0, 2, 3, 1]))
     }
 }
 
@@ -192,6 +192,6 @@ impl<B: Backend> PatchMerging<B> {
             columns,
             4 * c,
         ]);
-        self.reduction.forward(self.norm.forward(x))
+        project(&self.reduction, self.norm.forward(x))
     }
 }

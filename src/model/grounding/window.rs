@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
 use crate::model::kernels::biased_self_attention;
-use crate::model::precision::project;
+use crate::model::precision::{product, project};
 
 /// What the published model adds between regions of a shifted map that are no neighbours.
 const FOREIGN_REGION: f32 = -100.0;
@@ -71,7 +71,7 @@ impl<B: Backend> WindowAttention<B> {
         let scale = ((width / self.heads) as f64).powf(-0.5);
         let [q, k, v] = [0, 1, 2]
             .map(|part| split_heads(qkv.clone().narrow(2, part * width, width), self.heads));
-        let scores = (q * scale).matmul(k.swap_dims(2, 3)) + bias.unsqueeze();
+        let scores = product(q * scale, k.swap_dims(2, 3)) + bias.unsqueeze();
         let scores = match mask {
             None => scores,
             Some(mask) => {
@@ -82,7 +82,7 @@ impl<B: Backend> WindowAttention<B> {
                 scores.reshape([count, self.heads, tokens, tokens])
             }
         };
-        merge_heads(softmax(scores, 3).matmul(v))
+        merge_heads(product(softmax(scores, 3), v))
     }
 
     /// `[heads, window², window²]`.

@@ -8,6 +8,7 @@ mod bias;
 mod centre;
 mod convolve;
 mod gelu;
+mod in_parts;
 mod node;
 mod norm;
 mod product;
@@ -59,7 +60,27 @@ pub fn linear<B: Backend, const D: usize>(
             back(bias::inferred(product, back(bias)))
         }
         (Ok(x), None) => back(module::linear(x, back::<_, Tensor<Own, 2>>(weight), None)),
+        (Err(x), bias) if in_parts::is_needed(&x) => {
+            let product = product(x, weight.unsqueeze());
+            match bias {
+                Some(bias) => product + bias.unsqueeze(),
+                None => product,
+            }
+        }
         (Err(x), bias) => module::linear(x, weight, bias),
+    }
+}
+
+/// Whether products with `x` would round it, but for [`product`] and [`linear`].
+pub fn rounds_products<B: Backend, const D: usize>(x: &Tensor<B, D>) -> bool {
+    in_parts::is_needed(x)
+}
+
+/// `a·b`, in f32 to f32's rounding, also where a GPU's matrix units would round the operands.
+pub fn product<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
+    match in_parts::is_needed(&a) {
+        true => in_parts::product(a, b),
+        false => a.matmul(b),
     }
 }
 
@@ -130,7 +151,23 @@ pub fn unfold<B: Backend>(
     let shape = unfold::Window { kernel, stride, padding };
     match fusible(x) {
         Ok(x) => of_backend(unfold::fused(x, shape)),
-        Err(x) => unfold::plain(x, shape),
+        Err(x) => match same::<_, Tensor<TrainBackend, 4>>(x) {
+            Ok(x) => back(unfold::on_device(x, shape)),
+            Err(x) => unfold::plain(x, shape),
+        },
+    }
+}
+
+/// `rows` `[batch, rows, inputs]` times `weight` `[inputs, outputs]`. On a CPU one product; elsewhere
+/// one for each picture, so that the weight's gradient, a sum over all rows, has as many parts.
+pub fn of_pictures<B: Backend>(rows: Tensor<B, 3>, weight: Tensor<B, 2>) -> Tensor<B, 3> {
+    let [batch, count, inputs] = rows.dims();
+    let outputs = weight.dims()[1];
+    match is_cpu::<B>(&rows.device()) {
+        true => {
+            rows.reshape([batch * count, inputs]).matmul(weight).reshape([batch, count, outputs])
+        }
+        false => product(rows, weight.unsqueeze()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Patches of a picture as rows, so that a convolution is one product; and the way back, where
 //! overlapping patches add up. Channels last, so that a row of a patch is one run of memory.
 
-use burn::tensor::{Tensor, backend::Backend as AnyBackend, s};
+use burn::tensor::{Slice, Tensor, backend::Backend as AnyBackend, s};
 use rayon::prelude::*;
 
 use super::node::{Rule, Values, unary};
@@ -100,6 +100,20 @@ impl Geometry {
         pictures
     }
 
+    /// Places inside the window, line by line.
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let kernel = self.window.kernel;
+        (0..kernel).flat_map(move |top| (0..kernel).map(move |left| (top, left)))
+    }
+
+    /// What a place inside the window comes to lie on, in a picture with its padding.
+    fn seen_from(&self, (top, left): (usize, usize)) -> [Slice; 4] {
+        let stride = self.window.stride;
+        let end = |start: usize, steps: usize| start + (steps - 1) * stride + 1;
+        let (rows, columns) = (self.steps(self.height), self.steps(self.width));
+        s![.., top..end(top, rows); stride as isize, left..end(left, columns); stride as isize, ..]
+    }
+
     fn out(&self, batch: usize) -> [usize; 4] {
         [batch, self.steps(self.height), self.steps(self.width), self.row_len()]
     }
@@ -126,10 +140,18 @@ pub fn fused(x: Tensor<TrainBackend, 4>, window: Window) -> Tensor<TrainBackend,
 
 /// The same of slices, one per place of the window, on any backend.
 pub fn plain<B: AnyBackend>(x: Tensor<B, 4>, window: Window) -> Tensor<B, 4> {
-    let [batch, height, width, channels] = x.dims();
-    let Window { kernel, stride, padding } = window;
+    let [_, height, width, channels] = x.dims();
     let geometry = Geometry { window, height, width, channels };
-    let [rows, columns] = [height, width].map(|side| geometry.steps(side));
+    let Window { kernel, stride, padding } = window;
+    if stride == kernel && padding == 0 {
+        // Patches beside each other: one copy.
+        let (rows, columns) = (geometry.steps(height), geometry.steps(width));
+        let batch = x.dims()[0];
+        let whole = x.slice(s![.., 0..rows * kernel, 0..columns * kernel, ..]);
+        let patches = whole.reshape([batch, rows, kernel, columns, kernel, channels]);
+        let patches = patches.permute([0, 1, 3, 2, 4, 5]);
+        return patches.reshape([batch, rows, columns, kernel * kernel * channels]);
+    }
     let framed = (1..=2).fold(x, |x, axis| match padding {
         0 => x,
         _ => {
@@ -139,17 +161,36 @@ pub fn plain<B: AnyBackend>(x: Tensor<B, 4>, window: Window) -> Tensor<B, 4> {
             Tensor::cat(vec![zeros.clone(), x, zeros], axis)
         }
     });
-    let places = (0..kernel).flat_map(|top| (0..kernel).map(move |left| (top, left)));
-    let places = places.map(|(top, left)| {
-        let end = |start: usize, steps: usize| start + (steps - 1) * stride + 1;
-        framed.clone().slice(s![
-            0..batch,
-            top..end(top, rows); stride as isize,
-            left..end(left, columns); stride as isize,
-            0..channels
-        ])
-    });
+    let places = geometry.places().map(|place| framed.clone().slice(geometry.seen_from(place)));
     Tensor::cat(places.collect(), 3)
+}
+
+/// [`plain`] with a gradient that adds up in place, where the tape would fill a picture with zeros for
+/// every place of the window.
+pub fn on_device(x: Tensor<TrainBackend, 4>, window: Window) -> Tensor<TrainBackend, 4> {
+    let [_, height, width, channels] = x.dims();
+    let geometry = Geometry { window, height, width, channels };
+    unary(x, |x| (plain(x, window), OnDevice(geometry)))
+}
+
+#[derive(Debug, Clone)]
+struct OnDevice(Geometry);
+
+impl Rule<4, 4> for OnDevice {
+    fn gradient(self, output: Tensor<Backend, 4>) -> Tensor<Backend, 4> {
+        let OnDevice(geometry) = self;
+        let Geometry { window: Window { kernel, padding, .. }, height, width, channels } = geometry;
+        let batch = output.dims()[0];
+        let framed = [batch, height + 2 * padding, width + 2 * padding, channels];
+        let zeros = Tensor::zeros(framed, (&output.device(), output.dtype()));
+        let sum = geometry.places().fold(zeros, |sum, place @ (top, left)| {
+            let seen = geometry.seen_from(place);
+            let part = output.clone().narrow(3, (top * kernel + left) * channels, channels);
+            let part = sum.clone().slice(seen) + part;
+            sum.slice_assign(seen, part)
+        });
+        sum.narrow(1, padding, height).narrow(2, padding, width)
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +201,7 @@ mod tests {
     use crate::device::cpu;
 
     #[test]
-    fn slices_give_the_same_patches() {
+    fn slices_give_the_same_patches_and_the_same_gradient() {
         let shape = [2, 5, 7, 3];
         let values = (0..2 * 5 * 7 * 3).map(|i| i as f32).collect::<Vec<_>>();
         let x = Tensor::<Backend, 4>::from_data(TensorData::new(values.clone(), shape), &cpu());
@@ -169,7 +210,14 @@ mod tests {
             let geometry = Geometry { window, height: 5, width: 7, channels: 3 };
             let plain = plain(x.clone(), window);
             assert_eq!(plain.dims(), geometry.out(2));
-            assert_eq!(plain.into_data().to_vec::<f32>().unwrap(), geometry.unfold(&values));
+            assert_eq!(
+                plain.clone().into_data().to_vec::<f32>().unwrap(),
+                geometry.unfold(&values)
+            );
+            let back = OnDevice(geometry).gradient(plain.clone());
+            let expected = geometry.gradient(plain);
+            assert_eq!(back.dims(), expected.dims());
+            assert!((back - expected).abs().max().into_scalar() < 1e-3);
         }
     }
 

@@ -1,0 +1,64 @@
+//! Products of f32 on NVIDIA GPUs. Their matrix units take operands in TF32, 10 bits of the mantissa
+//! of 23, and add in f32. In: f32 operands. Out: their product to f32's rounding, as three products
+//! of a large and a small part of each, about as fast as what the GPU computes in f32 proper.
+
+use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
+
+use super::same;
+use crate::device::{Backend as Own, rounds_operands};
+
+/// Whether a product with `x` would round it. Training computes with what is fast.
+pub fn is_needed<B: Backend, const D: usize>(x: &Tensor<B, D>) -> bool {
+    let own = same::<_, Tensor<Own, D>>(x.clone());
+    own.is_ok_and(|x| x.dtype() == DType::F32 && rounds_operands(&x.device()))
+}
+
+/// `a·b`: the large part of an operand has the 8 bits of bf16, which no unit rounds; of the small one
+/// TF32 keeps 11 more.
+pub fn product<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
+    let [a_large, b_large] = [&a, &b].map(|x| large_part(x.clone()));
+    let (a_small, b_small) = (a - a_large.clone(), b.clone() - b_large.clone());
+    a_small.matmul(b) + a_large.clone().matmul(b_small) + a_large.matmul(b_large)
+}
+
+fn large_part<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    x.cast(FloatDType::BF16).cast(FloatDType::F32)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Distribution, TensorData};
+
+    use super::*;
+    use crate::device::cpu;
+
+    /// To TF32: the last 13 bits of the mantissa go.
+    fn rounded(x: Tensor<Own, 2>) -> Tensor<Own, 2> {
+        let shape = x.dims();
+        let cut = |value: f32| f32::from_bits(value.to_bits().wrapping_add(1 << 12) & !0x1fff);
+        let values = x.into_data().into_vec::<f32>().unwrap().into_iter().map(cut);
+        Tensor::from_data(TensorData::new(values.collect::<Vec<_>>(), shape), &cpu())
+    }
+
+    #[test]
+    fn units_that_round_their_operands_give_the_product_in_f32() {
+        let random =
+            |shape| Tensor::<Own, 2>::random(shape, Distribution::Normal(0.0, 1.0), &cpu());
+        let (a, b) = (random([40, 300]), random([300, 50]));
+        let exact = a.clone().matmul(b.clone());
+        let far = |x: Tensor<Own, 2>| (x - exact.clone()).abs().max().into_scalar();
+        let [a_large, b_large] = [&a, &b].map(|x| large_part(x.clone()));
+        assert_eq!(
+            far(rounded(a_large.clone()).matmul(b.clone())),
+            far(a_large.clone().matmul(b.clone()))
+        );
+        let (a_small, b_small) = (a.clone() - a_large.clone(), b.clone() - b_large.clone());
+        let units =
+            |a: &Tensor<Own, 2>, b: &Tensor<Own, 2>| rounded(a.clone()).matmul(rounded(b.clone()));
+        let of_units = units(&a_small, &b) + units(&a_large, &b_small) + units(&a_large, &b_large);
+        let largest = exact.clone().abs().max().into_scalar();
+        assert!(far(units(&a, &b)) > 1e-4 * largest);
+        assert!(far(of_units) < 2e-6 * largest);
+        assert!(far(product(a, b)) < 2e-6 * largest);
+    }
+}
