@@ -12,9 +12,9 @@ use burn::tensor::Tensor;
 use filo::device::Backend as B;
 use filo::model::grounding::queries::Proposals;
 use filo::model::grounding::{ImageBatch, RawDetections, TextBatch};
-use golden::{Check, PLACE, Setup, repository_golden_dir, values};
+use golden::{Check, PLACE, Setup, values};
 use stages::{check_all, check_front};
-use support::golden::Parity;
+use support::golden::{Parity, repository_golden_dir};
 
 /// Between two runs of our own.
 const SAME: f64 = 1e-5;

@@ -170,6 +170,8 @@ fn killed_and_resumed_it_ends_with_the_numbers_of_an_undisturbed_training() {
 fn ctrl_c_stops_with_130_and_the_printed_command_does_the_rest() {
     let folder = prepared(JOB);
     let child = start_until(&folder, "out", 4);
+    // As `timeout` does: to the program, and to its group.
+    signal(&child, "INT");
     signal(&child, "INT");
     let ended = Ended::of(child.wait_with_output().unwrap());
     assert_eq!((ended.code, ended.stdout.as_str()), (130, ""), "{}", ended.stderr);

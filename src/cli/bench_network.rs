@@ -24,7 +24,7 @@ use crate::model::grounding::caption::CaptionTokenizer;
 use crate::model::grounding::{
     EncodedCaption, GroundingConfig, GroundingDino, ImageBatch, TextBatch,
 };
-use crate::model::precision::{same_format, with_products_in};
+use crate::model::precision::{product, same_format, with_products_in};
 use crate::pipeline::localise::{DETECTOR_SIDE, floats};
 use crate::weights::load::{bundled_filo, bundled_grounding, load_filo, scorer};
 use crate::weights::{Weights, WeightsPlace};
@@ -286,7 +286,7 @@ impl NetworkBench {
     /// Seconds of a product of two squares of [`PEAK_SIDE`].
     fn product_seconds(&self, precision: Precision) -> f64 {
         let [a, b] = [0, 1].map(|_| same_format(self.square(), products_in(precision)));
-        self.alone(&a, || a.clone().matmul(b.clone()))
+        self.alone(&a, || product(a.clone(), b.clone()))
     }
 
     /// Seconds in which a square of [`PEAK_SIDE`] numbers of 4 bytes is read and another written.

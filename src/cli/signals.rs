@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM: a wish to stop, not an end. The run finishes the batch in hand and commits
-//! what is whole. A second signal ends the program at once, and so does patience: schedulers kill
-//! what has not gone after half a minute, and nothing that is committed can be lost.
+//! what is whole. A second signal ends the program at once, but not one that comes with the first, as
+//! `timeout` sends it to a program and to its group. So does patience: schedulers kill what has not
+//! gone after half a minute, and nothing that is committed can be lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,9 @@ use signal_hook::flag;
 /// How long a run may take to stop: a batch or a store may take far longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Signals that follow the first within this are the same wish.
+const SAME_WISH: Duration = Duration::from_millis(500);
+
 /// Between two looks at whether there was a signal.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -21,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(200);
 pub struct Signals {
     /// Set by the first signal.
     pub stop: Arc<AtomicBool>,
+    /// Set a moment after the first signal: the next one ends the program.
+    armed: Arc<AtomicBool>,
     interrupted: Arc<AtomicBool>,
     terminated: Arc<AtomicBool>,
 }
@@ -33,24 +39,30 @@ impl Signals {
     pub fn listen() -> std::io::Result<Self> {
         let signals = Signals::default();
         for (signal, own) in [(SIGINT, &signals.interrupted), (SIGTERM, &signals.terminated)] {
-            // In this order: the second signal finds `stop` set and exits.
-            flag::register_conditional_shutdown(signal, 128 + signal, signals.stop.clone())?;
+            flag::register_conditional_shutdown(signal, 128 + signal, signals.armed.clone())?;
             flag::register(signal, signals.stop.clone())?;
             flag::register(signal, own.clone())?;
         }
+        let armed = signals.armed.clone();
+        signals.after(SAME_WISH, move |_| armed.store(true, Ordering::Relaxed));
         Ok(signals)
     }
 
     /// Calls `end` with the exit code, in a thread of its own, when it is asked to stop and
     /// `patience` has passed since.
     pub fn end_after(&self, patience: Duration, end: impl FnOnce(u8) + Send + 'static) {
+        self.after(patience, move |signals| end(signals.exit_code()));
+    }
+
+    /// Calls `then` in a thread of its own, `delay` after the first signal.
+    fn after(&self, delay: Duration, then: impl FnOnce(&Signals) + Send + 'static) {
         let signals = self.clone();
         thread::spawn(move || {
             while !signals.stop.load(Ordering::Relaxed) {
                 thread::sleep(LOOK);
             }
-            thread::sleep(patience);
-            end(signals.exit_code());
+            thread::sleep(delay);
+            then(&signals);
         });
     }
 
@@ -67,8 +79,27 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Instant;
+
+    use signal_hook::low_level::raise;
 
     use super::*;
+
+    /// Two at once are one wish; the next one would end the tests.
+    #[test]
+    fn signals_that_come_together_are_one_wish() {
+        let signals = Signals::listen().unwrap();
+        raise(SIGTERM).unwrap();
+        raise(SIGTERM).unwrap();
+        assert!(signals.stop.load(Ordering::Relaxed));
+        let started = Instant::now();
+        while !signals.armed.load(Ordering::Relaxed) {
+            assert!(started.elapsed() < 100 * LOOK, "a second wish is never heard");
+            thread::yield_now();
+        }
+        assert!(started.elapsed() >= SAME_WISH);
+        assert_eq!(signals.exit_code(), 143);
+    }
 
     #[test]
     fn whoever_does_not_stop_is_ended_with_the_code_of_the_signal() {

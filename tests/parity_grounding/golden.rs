@@ -92,11 +92,6 @@ impl Tensors {
     }
 }
 
-/// The golden data that only the repository has.
-pub fn repository_golden_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
-
 pub fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().to_vec::<f32>().expect("tensors are f32")
 }
