@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 PREFIX = "clip_model.visual.transformer.resblocks."
 SEED = 7
-# What starts as random as PyTorch starts it: within ±1/√inputs.
+# What starts at random, within ±1/√inputs.
 INNER = ("attn.in_proj_weight", "mlp.c_fc.weight")
 
 

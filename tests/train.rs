@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use filo::train::synthetic::{Amount, Surface, write_set};
 use filo::train::{LogRow, read_log};
-use support::run::{Ended, Folder, LIMIT, filo, run};
+use support::run::{Ended, Folder, LIMIT, filo, python, rows, run};
 
 const CONFIG: &str = r#"{
     "vision": {"image_size": 32, "patch_size": 4, "width": 16, "layers": 2, "head_width": 8,
@@ -171,8 +171,7 @@ fn ctrl_c_stops_with_130_and_the_printed_command_does_the_rest() {
     let folder = prepared(JOB);
     let child = start_until(&folder, "out", 4);
     // As `timeout` does: to the program, and to its group.
-    signal(&child, "INT");
-    signal(&child, "INT");
+    signal(&child, &format!("INT {} && kill -INT", child.id()));
     let ended = Ended::of(child.wait_with_output().unwrap());
     assert_eq!((ended.code, ended.stdout.as_str()), (130, ""), "{}", ended.stderr);
     let last = ended.stderr.lines().last().unwrap_or_default();
@@ -212,6 +211,36 @@ fn what_was_trained_scores_and_can_be_trained_on() {
     for (name, before) in first.iter().filter(|(name, _)| !name.contains("meta_net")) {
         assert_eq!(before == &second[name], name.starts_with("clip_model."), "{name}");
     }
+}
+
+#[test]
+fn a_deepened_network_scores_as_before_and_learns_in_all_blocks() {
+    let folder = prepared("stage_1_steps = 2\nstage_2_steps = 0\nbatch_size = 2");
+    run(train(&folder, "first")).last_line();
+    python(|command| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/deepen.py");
+        command.arg(script).arg(folder.path("first")).arg(folder.path("deep")).arg("2");
+    });
+    let scores = ["first", "deep"].map(|weights| {
+        let (mut score, out) = (filo("score"), folder.path(&format!("scores-{weights}")));
+        score.arg("--input").arg(folder.path("data")).args(["--layout", "mvtec"]);
+        score.arg("--weights").arg(folder.path(weights)).arg("--output").arg(&out);
+        assert!(run(score).last_line().starts_with("scored 15 images (0 failed)"));
+        rows(&out, 15).scores.into_iter().map(|row| row.score).collect::<Vec<_>>()
+    });
+    assert_eq!(scores[0], scores[1]);
+    let mut second = filo("train");
+    second.arg("--data").arg(folder.path("data")).arg("--init").arg(folder.path("deep"));
+    second.args(["--unfreeze", "backbone", "--job"]).arg(folder.path("job.toml"));
+    second.arg("--out").arg(folder.path("second"));
+    run(second).last_line();
+    let [before, after] = ["deep", "second"].map(|out| {
+        let bytes = weights(&folder, out);
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let name = "clip_model.visual.transformer.resblocks.2.attn.in_proj_weight";
+        file.tensor(name).expect("four blocks").data().to_vec()
+    });
+    assert!(before != after);
 }
 
 #[test]

@@ -138,7 +138,8 @@ fn our_name(golden: &str) -> String {
     golden.replace("adapter.fc.0.", "adapter.down.").replace("adapter.fc.2.", "adapter.up.")
 }
 
-/// Compares only where the gradient decides: the first step of AdamW goes by its sign alone.
+/// Compares only where the gradient decides: the first step of AdamW goes by its sign alone. Returns
+/// how many were compared.
 fn parameters_agree(
     place: &Place,
     after: &BTreeMap<String, Vec<f32>>,
@@ -146,7 +147,7 @@ fn parameters_agree(
     name: &str,
     expected: impl Iterator<Item = (usize, f64)>,
     shape: &[usize],
-) {
+) -> usize {
     let values = in_golden_layout(name, &after[&our_name(name)], shape);
     let gradients = gradients
         .iter()
@@ -154,6 +155,7 @@ fn parameters_agree(
     let gradients = gradients.collect::<Vec<_>>();
     // Units that round operands shift small gradients by more, and with them the second step.
     let (share, apart) = if place.is_cpu() { (1e-3, 2e-6) } else { (0.1, 5e-5) };
+    let mut compared = 0;
     for (index, expected) in expected {
         let decided = gradients.iter().all(|gradient| {
             let largest = gradient.iter().fold(0.0f32, |max, value| max.max(value.abs()));
@@ -161,7 +163,9 @@ fn parameters_agree(
         });
         let error = (f64::from(values[index]) - expected).abs();
         assert!(!decided || error < apart, "{name}[{index}]: {} is not {expected}", values[index]);
+        compared += usize::from(decided);
     }
+    compared
 }
 
 #[test]
@@ -169,11 +173,12 @@ fn two_steps_of_stage_1_give_the_published_losses_gradients_and_parameters() {
     let mut setup = Setup::load(&Rates::STAGE_1);
     let json = losses_json();
     let (of_losses, of_gradients) =
-        (setup.place.training_tolerance(1e-4), setup.place.training_tolerance(1e-3));
+        (setup.place.training_tolerance(1e-4, 1e-2), setup.place.training_tolerance(1e-3, 3e-2));
     let golden = &setup.golden;
     let batch = setup.batch("img_b", "tile", 1, golden.f32("mask"));
     let mut optimizer = AdamW::published();
     let mut all = Vec::<Gradients>::new();
+    let mut compared = 0;
     for (i, step) in json["stage1"]["steps"].as_array().unwrap().iter().enumerate() {
         let loss = stage_1(&setup.network, &batch, Extras::default());
         close("loss", loss.maps, step["loss"].as_f64().unwrap(), of_losses);
@@ -207,14 +212,23 @@ fn two_steps_of_stage_1_give_the_published_losses_gradients_and_parameters() {
             let numbers = |key: &str| sampled[key].as_array().unwrap().clone();
             let indices = numbers("flat_index").into_iter().map(|n| n.as_u64().unwrap() as usize);
             let values = numbers("value").into_iter().map(|n| n.as_f64().unwrap());
-            parameters_agree(&setup.place, &after, &seen, name, indices.zip(values), &shape);
+            compared +=
+                parameters_agree(&setup.place, &after, &seen, name, indices.zip(values), &shape);
             let full = format!("param_after_{}.{name}", i + 1);
             if golden.has(&full) {
                 let values = golden.get(&full).iter().copied().enumerate();
-                parameters_agree(&setup.place, &after, &seen, name, values, golden.shape(&full));
+                compared += parameters_agree(
+                    &setup.place,
+                    &after,
+                    &seen,
+                    name,
+                    values,
+                    golden.shape(&full),
+                );
             }
         }
     }
+    assert!(compared > 100, "{compared} parameters were compared");
     let after = stage_1(&setup.network, &batch, Extras::default()).maps;
     close("loss after", after, json["stage1"]["loss_after_two_steps"].as_f64().unwrap(), of_losses);
 }
@@ -223,12 +237,13 @@ fn two_steps_of_stage_1_give_the_published_losses_gradients_and_parameters() {
 fn two_steps_of_stage_2_move_the_adapter_alone_as_published() {
     let mut setup = Setup::load(&Rates::STAGE_2);
     let (of_losses, of_gradients) =
-        (setup.place.training_tolerance(1e-4), setup.place.training_tolerance(1e-3));
+        (setup.place.training_tolerance(1e-4, 1e-2), setup.place.training_tolerance(1e-3, 3e-2));
     let before = named_values(&setup.network);
     let json = losses_json();
     let golden = &setup.golden;
     let mut optimizer = AdamW::published();
     let mut all = Vec::<Gradients>::new();
+    let mut compared = 0;
     let size = setup.config.vision.image_size;
     for (i, step) in json["stage2"]["steps"].as_array().unwrap().iter().enumerate() {
         let text = |key: &str| step[key].as_str().unwrap();
@@ -251,9 +266,11 @@ fn two_steps_of_stage_2_move_the_adapter_alone_as_published() {
             let full = format!("stage2.param_after_{}.{name}", i + 1);
             let values = golden.get(&full).iter().copied().enumerate();
             let seen = all.iter().collect::<Vec<_>>();
-            parameters_agree(&setup.place, &after, &seen, name, values, golden.shape(&full));
+            compared +=
+                parameters_agree(&setup.place, &after, &seen, name, values, golden.shape(&full));
         }
     }
+    assert!(compared > 100, "{compared} parameters were compared");
     for (name, values) in named_values(&setup.network) {
         assert_eq!(values == before[&name], !name.starts_with("adapter."), "{name}");
     }
@@ -308,14 +325,19 @@ fn a_step_of_the_embedded_network_is_the_same_on_another_device() {
     assert!(!place.is_cpu(), "FILO_TEST_DEVICE names another device");
     let (loss, gradients) = step_of_nano(&place.device);
     let (expected, expected_gradients) = step_of_nano(&cpu());
-    let tolerance = place.training_tolerance(1e-4);
-    close("loss", loss, expected, tolerance);
+    close("loss", loss, expected, place.training_tolerance(1e-4, 1e-2));
+    let tolerance = place.training_tolerance(1e-4, 0.1);
     assert!(expected_gradients.0.keys().eq(gradients.0.keys()));
-    let norm = expected_gradients.norm();
+    // Gradients that are next to nothing are what rounding leaves of large ones.
+    let least = 1e-2 * expected_gradients.norm();
+    let norm = |values: &mut dyn Iterator<Item = f32>| {
+        values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+    };
     for (name, expected) in &expected_gradients.0 {
-        let apart = gradients.0[name].iter().zip(expected).map(|(a, b)| f64::from(a - b).powi(2));
-        let apart = apart.sum::<f64>().sqrt() / norm;
-        println!("{name}: {apart:.1e}");
-        assert!(apart < tolerance, "{name}: off by {apart:.1e} of the norm of all gradients");
+        let apart = gradients.0[name].iter().zip(expected).map(|(a, b)| a - b);
+        let own = norm(&mut expected.iter().copied());
+        let apart = norm(&mut { apart }) / (own + least);
+        println!("{name}: {apart:.1e}, norm {own:.3e} of {least:.3e}");
+        assert!(apart < tolerance, "{name}: off by {apart:.1e} of its norm");
     }
 }

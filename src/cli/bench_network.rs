@@ -32,6 +32,9 @@ use crate::weights::{Weights, WeightsPlace};
 /// Side of the matrices whose product is the device's limit.
 pub const PEAK_SIDE: usize = 4096;
 
+/// Operations of a product of two squares of [`PEAK_SIDE`].
+const PEAK_FLOPS: f64 = 2.0 * (PEAK_SIDE * PEAK_SIDE * PEAK_SIDE) as f64;
+
 /// What the stages have in common.
 pub struct NetworkBench {
     /// Category whose prompts are encoded.
@@ -278,9 +281,15 @@ impl NetworkBench {
         ]
     }
 
-    /// Operations per second of a product of two squares of [`PEAK_SIDE`].
+    /// Operations per second of a product of two squares of [`PEAK_SIDE`], as scoring multiplies.
     pub fn peak_flops(&self, precision: Precision) -> f64 {
-        2.0 * (PEAK_SIDE as f64).powi(3) / self.product_seconds(precision)
+        PEAK_FLOPS / self.product_seconds(precision)
+    }
+
+    /// The same as training multiplies: in f32, whose operands a GPU may round.
+    pub fn training_peak_flops(&self) -> f64 {
+        let [a, b] = [0, 1].map(|_| self.square());
+        PEAK_FLOPS / self.alone(&a, || a.clone().matmul(b.clone()))
     }
 
     /// Seconds of a product of two squares of [`PEAK_SIDE`].

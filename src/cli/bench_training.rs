@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::bench_network::{Measured, NetworkBench};
 use super::train::load_textures;
 use crate::error::Error;
-use crate::job::Precision;
 use crate::model::cost::Batch;
 use crate::train::spec::{RawTrainSpec, Unfreeze};
 use crate::train::{Generated, Init, Setup, StepSeconds};
@@ -35,7 +34,7 @@ pub fn run(bench: &NetworkBench, textures: Option<&Path>) -> Result<Vec<Measured
         setup.time_step(Arc::new(data), &spec, bench.repeat)?;
     let batch = Batch { pictures, product_bytes: 4 };
     let products = PASSES * (batch.image_tower(&config).flops + batch.map_heads(&config).flops);
-    let peak = bench.peak_flops(Precision::F32);
+    let peak = bench.training_peak_flops();
     let tokens = 1 + config.vision.grid().pow(2);
     let row = |name, seconds| Measured { name, tokens, pictures, seconds };
     Ok(vec![

@@ -4,7 +4,7 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Tensor, backend::Backend};
 
-use super::precision::{product, same_format};
+use super::precision::{product, rounds_products, same_format};
 
 /// `[batch, tokens, width]` → `[batch, heads, tokens, width / heads]`.
 pub fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
@@ -18,11 +18,12 @@ pub fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
     x.swap_dims(1, 2).reshape([batch, tokens, heads * head_width])
 }
 
-/// Most scores that are held at once, floats: 128 MB, one picture at 518 px.
+/// Most scores that are held at once, floats: 128 MB, one picture at 518 px. Where products are made of
+/// several, a third: each operand has two copies there.
 const MAX_SCORES: usize = 32 << 20;
 
-/// `softmax(q·kᵀ/√head_width)·v`. `hidden` `[1, 1, queries, keys]` is true where a query must not
-/// see a key; every query must see at least one.
+/// `softmax(q·kᵀ/√head_width)·v`. `hidden` `[batch or 1, 1, queries, keys]` is true where a query must
+/// not see a key; every query must see at least one.
 ///
 /// The softmax is in f32 whatever the format of the operands.
 ///
@@ -34,14 +35,32 @@ pub fn attend<B: Backend>(
     v: Tensor<B, 4>,
     hidden: Option<&Tensor<B, 4, Bool>>,
 ) -> Tensor<B, 4> {
-    let [batch, heads, queries, _] = q.dims();
+    let [_, heads, queries, _] = q.dims();
     let scores = heads * queries * k.dims()[2];
-    let at_once = (MAX_SCORES / scores.max(1)).max(1);
+    let most = if rounds_products(&q) { MAX_SCORES / 3 } else { MAX_SCORES };
+    attend_to_some([q, k, v], hidden, (most / scores.max(1)).max(1))
+}
+
+/// The same, `at_once` pictures after each other.
+fn attend_to_some<B: Backend>(
+    [q, k, v]: [Tensor<B, 4>; 3],
+    hidden: Option<&Tensor<B, 4, Bool>>,
+    at_once: usize,
+) -> Tensor<B, 4> {
+    let batch = q.dims()[0];
     if batch <= at_once {
         return attend_at_once(q, k, v, hidden);
     }
-    let parts = q.split(at_once, 0).into_iter().zip(k.split(at_once, 0)).zip(v.split(at_once, 0));
-    Tensor::cat(parts.map(|((q, k), v)| attend_at_once(q, k, v, hidden)).collect(), 0)
+    let parts = (0..batch).step_by(at_once).map(|first| {
+        let count = at_once.min(batch - first);
+        let [q, k, v] = [&q, &k, &v].map(|x| x.clone().narrow(0, first, count));
+        let hidden = hidden.map(|hidden| match hidden.dims()[0] {
+            1 => hidden.clone(),
+            _ => hidden.clone().narrow(0, first, count),
+        });
+        attend_at_once(q, k, v, hidden.as_ref())
+    });
+    Tensor::cat(parts.collect(), 0)
 }
 
 fn attend_at_once<B: Backend>(
@@ -69,7 +88,7 @@ fn attend_at_once<B: Backend>(
 mod tests {
     use super::*;
     use crate::device::{Backend as B, cpu};
-    use burn::tensor::TensorData;
+    use burn::tensor::{Distribution, TensorData};
 
     #[test]
     fn a_query_ignores_hidden_keys() {
@@ -85,5 +104,19 @@ mod tests {
         );
         let out = attend(ones.clone(), ones, values, Some(&hidden)).into_data().to_vec::<f32>();
         assert_eq!(out.unwrap(), vec![1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
+    }
+
+    /// With a mask for all pictures, and with one for each.
+    #[test]
+    fn pictures_after_each_other_give_what_they_give_together() {
+        let random = || Tensor::<B, 4>::random([5, 2, 3, 4], Distribution::Default, &cpu());
+        let qkv = [random(), random(), random()];
+        for masks in [1, 5] {
+            let hidden = (0..masks * 9).map(|i| i % 5 == 1 && i % 9 % 4 != 0).collect::<Vec<_>>();
+            let hidden = TensorData::new(hidden, [masks, 1, 3, 3]);
+            let hidden = Tensor::<B, 4, Bool>::from_data(hidden, &cpu());
+            let [two, all] = [2, 5].map(|n| attend_to_some(qkv.clone(), Some(&hidden), n));
+            assert!((two - all).abs().max().into_scalar() < 1e-6);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Products in 16 bits. In: a network in f32. Out: the same with the weights of its linear layers in
+//! How exactly products are computed. In 16 bits: in, a network in f32; out, the same with the weights of its linear layers in
 //! another number format; whoever multiplies by them takes the operand there and back. Sums inside a
 //! product stay in f32 on every device that has such products. A CPU has none: it keeps weights in 16
 //! bits and multiplies in 32, which halves their memory.
@@ -8,9 +8,9 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{Linear, PaddingConfig2d};
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
-use super::kernels::{linear, rounds_products, unfold, widened_on_cpu};
+use super::kernels::{self, linear, widened_on_cpu};
 
-pub use super::kernels::product;
+pub use super::kernels::{product, rounds_products};
 
 /// `module` with weights and biases of its linear layers in `format`.
 pub fn with_products_in<B: Backend, M: Module<B>>(module: M, format: DType) -> M {
@@ -52,23 +52,27 @@ pub fn project<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -
 }
 
 /// `conv` over `x` `[batch, channels, height, width]`: square kernel, one stride, one padding, one
-/// group. Where products would be rounded, patches in rows times the kernel, see [`product`].
+/// group. As exact as [`product`].
 pub fn convolve<B: Backend>(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    if !rounds_products(&x) {
-        return conv.forward(x);
+    match rounds_products(&x) {
+        true => as_product(conv, x),
+        false => conv.forward(x),
     }
+}
+
+fn as_product<B: Backend>(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
     let padding = match conv.padding {
         PaddingConfig2d::Explicit(padding, ..) => padding,
-        _ => 0,
+        PaddingConfig2d::Same => conv.kernel_size[0] / 2,
+        PaddingConfig2d::Valid => 0,
     };
-    let rows = unfold(x.permute([0, 2, 3, 1]), conv.kernel_size[0], conv.stride[0], padding);
-    let [batch, height, width, row] = rows.dims();
-    let kernel = conv.weight.val();
-    let out = kernel.dims()[0];
-    let kernel = kernel.permute([2, 3, 1, 0]).reshape([row, out]);
-    let bias = conv.bias.as_ref().map(|bias| bias.val());
-    let x = linear(rows.reshape([batch, height * width, row]), kernel, bias);
-    x.reshape([batch, height, width, out]).permute([0, 3, 1, 2])
+    let x = x.permute([0, 2, 3, 1]);
+    let x = kernels::convolve(x, conv.weight.val(), conv.stride[0], padding);
+    let x = match &conv.bias {
+        Some(bias) => x + bias.val().unsqueeze(),
+        None => x,
+    };
+    x.permute([0, 3, 1, 2])
 }
 
 /// `x` in `format`, rounded to nearest; as it is if it has it.
@@ -79,5 +83,28 @@ pub fn same_format<B: Backend, const D: usize>(x: Tensor<B, D>, format: DType) -
     match x.dtype() == format {
         true => x,
         false => x.cast(FloatDType::from(format)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::conv::Conv2dConfig;
+    use burn::tensor::Distribution;
+
+    use super::*;
+    use crate::device::{Backend as Own, cpu};
+
+    #[test]
+    fn a_convolution_as_a_product_is_the_convolution() {
+        for (kernel, stride, padding) in [(4, 4, 0), (3, 2, 1), (1, 1, 0), (3, 1, 1)] {
+            let padding = PaddingConfig2d::Explicit(padding, padding, padding, padding);
+            let conv = Conv2dConfig::new([3, 5], [kernel, kernel]).with_stride([stride, stride]);
+            let mut conv = conv.with_padding(padding).init::<Own>(&cpu());
+            conv.bias = Some(Param::from_tensor(Tensor::from_floats([1., 2., 3., 4., 5.], &cpu())));
+            let x = Tensor::<Own, 4>::random([2, 3, 9, 14], Distribution::Default, &cpu());
+            let (plain, product) = (conv.forward(x.clone()), as_product(&conv, x));
+            assert_eq!(plain.dims(), product.dims());
+            assert!((plain - product).abs().max().into_scalar() < 1e-5, "{kernel}, {stride}");
+        }
     }
 }

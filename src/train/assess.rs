@@ -7,10 +7,11 @@ use fastrand::Rng;
 use super::compose::PromptChoice;
 use super::data::TrainingData;
 use super::loader::Loaded;
-use super::objective::{StepBatch, WordFit, word_fits};
+use super::objective::StepBatch;
 use super::spec::PositionChoice;
 use super::start::Setup;
 use super::validate::{Validation, Validator, Wording};
+use super::word_loss::{WordFit, word_fits};
 use crate::error::Error;
 use crate::model::filo::AdapterUse;
 

@@ -76,7 +76,7 @@ pub fn map_loss(
     let shape = Shape { grid: patches.isqrt(), size };
     let steps = align_corners_steps(shape.grid, size);
     let values = similarities.clone().inner().into_data();
-    let values = values.into_vec::<f32>().expect("the CPU computes in f32 only");
+    let values = values.into_vec::<f32>().expect("training computes in f32");
     let mut gradient = vec![0.0; values.len()];
     let losses = gradient
         .par_chunks_mut(2 * patches)

@@ -25,6 +25,7 @@ mod start;
 pub mod synthetic;
 mod timing;
 mod validate;
+mod word_loss;
 mod workers;
 
 pub use assess::{Assessment, Words};

@@ -20,7 +20,7 @@ struct Read<'a, B: AnyBackend> {
     path: Path,
     names: Vec<String>,
     /// All are read at once: a device is waited for once.
-    values: Option<Transaction<B>>,
+    values: Transaction<B>,
 }
 
 impl<B: AnyBackend> ModuleVisitor<B> for Read<'_, B> {
@@ -36,7 +36,7 @@ impl<B: AnyBackend> ModuleVisitor<B> for Read<'_, B> {
         let path = self.path.dotted();
         if (self.wanted)(&path) {
             self.names.push(path);
-            self.values = self.values.take().map(|read| read.register(param.val()));
+            self.values = std::mem::take(&mut self.values).register(param.val());
         }
     }
 }
@@ -76,9 +76,9 @@ pub fn named_values<B: AnyBackend>(network: &Filo<B>) -> NamedValues {
 /// The numbers of the parameters whose path is `wanted`.
 pub fn values_of<B: AnyBackend>(network: &Filo<B>, wanted: &dyn Fn(&str) -> bool) -> NamedValues {
     let (path, names) = (Path::default(), Vec::new());
-    let mut read = Read { wanted, path, names, values: Some(Transaction::default()) };
+    let mut read = Read { wanted, path, names, values: Transaction::default() };
     network.visit(&mut read);
-    let values = read.values.map_or(Vec::new(), Transaction::execute).into_iter();
+    let values = read.values.execute().into_iter();
     let floats = values.map(|data| data.convert::<f32>().into_vec::<f32>());
     let floats = floats.map(|values| values.expect("they were converted"));
     read.names.into_iter().zip(floats).collect()

@@ -11,17 +11,14 @@ use super::loader::Loaded;
 use super::map_loss::{HeadLoss, MapWeights, Truth, map_loss};
 use super::prompts::{PromptBatch, PromptEncoder};
 use super::spec::TrainSpec;
+use super::word_loss::word_loss;
 use crate::device::{Device, TrainBackend};
 use crate::model::filo::{
-    AdapterUse, Filo, FiloScorer, normalize, similarities, text_probs, weighted_text_pair,
+    AdapterUse, Filo, FiloScorer, similarities, text_probs, weighted_text_pair,
 };
 
 /// What text probabilities are divided by before the softmax of stage 2.
-const TEMPERATURE: f64 = 0.07;
-
-/// Words whose prompts differ by less than this (unit vectors) are hardly told apart: their
-/// difference is not blown up to a unit vector.
-const SHORTEST_WORD: f64 = 0.05;
+pub(super) const TEMPERATURE: f64 = 0.07;
 
 /// Pictures and truths of a step.
 #[derive(Debug)]
@@ -182,7 +179,7 @@ fn number(loss: &Tensor<TrainBackend, 1>) -> f64 {
     f64::from(loss.clone().inner().into_scalar())
 }
 
-fn encode_prompts(
+pub(super) fn encode_prompts(
     scorer: &FiloScorer<TrainBackend>,
     batch: &StepBatch,
     image_features: Tensor<TrainBackend, 2>,
@@ -197,7 +194,10 @@ fn encode_prompts(
 }
 
 /// Mean of −log softmax at the right column: `logits` `[rows, columns]`.
-fn cross_entropy(logits: Tensor<TrainBackend, 2>, right: &[usize]) -> Tensor<TrainBackend, 1> {
+pub(super) fn cross_entropy(
+    logits: Tensor<TrainBackend, 2>,
+    right: &[usize],
+) -> Tensor<TrainBackend, 1> {
     let right = right.iter().map(|&column| column as i64).collect::<Vec<_>>();
     let rows = right.len();
     let right = TensorData::new(right, [rows, 1]);
@@ -233,153 +233,6 @@ fn rank_loss(
         -(log_sigmoid(margins) * pairs.clone()).sum() / count
     };
     Some((of_text(0, -1.0) + of_text(1, 1.0)) * 0.5)
-}
-
-/// For every picture whose defect has a word: the prompt with it must win over the other words of
-/// the category, see [`WordLogits`]. `None` if no picture of the batch has one.
-fn word_loss(
-    features: &Tensor<TrainBackend, 2>,
-    heads: &[Tensor<TrainBackend, 3>],
-    prompts: &Tensor<TrainBackend, 3>,
-    batch: &StepBatch,
-) -> Option<Tensor<TrainBackend, 1>> {
-    let WordLogits { pictures, logits } = word_logits(features, heads, prompts, batch)?;
-    let right = pictures.iter().flat_map(|picture| [picture.right; 2]).collect::<Vec<_>>();
-    Some(cross_entropy(logits.flatten(0, 1), &right))
-}
-
-/// A picture whose defect has a word.
-#[derive(Debug, Clone, Copy)]
-struct Worded {
-    /// Its place in the batch.
-    index: usize,
-    /// Of its category's words the one of its defect, and how many there are.
-    right: usize,
-    words: usize,
-}
-
-/// How well each word of its category fits each picture whose defect has one. A word is what its
-/// prompt has beyond the mean of the others: what they share (the context, the name, that something
-/// is wrong) is most of each, and tells nothing here.
-struct WordLogits {
-    pictures: Vec<Worded>,
-    /// `[pictures, 2, words]`: with the image feature, and with the mean of the heads' patches in
-    /// the mask; far below all others where a category has fewer words.
-    logits: Tensor<TrainBackend, 3>,
-}
-
-/// `None` if no picture of the batch has a word.
-fn word_logits(
-    features: &Tensor<TrainBackend, 2>,
-    heads: &[Tensor<TrainBackend, 3>],
-    prompts: &Tensor<TrainBackend, 3>,
-    batch: &StepBatch,
-) -> Option<WordLogits> {
-    let pictures = batch.prompts.pictures.iter().enumerate();
-    let pictures = pictures.filter_map(|(index, picture)| {
-        // One word alone has nothing to win against.
-        let right = picture.right.filter(|_| picture.details > 1)?;
-        Some(Worded { index, right, words: picture.details })
-    });
-    let pictures = pictures.collect::<Vec<_>>();
-    let (count, most) = (pictures.len(), pictures.iter().map(|picture| picture.words).max()?);
-    let ([_, of_each, width], device) = (prompts.dims(), prompts.device());
-    let rows = pictures.iter().flat_map(|picture| {
-        let first = picture.index * of_each + batch.prompts.pictures[picture.index].normal.len();
-        (0..most).map(move |word| (first + word.min(picture.words - 1)) as i64)
-    });
-    let rows = Tensor::<_, 1, Int>::from_data(&rows.collect::<Vec<_>>()[..], &device);
-    let is_word = |picture: &Worded, word: usize| word < picture.words;
-    let shares = pictures.iter().flat_map(|picture| {
-        let share = 1.0 / picture.words as f32;
-        (0..most).map(move |word| if is_word(picture, word) { share } else { 0.0 })
-    });
-    let shares = TensorData::new(shares.collect::<Vec<_>>(), [count, 1, most]);
-    let missing = pictures
-        .iter()
-        .flat_map(|picture| (0..2 * most).map(move |place| !is_word(picture, place % most)));
-    let missing = TensorData::new(missing.collect::<Vec<_>>(), [count, 2, most]);
-
-    let words = prompts.clone().flatten::<2>(0, 1).select(0, rows).reshape([count, most, width]);
-    let words = normalize(words, 2);
-    let mean = Tensor::<_, 3>::from_data(shares, &device).matmul(words.clone());
-    let words = words - mean;
-    let length = (words.clone().powi_scalar(2).sum_dim(2) + SHORTEST_WORD.powi(2)).sqrt();
-    let words = words / length;
-
-    let places = pictures.iter().map(|picture| picture.index as i64).collect::<Vec<_>>();
-    let places = Tensor::<_, 1, Int>::from_data(&places[..], &device);
-    let image = features.clone().select(0, places.clone()).unsqueeze_dim(1);
-    let patches = normalize(masked_mean(heads, batch), 2).select(0, places);
-    let sides = Tensor::cat(vec![image, patches], 1);
-    let logits = sides.matmul(words.swap_dims(1, 2)) / TEMPERATURE;
-    let logits = logits.mask_fill(Tensor::from_data(missing, &device), FAR_BELOW);
-    Some(WordLogits { pictures, logits })
-}
-
-/// A logit whose exponential is 0 beside any other.
-const FAR_BELOW: f32 = -1e9;
-
-/// How well the words of a category fit a picture's defect.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WordFit {
-    /// The word of what was drawn.
-    pub right: usize,
-    /// Of each word with the masked patches.
-    pub patches: Vec<f32>,
-    /// Of each word with the image feature.
-    pub image: Vec<f32>,
-}
-
-/// How well the words fit, for every picture of the batch whose defect has one.
-pub fn word_fits(network: &Filo<TrainBackend>, batch: &StepBatch) -> Vec<WordFit> {
-    let scorer = network.clone().into_scorer();
-    let encoding = scorer.encode_images(batch.images.clone(), AdapterUse::Skipped);
-    let prompts = encode_prompts(&scorer, batch, encoding.features.clone(), Contexts::Own);
-    let heads = scorer.decode(&encoding.tokens);
-    let Some(WordLogits { pictures, logits }) =
-        word_logits(&encoding.features, &heads, &prompts, batch)
-    else {
-        return Vec::new();
-    };
-    let most = logits.dims()[2];
-    let values = logits.inner().into_data().into_vec::<f32>().expect("training computes in f32");
-    let fits = values.chunks_exact(2 * most).zip(pictures).map(|(values, picture)| {
-        let Worded { right, words, .. } = picture;
-        let (image, patches) = values.split_at(most);
-        WordFit { right, patches: patches[..words].to_vec(), image: image[..words].to_vec() }
-    });
-    fits.collect()
-}
-
-/// Mean over heads and masked patches of the normalised outputs, `[batch, 1, embed_dim]`; over all
-/// patches where the mask is empty.
-fn masked_mean(heads: &[Tensor<TrainBackend, 3>], batch: &StepBatch) -> Tensor<TrainBackend, 3> {
-    let ([pictures, .., size], patches) = (batch.images.dims(), heads[0].dims()[1]);
-    let shares = batch.masks.chunks_exact(size * size).flat_map(|mask| cells(mask, size, patches));
-    let shares = TensorData::new(shares.collect::<Vec<_>>(), [pictures, 1, patches]);
-    let shares = Tensor::<TrainBackend, 3>::from_data(shares, &batch.images.device());
-    let outputs = heads.iter().map(|head| normalize(head.clone(), 2));
-    let sum = outputs.reduce(|sum, head| sum + head).expect("a network has two heads or more");
-    shares.matmul(sum)
-}
-
-/// Share of each patch in the defect, summing to 1; equal shares where there is none.
-fn cells(mask: &[f32], size: usize, patches: usize) -> Vec<f32> {
-    let grid = patches.isqrt();
-    let side = size / grid;
-    let mut cells = vec![0.0f32; patches];
-    for (y, row) in mask.chunks_exact(size).enumerate() {
-        for (x, value) in row.iter().enumerate() {
-            cells[(y / side).min(grid - 1) * grid + (x / side).min(grid - 1)] += value;
-        }
-    }
-    let sum = cells.iter().sum::<f32>();
-    match sum > 0.0 {
-        true => cells.iter_mut().for_each(|cell| *cell /= sum),
-        false => cells.fill(1.0 / patches as f32),
-    }
-    cells
 }
 
 #[cfg(test)]

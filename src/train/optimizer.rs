@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::network::{NamedValues, values_of};
 use super::parts::{Path, Rates};
-use crate::device::{Backend, TrainBackend};
+use crate::device::{Backend, TrainBackend, cpu};
 use crate::model::filo::Filo;
 use crate::model::kernels::simd::widest;
 
@@ -27,7 +27,7 @@ struct Collect<'a> {
     path: Path,
     names: Vec<String>,
     /// All are read at once: a device is waited for once.
-    gradients: Option<Transaction<Backend>>,
+    gradients: Transaction<Backend>,
 }
 
 impl ModuleVisitor<TrainBackend> for Collect<'_> {
@@ -45,7 +45,7 @@ impl ModuleVisitor<TrainBackend> for Collect<'_> {
             && let Some(gradient) = value.grad_remove(self.tape)
         {
             self.names.push(self.path.dotted());
-            self.gradients = self.gradients.take().map(|read| read.register(gradient));
+            self.gradients = std::mem::take(&mut self.gradients).register(gradient);
         }
     }
 }
@@ -62,11 +62,11 @@ impl Gradients {
             tape: &mut tape,
             path: Path::default(),
             names: Vec::new(),
-            gradients: Some(Transaction::default()),
+            gradients: Transaction::default(),
         };
         network.visit(&mut collect);
         let Collect { names, gradients, .. } = collect;
-        let values = gradients.map_or(Vec::new(), Transaction::execute).into_iter().map(floats);
+        let values = gradients.execute().into_iter().map(floats);
         Gradients(names.into_iter().zip(values).collect())
     }
 
@@ -131,8 +131,12 @@ impl AdamW {
         rates: &Rates,
         factor: f64,
     ) -> Filo<TrainBackend> {
+        // A GPU's are read at once, a CPU's one by one where they lie.
         let steps = |path: &str| gradients.0.contains_key(path) && rates.of(path).is_some();
-        let values = values_of(&network, &steps);
+        let values = match network.devices().contains(&cpu()) {
+            true => NamedValues::new(),
+            false => values_of(&network, &steps),
+        };
         let path = Path::default();
         network.map(&mut Apply { optimizer: self, values, gradients, rates, factor, path })
     }
@@ -161,13 +165,14 @@ impl ModuleMapper<TrainBackend> for Apply<'_> {
         param: Param<Tensor<TrainBackend, D>>,
     ) -> Param<Tensor<TrainBackend, D>> {
         let path = self.path.dotted();
-        let (Some(mut values), Some(gradient), Some(rate)) =
-            (self.values.remove(&path), self.gradients.0.get(&path), self.rates.of(&path))
+        let (Some(gradient), Some(rate)) = (self.gradients.0.get(&path), self.rates.of(&path))
         else {
             return param;
         };
         let (id, tensor, mapper) = param.consume();
         let (shape, device) = (tensor.dims(), tensor.device());
+        let read = self.values.remove(&path);
+        let mut values = read.unwrap_or_else(|| floats(tensor.inner().into_data()));
         let moments = self.optimizer.moments.entry(path).or_insert_with(|| Moments {
             first: vec![0.0; values.len()],
             second: vec![0.0; values.len()],

@@ -138,5 +138,5 @@ impl Validator<'_> {
 }
 
 fn floats<const D: usize>(tensor: Tensor<Backend, D>) -> Vec<f32> {
-    tensor.into_data().into_vec::<f32>().expect("the CPU computes in f32 only")
+    tensor.into_data().into_vec::<f32>().expect("training computes in f32")
 }

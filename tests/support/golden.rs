@@ -45,22 +45,21 @@ impl Place {
     }
 
     /// Largest relative error of a stage that is allowed to be `on_cpu` there. Products of GPUs add
-    /// in another order and may round their operands; 16 bits round them anyway.
+    /// in another order; 16 bits round their operands.
     pub fn tolerance(&self, on_cpu: f64) -> f64 {
         match self.precision {
             Precision::F32 if self.on_cpu => on_cpu,
-            Precision::F32 => on_cpu.max(1e-3),
+            Precision::F32 => on_cpu.max(1e-4),
             Precision::F16 => on_cpu.max(3e-2),
             // Three bits less than f16.
             Precision::Bf16 => on_cpu.max(6e-2),
         }
     }
 
-    /// The same of a training, whose products a GPU computes as fast as it can, operands rounded to
-    /// 10 bits.
+    /// The same of a training; `rounded` where a GPU rounds the operands of its products to 10 bits.
     #[allow(dead_code)]
-    pub fn training_tolerance(&self, on_cpu: f64) -> f64 {
-        self.tolerance(on_cpu).max(if self.rounds { 3e-2 } else { 0.0 })
+    pub fn training_tolerance(&self, on_cpu: f64, rounded: f64) -> f64 {
+        if self.rounds { rounded } else { self.tolerance(on_cpu) }
     }
 }
 

@@ -12,7 +12,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::model::config::StemLayer;
-use crate::model::kernels::{instance_norm_relu, of_pictures, unfold};
+use crate::model::kernels::{convolve, instance_norm_relu};
 
 const KERNEL: usize = 3;
 const PADDING: usize = 1;
@@ -94,25 +94,13 @@ impl<B: Backend> ConvStem<B> {
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 3> {
         let mut x = images.permute([0, 2, 3, 1]);
         for (i, (conv, stride)) in self.convs.iter().zip(&self.strides).enumerate() {
-            x = convolve(conv, *stride, x);
+            x = convolve(x, conv.weight.val(), *stride, PADDING);
             if let Some(norm) = self.norms.get(i) {
                 x = norm.forward_relu(x);
             }
         }
         x.flatten(1, 2)
     }
-}
-
-/// `conv` with channels last: `[batch, height, width, channels]`. One product, with a kernel of
-/// rows `(y, x, channel)`.
-fn convolve<B: Backend>(conv: &Conv2d<B>, stride: usize, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    let rows = unfold(x, KERNEL, stride, PADDING);
-    let [batch, height, width, row] = rows.dims();
-    let kernel = conv.weight.val();
-    let out = kernel.dims()[0];
-    let kernel = kernel.permute([2, 3, 1, 0]).reshape([row, out]);
-    of_pictures(rows.reshape([batch, height * width, row]), kernel)
-        .reshape([batch, height, width, out])
 }
 
 #[cfg(test)]
@@ -128,7 +116,8 @@ mod tests {
         let x = x.require_grad();
         let conv = &stem.convs[0];
         let plain = conv.forward(x.clone());
-        let own = convolve(conv, 2, x.clone().permute([0, 2, 3, 1])).permute([0, 3, 1, 2]);
+        let own = convolve(x.clone().permute([0, 2, 3, 1]), conv.weight.val(), 2, PADDING);
+        let own = own.permute([0, 3, 1, 2]);
         let gradients = [plain, own].map(|y| {
             let gradients = (y.clone() * y.clone()).sum().backward();
             let weight = conv.weight.val().grad(&gradients).unwrap();

@@ -9,14 +9,15 @@ use burn::tensor::ops::PadMode;
 use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
-use crate::model::kernels::{convolve_tokens, is_cpu, of_pictures, sum_centred, unfold};
-use crate::model::precision::same_format;
+use crate::model::kernels::{convolve, convolve_tokens, is_cpu, sum_centred};
+use crate::model::precision::{rounds_products, same_format};
 
 /// Side of the square that holds every MMCI kernel.
 pub const MERGED_KERNEL: usize = 7;
 
 /// Most numbers that the surroundings of patches are laid out in at once: 1 GiB in f32, three
-/// pictures at the published size.
+/// pictures at the published size. Where products are made of several, a third: the operand has two
+/// copies there.
 const MAX_ROWS: usize = 256 << 20;
 
 /// One linear head per capture.
@@ -136,7 +137,8 @@ impl<B: Backend> MergedMmci<B> {
         let format = tokens.dtype();
         let patches = same_format(without_class_token(tokens), self.kernel.dtype());
         let [batch, count, width] = patches.dims();
-        let at_once = (MAX_ROWS / (count * width * MERGED_KERNEL.pow(2))).max(1);
+        let most = if rounds_products(&patches) { MAX_ROWS / 3 } else { MAX_ROWS };
+        let at_once = (most / (count * width * MERGED_KERNEL.pow(2))).max(1);
         let parts = (0..batch).step_by(at_once).map(|first| {
             let part = patches.clone().narrow(0, first, at_once.min(batch - first));
             same_format(self.as_one_product(part), format)
@@ -144,17 +146,12 @@ impl<B: Backend> MergedMmci<B> {
         (Tensor::cat(parts.collect(), 0) + bias).chunk(self.heads, 2)
     }
 
-    /// `patches` `[batch, side², width]` → `[batch, side², heads · embed_dim]`: the surroundings of
-    /// every patch as a row, times the kernel.
+    /// `patches` `[batch, side², width]` → `[batch, side², heads · embed_dim]`.
     fn as_one_product(&self, patches: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, count, width] = patches.dims();
         let side = count.isqrt();
         let grid = patches.reshape([batch, side, side, width]);
-        let rows = unfold(grid, MERGED_KERNEL, 1, MERGED_KERNEL / 2);
-        let inputs = MERGED_KERNEL * MERGED_KERNEL * width;
-        let outputs = self.kernel.dims()[0];
-        let kernel = self.kernel.clone().permute([2, 3, 1, 0]).reshape([inputs, outputs]);
-        of_pictures(rows.reshape([batch, count, inputs]), kernel)
+        convolve(grid, self.kernel.clone(), 1, MERGED_KERNEL / 2).flatten(1, 2)
     }
 }
 

@@ -40,8 +40,8 @@ pub fn fused<const D: usize>(x: Tensor<TrainBackend, D>) -> Tensor<TrainBackend,
     })
 }
 
-/// The same of the backend's operators, on any device: its own GELU takes its gradient from the tanh
-/// approximation, which is 1e-3 off.
+/// The same of plain operators, on any device: the GELU of GPU backends takes its gradient from the
+/// tanh approximation, which is 1e-3 off.
 pub fn composed<const D: usize>(x: Tensor<TrainBackend, D>) -> Tensor<TrainBackend, D> {
     let normal = (x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf();
     x * (normal + 1.0) * 0.5

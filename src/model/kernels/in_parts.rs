@@ -1,14 +1,14 @@
 //! Products of f32 on NVIDIA GPUs. Their matrix units take operands in TF32, 10 bits of the mantissa
-//! of 23, and add in f32. In: f32 operands. Out: their product to f32's rounding, as three products
-//! of a large and a small part of each, about as fast as what the GPU computes in f32 proper.
+//! of 23, and add in f32. In: f32 operands. Out: the product of operands of about 20 bits, as three
+//! products of a large and a small part of each.
 
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
 use super::same;
 use crate::device::{Backend as Own, rounds_operands};
 
-/// Whether a product with `x` would round it. Training computes with what is fast.
-pub fn is_needed<B: Backend, const D: usize>(x: &Tensor<B, D>) -> bool {
+/// Whether a plain product would round `x`, which has no gradient: training takes what is fast.
+pub fn rounds_products<B: Backend, const D: usize>(x: &Tensor<B, D>) -> bool {
     let own = same::<_, Tensor<Own, D>>(x.clone());
     own.is_ok_and(|x| x.dtype() == DType::F32 && rounds_operands(&x.device()))
 }
@@ -41,17 +41,14 @@ mod tests {
     }
 
     #[test]
-    fn units_that_round_their_operands_give_the_product_in_f32() {
+    fn units_that_round_their_operands_give_the_product_of_20_bits() {
         let random =
             |shape| Tensor::<Own, 2>::random(shape, Distribution::Normal(0.0, 1.0), &cpu());
         let (a, b) = (random([40, 300]), random([300, 50]));
         let exact = a.clone().matmul(b.clone());
         let far = |x: Tensor<Own, 2>| (x - exact.clone()).abs().max().into_scalar();
         let [a_large, b_large] = [&a, &b].map(|x| large_part(x.clone()));
-        assert_eq!(
-            far(rounded(a_large.clone()).matmul(b.clone())),
-            far(a_large.clone().matmul(b.clone()))
-        );
+        assert!(rounded(a_large.clone()).equal(a_large.clone()).all().into_scalar() != 0);
         let (a_small, b_small) = (a.clone() - a_large.clone(), b.clone() - b_large.clone());
         let units =
             |a: &Tensor<Own, 2>, b: &Tensor<Own, 2>| rounded(a.clone()).matmul(rounded(b.clone()));

@@ -1,7 +1,7 @@
-//! Operators that the CPU computes in one pass, value and gradient, because the backend takes them
-//! apart or copies: attention, GELU, ReLU, instance norm, and sums of patches of a picture. In:
-//! tensors of any backend. Out: the same numbers; a backend without a fused form gets the plain one.
-//! Nothing is approximated beyond f32 rounding.
+//! Operators that a backend does not have as they are needed. On a CPU those that it takes apart or
+//! copies, in one pass, value and gradient: attention, GELU, ReLU, instance norm, and sums of patches
+//! of a picture. On an NVIDIA GPU products that do not round their operands. In: tensors of any
+//! backend. Out: the same numbers; a backend without a form of its own gets the plain one.
 
 mod attention;
 mod bias;
@@ -24,6 +24,7 @@ use burn::tensor::{Bool, Tensor, activation, backend::Backend, module};
 use crate::device::{Backend as Own, Device, TrainBackend, cpu};
 
 pub use attention::Streams;
+pub use in_parts::rounds_products;
 pub use node::scalar_with_gradient;
 
 /// `x·Φ(x)`, Φ the standard normal distribution (erf GELU).
@@ -60,8 +61,8 @@ pub fn linear<B: Backend, const D: usize>(
             back(bias::inferred(product, back(bias)))
         }
         (Ok(x), None) => back(module::linear(x, back::<_, Tensor<Own, 2>>(weight), None)),
-        (Err(x), bias) if in_parts::is_needed(&x) => {
-            let product = product(x, weight.unsqueeze());
+        (Err(x), bias) if rounds_products(&x) => {
+            let product = in_parts::product(x, weight.unsqueeze());
             match bias {
                 Some(bias) => product + bias.unsqueeze(),
                 None => product,
@@ -71,14 +72,10 @@ pub fn linear<B: Backend, const D: usize>(
     }
 }
 
-/// Whether products with `x` would round it, but for [`product`] and [`linear`].
-pub fn rounds_products<B: Backend, const D: usize>(x: &Tensor<B, D>) -> bool {
-    in_parts::is_needed(x)
-}
-
-/// `a·b`, in f32 to f32's rounding, also where a GPU's matrix units would round the operands.
+/// `a·b`. What has no gradient and is in f32 keeps 20 bits or more, also where a GPU's matrix units
+/// would round the operands to 10.
 pub fn product<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
-    match in_parts::is_needed(&a) {
+    match rounds_products(&a) {
         true => in_parts::product(a, b),
         false => a.matmul(b),
     }
@@ -158,17 +155,25 @@ pub fn unfold<B: Backend>(
     }
 }
 
-/// `rows` `[batch, rows, inputs]` times `weight` `[inputs, outputs]`. On a CPU one product; elsewhere
-/// one for each picture, so that the weight's gradient, a sum over all rows, has as many parts.
-pub fn of_pictures<B: Backend>(rows: Tensor<B, 3>, weight: Tensor<B, 2>) -> Tensor<B, 3> {
-    let [batch, count, inputs] = rows.dims();
-    let outputs = weight.dims()[1];
-    match is_cpu::<B>(&rows.device()) {
-        true => {
-            rows.reshape([batch * count, inputs]).matmul(weight).reshape([batch, count, outputs])
-        }
-        false => product(rows, weight.unsqueeze()),
-    }
+/// A convolution as a product: `x` `[batch, height, width, inputs]`, `kernel` `[outputs, inputs, k, k]`
+/// → `[batch, rows, columns, outputs]`. On a CPU one product of all patches; elsewhere one for each
+/// picture, so that the kernel's gradient, a sum over all patches, has as many parts.
+pub fn convolve<B: Backend>(
+    x: Tensor<B, 4>,
+    kernel: Tensor<B, 4>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<B, 4> {
+    let [outputs, _, side, _] = kernel.dims();
+    let patches = unfold(x, side, stride, padding);
+    let [batch, rows, columns, inputs] = patches.dims();
+    let count = rows * columns;
+    let kernel = kernel.permute([2, 3, 1, 0]).reshape([inputs, outputs]);
+    let out = match is_cpu::<B>(&patches.device()) {
+        true => patches.reshape([1, batch * count, inputs]).matmul(kernel.unsqueeze()),
+        false => product(patches.reshape([batch, count, inputs]), kernel.unsqueeze()),
+    };
+    out.reshape([batch, rows, columns, outputs])
 }
 
 /// A convolution over tokens on their square grid, of "same" size: `tokens` `[batch, side²,

@@ -140,13 +140,12 @@ pub fn fused(x: Tensor<TrainBackend, 4>, window: Window) -> Tensor<TrainBackend,
 
 /// The same of slices, one per place of the window, on any backend.
 pub fn plain<B: AnyBackend>(x: Tensor<B, 4>, window: Window) -> Tensor<B, 4> {
-    let [_, height, width, channels] = x.dims();
+    let [batch, height, width, channels] = x.dims();
     let geometry = Geometry { window, height, width, channels };
     let Window { kernel, stride, padding } = window;
     if stride == kernel && padding == 0 {
         // Patches beside each other: one copy.
         let (rows, columns) = (geometry.steps(height), geometry.steps(width));
-        let batch = x.dims()[0];
         let whole = x.slice(s![.., 0..rows * kernel, 0..columns * kernel, ..]);
         let patches = whole.reshape([batch, rows, kernel, columns, kernel, channels]);
         let patches = patches.permute([0, 1, 3, 2, 4, 5]);
