@@ -12,7 +12,7 @@ use crate::train::spec::{RawTrainSpec, Unfreeze};
 use crate::train::{Generated, Init, Setup, StepSeconds};
 use crate::weights::Weights;
 
-/// The recipe that the embedded network was trained by last.
+/// The recipe of the embedded network's longest sitting on a CPU.
 const RECIPE: &str = include_str!("../../assets/nano/train-128.toml");
 
 /// Products of a step for each of its forward pass: itself, and the gradient of each operand.
