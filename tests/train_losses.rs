@@ -36,6 +36,10 @@ fn close(what: &str, actual: f64, expected: f64, relative: f64) {
     assert!(error < relative, "{what}: {actual} is not {expected} ({error:.1e})");
 }
 
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}
+
 /// Largest difference over the expected norm.
 fn near(what: &str, actual: &[f32], expected: &[f64], relative: f64) {
     assert_eq!(actual.len(), expected.len(), "{what}");
@@ -194,7 +198,7 @@ fn two_steps_of_stage_1_give_the_published_losses_gradients_and_parameters() {
         assert_eq!(gradients.0.len(), expected.len(), "{:?}", gradients.0.keys());
         for (name, expected) in expected {
             let values = &gradients.0[name];
-            let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+            let norm = norm(values.iter().copied());
             close(name, norm, expected["l2_norm"].as_f64().unwrap(), of_gradients);
             let full = format!("grad{i}.{name}");
             if golden.has(&full) {
@@ -332,13 +336,10 @@ fn a_step_of_the_embedded_network_is_the_same_on_another_device() {
     assert!(expected_gradients.0.keys().eq(gradients.0.keys()));
     // Gradients that are next to nothing are what rounding leaves of large ones.
     let least = 1e-2 * expected_gradients.norm();
-    let norm = |values: &mut dyn Iterator<Item = f32>| {
-        values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
-    };
     for (name, expected) in &expected_gradients.0 {
         let apart = gradients.0[name].iter().zip(expected).map(|(a, b)| a - b);
-        let own = norm(&mut expected.iter().copied());
-        let apart = norm(&mut { apart }) / (own + least);
+        let own = norm(expected.iter().copied());
+        let apart = norm(apart) / (own + least);
         println!("{name}: {apart:.1e}, norm {own:.3e} of {least:.3e}");
         assert!(apart < tolerance, "{name}: off by {apart:.1e} of its norm");
     }
