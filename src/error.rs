@@ -73,6 +73,8 @@ pub enum JobError {
     UnknownKey { path: PathBuf, line: usize, key: String, nearest: String },
     #[error("{path}:{line}: `{key} = {value}` is not allowed: {why}", path = path.display())]
     BadValue { path: PathBuf, line: usize, key: String, value: String, why: String },
+    #[error("--peak-tflops-f32 is missing: the detector runs in f32 whatever --precision is")]
+    PlanWithoutF32,
     #[error("`{key}` is missing: pass --{key} URI, or set it in the job file")]
     Missing { key: &'static str },
     #[error("`{key}` has {variable}, which {why}")]

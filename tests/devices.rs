@@ -73,29 +73,36 @@ const LIMIT: &str = "26000000";
 
 #[test]
 #[ignore = "needs feature wgpu and a Vulkan driver: scripts/test runs it"]
-fn a_batch_that_does_not_fit_is_halved_and_gives_the_same() {
+fn a_batch_that_does_not_fit_is_halved_for_the_rest_of_the_run_and_gives_the_same() {
     let folder = Folder::new();
-    for i in 0..8 {
+    for i in 0..16 {
         folder.picture(&format!("in/tile/test/good/{i}.png"), 40 + i, 40);
     }
     let score = |out: &str, limit: Option<&str>| {
         let mut score = folder.score_to(out);
-        score.args(["--device", "wgpu", "--batch-size", "8"]);
+        // Low enough for masks to compare.
+        let mask_threshold = ["--mask-threshold", "0.02"];
+        score.args(["--device", "wgpu", "--batch-size", "8"]).args(mask_threshold);
         if let Some(limit) = limit {
             score.env("FILO_WGPU_BUFFER_LIMIT", limit);
         }
         let ended = Ended::of(score.output().expect("filo runs"));
         ended.last_line();
-        (rows(&folder.path(out), 8), ended.stderr)
+        (rows(&folder.path(out), 16), ended.stderr)
     };
     let (whole, log) = score("whole", None);
     assert!(!log.contains("too many for the device's memory"), "{log}");
     let (halved, log) = score("halved", Some(LIMIT));
     assert!(log.contains("8 pictures at once are too many for the device's memory"), "{log}");
-    assert_eq!(whole.scores.len(), 8);
+    assert_eq!(log.matches("8 pictures at once").count(), 1, "{log}");
+    assert_eq!(whole.scores.len(), 16);
     for (a, b) in whole.scores.iter().zip(&halved.scores) {
         assert_eq!(a.image_id, b.image_id);
         assert!((a.score - b.score).abs() < 1e-5, "{}: {} and {}", a.image_id, a.score, b.score);
+        assert!((a.map_max - b.map_max).abs() < 1e-5, "{}", a.image_id);
     }
     assert_eq!(whole.failures, halved.failures);
+    assert!(!whole.masks.is_empty());
+    let masks = |rows: &support::run::Rows| format!("{:?}", rows.masks);
+    assert_eq!(masks(&whole), masks(&halved));
 }

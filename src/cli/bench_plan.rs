@@ -6,6 +6,7 @@ use super::bench_network::{NetworkBench, PEAK_SIDE};
 use super::say::say;
 use crate::device::products_in;
 use crate::error::Error;
+use crate::job::Precision;
 use crate::model::clip::tokenizer::ClipTokenizer;
 use crate::model::config::FiloConfig;
 use crate::model::cost::{Batch, Cost};
@@ -33,19 +34,21 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Measured on the device of `bench`, where they are not `told`.
-    pub fn measured(bench: &NetworkBench, told: [Option<f64>; 3]) -> Limits {
-        let [flops, flops_f32, bytes] = told;
-        let flops = flops.unwrap_or_else(|| bench.peak_flops(bench.precision));
-        let f32 = crate::job::Precision::F32;
-        let flops_f32 = match flops_f32 {
-            Some(told) => told,
-            None if bench.precision == f32 => flops,
-            None => bench.peak_flops(f32),
+    /// Measured on the device of `bench`.
+    pub fn measured(bench: &NetworkBench) -> Limits {
+        let flops = bench.peak_flops(bench.precision);
+        let flops_f32 = match bench.precision {
+            Precision::F32 => flops,
+            _ => bench.peak_flops(Precision::F32),
         };
         let copied = 2.0 * 4.0 * (PEAK_SIDE as f64).powi(2);
-        let bytes = bytes.unwrap_or_else(|| copied / bench.copy_seconds());
-        Limits { flops, flops_f32, bytes }
+        Limits { flops, flops_f32, bytes: copied / bench.copy_seconds() }
+    }
+
+    /// A share of them.
+    fn times(self, share: f64) -> Limits {
+        let Limits { flops, flops_f32, bytes } = self;
+        Limits { flops: share * flops, flops_f32: share * flops_f32, bytes: share * bytes }
     }
 }
 
@@ -75,9 +78,15 @@ pub fn expected(
     Ok(timed.to_vec())
 }
 
-/// Prints the plan.
-pub fn run(bench: &NetworkBench, told: [Option<f64>; 3], json: bool) -> Result<(), Error> {
-    let limits = Limits::measured(bench, told);
+/// Prints the plan for a machine of which `share` of the limits is reached: those that are `told`, or
+/// else those measured on the device of `bench`.
+pub fn run(
+    bench: &NetworkBench,
+    told: Option<Limits>,
+    share: f64,
+    json: bool,
+) -> Result<(), Error> {
+    let limits = told.unwrap_or_else(|| Limits::measured(bench)).times(share);
     let product_bytes = products_in(bench.precision).size();
     let mut rows = Vec::new();
     for pictures in BATCHES {
@@ -98,12 +107,13 @@ pub fn run(bench: &NetworkBench, told: [Option<f64>; 3], json: bool) -> Result<(
             "flops_per_second": limits.flops,
             "flops_per_second_f32": limits.flops_f32,
             "bytes_per_second": limits.bytes,
+            "efficiency": share,
             "batches": rows.collect::<Vec<_>>(),
         });
         return say(format_args!("{document:#}"));
     }
     say(format_args!(
-        "limits: {:.2} TFLOP/s in {}, {:.2} in f32, {:.0} GB/s",
+        "reckoned with {share:.2} of the limits: {:.2} TFLOP/s in {}, {:.2} in f32, {:.0} GB/s",
         limits.flops / 1e12,
         bench.precision,
         limits.flops_f32 / 1e12,
@@ -122,7 +132,13 @@ pub fn run(bench: &NetworkBench, told: [Option<f64>; 3], json: bool) -> Result<(
     }
     for machines in MACHINES {
         let hours = 1e6 / (best * machines as f64) / 3600.0;
-        say(format_args!("a million pictures on {machines}: {hours:.2} h at best"))?;
+        say(format_args!("a million pictures on {machines}: {hours:.2} h"))?;
+    }
+    if told.is_some() && share == 1.0 {
+        say(format_args!(
+            "that is what the limits allow, no forecast: see --efficiency, and measure with --stage \
+             picture where there is such a machine"
+        ))?;
     }
     Ok(())
 }

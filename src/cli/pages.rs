@@ -36,26 +36,29 @@ pub fn man() -> Result<u8, Error> {
 /// `filo devices`.
 pub fn devices() -> Result<u8, Error> {
     let listings = device::listings();
-    let all = listings.iter().filter_map(|listing| listing.devices.as_ref().ok()).flatten();
-    let chosen = all.clone().find(|found| !found.software).map(|found| found.name.clone());
-    let width = all.map(|found| found.name.len()).max().unwrap_or(0);
-    for Listing { kind, devices } in listings {
-        match devices {
-            Ok(devices) => devices.iter().try_for_each(|found| {
-                let chosen = chosen.as_ref() == Some(&found.name);
-                say(format_args!("{:width$}  {}", found.name, described(found, chosen)))
-            })?,
-            Err(why) => say(format_args!("{kind:width$}  {why}"))?,
+    let chosen = device::by_auto(&listings).map(|found| found.name.clone());
+    let names = listings.iter().flat_map(|listing| &listing.found);
+    let width = names.map(|found| found.name.len()).max().unwrap_or(0);
+    for Listing { kind, found, troubles } in listings {
+        for found in &found {
+            let chosen = chosen.as_ref() == Some(&found.name);
+            say(format_args!("{:width$}  {}", found.name, described(found, chosen)))?;
+        }
+        for trouble in troubles {
+            say(format_args!("{kind:width$}  {}", trouble.why))?;
         }
     }
     Ok(0)
 }
 
 fn described(found: &Found, chosen: bool) -> String {
-    let memory = found.memory.map(|bytes| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64));
+    let gibibytes = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64);
+    let memory = found.memory.map(gibibytes);
+    let free = found.free.map(|bytes| format!("{} free", gibibytes(bytes)));
     let precisions = found.precisions.iter().map(ToString::to_string).collect::<Vec<_>>();
     let software = found.software.then(|| "software: slow, never chosen by auto".to_owned());
     let chosen = chosen.then(|| "chosen by auto".to_owned());
-    let parts = [Some(found.what.clone()), memory, Some(precisions.join(" ")), software, chosen];
+    let parts =
+        [Some(found.what.clone()), memory, free, Some(precisions.join(" ")), software, chosen];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }

@@ -78,29 +78,34 @@ fn draw(total: Option<u64>, progress: &Progress, done: &AtomicBool) {
 }
 
 fn log(total: Option<u64>, progress: &Progress, done: &AtomicBool) {
-    let started = Instant::now();
-    let mut last = started;
+    let mut last = Instant::now();
+    // A GPU's first batch may take minutes, in which its kernels are made: the speed is that of what
+    // comes after.
+    let mut first = None;
+    let unknown = || "unknown".to_string();
     while !done.load(Ordering::Relaxed) {
         thread::park_timeout(REDRAW);
+        let (scored, failed) = counts(progress);
+        let finished = scored + failed;
+        if first.is_none() && finished > 0 {
+            first = Some((Instant::now(), finished));
+        }
         if last.elapsed() < LOG_EVERY {
             continue;
         }
         last = Instant::now();
-        let (scored, failed) = counts(progress);
-        let finished = scored + failed;
-        let seconds = started.elapsed().as_secs_f64();
-        let per_second = finished as f64 / seconds;
+        let speed = first.map(|(since, before)| {
+            (finished - before) as f64 / since.elapsed().as_secs_f64().max(1e-3)
+        });
+        let speed = speed.filter(|speed| *speed > 0.0);
         let left = total.map(|total| total.saturating_sub(finished) as f64);
-        let eta_s = match (left, finished) {
-            (None, _) | (_, 0) => "unknown".to_string(),
-            (Some(left), _) => format!("{:.0}", left / per_second),
-        };
+        let eta = left.zip(speed).map(|(left, speed)| left / speed);
         tracing::info!(
             scored,
             failed,
             total,
-            images_per_s = format!("{per_second:.2}"),
-            eta_s,
+            images_per_s = speed.map_or_else(unknown, |speed| format!("{speed:.2}")),
+            eta_s = eta.map_or_else(unknown, |eta| format!("{eta:.0}")),
             "scoring"
         );
     }

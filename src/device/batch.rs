@@ -1,10 +1,11 @@
 //! Pictures per batch. In: the choice, the device and the network's dimensions. Out: a number. It is
 //! an estimate on the careful side; what does not fit after all is halved where it is computed.
 
-use super::{Device, cpu, free_memory, memory};
+use super::{Device, cpu, free_memory, memory, release_freed, rounds_operands};
 use crate::job::BatchSize;
 use crate::model::config::FiloConfig;
 use crate::model::filo::mmci::MERGED_KERNEL;
+use crate::model::grounding::GroundingConfig;
 
 /// Activations that a batch may have on the CPU, in floats per block: larger batches only cost
 /// memory, since one picture at the published size already fills both operands of a product.
@@ -18,18 +19,50 @@ const MAX_GPU_BATCH: usize = 64;
 /// Bytes that are free on a device that does not tell.
 const GPU_MEMORY: u64 = 4 << 30;
 
+/// Bytes that products in parts hold for a while, however many pictures there are: the largest
+/// kernel, its parts, and a product's operands and results, at the published size.
+const IN_PARTS: u64 = 3 << 30;
+
+/// A detector and the largest pictures that it gets, pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct Detecting<'a> {
+    pub config: &'a GroundingConfig,
+    pub height: usize,
+    pub width: usize,
+}
+
 /// Pictures per batch on `device`, on which the weights lie already.
-pub fn batch_size(choice: BatchSize, config: &FiloConfig, device: &Device) -> usize {
+pub fn batch_size(
+    choice: BatchSize,
+    config: &FiloConfig,
+    detector: Option<Detecting>,
+    device: &Device,
+) -> usize {
     match choice {
         BatchSize::Fixed(n) => n.get(),
         BatchSize::Auto if *device == cpu() => cpu_batch(config, memory::free()),
         BatchSize::Auto => {
+            // What loading has left.
+            release_freed(device);
             // A third is left to what is freed late and to pages that are not full.
             let room = free_memory(device).unwrap_or(GPU_MEMORY) / 3 * 2;
-            let fitting = room / picture_bytes(config);
+            let beside = if rounds_operands(device) { IN_PARTS } else { 0 };
+            let each = picture_bytes(config).max(detector.map_or(0, detector_bytes));
+            let fitting = room.saturating_sub(beside) / each;
             usize::try_from(fitting).unwrap_or(MAX_GPU_BATCH).clamp(1, MAX_GPU_BATCH)
         }
     }
+}
+
+/// The same of a detector: inside a layer of its encoder, where the feed-forward net's hidden channels
+/// stand beside some copies of the tokens of all levels.
+fn detector_bytes(detector: Detecting) -> u64 {
+    let Detecting { config, height, width } = detector;
+    // The first level that is read has one token for so many pixels a side; each further half as many.
+    let first = config.swin.patch << config.swin.out_stages.first().copied().unwrap_or(0);
+    let level = |i| height.div_ceil(first << i) * width.div_ceil(first << i);
+    let tokens = (0..config.levels).map(level).sum::<usize>();
+    4 * (tokens * (12 * config.d_model + 3 * config.ffn)) as u64
 }
 
 /// Pictures per batch on a CPU of which so many bytes are free.
@@ -79,8 +112,17 @@ mod tests {
     fn a_picture_of_the_published_size_needs_a_third_of_a_gibibyte() {
         let bytes = picture_bytes(&FiloConfig::published());
         assert!((280 << 20..360 << 20).contains(&bytes), "{bytes}");
-        let auto = batch_size(BatchSize::Auto, &FiloConfig::published(), &cpu());
+        let auto = batch_size(BatchSize::Auto, &FiloConfig::published(), None, &cpu());
         assert_eq!(auto, 1);
+    }
+
+    /// 518 × 518 pixels have 65² + 33² + 17² + 9² tokens.
+    #[test]
+    fn a_wide_picture_needs_half_a_gibibyte_in_the_detector() {
+        let config = &GroundingConfig::swin_t_ogc();
+        let bytes = |width| detector_bytes(Detecting { config, height: 518, width });
+        assert_eq!(bytes(518), 5684 * 9216 * 4);
+        assert!((500 << 20..560 << 20).contains(&bytes(1333)), "{}", bytes(1333));
     }
 
     #[test]

@@ -2,51 +2,79 @@
 //! missing.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use burn::DispatchDevice;
 use burn::backend::cuda::CudaDevice;
-use cudarc::driver::CudaContext;
+use cudarc::driver::{CudaContext, DriverError};
 
-use super::found::Found;
+use super::found::{Found, Listing};
 use super::kernels::keep_in_cache;
 use super::precisions;
 use super::quietly::quietly;
+use crate::job::Precision;
+
+/// As `--device` calls them.
+const KIND: &str = "cuda";
+
+/// Since this compute capability (Ampere) matrix units take bf16, and f32 rounded to TF32.
+const AMPERE: i32 = 8;
 
 /// A header that every kernel needs.
 const HEADER: &str = "include/cuda_runtime.h";
 
-pub fn devices() -> Result<Vec<Found>, String> {
+pub fn listing() -> Listing {
     let count = match quietly(CudaContext::device_count) {
-        Err(_) => return Err("no NVIDIA driver: libcuda was not found".into()),
-        Ok(Err(error)) => return Err(format!("the NVIDIA driver does not answer: {error}")),
-        Ok(Ok(0)) => return Err("the NVIDIA driver knows no GPU".into()),
+        Err(_) => return Listing::absent(KIND, "no NVIDIA driver: libcuda was not found"),
+        Ok(Err(error)) => {
+            return Listing::broken(KIND, format!("the NVIDIA driver does not answer: {error}"));
+        }
+        Ok(Ok(0)) => return Listing::absent(KIND, "the NVIDIA driver knows no GPU"),
         Ok(Ok(count)) => usize::try_from(count).unwrap_or(0),
     };
-    compiler()?;
+    if let Err(why) = compiler() {
+        return Listing::broken(KIND, why);
+    }
     keep_in_cache();
-    (0..count).map(found).collect()
+    Listing::of(KIND, (0..count).map(found))
 }
 
 fn found(number: usize) -> Result<Found, String> {
     let told = quietly(|| {
         let context = CudaContext::new(number)?;
-        Ok((context.name()?, context.compute_capability()?, context.total_mem()?))
+        let memory = context.mem_get_info()?;
+        Ok((context.name()?, context.compute_capability()?, memory))
     });
-    let (name, (major, minor), memory) = told
-        .and_then(|told: Result<_, cudarc::driver::DriverError>| told.map_err(|e| e.to_string()))
+    let (name, (major, minor), (free, memory)) = told
+        .and_then(|told: Result<_, DriverError>| told.map_err(|error| error.to_string()))
         .map_err(|why| format!("GPU {number} does not answer: {why}"))?;
     let device = DispatchDevice::Cuda(CudaDevice::new(number));
-    let precisions = quietly(|| precisions(&device))
-        .map_err(|why| format!("GPU {number} cannot be used: {why}"))?;
+    let mut precisions =
+        precisions(&device).map_err(|why| format!("GPU {number} cannot be used: {why}"))?;
+    precisions.retain(|precision| *precision != Precision::Bf16 || major >= AMPERE);
     let driver = driver_version().map_or(String::new(), |version| format!(", driver {version}"));
     Ok(Found {
-        name: format!("cuda:{number}"),
+        number,
+        name: format!("{KIND}:{number}"),
         what: format!("{name}, compute capability {major}.{minor}{driver}"),
         memory: Some(memory as u64),
+        free: Some(free as u64),
         precisions,
         software: false,
         device,
     })
+}
+
+/// Whether the matrix units of GPU `number` multiply f32 at all, rounded.
+pub fn rounds_operands(number: usize) -> bool {
+    static MAJORS: OnceLock<Vec<i32>> = OnceLock::new();
+    let majors = MAJORS.get_or_init(|| {
+        let asked = |number| Ok(CudaContext::new(number)?.compute_capability()?.0);
+        let major = |number| Result::<_, DriverError>::unwrap_or(asked(number), AMPERE);
+        let count = quietly(CudaContext::device_count).ok().and_then(Result::ok).unwrap_or(0);
+        (0..usize::try_from(count).unwrap_or(0)).map(major).collect()
+    });
+    majors.get(number).is_none_or(|major| *major >= AMPERE)
 }
 
 /// Bytes that are free on GPU `number`.

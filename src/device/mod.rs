@@ -27,9 +27,9 @@ use burn::tensor::DType;
 use crate::error::DeviceError;
 use crate::job::{DeviceChoice, Precision};
 
-pub use batch::batch_size;
+pub use batch::{Detecting, batch_size};
 pub use faults::take_fault;
-pub use found::{Found, Listing, listings};
+pub use found::{Found, Listing, by_auto, listings};
 pub use heap::{give_back_freed, keep_freed};
 
 /// The one backend the program is compiled for; it hands each operation to the device's own.
@@ -70,8 +70,22 @@ pub fn device(choice: DeviceChoice, precision: Precision) -> Result<Device, Devi
 pub fn rounds_operands(device: &Device) -> bool {
     match device {
         #[cfg(feature = "cuda-untuned")]
-        DispatchDevice::Cuda(_) => true,
+        DispatchDevice::Cuda(device) => cuda::rounds_operands(device.index),
         _ => false,
+    }
+}
+
+/// Gives memory that a GPU keeps for later tensors of this thread back to it: pages of one size are
+/// never used for another.
+pub fn release_freed(device: &Device) {
+    #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
+    use burn::tensor::backend::Backend as _;
+    match device {
+        #[cfg(feature = "cuda-untuned")]
+        DispatchDevice::Cuda(device) => burn::backend::Cuda::<f32>::memory_cleanup(device),
+        #[cfg(feature = "wgpu")]
+        DispatchDevice::Wgpu(device) => burn::backend::Wgpu::<f32>::memory_cleanup(device),
+        _ => {}
     }
 }
 
@@ -93,15 +107,53 @@ pub fn products_in(precision: Precision) -> DType {
     }
 }
 
-/// Precisions in which `device` computes.
+/// Precisions in which `device` computes, f32 among them: those that it claims, and in which a small
+/// kernel gives the right numbers. A driver may be older than the compiler, and load no kernel.
 #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
-fn precisions(device: &Device) -> Vec<Precision> {
+fn precisions(device: &Device) -> Result<Vec<Precision>, String> {
     use burn::tensor::backend::{Backend as _, DTypeUsage};
 
     let all = [Precision::F32, Precision::F16, Precision::Bf16];
-    let computes = |precision: &Precision| {
+    let claims = |precision: &Precision| {
         let usage = Backend::dtype_usage(device, products_in(*precision));
         usage.contains(DTypeUsage::Arithmetic)
     };
-    all.into_iter().filter(computes).collect()
+    let claimed = quietly::quietly(|| all.into_iter().filter(claims).collect::<Vec<Precision>>())?;
+    let mut works = Vec::new();
+    for precision in claimed {
+        match runs_a_kernel(device, products_in(precision)) {
+            Ok(()) => works.push(precision),
+            Err(why) if precision == Precision::F32 => return Err(why),
+            Err(why) => tracing::debug!(%precision, "not on this device: {why}"),
+        }
+    }
+    if works.first() == Some(&Precision::F32) {
+        return Ok(works);
+    }
+    Err("it does not compute in f32".into())
+}
+
+/// Numbers go to the device, are computed with in `format`, and come back. On a thread, and so in a
+/// queue, of its own: what goes wrong there stays there.
+#[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
+fn runs_a_kernel(device: &Device, format: DType) -> Result<(), String> {
+    use burn::tensor::{FloatDType, Tensor};
+
+    let compute = || {
+        // Whole numbers that all formats have.
+        let x = Tensor::<Backend, 1>::from_floats([1., 2., 3., 4., 5., 6., 7., 8.], device);
+        let x = x.cast(FloatDType::from(format));
+        let sums = (x.clone() * x.clone() + x).cast(FloatDType::F32);
+        sums.into_data().into_vec::<f32>().map_err(|error| format!("{error:?}"))
+    };
+    let computed = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("device check".into());
+        let asked = thread.spawn_scoped(scope, || quietly::quietly(compute));
+        let asked = asked.map_err(|error| error.to_string())?;
+        asked.join().unwrap_or_else(|_| Err("the check of the device broke".into()))
+    });
+    match computed?? == [2., 6., 12., 20., 30., 42., 56., 72.] {
+        true => Ok(()),
+        false => Err("a small kernel gives wrong numbers".into()),
+    }
 }

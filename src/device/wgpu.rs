@@ -7,21 +7,27 @@ use wgpu::{
     Adapter, Backends, DeviceDescriptor, DeviceType, Features, Instance, InstanceDescriptor,
 };
 
-use super::found::Found;
+use super::found::{Found, Listing};
 use super::kernels::keep_in_cache;
 use super::precisions;
 use super::quietly::quietly;
+
+/// As `--device` calls them.
+const KIND: &str = "wgpu";
 
 /// Bytes that one buffer may have at most: the limit of a smaller device, with which tests see what
 /// happens beyond it.
 const BUFFER_LIMIT: &str = "FILO_WGPU_BUFFER_LIMIT";
 
-pub fn devices() -> Result<Vec<Found>, String> {
+pub fn listing() -> Listing {
     let limit = match std::env::var(BUFFER_LIMIT) {
         Err(_) => None,
         Ok(text) => match text.parse() {
             Ok(bytes) => Some(bytes),
-            Err(_) => return Err(format!("{BUFFER_LIMIT}={text} is not a number of bytes")),
+            Err(_) => {
+                let why = format!("{BUFFER_LIMIT}={text} is not a number of bytes");
+                return Listing::broken(KIND, why);
+            }
         },
     };
     let opened = quietly(|| {
@@ -31,12 +37,14 @@ pub fn devices() -> Result<Vec<Found>, String> {
         let adapters = block_on(instance.enumerate_adapters(backends));
         (instance, adapters)
     });
-    let (instance, adapters) =
-        opened.map_err(|why| format!("no graphics driver answers: {why}"))?;
+    let (instance, adapters) = match opened {
+        Ok(opened) => opened,
+        Err(why) => return Listing::broken(KIND, format!("no graphics driver answers: {why}")),
+    };
     keep_in_cache();
     let named = named(&adapters);
     if named.is_empty() {
-        return Err("no GPU: no Vulkan driver was found".into());
+        return Listing::absent(KIND, "no GPU: no Vulkan driver was found");
     }
     let found = named.into_iter().enumerate().map(|(number, (adapter, device))| {
         let info = adapter.get_info();
@@ -47,18 +55,20 @@ pub fn devices() -> Result<Vec<Found>, String> {
             Some(bytes) => limited(&instance, adapter, bytes).map_err(unusable)?,
         };
         let device = DispatchDevice::Wgpu(device);
-        let precisions = quietly(|| precisions(&device)).map_err(unusable)?;
+        let precisions = precisions(&device).map_err(unusable)?;
         let driver = [&info.driver, &info.driver_info].map(|text| text.trim().to_owned());
         Ok(Found {
-            name: format!("wgpu:{number}"),
+            number,
+            name: format!("{KIND}:{number}"),
             what: format!("{}, {} {}", info.name, info.backend, driver.join(" ")).trim().to_owned(),
             memory: None,
+            free: None,
             precisions,
             software,
             device,
         })
     });
-    found.collect()
+    Listing::of(KIND, found)
 }
 
 /// The device of `adapter`, with buffers of `bytes` at most.

@@ -18,32 +18,44 @@ pub struct Partition {
     count: usize,
 }
 
-/// The variables of one engine's array job.
+/// The variables with which an engine tells a worker which one it is.
 struct Engine {
     index: &'static str,
     count: &'static str,
     /// Where arrays need not start at 0 or go up by 1.
     first: Option<&'static str>,
     step: Option<&'static str>,
+    /// What is set where this engine has started the worker.
+    sign: &'static str,
 }
 
-/// Slurm, Kubernetes (whose manifest must set `JOB_COMPLETIONS` itself), AWS Batch, and what Ray
-/// and torchrun tell their workers.
-const ENGINES: [Engine; 4] = [
-    Engine {
-        index: "SLURM_ARRAY_TASK_ID",
-        count: "SLURM_ARRAY_TASK_COUNT",
-        first: Some("SLURM_ARRAY_TASK_MIN"),
-        step: Some("SLURM_ARRAY_TASK_STEP"),
-    },
-    Engine { index: "JOB_COMPLETION_INDEX", count: "JOB_COMPLETIONS", first: None, step: None },
-    Engine {
-        index: "AWS_BATCH_JOB_ARRAY_INDEX",
-        count: "AWS_BATCH_JOB_ARRAY_SIZE",
-        first: None,
-        step: None,
-    },
-    Engine { index: "RANK", count: "WORLD_SIZE", first: None, step: None },
+impl Engine {
+    const fn new(index: &'static str, count: &'static str) -> Self {
+        Engine { index, count, first: None, step: None, sign: index }
+    }
+}
+
+/// An array job of Slurm; each of its tasks may start several workers.
+const SLURM_ARRAY: Engine = Engine {
+    first: Some("SLURM_ARRAY_TASK_MIN"),
+    step: Some("SLURM_ARRAY_TASK_STEP"),
+    ..Engine::new("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
+};
+
+/// Kubernetes (whose manifest must set `JOB_COMPLETIONS` itself), AWS Batch, and what Ray and
+/// torchrun tell their workers.
+const ENGINES: [Engine; 3] = [
+    Engine::new("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
+    Engine::new("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
+    Engine::new("RANK", "WORLD_SIZE"),
+];
+
+/// What starts workers inside one job: `mpirun` of Open MPI and of MPICH, and `srun`. A batch script of Slurm has a rank too, but is no
+/// step: it is alone.
+const LAUNCHERS: [Engine; 3] = [
+    Engine::new("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    Engine::new("PMI_RANK", "PMI_SIZE"),
+    Engine { sign: "SLURM_STEP_NUM_TASKS", ..Engine::new("SLURM_PROCID", "SLURM_STEP_NUM_TASKS") },
 ];
 
 impl Partition {
@@ -91,23 +103,29 @@ impl Partition {
     /// everything.
     pub fn from_environment(env: impl Fn(&str) -> Option<String>) -> Result<Self, JobError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
-        for engine in &ENGINES {
-            if let Some(index) = set(engine.index) {
-                return engine.partition(&index, &set);
-            }
+        let told_by = |engines: &[Engine]| {
+            let engine = engines.iter().find(|engine| set(engine.sign).is_some())?;
+            Some(engine.partition(&set))
+        };
+        if let Some(task) = told_by(&[SLURM_ARRAY]) {
+            let worker = told_by(&LAUNCHERS).unwrap_or(Ok(Partition::WHOLE))?;
+            return Ok(task?.shared_by(worker));
         }
-        Ok(Partition::WHOLE)
+        told_by(&ENGINES).or_else(|| told_by(&LAUNCHERS)).unwrap_or(Ok(Partition::WHOLE))
+    }
+
+    /// The part of `worker` when several share this one.
+    fn shared_by(self, worker: Partition) -> Self {
+        let index = self.index * worker.count + worker.index;
+        Partition { index, count: self.count * worker.count }
     }
 }
 
 impl Engine {
-    fn partition(
-        &self,
-        index: &str,
-        set: &impl Fn(&str) -> Option<String>,
-    ) -> Result<Partition, JobError> {
+    fn partition(&self, set: &impl Fn(&str) -> Option<String>) -> Result<Partition, JobError> {
+        let index = set(self.index).unwrap_or_default();
         let error =
-            |why: String| JobError::Engine { variable: self.index, value: index.to_owned(), why };
+            |why: String| JobError::Engine { variable: self.index, value: index.clone(), why };
         let number = |name: &str, value: &str| {
             digits(value).ok_or_else(|| error(format!("{name} = {value:?} is no whole number")))
         };
@@ -118,7 +136,7 @@ impl Engine {
         let count = set(self.count).ok_or_else(|| error(format!("{} is not set", self.count)))?;
         let count = number(self.count, &count)?;
         let (first, step) = (or(self.first, 0)?, or(self.step, 1)?.max(1));
-        let above = number(self.index, index)?.checked_sub(first);
+        let above = number(self.index, &index)?.checked_sub(first);
         let place = above.filter(|above| above % step == 0).map(|above| above / step);
         // An array such as 1,5,9 has gaps, and gaps would leave shards to nobody.
         place
@@ -192,9 +210,15 @@ mod tests {
     }
 
     #[test]
-    fn array_jobs_of_four_engines_name_the_part() {
+    fn engines_name_the_part() {
         assert_eq!(in_environment(&[]).unwrap(), Partition::WHOLE);
-        let cases: [&[(&str, &str)]; 5] = [
+        // The rank of a batch script of Slurm is no step's.
+        let batch = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "5")];
+        assert_eq!(in_environment(&batch).unwrap(), Partition::WHOLE);
+        let cases: [&[(&str, &str)]; 8] = [
+            &[("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_SIZE", "5")],
+            &[("PMI_RANK", "2"), ("PMI_SIZE", "5"), ("SLURM_STEP_NUM_TASKS", "5")],
+            &[("SLURM_PROCID", "2"), ("SLURM_STEP_NUM_TASKS", "5")],
             &[("RANK", "2"), ("WORLD_SIZE", "5")],
             &[("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "5")],
             &[
@@ -211,9 +235,28 @@ mod tests {
         }
     }
 
+    /// Two nodes' tasks with four workers each.
+    #[test]
+    fn workers_of_an_array_task_share_its_part() {
+        let mut seen = Vec::new();
+        for (task, worker) in (0..2).flat_map(|task| (0..4).map(move |worker| (task, worker))) {
+            let variables = [
+                ("SLURM_ARRAY_TASK_ID", &*task.to_string()),
+                ("SLURM_ARRAY_TASK_COUNT", "2"),
+                ("SLURM_PROCID", &*worker.to_string()),
+                ("SLURM_STEP_NUM_TASKS", "4"),
+            ];
+            let own = in_environment(&variables).unwrap();
+            assert_eq!(own.count(), 8);
+            seen.push(own.index());
+        }
+        assert_eq!(seen, (0..8).collect::<Vec<_>>());
+    }
+
     #[test]
     fn an_array_job_that_does_not_say_how_many_workers_there_are_is_an_error() {
-        let cases: [&[(&str, &str)]; 4] = [
+        let cases: [&[(&str, &str)]; 5] = [
+            &[("SLURM_STEP_NUM_TASKS", "2")],
             &[("JOB_COMPLETION_INDEX", "2")],
             &[("SLURM_ARRAY_TASK_ID", "x"), ("SLURM_ARRAY_TASK_COUNT", "5")],
             &[("SLURM_ARRAY_TASK_ID", "9"), ("SLURM_ARRAY_TASK_COUNT", "3")],

@@ -14,7 +14,7 @@ use super::batch::{Batch, Inferred, Lost, Prepared, TopDescription};
 use super::caught;
 use super::localise::{Localisation, Localiser, floats};
 use super::networks::Networks;
-use crate::device::{Backend, Device, cpu, take_fault};
+use crate::device::{Backend, Device, cpu, release_freed, take_fault};
 use crate::error::{Failure, FailureCode, ModelError, Stage};
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
@@ -182,6 +182,7 @@ impl Inferencer {
                         pictures.len()
                     );
                     self.room = Some(half);
+                    release_freed(&self.device);
                 }
                 let parts = pictures.chunks(half);
                 parts.flat_map(|part| self.numbers_or_halved(category, part)).collect()

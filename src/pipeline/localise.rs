@@ -74,6 +74,11 @@ impl Detector {
         Ok(Detector { net, config, tokenizer, thresholds, device, captions })
     }
 
+    /// The network's dimensions.
+    pub fn config(&self) -> &GroundingConfig {
+        &self.config
+    }
+
     /// Reads the caption of `category`, once.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! The networks of a run, filled from the weights that its spec names. In: a job spec. Out: FiLo
 //! ready to score, the detector if there is one, and one id over all that decides numbers.
 
-use super::localise::{Detector, Localiser};
-use crate::device::{Backend, Device, products_in};
+use super::localise::{DETECTOR_SIDE, Detector, Localiser};
+use crate::device::{Backend, Detecting, Device, products_in};
 use crate::error::{DeviceError, Error, WeightsError};
 use crate::job::{GroundingChoice, JobSpec};
 use crate::model::config::FiloConfig;
@@ -86,6 +86,13 @@ impl Networks {
         };
         let scorer = scorer(filo, &weights, products_in(spec.precision));
         Ok(Networks { config, scorer, localiser, model_id: id.text() })
+    }
+
+    /// The detector, if boxes are searched, and the largest pictures that it gets.
+    pub fn detector(&self) -> Option<Detecting<'_>> {
+        let Localiser::GroundingDino(detector) = &self.localiser else { return None };
+        let [height, width] = [DETECTOR_SIDE.shorter, DETECTOR_SIDE.longest];
+        Some(Detecting { config: detector.config(), height, width })
     }
 
     /// Whether boxes are searched.

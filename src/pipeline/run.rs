@@ -85,7 +85,8 @@ impl Run {
 
         let side = networks.config.vision.image_size;
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
-        let batch_size = device::batch_size(spec.batch_size, &networks.config, &device);
+        let batch_size =
+            device::batch_size(spec.batch_size, &networks.config, networks.detector(), &device);
         let detector_side = networks.has_detector().then_some(DETECTOR_SIDE);
         let thresholds = RunThresholds::open(spec)?;
         thresholds.warn_of_unknown(plan.categories.keys().map(Category::as_str));

@@ -124,7 +124,10 @@ impl<B: Backend> MergedMmci<B> {
     pub fn with_products_in(self, format: DType) -> Self {
         match is_cpu::<B>(&self.kernel.device()) {
             true => self,
-            false => MergedMmci { kernel: same_format(self.kernel, format), ..self },
+            false => {
+                let kernel = as_products_read_it(same_format(self.kernel, format));
+                MergedMmci { kernel, ..self }
+            }
         }
     }
 
