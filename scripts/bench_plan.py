@@ -47,7 +47,8 @@ def measured(filo: str, options: list[str], pictures: int, part: str) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench plan", description=__doc__)
     parser.add_argument("--filo", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--device", default="cpu", help="as filo takes it [default: cpu]")
+    parser.add_argument("--device", default="cpu", help="as filo takes it; for a GPU FILO_BIN must name a program built with its feature "
+                             "[default: cpu]")
     parser.add_argument("--precision", default="f32", help="as filo takes it [default: f32]")
     parser.add_argument("--pictures", type=int, default=1, help="per batch [default: 1]")
     parser.add_argument("--json", action="store_true", help="print one JSON document")

@@ -75,6 +75,8 @@ pub enum JobError {
     BadValue { path: PathBuf, line: usize, key: String, value: String, why: String },
     #[error("--peak-tflops-f32 is missing: the detector runs in f32 whatever --precision is")]
     PlanWithoutF32,
+    #[error("--peak-tflops and --peak-tflops-f32 differ, and both are of f32: leave one out")]
+    PlanWithTwoF32,
     #[error("`{key}` is missing: pass --{key} URI, or set it in the job file")]
     Missing { key: &'static str },
     #[error("`{key}` has {variable}, which {why}")]
@@ -276,6 +278,8 @@ fn list_differences(differences: &[SpecDifference]) -> String {
 pub enum DeviceError {
     #[error("--device {device}: {why}; `filo devices` lists what there is")]
     Unusable { device: String, why: String },
+    #[error("the device broke while it took the weights ({why}): is its memory used by others?")]
+    Loading { why: String },
     #[error("--precision {precision}: {device} computes in {known} only")]
     Precision { device: String, precision: String, known: String },
     #[error("--grounding on: there is no detector: name its weights with --grounding-weights")]

@@ -30,12 +30,16 @@ fn stages(plan: &Value) -> Vec<(String, f64, f64)> {
     batches.iter().flat_map(of_batch).map(stage).collect()
 }
 
-/// With memory that is no limit, seconds are operations over the peak of their precision.
+/// Of a machine that need not be this one: no device is opened. With memory that is no limit, seconds are operations over the peak of their precision.
 #[test]
 fn told_limits_are_what_it_reckons_with() {
-    let limits = "--precision bf16 --peak-tflops 8 --peak-tflops-f32 2 --bandwidth-gbs 1e9";
+    let limits =
+        "--device cuda:63 --precision bf16 --peak-tflops 8 --peak-tflops-f32 2 --bandwidth-gbs 1e9";
     let limits = limits.split(' ').collect::<Vec<_>>();
-    let whole = stages(&planned(&limits));
+    let plan = planned(&limits);
+    let used = ["flops_per_second", "flops_per_second_f32", "bytes_per_second"];
+    assert_eq!(used.map(|key| plan[key].as_f64().unwrap()), [8e12, 2e12, 1e18]);
+    let whole = stages(&plan);
     assert_eq!(whole.len(), 5 * 4);
     for (name, flops, seconds) in &whole {
         let peak = if name == "detector" { 2e12 } else { 8e12 };
@@ -69,4 +73,6 @@ fn limits_are_told_all_or_none() {
     refused(&["--peak-tflops", "0", "--bandwidth-gbs", "1"], "a number above 0");
     let in_16_bits = ["--peak-tflops", "67", "--bandwidth-gbs", "4800", "--precision", "bf16"];
     plan(&in_16_bits).refused(&["--peak-tflops-f32 is missing"]);
+    let twice = ["--peak-tflops", "67", "--bandwidth-gbs", "4800", "--peak-tflops-f32", "165"];
+    plan(&twice).refused(&["leave one out"]);
 }

@@ -125,19 +125,17 @@ fn share(text: &str) -> Result<f64, &'static str> {
 impl BenchArgs {
     pub fn run(self) -> Result<u8, Error> {
         if self.plan {
-            let told = match (self.peak_tflops, self.bandwidth_gbs) {
-                (Some(peak), Some(bandwidth)) => {
-                    let in_f32 = match (self.peak_tflops_f32, self.precision) {
-                        (Some(peak), _) => peak,
-                        (None, Precision::F32) => peak,
-                        (None, _) => return Err(JobError::PlanWithoutF32.into()),
-                    };
-                    let [flops, flops_f32] = [peak, in_f32].map(|peak| peak * 1e12);
-                    Some(Limits { flops, flops_f32, bytes: bandwidth * 1e9 })
-                }
-                _ => None,
+            let limits = match self.told_limits()? {
+                Some(told) => told,
+                None => Limits::measured(&self.bench()?),
             };
-            bench_plan::run(&self.bench()?, told, self.efficiency, self.json)?;
+            bench_plan::run(&self.category, self.precision, limits, self.efficiency, self.json)?;
+            if self.peak_tflops.is_some() && self.efficiency == 1.0 && !self.json {
+                say(
+                    "that is what the limits allow, no forecast: see --efficiency, and measure with \
+                     --stage picture where there is such a machine",
+                )?;
+            }
             return Ok(0);
         }
         let (stage, rows) = match self.stage {
@@ -186,6 +184,21 @@ impl BenchArgs {
             say(format_args!("| {name} | {tokens} | {pictures} | {seconds:.4} | {each:.5} |"))?;
         }
         Ok(0)
+    }
+
+    /// Limits of a machine that need not be this one.
+    fn told_limits(&self) -> Result<Option<Limits>, JobError> {
+        let (Some(peak), Some(bandwidth)) = (self.peak_tflops, self.bandwidth_gbs) else {
+            return Ok(None);
+        };
+        let in_f32 = match (self.precision, self.peak_tflops_f32) {
+            (Precision::F32, Some(other)) if other != peak => return Err(JobError::PlanWithTwoF32),
+            (Precision::F32, _) => peak,
+            (_, Some(in_f32)) => in_f32,
+            (_, None) => return Err(JobError::PlanWithoutF32),
+        };
+        let [flops, flops_f32] = [peak, in_f32].map(|peak| peak * 1e12);
+        Ok(Some(Limits { flops, flops_f32, bytes: bandwidth * 1e9 }))
     }
 
     fn bench(&self) -> Result<NetworkBench, Error> {

@@ -78,20 +78,20 @@ pub fn expected(
     Ok(timed.to_vec())
 }
 
-/// Prints the plan for a machine of which `share` of the limits is reached: those that are `told`, or
-/// else those measured on the device of `bench`.
+/// Prints the plan for a machine of which `share` of the `limits` is reached.
 pub fn run(
-    bench: &NetworkBench,
-    told: Option<Limits>,
+    category: &str,
+    precision: Precision,
+    limits: Limits,
     share: f64,
     json: bool,
 ) -> Result<(), Error> {
-    let limits = told.unwrap_or_else(|| Limits::measured(bench)).times(share);
-    let product_bytes = products_in(bench.precision).size();
+    let limits = limits.times(share);
+    let product_bytes = products_in(precision).size();
     let mut rows = Vec::new();
     for pictures in BATCHES {
         let batch = Batch { pictures, product_bytes };
-        rows.push((pictures, expected(&bench.category, batch, limits)?));
+        rows.push((pictures, expected(category, batch, limits)?));
     }
     if json {
         let rows = rows.iter().map(|(pictures, stages)| {
@@ -115,7 +115,7 @@ pub fn run(
     say(format_args!(
         "reckoned with {share:.2} of the limits: {:.2} TFLOP/s in {}, {:.2} in f32, {:.0} GB/s",
         limits.flops / 1e12,
-        bench.precision,
+        precision,
         limits.flops_f32 / 1e12,
         limits.bytes / 1e9
     ))?;
@@ -133,12 +133,6 @@ pub fn run(
     for machines in MACHINES {
         let hours = 1e6 / (best * machines as f64) / 3600.0;
         say(format_args!("a million pictures on {machines}: {hours:.2} h"))?;
-    }
-    if told.is_some() && share == 1.0 {
-        say(format_args!(
-            "that is what the limits allow, no forecast: see --efficiency, and measure with --stage \
-             picture where there is such a machine"
-        ))?;
     }
     Ok(())
 }

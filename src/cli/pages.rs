@@ -36,12 +36,12 @@ pub fn man() -> Result<u8, Error> {
 /// `filo devices`.
 pub fn devices() -> Result<u8, Error> {
     let listings = device::listings();
-    let chosen = device::by_auto(&listings).map(|found| found.name.clone());
+    let chosen = device::by_auto().name;
     let names = listings.iter().flat_map(|listing| &listing.found);
     let width = names.map(|found| found.name.len()).max().unwrap_or(0);
     for Listing { kind, found, troubles } in listings {
         for found in &found {
-            let chosen = chosen.as_ref() == Some(&found.name);
+            let chosen = chosen == found.name;
             say(format_args!("{:width$}  {}", found.name, described(found, chosen)))?;
         }
         for trouble in troubles {

@@ -87,7 +87,7 @@ fn log(total: Option<u64>, progress: &Progress, done: &AtomicBool) {
         thread::park_timeout(REDRAW);
         let (scored, failed) = counts(progress);
         let finished = scored + failed;
-        if first.is_none() && finished > 0 {
+        if first.is_none() && scored > 0 {
             first = Some((Instant::now(), finished));
         }
         if last.elapsed() < LOG_EVERY {

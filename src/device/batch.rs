@@ -1,7 +1,7 @@
 //! Pictures per batch. In: the choice, the device and the network's dimensions. Out: a number. It is
 //! an estimate on the careful side; what does not fit after all is halved where it is computed.
 
-use super::{Device, cpu, free_memory, memory, release_freed, rounds_operands};
+use super::{Device, cpu, free_memory, memory, release_freed, rounds_operands, settled};
 use crate::job::BatchSize;
 use crate::model::config::FiloConfig;
 use crate::model::filo::mmci::MERGED_KERNEL;
@@ -18,10 +18,6 @@ const MAX_GPU_BATCH: usize = 64;
 
 /// Bytes that are free on a device that does not tell.
 const GPU_MEMORY: u64 = 4 << 30;
-
-/// Bytes that products in parts hold for a while, however many pictures there are: the largest
-/// kernel, its parts, and a product's operands and results, at the published size.
-const IN_PARTS: u64 = 3 << 30;
 
 /// A detector and the largest pictures that it gets, pixels.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +36,14 @@ pub fn batch_size(
 ) -> usize {
     match choice {
         BatchSize::Fixed(n) => n.get(),
-        BatchSize::Auto if *device == cpu() => cpu_batch(config, memory::free()),
+        BatchSize::Auto if *device == cpu() => cpu_batch(config, detector, memory::free()),
         BatchSize::Auto => {
-            // What loading has left.
+            // What loading has left. A fault would be met again with the first batch.
             release_freed(device);
+            let _ = settled(device);
             // A third is left to what is freed late and to pages that are not full.
             let room = free_memory(device).unwrap_or(GPU_MEMORY) / 3 * 2;
-            let beside = if rounds_operands(device) { IN_PARTS } else { 0 };
+            let beside = if rounds_operands(device) { in_parts_bytes(config) } else { 0 };
             let each = picture_bytes(config).max(detector.map_or(0, detector_bytes));
             let fitting = room.saturating_sub(beside) / each;
             usize::try_from(fitting).unwrap_or(MAX_GPU_BATCH).clamp(1, MAX_GPU_BATCH)
@@ -66,11 +63,12 @@ fn detector_bytes(detector: Detecting) -> u64 {
 }
 
 /// Pictures per batch on a CPU of which so many bytes are free.
-fn cpu_batch(config: &FiloConfig, free: Option<u64>) -> usize {
+fn cpu_batch(config: &FiloConfig, detector: Option<Detecting>, free: Option<u64>) -> usize {
     let hidden = tokens(config) * config.vision.mlp_width();
     let worth = (CPU_BATCH_FLOATS / hidden).clamp(1, MAX_CPU_BATCH);
     // Half is left to decoded pictures, tables, and whoever else is there.
-    let fitting = free.map_or(u64::MAX, |free| free / 2 / cpu_picture_bytes(config));
+    let each = cpu_picture_bytes(config).max(detector.map_or(0, detector_bytes));
+    let fitting = free.map_or(u64::MAX, |free| free / 2 / each);
     let batch = worth.min(usize::try_from(fitting).unwrap_or(worth)).max(1);
     if batch < worth {
         tracing::info!("batches of {batch} instead of {worth} pictures: little memory is free");
@@ -104,6 +102,16 @@ fn cpu_picture_bytes(config: &FiloConfig) -> u64 {
     4 * (streams + hidden.max(lines + heads)) as u64
 }
 
+/// What products in parts hold beside, however many pictures there are: the MMCI kernel in parts, the
+/// surroundings of one picture's patches with theirs, and the scores of one picture.
+fn in_parts_bytes(config: &FiloConfig) -> u64 {
+    let taps = MERGED_KERNEL * MERGED_KERNEL * config.vision.width;
+    let kernel = taps * config.embed_dim * config.mmci_heads();
+    let rows = taps * config.vision.grid() * config.vision.grid();
+    let scores = config.vision.heads() * tokens(config) * tokens(config);
+    2 * (5 * kernel + 7 * rows + 10 * scores) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,17 +134,26 @@ mod tests {
     }
 
     #[test]
+    fn products_in_parts_need_up_to_three_gibibytes_beside() {
+        let bytes = in_parts_bytes(&FiloConfig::published());
+        assert!((2 << 30..3 << 30).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
     fn on_a_cpu_it_needs_what_was_measured_and_batches_follow_what_is_free() {
         let published = FiloConfig::published();
         let bytes = cpu_picture_bytes(&published);
         assert!((125_000_000..155_000_000).contains(&bytes), "{bytes}");
-        assert_eq!(cpu_batch(&published, Some(0)), 1);
+        assert_eq!(cpu_batch(&published, None, Some(0)), 1);
         let mut small = published;
         small.vision.image_size = 140;
         let each = cpu_picture_bytes(&small);
-        assert_eq!(cpu_batch(&small, None), 16);
-        assert_eq!(cpu_batch(&small, Some(64 * each)), 16);
-        assert_eq!(cpu_batch(&small, Some(10 * each)), 5);
-        assert_eq!(cpu_batch(&small, Some(each)), 1);
+        assert_eq!(cpu_batch(&small, None, None), 16);
+        assert_eq!(cpu_batch(&small, None, Some(64 * each)), 16);
+        assert_eq!(cpu_batch(&small, None, Some(10 * each)), 5);
+        assert_eq!(cpu_batch(&small, None, Some(each)), 1);
+        let config = &GroundingConfig::swin_t_ogc();
+        let detecting = Some(Detecting { config, height: 518, width: 518 });
+        assert_eq!(cpu_batch(&small, detecting, Some(1 << 30)), 2);
     }
 }

@@ -1,21 +1,20 @@
 //! NVIDIA GPUs. Driver, compiler (NVRTC) and its headers are found at run time; each may be
 //! missing.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use burn::DispatchDevice;
 use burn::backend::cuda::CudaDevice;
+use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaContext, DriverError};
 
-use super::found::{Found, Listing};
+use super::found::{CUDA, Found, Kind, Trouble};
 use super::kernels::keep_in_cache;
 use super::precisions;
 use super::quietly::quietly;
 use crate::job::Precision;
-
-/// As `--device` calls them.
-const KIND: &str = "cuda";
 
 /// Since this compute capability (Ampere) matrix units take bf16, and f32 rounded to TF32.
 const AMPERE: i32 = 8;
@@ -23,20 +22,19 @@ const AMPERE: i32 = 8;
 /// A header that every kernel needs.
 const HEADER: &str = "include/cuda_runtime.h";
 
-pub fn listing() -> Listing {
+pub fn kind() -> Result<Kind, Trouble> {
+    let nothing = || Trouble::absent("the NVIDIA driver knows no GPU");
     let count = match quietly(CudaContext::device_count) {
-        Err(_) => return Listing::absent(KIND, "no NVIDIA driver: libcuda was not found"),
+        Err(_) => return Err(Trouble::absent("no NVIDIA driver: libcuda was not found")),
+        Ok(Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) | Ok(0)) => return Err(nothing()),
         Ok(Err(error)) => {
-            return Listing::broken(KIND, format!("the NVIDIA driver does not answer: {error}"));
+            return Err(Trouble::broken(format!("the NVIDIA driver does not answer: {error}")));
         }
-        Ok(Ok(0)) => return Listing::absent(KIND, "the NVIDIA driver knows no GPU"),
         Ok(Ok(count)) => usize::try_from(count).unwrap_or(0),
     };
-    if let Err(why) = compiler() {
-        return Listing::broken(KIND, why);
-    }
+    compiler().map_err(Trouble::broken)?;
     keep_in_cache();
-    Listing::of(KIND, (0..count).map(found))
+    Ok(Kind { count, hardware: count, open: Box::new(found) })
 }
 
 fn found(number: usize) -> Result<Found, String> {
@@ -54,8 +52,7 @@ fn found(number: usize) -> Result<Found, String> {
     precisions.retain(|precision| *precision != Precision::Bf16 || major >= AMPERE);
     let driver = driver_version().map_or(String::new(), |version| format!(", driver {version}"));
     Ok(Found {
-        number,
-        name: format!("{KIND}:{number}"),
+        name: format!("{CUDA}:{number}"),
         what: format!("{name}, compute capability {major}.{minor}{driver}"),
         memory: Some(memory as u64),
         free: Some(free as u64),
@@ -65,22 +62,20 @@ fn found(number: usize) -> Result<Found, String> {
     })
 }
 
-/// Whether the matrix units of GPU `number` multiply f32 at all, rounded.
+/// Whether the matrix units of GPU `number`, which is open, multiply f32 at all, rounded.
 pub fn rounds_operands(number: usize) -> bool {
-    static MAJORS: OnceLock<Vec<i32>> = OnceLock::new();
-    let majors = MAJORS.get_or_init(|| {
-        let asked = |number| Ok(CudaContext::new(number)?.compute_capability()?.0);
-        let major = |number| Result::<_, DriverError>::unwrap_or(asked(number), AMPERE);
-        let count = quietly(CudaContext::device_count).ok().and_then(Result::ok).unwrap_or(0);
-        (0..usize::try_from(count).unwrap_or(0)).map(major).collect()
+    static MAJORS: Mutex<BTreeMap<usize, i32>> = Mutex::new(BTreeMap::new());
+    let mut majors = MAJORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let major = majors.entry(number).or_insert_with(|| {
+        let capability = CudaContext::new(number).and_then(|context| context.compute_capability());
+        capability.map_or(AMPERE, |(major, _)| major)
     });
-    majors.get(number).is_none_or(|major| *major >= AMPERE)
+    *major >= AMPERE
 }
 
-/// Bytes that are free on GPU `number`.
+/// Bytes that are free on GPU `number`, which is open.
 pub fn free_memory(number: usize) -> Option<u64> {
-    let told = quietly(|| CudaContext::new(number)?.mem_get_info());
-    let (free, _total) = told.ok()?.ok()?;
+    let (free, _total) = CudaContext::new(number).ok()?.mem_get_info().ok()?;
     Some(free as u64)
 }
 

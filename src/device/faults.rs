@@ -3,7 +3,10 @@
 //! get. Nothing returns that fault, so it is taken from the panic itself.
 
 use std::panic::{set_hook, take_hook};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+
+/// The hook of panics is one per process: who exchanges it holds this.
+static HOOK: Mutex<()> = Mutex::new(());
 
 static WATCH: Once = Once::new();
 
@@ -12,9 +15,15 @@ static FAULT: Mutex<Option<String>> = Mutex::new(None);
 /// What the names of device threads begin with.
 const DEVICE_THREAD: &str = "DSD-";
 
+/// Keeps others from exchanging the hook of panics.
+pub fn hook_is_mine() -> MutexGuard<'static, ()> {
+    HOOK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Must be called before a GPU is first used; later calls do nothing.
 pub fn watch() {
     WATCH.call_once(|| {
+        let _alone = hook_is_mine();
         let hook = take_hook();
         set_hook(Box::new(move |panic| {
             let of_device = std::thread::current().name().is_some_and(is_device_thread)

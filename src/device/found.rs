@@ -5,18 +5,19 @@ use super::{Device, cpu, memory};
 use crate::error::DeviceError;
 use crate::job::{DeviceChoice, Precision};
 
-/// What `--device` calls the CPU.
+/// What `--device` calls the kinds.
 const CPU_NAME: &str = "cpu";
+pub(super) const CUDA: &str = "cuda";
+pub(super) const WGPU: &str = "wgpu";
 
-/// What torchrun and Ray, Slurm, Open MPI and MPICH call a worker's number on its machine.
+/// What torchrun and Ray, Open MPI, MPICH and Slurm call a worker's number on its machine; the
+/// innermost first, since `mpirun` hands on what Slurm has told it.
 const LOCAL_RANKS: [&str; 4] =
-    ["LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"];
+    ["LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
 
 /// A device that can be used.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Among those of its kind, from 0.
-    pub number: usize,
     /// As `--device` takes it.
     pub name: String,
     /// Make, driver and such, for people.
@@ -35,12 +36,31 @@ pub struct Found {
 /// Why a device, or all of a kind, cannot be used.
 #[derive(Debug, Clone)]
 pub struct Trouble {
-    /// The device's number; `None`: the whole kind.
-    pub number: Option<usize>,
     /// What is wrong, and what would help.
     pub why: String,
     /// There is nothing, rather than something that does not work.
     pub absent: bool,
+}
+
+impl Trouble {
+    pub(super) fn absent(why: impl Into<String>) -> Self {
+        Trouble { why: why.into(), absent: true }
+    }
+
+    #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
+    pub(super) fn broken(why: impl Into<String>) -> Self {
+        Trouble { why: why.into(), absent: false }
+    }
+}
+
+/// Devices of one kind, numbered from 0, none of which was opened: a GPU that is opened keeps a part
+/// of its memory for this process.
+pub(super) struct Kind {
+    pub count: usize,
+    /// The first so many are no software.
+    pub hardware: usize,
+    /// Opens one.
+    pub open: Box<dyn Fn(usize) -> Result<Found, String>>,
 }
 
 /// All devices of one kind.
@@ -54,104 +74,80 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// A kind of which there is nothing.
-    pub(super) fn absent(kind: &'static str, why: impl Into<String>) -> Self {
-        let trouble = Trouble { number: None, why: why.into(), absent: true };
-        Listing { kind, found: Vec::new(), troubles: vec![trouble] }
-    }
-
-    /// A kind of which nothing works.
-    #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
-    pub(super) fn broken(kind: &'static str, why: String) -> Self {
-        let trouble = Trouble { number: None, why, absent: false };
-        Listing { kind, found: Vec::new(), troubles: vec![trouble] }
-    }
-
-    /// Devices of a kind, each as it answers, in the order of their numbers.
-    #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
-    pub(super) fn of(
-        kind: &'static str,
-        answers: impl IntoIterator<Item = Result<Found, String>>,
-    ) -> Self {
+    fn of(kind: &'static str, known: Result<Kind, Trouble>) -> Self {
         let mut listing = Listing { kind, found: Vec::new(), troubles: Vec::new() };
-        for (number, answer) in answers.into_iter().enumerate() {
-            match answer {
+        match known {
+            Err(trouble) => listing.troubles.push(trouble),
+            Ok(kind) => (0..kind.count).for_each(|number| match (kind.open)(number) {
                 Ok(found) => listing.found.push(found),
-                Err(why) => {
-                    let number = Some(number);
-                    listing.troubles.push(Trouble { number, why, absent: false });
-                }
-            }
+                Err(why) => listing.troubles.push(Trouble { why, absent: false }),
+            }),
         }
         listing
-    }
-
-    /// Device `number`, or why it cannot be had.
-    fn numbered(self, number: usize) -> Result<Found, String> {
-        let count = self.found.len() + self.troubles.iter().filter(|t| t.number.is_some()).count();
-        if let Some(found) = self.found.into_iter().find(|found| found.number == number) {
-            return Ok(found);
-        }
-        let concerns = |trouble: &Trouble| trouble.number.is_none_or(|own| own == number);
-        let trouble = self.troubles.into_iter().find(concerns);
-        Err(trouble.map_or(format!("there are {count}, numbered from 0"), |trouble| trouble.why))
-    }
-
-    /// Of those that are no software the one of this worker's number on the machine.
-    fn own(&self) -> Option<&Found> {
-        let hardware = self.found.iter().filter(|found| !found.software).collect::<Vec<_>>();
-        hardware.get(local_rank() % hardware.len().max(1)).copied()
     }
 }
 
 /// Every kind of device, best first.
 pub fn listings() -> Vec<Listing> {
-    let found = vec![the_cpu()];
-    vec![cuda(), wgpu(), Listing { kind: CPU_NAME, found, troubles: Vec::new() }]
-}
-
-/// What `auto` takes: of the first kind that has any, the device of this worker's number on the
-/// machine; never software.
-pub fn by_auto(listings: &[Listing]) -> Option<&Found> {
-    listings.iter().find_map(Listing::own)
+    let the_cpu = Listing { kind: CPU_NAME, found: vec![the_cpu()], troubles: Vec::new() };
+    vec![Listing::of(CUDA, cuda()), Listing::of(WGPU, wgpu()), the_cpu]
 }
 
 /// The device that `choice` means.
 pub(super) fn chosen(choice: DeviceChoice) -> Result<Found, DeviceError> {
-    let numbered = |listing: Listing, number| {
-        let unusable = |why| DeviceError::Unusable { device: choice.to_string(), why };
-        listing.numbered(number).map_err(unusable)
+    let numbered = |kind, number| {
+        opened(kind, number)
+            .map_err(|why| DeviceError::Unusable { device: choice.to_string(), why })
     };
     match choice {
         DeviceChoice::Cpu => Ok(the_cpu()),
-        DeviceChoice::Auto => {
-            // Later kinds are not asked where an earlier one answers.
-            for ask in [cuda, wgpu] {
-                let listing = ask();
-                for trouble in listing.troubles.iter().filter(|trouble| !trouble.absent) {
-                    tracing::warn!("{} cannot be used: {}", listing.kind, trouble.why);
-                }
-                if let Some(own) = listing.own() {
-                    return Ok(own.clone());
-                }
-            }
-            Ok(the_cpu())
-        }
+        DeviceChoice::Auto => Ok(by_auto()),
         DeviceChoice::Cuda(number) => numbered(cuda(), number),
         DeviceChoice::Wgpu(number) => numbered(wgpu(), number),
     }
 }
 
+fn opened(kind: Result<Kind, Trouble>, number: usize) -> Result<Found, String> {
+    let kind = kind.map_err(|trouble| trouble.why)?;
+    if number >= kind.count {
+        return Err(format!("there are {}, numbered from 0", kind.count));
+    }
+    (kind.open)(number)
+}
+
+/// What `auto` takes: of the first kind that has one that works, the device of this worker's number
+/// on the machine, or the next; never software. Later kinds are not asked then. What is there and
+/// does not work is a warning.
+pub fn by_auto() -> Found {
+    own(cuda(), local_rank()).or_else(|| own(wgpu(), local_rank())).unwrap_or_else(the_cpu)
+}
+
+fn own(kind: Result<Kind, Trouble>, rank: usize) -> Option<Found> {
+    let kind = match kind {
+        Ok(kind) => kind,
+        Err(Trouble { absent: true, .. }) => return None,
+        Err(Trouble { why, .. }) => {
+            tracing::warn!("--device auto: {why}");
+            return None;
+        }
+    };
+    let numbers = (0..kind.hardware).map(|next| (rank + next) % kind.hardware);
+    let working = |number: usize| {
+        let opened = (kind.open)(number);
+        opened.inspect_err(|why| tracing::warn!("--device auto: {why}")).ok()
+    };
+    numbers.filter_map(working).next()
+}
+
 /// Which of this machine's workers this is, from 0, as engines tell it: each takes a GPU of its own.
 fn local_rank() -> usize {
-    let told = LOCAL_RANKS.iter().find_map(|name| std::env::var(name).ok());
-    told.and_then(|rank| rank.trim().parse().ok()).unwrap_or(0)
+    let told = |name: &str| std::env::var(name).ok()?.trim().parse().ok();
+    LOCAL_RANKS.iter().find_map(|name| told(name)).unwrap_or(0)
 }
 
 fn the_cpu() -> Found {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     Found {
-        number: 0,
         name: CPU_NAME.into(),
         what: format!("{cores} cores"),
         memory: None,
@@ -163,55 +159,58 @@ fn the_cpu() -> Found {
 }
 
 #[cfg(feature = "cuda-untuned")]
-use super::cuda::listing as cuda;
+use super::cuda::kind as cuda;
 
 #[cfg(feature = "wgpu")]
-use super::wgpu::listing as wgpu;
+use super::wgpu::kind as wgpu;
 
 #[cfg(not(feature = "cuda-untuned"))]
-fn cuda() -> Listing {
-    not_built_in("cuda")
+fn cuda() -> Result<Kind, Trouble> {
+    Err(not_built_in(CUDA))
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn wgpu() -> Listing {
-    not_built_in("wgpu")
+fn wgpu() -> Result<Kind, Trouble> {
+    Err(not_built_in(WGPU))
 }
 
 #[cfg(not(all(feature = "cuda-untuned", feature = "wgpu")))]
-fn not_built_in(feature: &'static str) -> Listing {
-    Listing::absent(feature, format!("not in this program: build it with --features {feature}"))
+fn not_built_in(feature: &str) -> Trouble {
+    Trouble::absent(format!("not in this program: build it with --features {feature}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn gpu(number: usize, software: bool) -> Found {
-        Found { number, name: format!("cuda:{number}"), software, ..the_cpu() }
+    /// Three GPUs and a program that acts as one; GPU 1 is broken.
+    fn kind() -> Result<Kind, Trouble> {
+        let open = |number| match number {
+            1 => Err("GPU 1 is hot".to_owned()),
+            _ => Ok(Found { name: format!("cuda:{number}"), software: number == 3, ..the_cpu() }),
+        };
+        Ok(Kind { count: 4, hardware: 3, open: Box::new(open) })
+    }
+
+    fn none() -> Result<Kind, Trouble> {
+        Err(Trouble::absent("no driver"))
     }
 
     #[test]
-    #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
-    fn one_broken_device_hides_no_other_and_keeps_its_number() {
-        let listing =
-            || Listing::of("cuda", [Ok(gpu(0, true)), Err("it is hot".into()), Ok(gpu(2, false))]);
-        assert_eq!(listing().own().unwrap().name, "cuda:2");
-        assert_eq!(listing().numbered(2).unwrap().name, "cuda:2");
-        assert_eq!(listing().numbered(1).unwrap_err(), "it is hot");
-        assert_eq!(listing().numbered(3).unwrap_err(), "there are 3, numbered from 0");
-        assert_eq!(Listing::broken("cuda", "no".into()).numbered(0).unwrap_err(), "no");
-        assert_eq!(by_auto(&[listing()]).unwrap().name, "cuda:2");
+    fn a_broken_device_hides_no_other_and_keeps_its_number() {
+        assert_eq!(opened(kind(), 2).unwrap().name, "cuda:2");
+        assert_eq!(opened(kind(), 1).unwrap_err(), "GPU 1 is hot");
+        assert_eq!(opened(kind(), 4).unwrap_err(), "there are 4, numbered from 0");
+        assert_eq!(opened(none(), 0).unwrap_err(), "no driver");
+        let listing = Listing::of(CUDA, kind());
+        assert_eq!((listing.found.len(), listing.troubles.len()), (3, 1));
+        assert!(!listing.troubles[0].absent);
     }
 
     #[test]
-    fn auto_takes_the_first_kind_that_has_a_device() {
-        let of = |kind, found| Listing { kind, found, troubles: Vec::new() };
-        let none = || Listing::absent("cuda", "no driver");
-        let software = || of("wgpu", vec![gpu(0, true)]);
-        let listings = [none(), software(), of("cpu", vec![the_cpu()])];
-        assert_eq!(by_auto(&listings).unwrap().name, "cpu");
-        assert!(by_auto(&[none(), software()]).is_none());
-        assert_eq!(none().numbered(0).unwrap_err(), "no driver");
+    fn every_worker_takes_its_own_device_or_the_next_that_works() {
+        let names = (0..5).map(|rank| own(kind(), rank).unwrap().name).collect::<Vec<_>>();
+        assert_eq!(names, ["cuda:0", "cuda:2", "cuda:2", "cuda:0", "cuda:2"]);
+        assert!(own(none(), 0).is_none());
     }
 }

@@ -29,7 +29,7 @@ use crate::job::{DeviceChoice, Precision};
 
 pub use batch::{Detecting, batch_size};
 pub use faults::take_fault;
-pub use found::{Found, Listing, by_auto, listings};
+pub use found::{Found, Listing, Trouble, by_auto, listings};
 pub use heap::{give_back_freed, keep_freed};
 
 /// The one backend the program is compiled for; it hands each operation to the device's own.
@@ -75,8 +75,22 @@ pub fn rounds_operands(device: &Device) -> bool {
     }
 }
 
+/// Waits until `device` has done all that this thread has asked of it, such as taking weights.
+///
+/// # Errors
+/// If something went wrong on the way: numbers on it are void.
+pub fn settled(device: &Device) -> Result<(), DeviceError> {
+    use burn::tensor::backend::Backend as _;
+
+    let waited = Backend::sync(device).map_err(|error| error.to_string());
+    match faults::take_fault().or(waited.err()) {
+        None => Ok(()),
+        Some(why) => Err(DeviceError::Loading { why }),
+    }
+}
+
 /// Gives memory that a GPU keeps for later tensors of this thread back to it: pages of one size are
-/// never used for another.
+/// never used for another. It happens some time later; [`settled`] waits for it.
 pub fn release_freed(device: &Device) {
     #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
     use burn::tensor::backend::Backend as _;

@@ -1,16 +1,14 @@
-//! Calls into libraries that panic where they should answer: the answer, or the panic's text.
+//! Calls into libraries that panic where they should answer: the answer, or the panic's text. For
+//! looking for devices: what a device's thread says meanwhile is not heard.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::sync::{Mutex, PoisonError};
 
+use super::faults::hook_is_mine;
 use crate::error::panic_text;
-
-/// The hook of panics is one per process.
-static HOOK: Mutex<()> = Mutex::new(());
 
 /// What `work` returns, or the message of the panic in it, of which nothing is printed.
 pub fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = hook_is_mine();
     let hook = take_hook();
     set_hook(Box::new(|_| {}));
     let result = catch_unwind(AssertUnwindSafe(work));

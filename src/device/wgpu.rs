@@ -7,26 +7,23 @@ use wgpu::{
     Adapter, Backends, DeviceDescriptor, DeviceType, Features, Instance, InstanceDescriptor,
 };
 
-use super::found::{Found, Listing};
+use super::found::{Found, Kind, Trouble, WGPU};
 use super::kernels::keep_in_cache;
 use super::precisions;
 use super::quietly::quietly;
-
-/// As `--device` calls them.
-const KIND: &str = "wgpu";
 
 /// Bytes that one buffer may have at most: the limit of a smaller device, with which tests see what
 /// happens beyond it.
 const BUFFER_LIMIT: &str = "FILO_WGPU_BUFFER_LIMIT";
 
-pub fn listing() -> Listing {
+pub fn kind() -> Result<Kind, Trouble> {
     let limit = match std::env::var(BUFFER_LIMIT) {
         Err(_) => None,
         Ok(text) => match text.parse() {
             Ok(bytes) => Some(bytes),
             Err(_) => {
                 let why = format!("{BUFFER_LIMIT}={text} is not a number of bytes");
-                return Listing::broken(KIND, why);
+                return Err(Trouble::broken(why));
             }
         },
     };
@@ -37,38 +34,48 @@ pub fn listing() -> Listing {
         let adapters = block_on(instance.enumerate_adapters(backends));
         (instance, adapters)
     });
-    let (instance, adapters) = match opened {
-        Ok(opened) => opened,
-        Err(why) => return Listing::broken(KIND, format!("no graphics driver answers: {why}")),
-    };
+    let (instance, adapters) =
+        opened.map_err(|why| Trouble::broken(format!("no graphics driver answers: {why}")))?;
     keep_in_cache();
     let named = named(&adapters);
     if named.is_empty() {
-        return Listing::absent(KIND, "no GPU: no Vulkan driver was found");
+        return Err(Trouble::absent("no GPU: no Vulkan driver was found"));
     }
-    let found = named.into_iter().enumerate().map(|(number, (adapter, device))| {
-        let info = adapter.get_info();
-        let unusable = |why| format!("{} cannot be used: {why}", info.name);
-        let software = matches!(device, WgpuDevice::Cpu);
-        let device = match limit {
-            None => device,
-            Some(bytes) => limited(&instance, adapter, bytes).map_err(unusable)?,
-        };
-        let device = DispatchDevice::Wgpu(device);
-        let precisions = precisions(&device).map_err(unusable)?;
-        let driver = [&info.driver, &info.driver_info].map(|text| text.trim().to_owned());
-        Ok(Found {
-            number,
-            name: format!("{KIND}:{number}"),
-            what: format!("{}, {} {}", info.name, info.backend, driver.join(" ")).trim().to_owned(),
-            memory: None,
-            free: None,
-            precisions,
-            software,
-            device,
-        })
-    });
-    Listing::of(KIND, found)
+    let (count, software) =
+        (named.len(), named.iter().filter(|(_, device)| *device == WgpuDevice::Cpu).count());
+    let open = move |number: usize| {
+        let (adapter, device) = &named[number];
+        found(number, &instance, adapter, device, limit)
+    };
+    Ok(Kind { count, hardware: count - software, open: Box::new(open) })
+}
+
+fn found(
+    number: usize,
+    instance: &Instance,
+    adapter: &Adapter,
+    device: &WgpuDevice,
+    limit: Option<u64>,
+) -> Result<Found, String> {
+    let info = adapter.get_info();
+    let unusable = |why| format!("{} cannot be used: {why}", info.name);
+    let software = *device == WgpuDevice::Cpu;
+    let device = match limit {
+        None => device.clone(),
+        Some(bytes) => limited(instance, adapter, bytes).map_err(unusable)?,
+    };
+    let device = DispatchDevice::Wgpu(device);
+    let precisions = precisions(&device).map_err(unusable)?;
+    let driver = [&info.driver, &info.driver_info].map(|text| text.trim().to_owned());
+    Ok(Found {
+        name: format!("{WGPU}:{number}"),
+        what: format!("{}, {} {}", info.name, info.backend, driver.join(" ")).trim().to_owned(),
+        memory: None,
+        free: None,
+        precisions,
+        software,
+        device,
+    })
 }
 
 /// The device of `adapter`, with buffers of `bytes` at most.
@@ -95,9 +102,9 @@ fn limited(instance: &Instance, adapter: &Adapter, bytes: u64) -> Result<WgpuDev
 }
 
 /// Adapters with the names that burn has for them, fastest kind first.
-fn named(adapters: &[Adapter]) -> Vec<(&Adapter, WgpuDevice)> {
+fn named(adapters: &[Adapter]) -> Vec<(Adapter, WgpuDevice)> {
     let of = |kind: DeviceType| {
-        adapters.iter().filter(move |adapter| adapter.get_info().device_type == kind)
+        adapters.iter().filter(move |adapter| adapter.get_info().device_type == kind).cloned()
     };
     let discrete = of(DeviceType::DiscreteGpu).enumerate();
     let integrated = of(DeviceType::IntegratedGpu).enumerate();

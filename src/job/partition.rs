@@ -50,13 +50,17 @@ const ENGINES: [Engine; 3] = [
     Engine::new("RANK", "WORLD_SIZE"),
 ];
 
-/// What starts workers inside one job: `mpirun` of Open MPI and of MPICH, and `srun`. A batch script of Slurm has a rank too, but is no
-/// step: it is alone.
+/// What starts workers inside one job: `mpirun` of Open MPI and of MPICH, and `srun`. A batch script
+/// of Slurm has a rank too, but is no step: it is alone.
 const LAUNCHERS: [Engine; 3] = [
     Engine::new("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     Engine::new("PMI_RANK", "PMI_SIZE"),
     Engine { sign: "SLURM_STEP_NUM_TASKS", ..Engine::new("SLURM_PROCID", "SLURM_STEP_NUM_TASKS") },
 ];
+
+/// Set in a shell that `srun --pty` has opened, and in what is started from there: its step's
+/// variables tell of a terminal, not of workers.
+const TERMINAL: &str = "SLURM_PTY_PORT";
 
 impl Partition {
     /// All shards.
@@ -107,11 +111,20 @@ impl Partition {
             let engine = engines.iter().find(|engine| set(engine.sign).is_some())?;
             Some(engine.partition(&set))
         };
-        if let Some(task) = told_by(&[SLURM_ARRAY]) {
-            let worker = told_by(&LAUNCHERS).unwrap_or(Ok(Partition::WHOLE))?;
-            return Ok(task?.shared_by(worker));
+        let launched = || match set(TERMINAL) {
+            None => told_by(&LAUNCHERS),
+            Some(_) => None,
+        };
+        let told = match told_by(&[SLURM_ARRAY]) {
+            Some(task) => Some(task?.shared_by(launched().unwrap_or(Ok(Partition::WHOLE))?)),
+            None => told_by(&ENGINES).or_else(launched).transpose()?,
+        };
+        if let Some(part) = told {
+            tracing::info!(
+                "part {part} of the shards, as the environment tells; --partition 0/1 takes all"
+            );
         }
-        told_by(&ENGINES).or_else(|| told_by(&LAUNCHERS)).unwrap_or(Ok(Partition::WHOLE))
+        Ok(told.unwrap_or(Partition::WHOLE))
     }
 
     /// The part of `worker` when several share this one.
@@ -215,6 +228,9 @@ mod tests {
         // The rank of a batch script of Slurm is no step's.
         let batch = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "5")];
         assert_eq!(in_environment(&batch).unwrap(), Partition::WHOLE);
+        let terminal =
+            [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "8"), ("SLURM_PTY_PORT", "41043")];
+        assert_eq!(in_environment(&terminal).unwrap(), Partition::WHOLE);
         let cases: [&[(&str, &str)]; 8] = [
             &[("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_SIZE", "5")],
             &[("PMI_RANK", "2"), ("PMI_SIZE", "5"), ("SLURM_STEP_NUM_TASKS", "5")],

@@ -2,7 +2,7 @@
 //! ready to score, the detector if there is one, and one id over all that decides numbers.
 
 use super::localise::{DETECTOR_SIDE, Detector, Localiser};
-use crate::device::{Backend, Detecting, Device, products_in};
+use crate::device::{Backend, Detecting, Device, products_in, settled};
 use crate::error::{DeviceError, Error, WeightsError};
 use crate::job::{GroundingChoice, JobSpec};
 use crate::model::config::FiloConfig;
@@ -85,6 +85,7 @@ impl Networks {
             }
         };
         let scorer = scorer(filo, &weights, products_in(spec.precision));
+        settled(device)?;
         Ok(Networks { config, scorer, localiser, model_id: id.text() })
     }
 

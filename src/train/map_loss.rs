@@ -238,9 +238,11 @@ fn downsample(pixels: &[f32], grid: usize, steps: &[Step], cells: &mut [f32]) {
 mod tests {
     use super::*;
     use crate::device::cpu;
+    use crate::model::kernels::no_other_tapes;
     use burn::tensor::TensorData;
 
     fn loss_of(values: &[f32], masks: &[f32]) -> (f64, Vec<f32>) {
+        let _alone = no_other_tapes();
         let data = TensorData::new(values.to_vec(), [2, 2, 2, 9]);
         let x = Tensor::<TrainBackend, 4>::from_data(data, &cpu()).require_grad();
         let truth = Truth { masks, labels: &[1, 0], size: 5 };

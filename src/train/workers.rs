@@ -54,21 +54,21 @@ impl<'a> Workers<'a> {
         let pictures = batch.len();
         let per_worker = pictures.div_ceil(self.count).max(1);
         let parts = batch.chunks(per_worker).collect::<Vec<_>>();
-        let results = match parts[..] {
-            [only] => vec![self.part(network.clone(), only)],
-            _ => std::thread::scope(|scope| {
-                let started = parts.iter().map(|part| {
-                    // Leaves of its own: tapes that share a leaf wait for each other.
-                    let network = self.rates.freeze(network.clone());
-                    scope.spawn(move || self.part(network, part))
-                });
-                let started = started.collect::<Vec<_>>();
-                let ended = started.into_iter().map(|thread| {
-                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                });
-                ended.collect()
-            }),
+        // Leaves of its own: tapes that share a leaf wait for each other.
+        let own = || match parts.len() {
+            1 => network.clone(),
+            _ => self.rates.freeze(network.clone()),
         };
+        let parts_of = parts.iter().map(|part| (own(), *part)).collect();
+        // All forward before any backward: at its end a backward pass drops, of every tape, what
+        // nothing refers to, and of a tape that grows at that moment that may be what it needs.
+        let forward = side_by_side(parts_of, |(network, part)| self.forward(network, part));
+        let results = side_by_side(forward, |(network, step)| {
+            let gradients = Gradients::of(&step.loss, &network);
+            let StepLoss { loss, maps, image, rank, words, .. } = step;
+            let loss = f64::from(loss.inner().into_scalar());
+            (Losses { loss, maps, image, rank, words }, gradients)
+        });
         let (mut losses, mut gradients) = (Losses::default(), Gradients::default());
         for ((loss, of_part), part) in results.into_iter().zip(parts) {
             let share = part.len() as f64 / pictures as f64;
@@ -82,15 +82,32 @@ impl<'a> Workers<'a> {
         (losses, gradients)
     }
 
-    fn part(&self, network: Filo<TrainBackend>, part: &[Loaded]) -> (Losses, Gradients) {
+    fn forward(
+        &self,
+        network: Filo<TrainBackend>,
+        part: &[Loaded],
+    ) -> (Filo<TrainBackend>, StepLoss) {
         let batch = StepBatch::of(part, self.side, self.encoder, self.device);
         let step = match self.stage {
             1 => stage_1(&network, &batch, self.extras),
             _ => stage_2(&network, &batch),
         };
-        let gradients = Gradients::of(&step.loss, &network);
-        let StepLoss { loss, maps, image, rank, words, .. } = step;
-        let loss = f64::from(loss.inner().into_scalar());
-        (Losses { loss, maps, image, rank, words }, gradients)
+        (network, step)
     }
+}
+
+/// What `work` makes of each item, in their order; several on a thread each.
+fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if items.len() < 2 {
+        return items.into_iter().map(work).collect();
+    }
+    std::thread::scope(|scope| {
+        let work = &work;
+        let started = items.into_iter().map(|item| scope.spawn(move || work(item)));
+        let started = started.collect::<Vec<_>>();
+        let ended = started
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.collect()
+    })
 }

@@ -275,6 +275,7 @@ mod tests {
     use super::*;
     use crate::device::cpu;
     use crate::model::attention::{attend, merge_heads, split_heads};
+    use crate::model::kernels::no_other_tapes;
     use burn::tensor::TensorData;
     use burn::tensor::activation::softmax;
 
@@ -292,6 +293,7 @@ mod tests {
 
     #[test]
     fn both_streams_and_their_gradient_are_those_of_the_plain_form() {
+        let _alone = no_other_tapes();
         let (heads, width) = (2, 8);
         let x = numbers(2 * 5 * 3 * width, [2, 5, 3 * width]).require_grad();
         let [q, k, v] =
@@ -353,6 +355,7 @@ mod tests {
 
     #[test]
     fn hidden_keys_have_no_part_in_value_and_gradient() {
+        let _alone = no_other_tapes();
         let x = numbers(2 * 3 * 12, [2, 3, 12]).require_grad();
         let hidden = [false, true, true, false, false, true, false, false, false];
         let hidden = TensorData::new(hidden.to_vec(), [1, 1, 3, 3]);

@@ -25,6 +25,8 @@ use crate::device::{Backend as Own, Device, TrainBackend, cpu};
 
 pub use attention::Streams;
 pub use in_parts::rounds_products;
+#[cfg(test)]
+pub use node::no_other_tapes;
 pub use node::scalar_with_gradient;
 
 /// `x·Φ(x)`, Φ the standard normal distribution (erf GELU).

@@ -13,6 +13,14 @@ use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 
 use crate::device::{Backend, Device, TrainBackend};
 
+/// Held by tests that make tapes: the end of one test's backward pass may drop what a tape that another
+/// test is building still needs.
+#[cfg(test)]
+pub fn no_other_tapes() -> std::sync::MutexGuard<'static, ()> {
+    static TAPES: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    TAPES.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Gradient of an operator: from what was kept on the way forward and the gradient of the output
 /// `[OUT dimensions]` to the gradient of the input `[IN dimensions]`.
 pub trait Rule<const IN: usize, const OUT: usize>: Clone + Debug + Send + 'static {
