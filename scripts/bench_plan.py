@@ -47,8 +47,12 @@ def measured(filo: str, options: list[str], pictures: int, part: str) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench plan", description=__doc__)
     parser.add_argument("--filo", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--device", default="cpu", help="as filo takes it; for a GPU FILO_BIN must name a program built with its feature "
-                             "[default: cpu]")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="as filo takes it; for a GPU FILO_BIN must name a program built with its feature "
+        "[default: cpu]",
+    )
     parser.add_argument("--precision", default="f32", help="as filo takes it [default: f32]")
     parser.add_argument("--pictures", type=int, default=1, help="per batch [default: 1]")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -59,8 +63,8 @@ def main() -> int:
     took = {name: measured(args.filo, options, args.pictures, PARTS[name]) for name in plan}
     plan["all"], took["all"] = sum(plan.values()), sum(took.values())
     rows = [
-        {"stage": name, "planned": plan[name], "measured": took[name], "off": plan[name] / took[name] - 1}
-        for name in plan
+        {"stage": name, "planned": seconds, "measured": took[name], "off": seconds / took[name] - 1}
+        for name, seconds in plan.items()
     ]
     if args.json:
         print(json.dumps(rows, indent=2))

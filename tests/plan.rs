@@ -30,7 +30,8 @@ fn stages(plan: &Value) -> Vec<(String, f64, f64)> {
     batches.iter().flat_map(of_batch).map(stage).collect()
 }
 
-/// Of a machine that need not be this one: no device is opened. With memory that is no limit, seconds are operations over the peak of their precision.
+/// Of a machine that need not be this one: no device is opened. With memory that is no limit, seconds
+/// are operations over the peak of their precision.
 #[test]
 fn told_limits_are_what_it_reckons_with() {
     let limits =
