@@ -98,7 +98,7 @@ class Filo:
         return ended.stdout
 
     def generated(self) -> dict[str, float]:
-        """Its own measurement on generated pictures: AUROC, swapped words, defect words."""
+        """Its own measurement on generated pictures: AUROC, also without words and with swapped ones, defect words."""
         return json.loads(self.run("bench", "--stage", "generated", *self.weights, "--json"))
 
     def score(self, pictures: Path, out: Path, *options: str) -> None:
@@ -228,7 +228,11 @@ def print_speed(speed: Speed) -> None:
 
 
 def print_generated(of: dict[str, float]) -> None:
-    named = {"as described": "", "normal and abnormal words swapped": "swapped_"}
+    named = {
+        "as described": "",
+        "without descriptions": "generic_",
+        "normal and abnormal words swapped": "swapped_",
+    }
     rows = [
         [name, f"{of[prefix + 'image_auroc']:.3f}", f"{of[prefix + 'pixel_auroc']:.3f}"]
         for name, prefix in named.items()

@@ -29,13 +29,15 @@ pub fn run(
     let data = Generated::validation(SEED, side, load_textures(textures)?, pictures)?;
     let spec = RawTrainSpec::default().validate(Unfreeze::Nothing)?;
     let setup = Setup::new(&init, None, &spec, &[&data], &cpu())?;
-    let Assessment { right, swapped, words } = setup.assess(&data)?;
+    let Assessment { right, generic, swapped, words } = setup.assess(&data)?;
     if json {
         let document = serde_json::json!({
             "stage": "generated",
             "pictures": right.pictures,
             "image_auroc": right.image_auroc,
             "pixel_auroc": right.pixel_auroc,
+            "generic_image_auroc": generic.image_auroc,
+            "generic_pixel_auroc": generic.pixel_auroc,
             "swapped_image_auroc": swapped.image_auroc,
             "swapped_pixel_auroc": swapped.pixel_auroc,
             "word_pictures": words.pictures,
@@ -51,7 +53,12 @@ pub fn run(
         right.pictures
     ))?;
     say("|---|---|---|")?;
-    for (name, of) in [("as described", right), ("normal and abnormal words swapped", swapped)] {
+    let rows = [
+        ("as described", right),
+        ("without descriptions", generic),
+        ("normal and abnormal words swapped", swapped),
+    ];
+    for (name, of) in rows {
         let (image, pixel) = (printed(of.image_auroc), printed(of.pixel_auroc));
         say(format_args!("| {name} | {image} | {pixel} |"))?;
     }

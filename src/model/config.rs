@@ -123,6 +123,10 @@ pub struct FiloConfig {
     pub meta_net_hidden: usize,
     /// Hidden channels of the image adapter.
     pub adapter_hidden: usize,
+    /// Share of a map's pixels, the highest ones, whose mean is the map's part in the image score.
+    /// Absent: the highest pixel alone, as published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_share: Option<f64>,
 }
 
 fn default_layer_norm_eps() -> f64 {
@@ -164,6 +168,7 @@ impl FiloConfig {
             n_ctx: 12,
             meta_net_hidden: 48,
             adapter_hidden: 384,
+            peak_share: None,
         }
     }
 
@@ -214,6 +219,10 @@ impl FiloConfig {
                 self.features_list.windows(2).all(|pair| pair[0] < pair[1])
                     && self.features_list.last() == Some(&self.vision.layers),
                 "features_list must rise and end at vision.layers",
+            ),
+            (
+                self.peak_share.is_none_or(|share| share > 0.0 && share <= 1.0),
+                "peak_share must be above 0 and at most 1",
             ),
             (self.first_dual_block_index > 0, "first_dual_block_index must be above 0"),
             (self.features_list.len() > 1, "features_list needs two captures or more"),
@@ -303,6 +312,18 @@ mod tests {
         assert_eq!(config.validate(), Ok(()));
         config.vision.stem = stem(512);
         assert!(config.validate().unwrap_err().what.starts_with("vision.stem"));
+    }
+
+    #[test]
+    fn a_peak_is_a_share_of_the_map() {
+        let what = |share| {
+            let config = FiloConfig { peak_share: Some(share), ..FiloConfig::published() };
+            config.validate().map_err(|error| error.what)
+        };
+        assert_eq!([what(0.02), what(1.0)], [Ok(()), Ok(())]);
+        for share in [0.0, -0.5, 1.5, f64::NAN] {
+            assert!(what(share).unwrap_err().starts_with("peak_share"), "{share}");
+        }
     }
 
     #[test]

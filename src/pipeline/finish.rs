@@ -15,7 +15,7 @@ use super::thresholds::RunThresholds;
 use crate::error::{Failure, FailureCode, MetricsError, Stage, TableError};
 use crate::image::{Mask, Rle, Size, mask_from_map};
 use crate::metrics::{MapPixels, PixelSummary, connected_regions};
-use crate::model::filo::anomaly_map::AnomalyMapper;
+use crate::model::filo::anomaly_map::{AnomalyMapper, highest, image_score};
 use crate::model::filo::position::{PixelBox, damp_outside};
 use crate::model::grounding::phrases::Detection;
 use crate::source::{Input, Label, Shard};
@@ -28,6 +28,8 @@ use crate::tables::{
 /// What finishing needs to know.
 pub struct FinishSettings {
     pub mapper: AnomalyMapper,
+    /// The configuration's `peak_share`.
+    pub peak_share: Option<f64>,
     pub thresholds: RunThresholds,
     pub maps: Option<MapsFormat>,
     pub store: Store,
@@ -227,11 +229,11 @@ fn finish(
     let [_, global_score] = text_probs;
     let mut map = settings.mapper.map(&similarities);
     let size = settings.mapper.size();
-    let score = image_score(global_score, peak(&map));
+    let score = image_score(global_score, &map, settings.peak_share);
     if let Some(found) = &localisation {
         damp_outside_boxes(&mut map, size, &found.accepted);
     }
-    let map_max = peak(&map);
+    let map_max = highest(&map);
     let map_mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / map.len() as f64;
     let map_path = match settings.maps {
         None => None,
@@ -275,10 +277,6 @@ fn finish(
     Ok(Finished { subject, score: row, mask, boxes, map })
 }
 
-fn peak(map: &[f32]) -> f32 {
-    map.iter().copied().fold(f32::MIN, f32::max)
-}
-
 fn damp_outside_boxes(map: &mut [f32], size: usize, accepted: &[Detection]) {
     let boxes = accepted.iter().map(|found| PixelBox::new(found.bbox, size, size));
     damp_outside(map, size, &boxes.collect::<Vec<_>>());
@@ -297,12 +295,6 @@ fn box_row(image_id: &str, found: &Detection, size: Size) -> BoxRow {
         logit: found.probability,
         phrase: found.phrase.clone(),
     }
-}
-
-/// Published: the mean of the abnormal text "probability" and the peak of the map *before* boxes
-/// damp it.
-fn image_score(global_score: f32, map_max: f32) -> f32 {
-    (global_score + map_max) / 2.0
 }
 
 /// `None` for an empty mask.

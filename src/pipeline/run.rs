@@ -85,6 +85,7 @@ impl Run {
 
         let side = networks.config.vision.image_size;
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
+        let peak_share = networks.config.peak_share;
         let batch_size =
             device::batch_size(spec.batch_size, &networks.config, networks.detector(), &device);
         let detector_side = networks.has_detector().then_some(DETECTOR_SIDE);
@@ -113,6 +114,7 @@ impl Run {
         };
         let finish = FinishSettings {
             mapper,
+            peak_share,
             thresholds,
             maps: match spec.maps {
                 MapsFormat::None => None,

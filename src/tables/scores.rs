@@ -19,7 +19,8 @@ row! {
         pub width: i32,
         /// Height of the picture in pixels.
         pub height: i32,
-        /// Anomaly score: mean of `global_score` and the maximum of the undamped map.
+        /// Anomaly score: mean of `global_score` and the peak of the undamped map: its highest pixel,
+        /// or the mean of the share of highest pixels that the weights' `peak_share` says.
         pub score: f32,
         /// The whole picture against the abnormal text: their cosine over √2, may be negative.
         pub global_score: f32,

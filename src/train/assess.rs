@@ -1,6 +1,6 @@
 //! Whether a trained network listens to words. In: a network and labelled pictures whose defects
-//! have words. Out: its AUROC with the right descriptions and with swapped ones, and how often the
-//! word of the defect beats the other words of its category.
+//! have words. Out: its AUROC with the right descriptions, without any and with swapped ones, and how
+//! often the word of the defect beats the other words of its category.
 
 use fastrand::Rng;
 
@@ -22,6 +22,7 @@ const BATCH: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Assessment {
     pub right: Validation,
+    pub generic: Validation,
     pub swapped: Validation,
     pub words: Words,
 }
@@ -59,6 +60,7 @@ impl Setup {
         };
         Ok(Assessment {
             right: validate(Wording::Right)?,
+            generic: validate(Wording::Generic)?,
             swapped: validate(Wording::Swapped)?,
             words: words(&self.fits(data)),
         })
@@ -71,6 +73,7 @@ impl Setup {
             details_per_step: 0,
             normal_per_step: 1,
             generic_per_step: 1,
+            generic_only: 0.0,
             n_ctx: self.config.n_ctx,
         };
         let mut loaded = (0..data.pictures()).filter_map(|index| {

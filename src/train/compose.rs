@@ -22,6 +22,8 @@ pub struct PromptChoice {
     pub normal_per_step: usize,
     /// 0: all.
     pub generic_per_step: usize,
+    /// Share of pictures whose abnormal prompts have no details.
+    pub generic_only: f64,
     pub n_ctx: usize,
 }
 
@@ -38,7 +40,10 @@ impl PromptChoice {
             .as_ref()
             .and_then(|detail| states.details.iter().position(|other| other == detail));
         let details = states.details.len();
-        let kept = drawn(details, self.details_per_step, right, rng);
+        let kept = match self.generic_only > 0.0 && rng.f64() < self.generic_only {
+            true => Vec::new(),
+            false => drawn(details, self.details_per_step, right, rng),
+        };
         let generic = drawn(states.abnormal.len() - details, self.generic_per_step, None, rng);
         let normal = drawn(states.normal.len(), self.normal_per_step, None, rng);
         let abnormal = kept.iter().copied().chain(generic.iter().map(|state| details + state));
@@ -123,6 +128,7 @@ mod tests {
         details_per_step: 0,
         normal_per_step: 0,
         generic_per_step: 0,
+        generic_only: 0.0,
         n_ctx: 1,
     };
 
@@ -150,6 +156,24 @@ mod tests {
             let right = &prompts.abnormal[prompts.right.unwrap()];
             assert_eq!(right, "X abnormal metal nut with corrosion at top right.");
         }
+    }
+
+    #[test]
+    fn a_picture_may_have_generic_words_only_and_then_none_to_find() {
+        let states = Descriptions::built_in().unwrap().prompts("metal nut");
+        let choice = PromptChoice { generic_only: 0.5, ..WHOLE };
+        let (mut without, mut with) = (0, 0);
+        for seed in 0..40 {
+            let prompts = choice.prompts(&picture(), &states, &mut Rng::with_seed(seed));
+            match prompts.right {
+                None => {
+                    assert_eq!((prompts.details, prompts.abnormal.len()), (0, 5));
+                    without += 1;
+                }
+                Some(_) => with += 1,
+            }
+        }
+        assert!(without > 10 && with > 10, "{without} without details, {with} with");
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl Plan {
                 details_per_step: spec.details_per_step,
                 normal_per_step: spec.normal_per_step,
                 generic_per_step: spec.generic_per_step,
+                generic_only: spec.generic_only,
                 n_ctx: config.n_ctx,
             },
             first: done * spec.batch_size as u64,

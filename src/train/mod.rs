@@ -5,6 +5,7 @@
 mod assess;
 mod averaging;
 mod checkpoint;
+mod choices;
 mod compose;
 pub mod data;
 mod generated;

@@ -6,6 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::choices::{PositionChoice, Schedule, Unfreeze};
 use super::parts::Rates;
 use crate::error::{JobError, TrainError};
 use crate::job::file::from_file;
@@ -68,6 +69,9 @@ pub struct RawTrainSpec {
     /// Generic abnormal states that a picture's prompts have in a step, drawn at random; 0 for all
     /// [default: 0].
     pub generic_per_step: Option<usize>,
+    /// Share of pictures whose abnormal prompts have no details in a step, as those of a category
+    /// without descriptions [default: 0].
+    pub generic_only: Option<f64>,
     /// Weight of the focal loss beside the dice losses in stage 1 [default: 1].
     pub focal_weight: Option<f64>,
     /// Weight of a defect's pixels in the focal loss, beside that of others [default: 1].
@@ -98,39 +102,6 @@ pub struct RawTrainSpec {
     pub log_every: Option<u64>,
 }
 
-/// How learning rates go on after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    #[default]
-    Constant,
-    /// Down to a hundredth along half a cosine.
-    Cosine,
-}
-
-/// Which positions abnormal prompts name while training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PositionChoice {
-    /// All nine, as published.
-    #[default]
-    All,
-    /// None: prompts end with the state.
-    None,
-    /// The ninth of the picture that the defect's centre lies in; a drawn one for normal pictures.
-    Known,
-}
-
-/// Which parts learn beside those of the published recipe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Unfreeze {
-    #[default]
-    Nothing,
-    /// Both towers, in stage 1.
-    Backbone,
-}
-
 /// A checked training job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -158,6 +129,7 @@ pub struct TrainSpec {
     pub details_per_step: usize,
     pub normal_per_step: usize,
     pub generic_per_step: usize,
+    pub generic_only: f64,
     pub focal_weight: f64,
     pub defect_weight: f64,
     pub peak_loss: f64,
@@ -239,6 +211,7 @@ impl RawTrainSpec {
             details_per_step: self.details_per_step.unwrap_or(0),
             normal_per_step: self.normal_per_step.unwrap_or(0),
             generic_per_step: self.generic_per_step.unwrap_or(0),
+            generic_only: self.generic_only.unwrap_or(0.0),
             focal_weight: self.focal_weight.unwrap_or(1.0),
             defect_weight: self.defect_weight.unwrap_or(1.0),
             peak_loss: self.peak_loss.unwrap_or(0.0),
@@ -298,6 +271,7 @@ impl TrainSpec {
         below_1("average", self.average)?;
         below_1("loose_positions", self.loose_positions)?;
         below_1("context_swap", self.context_swap)?;
+        below_1("generic_only", self.generic_only)?;
         below_1("validation", self.validation)?;
         match self.mosaic {
             Some(share) if !(0.0..=1.0).contains(&share) => {

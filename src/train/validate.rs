@@ -13,7 +13,7 @@ use crate::device::{Backend, Device};
 use crate::error::Error;
 use crate::metrics::{ImageScore, PixelSketch, image_metrics, pixel_metrics};
 use crate::model::config::FiloConfig;
-use crate::model::filo::anomaly_map::AnomalyMapper;
+use crate::model::filo::anomaly_map::{AnomalyMapper, image_score};
 use crate::model::filo::position::Position;
 use crate::model::filo::prompts::PreparedPrompts;
 use crate::model::filo::{AdapterUse, FiloScorer};
@@ -46,6 +46,8 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 pub enum Wording {
     /// What its descriptions say.
     Right,
+    /// The generic states alone, as where nobody has described the category.
+    Generic,
     /// Normal states as abnormal ones, and the other way round: a network that listens to words
     /// must then be wrong.
     Swapped,
@@ -101,8 +103,10 @@ impl Validator<'_> {
     ) -> Result<(Option<f64>, Option<f64>), Error> {
         let n_ctx = self.config.n_ctx;
         let mut states = data.prompts(category);
-        if self.wording == Wording::Swapped {
-            std::mem::swap(&mut states.normal, &mut states.abnormal);
+        match self.wording {
+            Wording::Right => {}
+            Wording::Generic => drop(states.abnormal.drain(..states.details.len())),
+            Wording::Swapped => std::mem::swap(&mut states.normal, &mut states.abnormal),
         }
         let abnormal = states.abnormal_texts(n_ctx, &Position::ALL);
         let tree = self.encoder.tree(&states.normal_texts(n_ctx), &abnormal);
@@ -125,9 +129,9 @@ impl Validator<'_> {
                 batch.iter().zip(of_pictures).zip(text_probs.chunks_exact(2))
             {
                 let map = mapper.map(similarities);
-                let peak = map.iter().fold(f32::MIN, |max, value| max.max(*value));
+                let score = image_score(text_probs[1], &map, self.config.peak_share);
                 let anomalous = matches!(picture.anomalous, Anomalous::Yes);
-                scores.push(ImageScore::new((text_probs[1] + peak) / 2.0, anomalous));
+                scores.push(ImageScore::new(score, anomalous));
                 let mask = picture.mask.iter().map(|value| u8::from(*value > 0.0));
                 pixels.add_map(&map, Some(&mask.collect::<Vec<_>>()), side, side)?;
             }

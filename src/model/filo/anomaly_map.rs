@@ -13,6 +13,33 @@ fn gaussian_taps(sigma: f64) -> [f32; 2] {
     [(edge / sum) as f32, (1.0 / sum) as f32]
 }
 
+/// The score of a picture: the mean of the abnormal text "probability" and the peak of the map,
+/// before boxes damp it. The published peak is the highest pixel; with a `share`
+/// ([`FiloConfig::peak_share`](crate::model::config::FiloConfig::peak_share)) it is the mean of that
+/// share of the pixels, the highest ones, one at least.
+pub fn image_score(global_score: f32, map: &[f32], share: Option<f64>) -> f32 {
+    let peak = match share {
+        None => highest(map),
+        Some(share) => mean_of_highest(map, (share * map.len() as f64) as usize),
+    };
+    (global_score + peak) / 2.0
+}
+
+/// The highest pixel of a map.
+pub fn highest(map: &[f32]) -> f32 {
+    map.iter().copied().fold(f32::MIN, f32::max)
+}
+
+/// The mean of the `count` highest pixels of a map, of the highest if `count` is 0.
+fn mean_of_highest(map: &[f32], count: usize) -> f32 {
+    let count = count.clamp(1, map.len());
+    let mut pixels = map.to_vec();
+    pixels.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+    // In an order of their own, so that the sum does not depend on how they were found.
+    pixels[..count].sort_unstable_by(f32::total_cmp);
+    (pixels[..count].iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / count as f64) as f32
+}
+
 /// Standard deviation of the published 3×3 Gaussian, pixels.
 const SIGMA: f64 = 4.0;
 
@@ -136,6 +163,18 @@ pub fn align_corners_steps(grid: usize, size: usize) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_score_is_the_mean_of_the_global_one_and_the_peak() {
+        let map = [0.2, 0.9, 0.1, 0.5, 0.4, 0.3, 0.6, 0.0];
+        let peak = |share| 2.0 * image_score(0.0, &map, share);
+        assert_eq!(image_score(0.1, &map, None), 0.5);
+        assert_eq!(peak(None), 0.9);
+        // Less than a pixel is one; of two and a half the two whole ones count.
+        assert_eq!(peak(Some(0.01)), 0.9);
+        assert_eq!(peak(Some(0.32)), 0.75);
+        assert_eq!(peak(Some(1.0)), 0.375);
+    }
 
     #[test]
     fn equal_similarities_give_one_half_everywhere() {
