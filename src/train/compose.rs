@@ -40,6 +40,7 @@ impl PromptChoice {
             .as_ref()
             .and_then(|detail| states.details.iter().position(|other| other == detail));
         let details = states.details.len();
+        // Nothing is drawn for a share of 0: a job that leaves it out draws what it always drew.
         let kept = match self.generic_only > 0.0 && rng.f64() < self.generic_only {
             true => Vec::new(),
             false => drawn(details, self.details_per_step, right, rng),

@@ -1,5 +1,6 @@
 //! From similarities on the patch grid to the anomaly map of a picture, in one pass on the CPU.
-//! In: for each head the two similarities of each patch. Out: a map in 0..=1 at the model's size.
+//! In: for each head the two similarities of each patch. Out: a map in 0..=1 at the model's size, and
+//! the picture's score.
 //! Three exact rewrites of the published order make it cheap: see [`AnomalyMapper::map`].
 
 use rayon::prelude::*;
@@ -11,33 +12,6 @@ fn gaussian_taps(sigma: f64) -> [f32; 2] {
     let edge = (-1.0 / (2.0 * sigma * sigma)).exp();
     let sum = 1.0 + 2.0 * edge;
     [(edge / sum) as f32, (1.0 / sum) as f32]
-}
-
-/// The score of a picture: the mean of the abnormal text "probability" and the peak of the map,
-/// before boxes damp it. The published peak is the highest pixel; with a `share`
-/// ([`FiloConfig::peak_share`](crate::model::config::FiloConfig::peak_share)) it is the mean of that
-/// share of the pixels, the highest ones, one at least.
-pub fn image_score(global_score: f32, map: &[f32], share: Option<f64>) -> f32 {
-    let peak = match share {
-        None => highest(map),
-        Some(share) => mean_of_highest(map, (share * map.len() as f64) as usize),
-    };
-    (global_score + peak) / 2.0
-}
-
-/// The highest pixel of a map.
-pub fn highest(map: &[f32]) -> f32 {
-    map.iter().copied().fold(f32::MIN, f32::max)
-}
-
-/// The mean of the `count` highest pixels of a map, of the highest if `count` is 0.
-fn mean_of_highest(map: &[f32], count: usize) -> f32 {
-    let count = count.clamp(1, map.len());
-    let mut pixels = map.to_vec();
-    pixels.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
-    // In an order of their own, so that the sum does not depend on how they were found.
-    pixels[..count].sort_unstable_by(f32::total_cmp);
-    (pixels[..count].iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / count as f64) as f32
 }
 
 /// Standard deviation of the published 3×3 Gaussian, pixels.
@@ -158,6 +132,33 @@ pub fn align_corners_steps(grid: usize, size: usize) -> Vec<Step> {
             Step { before, after: (before + 1).min(grid - 1), weight: position - before as f32 }
         })
         .collect()
+}
+
+/// The score of a picture: the mean of the abnormal text "probability" and the peak of the map,
+/// before boxes damp it. The published peak is the highest pixel; with a `share`
+/// ([`FiloConfig::peak_share`](crate::model::config::FiloConfig::peak_share)) it is the mean of that
+/// share of the pixels, the highest ones, one at least.
+pub fn image_score(global_score: f32, map: &[f32], share: Option<f64>) -> f32 {
+    let peak = match share {
+        None => highest(map),
+        Some(share) => mean_of_highest(map, (share * map.len() as f64) as usize),
+    };
+    (global_score + peak) / 2.0
+}
+
+/// The highest pixel of a map.
+pub fn highest(map: &[f32]) -> f32 {
+    map.iter().copied().fold(f32::MIN, f32::max)
+}
+
+/// The mean of the `count` highest pixels of a map, of the highest if `count` is 0.
+fn mean_of_highest(map: &[f32], count: usize) -> f32 {
+    let count = count.clamp(1, map.len());
+    let mut pixels = map.to_vec();
+    pixels.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+    // In an order of their own, so that the sum does not depend on how they were found.
+    pixels[..count].sort_unstable_by(f32::total_cmp);
+    (pixels[..count].iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / count as f64) as f32
 }
 
 #[cfg(test)]
