@@ -320,7 +320,7 @@ fn step_of_nano(device: &Device) -> (f64, Gradients) {
         prompts: encoder.batch(prompts, device),
     };
     let extras = Extras {
-        maps: MapWeights { focal: 10.0, defect: 3.0, peak: 1.0 },
+        maps: MapWeights { focal: 10.0, defect: 3.0, peak: 1.0, peak_share: 0.05 },
         contexts: Contexts::Swapped,
         image: 3.0,
         rank: 2.0,

@@ -34,11 +34,16 @@ pub struct MapWeights {
     pub defect: f64,
     /// The label's cross-entropy by the highest cells of the map.
     pub peak: f64,
+    /// Share of a map's cells that are among the highest.
+    pub peak_share: f64,
 }
+
+/// Unless the network's configuration has another one.
+pub const PEAK_SHARE: f64 = 1.0 / 32.0;
 
 impl Default for MapWeights {
     fn default() -> Self {
-        MapWeights { focal: 1.0, defect: 1.0, peak: 0.0 }
+        MapWeights { focal: 1.0, defect: 1.0, peak: 0.0, peak_share: PEAK_SHARE }
     }
 }
 
@@ -101,18 +106,27 @@ pub fn map_loss(
         let picture = heads * 2 * patches;
         let pictures = gradient.chunks_exact_mut(picture).zip(values.chunks_exact(picture));
         let factor = weights.peak as f32 / batch as f32;
+        let highest = ((patches as f64 * weights.peak_share) as usize).clamp(1, patches);
         for ((gradient, values), label) in pictures.zip(labels) {
-            peak += peak_loss(values, patches, f32::from(*label), factor, gradient) / batch as f64;
+            let label = f32::from(*label);
+            peak += peak_loss(values, patches, highest, label, factor, gradient) / batch as f64;
         }
         total += weights.peak * peak;
     }
     MapLoss { loss: scalar_with_gradient(similarities, total as f32, gradient), heads: means, peak }
 }
 
-/// Binary cross-entropy of `label` by the mean probability of a picture's highest cells, which is
+/// Binary cross-entropy of `label` by the mean probability of a picture's `highest` cells, which is
 /// about what the picture's score takes from its map. Adds `factor` times its gradient. `values`
 /// and `gradient` `[heads, 2, cells]`.
-fn peak_loss(values: &[f32], cells: usize, label: f32, factor: f32, gradient: &mut [f32]) -> f64 {
+fn peak_loss(
+    values: &[f32],
+    cells: usize,
+    highest: usize,
+    label: f32,
+    factor: f32,
+    gradient: &mut [f32],
+) -> f64 {
     let heads = values.len() / (2 * cells);
     let probability = |head: usize, cell: usize| {
         let at = head * 2 * cells + cell;
@@ -121,7 +135,7 @@ fn peak_loss(values: &[f32], cells: usize, label: f32, factor: f32, gradient: &m
     let mean = |cell: usize| (0..heads).map(|head| probability(head, cell)).sum::<f32>();
     let mut sorted = (0..cells).map(|cell| (mean(cell) / heads as f32, cell)).collect::<Vec<_>>();
     sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let highest = &sorted[..(cells / CELLS_PER_PEAK).max(1)];
+    let highest = &sorted[..highest];
     let p = highest.iter().map(|(p, _)| p).sum::<f32>() / highest.len() as f32;
     let p = p.clamp(PROBABILITY_MARGIN, 1.0 - PROBABILITY_MARGIN);
     let slope = factor * (p - label) / (p * (1.0 - p)) / (highest.len() * heads) as f32;
@@ -135,9 +149,6 @@ fn peak_loss(values: &[f32], cells: usize, label: f32, factor: f32, gradient: &m
     }
     f64::from(-(label * p.ln() + (1.0 - label) * (1.0 - p).ln()))
 }
-
-/// One cell of so many is among the highest.
-const CELLS_PER_PEAK: usize = 32;
 
 /// Keeps a cross-entropy finite.
 const PROBABILITY_MARGIN: f32 = 1e-4;
@@ -246,7 +257,7 @@ mod tests {
         let data = TensorData::new(values.to_vec(), [2, 2, 2, 9]);
         let x = Tensor::<TrainBackend, 4>::from_data(data, &cpu()).require_grad();
         let truth = Truth { masks, labels: &[1, 0], size: 5 };
-        let weights = MapWeights { focal: 2.0, defect: 3.0, peak: 0.5 };
+        let weights = MapWeights { focal: 2.0, defect: 3.0, peak: 0.5, peak_share: 0.25 };
         let result = map_loss(x.clone(), truth, weights);
         let gradient = x.grad(&result.loss.backward()).unwrap().into_data();
         let of_heads = result.heads.iter().map(|head| head.total(2.0)).sum::<f64>();

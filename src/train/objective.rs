@@ -8,11 +8,12 @@ use fastrand::Rng;
 
 use super::data::mixed;
 use super::loader::Loaded;
-use super::map_loss::{HeadLoss, MapWeights, Truth, map_loss};
+use super::map_loss::{HeadLoss, MapWeights, PEAK_SHARE, Truth, map_loss};
 use super::prompts::{PromptBatch, PromptEncoder};
 use super::spec::TrainSpec;
 use super::word_loss::word_loss;
 use crate::device::{Device, TrainBackend};
+use crate::model::config::FiloConfig;
 use crate::model::filo::{
     AdapterUse, Filo, FiloScorer, similarities, text_probs, weighted_text_pair,
 };
@@ -91,13 +92,14 @@ impl Default for Extras {
 
 impl Extras {
     /// Those of the step that comes after `done` ones of `stage`.
-    pub(super) fn of(spec: &TrainSpec, stage: u8, done: u64) -> Self {
+    pub(super) fn of(spec: &TrainSpec, config: &FiloConfig, stage: u8, done: u64) -> Self {
         let mut rng = Rng::with_seed(mixed(mixed(spec.seed, u64::from(stage)), !done));
         Extras {
             maps: MapWeights {
                 focal: spec.focal_weight,
                 defect: spec.defect_weight,
                 peak: spec.peak_loss,
+                peak_share: config.peak_share.unwrap_or(PEAK_SHARE),
             },
             contexts: match rng.f64() < spec.context_swap {
                 true => Contexts::Swapped,

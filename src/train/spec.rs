@@ -76,7 +76,8 @@ pub struct RawTrainSpec {
     pub focal_weight: Option<f64>,
     /// Weight of a defect's pixels in the focal loss, beside that of others [default: 1].
     pub defect_weight: Option<f64>,
-    /// Weight in stage 1 of the label's cross-entropy by the highest cells of the map [default: 0].
+    /// Weight in stage 1 of the label's cross-entropy by the highest cells of the map, a share of
+    /// them as the configuration's `peak_share` says, or else 1/32 [default: 0].
     pub peak_loss: Option<f64>,
     /// Share of the steps of stage 1 in which both learners' contexts change places, so that the
     /// words have to tell normal from abnormal [default: 0].

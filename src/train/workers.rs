@@ -44,7 +44,7 @@ impl<'a> Workers<'a> {
             side: setup.config.vision.image_size,
             count: spec.workers,
             stage,
-            extras: Extras::of(spec, stage, done),
+            extras: Extras::of(spec, &setup.config, stage, done),
             rates: spec.rates(stage),
         }
     }
