@@ -5,8 +5,8 @@ usage: average_weights.py OUT WEIGHTS WEIGHTS…
 
 WEIGHTS are folders that `filo train` wrote. Networks that learnt different things from one start
 may be averaged parameter by parameter; networks with different starts may not. OUT is of the first
-one's configuration; a parameter that has another shape in others, as the positions of patches have
-at another side, is the mean of those that have the first one's.
+one's configuration; the positions of patches, which have another shape at another side, are the mean
+of those networks' that have the first one's side. Needs `requirements.txt`.
 """
 
 import shutil
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy
 from safetensors.numpy import load_file, save_file
+
+POSITIONS = "clip_model.visual.positional_embedding"
 
 
 def averaged(networks):
@@ -27,6 +29,8 @@ def averaged(networks):
 
     def mean(name, like):
         same = [network[name] for network in networks if network[name].shape == like.shape]
+        if len(same) < len(networks) and name != POSITIONS:
+            sys.exit(f"average_weights.py: {name} has not the same shape in all of the networks")
         return numpy.mean(same, axis=0, dtype=numpy.float64).astype(like.dtype)
 
     return {name: mean(name, like) for name, like in first.items()}

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::losses::{dice_over_rows, focal};
 use crate::device::TrainBackend;
-use crate::model::filo::anomaly_map::{Step, align_corners_steps};
+use crate::model::filo::anomaly_map::{Step, align_corners_steps, peak_size};
 use crate::model::kernels::scalar_with_gradient;
 use crate::model::kernels::simd::{exp, widest};
 
@@ -38,7 +38,7 @@ pub struct MapWeights {
     pub peak_share: f64,
 }
 
-/// Unless the network's configuration has another one.
+/// Share of a map's cells that the peak loss learns by, unless the network's configuration has one.
 pub const PEAK_SHARE: f64 = 1.0 / 32.0;
 
 impl Default for MapWeights {
@@ -106,7 +106,7 @@ pub fn map_loss(
         let picture = heads * 2 * patches;
         let pictures = gradient.chunks_exact_mut(picture).zip(values.chunks_exact(picture));
         let factor = weights.peak as f32 / batch as f32;
-        let highest = ((patches as f64 * weights.peak_share) as usize).clamp(1, patches);
+        let highest = peak_size(patches, weights.peak_share);
         for ((gradient, values), label) in pictures.zip(labels) {
             let label = f32::from(*label);
             peak += peak_loss(values, patches, highest, label, factor, gradient) / batch as f64;

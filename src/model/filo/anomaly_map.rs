@@ -141,9 +141,14 @@ pub fn align_corners_steps(grid: usize, size: usize) -> Vec<Step> {
 pub fn image_score(global_score: f32, map: &[f32], share: Option<f64>) -> f32 {
     let peak = match share {
         None => highest(map),
-        Some(share) => mean_of_highest(map, (share * map.len() as f64) as usize),
+        Some(share) => mean_of_highest(map, peak_size(map.len(), share)),
     };
     (global_score + peak) / 2.0
+}
+
+/// How many of a map's `cells` are its peak: a `share` of them, one at least.
+pub fn peak_size(cells: usize, share: f64) -> usize {
+    ((share * cells as f64) as usize).clamp(1, cells)
 }
 
 /// The highest pixel of a map.
@@ -151,9 +156,8 @@ pub fn highest(map: &[f32]) -> f32 {
     map.iter().copied().fold(f32::MIN, f32::max)
 }
 
-/// The mean of the `count` highest pixels of a map, of the highest if `count` is 0.
+/// The mean of the `count` highest pixels of a map, one at least.
 fn mean_of_highest(map: &[f32], count: usize) -> f32 {
-    let count = count.clamp(1, map.len());
     let mut pixels = map.to_vec();
     pixels.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
     // In an order of their own, so that the sum does not depend on how they were found.
