@@ -1,6 +1,7 @@
-//! Tensors in, tensors out: CLIP, FiLo and the detector. Knows no file, no table, no command line.
+//! Tensors in, tensors out: CLIP, FiLo, the detector and the backbone. Knows no file, no table, no command line.
 
 pub mod attention;
+pub mod backbone;
 pub mod clip;
 pub mod config;
 pub mod cost;

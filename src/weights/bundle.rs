@@ -285,7 +285,7 @@ fn manifest_text(folder: &Path) -> Result<String, WeightsError> {
 
 /// The numbers of `entry` where they lie. Safetensors files have no gaps, so behind an odd number
 /// of halves a float may begin between its boundaries; such numbers are copied.
-fn in_place(numbers: &Shared, entry: &Stored) -> TensorData {
+pub(super) fn in_place(numbers: &Shared, entry: &Stored) -> TensorData {
     let Stored { dtype, shape, .. } = entry;
     if numbers.as_ptr().addr().is_multiple_of(dtype.size()) {
         let bytes = Bytes::from_shared(numbers.clone(), AllocationProperty::File);
@@ -296,7 +296,7 @@ fn in_place(numbers: &Shared, entry: &Stored) -> TensorData {
 
 /// The tensor, read as f32. (burn would leave f16 numbers in f16, and an operation on mixed types
 /// panics.)
-fn widened(path: &str, tensor: &TensorSnapshot) -> TensorSnapshot {
+pub(super) fn widened(path: &str, tensor: &TensorSnapshot) -> TensorSnapshot {
     let read = tensor.clone_data_fn();
     let shape = tensor.shape.to_vec();
     lazy(path, DType::F32, shape, move || Ok(read()?.convert::<f32>()))

@@ -1,6 +1,7 @@
 //! The weights inside the program: a bundle of half precision, `nano`, which learnt from pictures
-//! of the generator of `train`. In: a file's name. Out: its bytes, where the program lies in memory;
-//! nothing is unpacked. To replace it:
+//! of the generator of `train`; and the backbone, `lite0`, which `scripts/convert_backbone.py` makes.
+//! In: a file's name. Out: its bytes, where the program lies in memory; nothing is unpacked. To replace
+//! the bundle:
 //!
 //! ```text
 //! rm -r assets/nano/bundle
@@ -28,4 +29,18 @@ static NUMBERS: &Aligned<[u8]> =
 /// A file of the bundle.
 pub fn file(name: &str) -> Option<Bytes> {
     (name == FILE).then(|| Bytes::from_static(&NUMBERS.0))
+}
+
+/// What the backbone is called in messages.
+pub const BACKBONE_NAME: &str = "lite0";
+
+/// Dimensions of the backbone.
+pub const BACKBONE_CONFIG: &str = include_str!("../../assets/lite0/config.json");
+
+static BACKBONE: &Aligned<[u8]> =
+    &Aligned(*include_bytes!("../../assets/lite0/backbone.safetensors"));
+
+/// The numbers of the backbone, a safetensors file.
+pub fn backbone() -> Bytes {
+    Bytes::from_static(&BACKBONE.0)
 }

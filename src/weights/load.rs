@@ -92,7 +92,11 @@ fn from_checkpoint<M: ModuleSnapshot<Backend>>(
     Ok((filled(network, mapped.tensors, checkpoint.path())?, mapped.report))
 }
 
-fn filled<M: ModuleSnapshot<Backend>>(
+/// `network` with the numbers of `tensors`, which have its own names.
+///
+/// # Errors
+/// If a parameter is missing or has another shape, or a tensor has no place.
+pub(super) fn filled<M: ModuleSnapshot<Backend>>(
     mut network: M,
     tensors: BTreeMap<String, TensorSnapshot>,
     path: &Path,

@@ -1,8 +1,9 @@
 //! Weights. A [`Checkpoint`] is a file of named tensors from a stranger: it lists what is inside
 //! without reading the numbers, and nothing in it is ever executed. A [`bundle`](bundle::Bundle) is
 //! the form of ours that [`convert`] makes of checkpoints; one lies inside the program. [`Weights`]
-//! opens either, [`load`] fills a network from it.
+//! opens either, [`load`] fills a network from it. [`backbone`] fills the backbone inside the program.
 
+pub mod backbone;
 pub mod bundle;
 pub mod config;
 pub mod convert;

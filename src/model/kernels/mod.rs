@@ -7,8 +7,10 @@ mod attention;
 mod bias;
 mod centre;
 mod convolve;
+mod depthwise;
 mod gelu;
 mod in_parts;
+mod inverted;
 mod node;
 mod norm;
 mod product;
@@ -24,10 +26,12 @@ use burn::tensor::{Bool, Tensor, activation, backend::Backend, module};
 use crate::device::{Backend as Own, Device, TrainBackend, cpu};
 
 pub use attention::Streams;
+pub use depthwise::{Filter, KERNELS as DEPTHWISE_KERNELS};
 pub use in_parts::rounds_products;
+pub use inverted::{ImageShape, InvertedResidual, Pointwise, Scratch, multiply_relu6};
 #[cfg(test)]
 pub use node::no_other_tapes;
-pub use node::scalar_with_gradient;
+pub use node::{Values, scalar_with_gradient};
 
 /// `x·Φ(x)`, Φ the standard normal distribution (erf GELU).
 pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
@@ -201,6 +205,24 @@ pub fn sum_centred<B: Backend, const N: usize>(
         true => Ok(back(centre::fused(kernels, side))),
         false => Err(back(kernels)),
     }
+}
+
+/// The numbers of a tensor that lies on a CPU and has no gradient, for operators of its owner's own.
+/// `Err` gives any other back.
+pub fn values_on_cpu<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+) -> Result<Values<D>, Tensor<B, D>> {
+    on_cpu(x).map(Values::of)
+}
+
+/// The way back: a tensor of `shape` with `values`, on the CPU where [`values_on_cpu`] has found
+/// `beside`.
+pub fn tensor_on_cpu<B: Backend, const N: usize, const D: usize>(
+    beside: &Values<N>,
+    values: Vec<f32>,
+    shape: [usize; D],
+) -> Tensor<B, D> {
+    back(beside.beside(values, shape))
 }
 
 /// Whether tensors of `device` lie in this process's memory.

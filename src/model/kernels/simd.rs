@@ -7,7 +7,7 @@ use std::f32::consts::LOG2_E;
 const LANES: usize = 16;
 
 /// Runs `work` compiled for the widest instruction set there is.
-pub fn widest<W: pulp::NullaryFnOnce>(work: W) -> W::Output {
+pub fn widest<W: pulp::WithSimd>(work: W) -> W::Output {
     pulp::Arch::new().dispatch(work)
 }
 
