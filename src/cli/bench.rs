@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::bench_network::{Measured, NetworkBench, PicturePart};
 use super::bench_plan::Limits;
 use super::say::say;
-use super::{bench_generated, bench_metrics, bench_plan, bench_training};
+use super::{bench_backbone, bench_generated, bench_metrics, bench_plan, bench_training};
 use crate::device::device;
 use crate::error::{Error, JobError};
 use crate::job::{DeviceChoice, Precision};
@@ -61,7 +61,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum)]
     part: Option<PicturePart>,
 
-    /// Pictures that go through the network together, in stages `picture` and `detector`.
+    /// Pictures that go through the network together, in stages `picture`, `detector` and `backbone`.
     #[arg(long = "batch-size", value_name = "N", default_value = "1")]
     pictures_at_once: NonZeroUsize,
 
@@ -103,6 +103,8 @@ enum BenchStage {
     Picture,
     /// The detector: a batch of square pictures, and one of wider pictures.
     Detector,
+    /// The embedded backbone on images of 256 pixels, beside the device's limit; always in f32.
+    Backbone,
     /// The device's limit: one large product, and one large copy.
     Peak,
     /// How well --weights do on pictures of the generator, and whether they listen to words.
@@ -147,6 +149,10 @@ impl BenchArgs {
             }
             BenchStage::Metrics => {
                 bench_metrics::run(&self.maps.unwrap_or_default(), self.json)?;
+                return Ok(0);
+            }
+            BenchStage::Backbone => {
+                bench_backbone::run(&self.bench()?, self.json)?;
                 return Ok(0);
             }
             BenchStage::Text => ("text", self.bench()?.text()?),

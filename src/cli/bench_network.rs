@@ -216,7 +216,7 @@ impl NetworkBench {
         Ok(rows.collect())
     }
 
-    fn noise<const D: usize>(&self, shape: [usize; D]) -> Tensor<Backend, D> {
+    pub fn noise<const D: usize>(&self, shape: [usize; D]) -> Tensor<Backend, D> {
         Tensor::random(shape, Distribution::Normal(0.0, 1.0), &self.device)
     }
 
@@ -339,12 +339,12 @@ fn random(shape: [usize; 3], device: &Device) -> Tensor<Backend, 3> {
 }
 
 /// Asking for the numbers ends work that a device may have put off.
-fn finish<const D: usize>(tensor: Tensor<Backend, D>) {
+pub fn finish<const D: usize>(tensor: Tensor<Backend, D>) {
     tensor.into_data();
 }
 
 /// Seconds of the fastest of `repeat` runs, after one that is not counted.
-fn fastest(repeat: u32, mut work: impl FnMut()) -> f64 {
+pub fn fastest(repeat: u32, mut work: impl FnMut()) -> f64 {
     work();
     let runs = (0..repeat).map(|_| {
         let started = Instant::now();

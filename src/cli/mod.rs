@@ -2,6 +2,7 @@
 //! subcommand; flags of a job are defined once, in [`RawJobSpec`](crate::job::RawJobSpec).
 
 mod bench;
+mod bench_backbone;
 mod bench_generated;
 mod bench_metrics;
 mod bench_network;

@@ -38,7 +38,7 @@ pub fn embedded_backbone(device: &Device) -> Result<LoadedBackbone, WeightsError
 /// As [`embedded_backbone`].
 pub fn embedded_backbone_id() -> Result<String, WeightsError> {
     let config = config(embedded::BACKBONE_CONFIG)?;
-    Ok(id(&config, &embedded::backbone()))
+    id(&config, &embedded::backbone())
 }
 
 fn backbone(text: &str, file: &Bytes, device: &Device) -> Result<LoadedBackbone, WeightsError> {
@@ -53,7 +53,7 @@ fn backbone(text: &str, file: &Bytes, device: &Device) -> Result<LoadedBackbone,
     });
     let network = Backbone::new(&config, device);
     let network = filled(network, tensors.collect(), Path::new(embedded::BACKBONE_NAME))?;
-    Ok(LoadedBackbone { network, id: id(&config, file) })
+    Ok(LoadedBackbone { network, id: id(&config, file)? })
 }
 
 fn config(text: &str) -> Result<BackboneConfig, WeightsError> {
@@ -64,11 +64,12 @@ fn config(text: &str) -> Result<BackboneConfig, WeightsError> {
 }
 
 /// Of the parsed configuration, so that line breaks do not count.
-fn id(config: &BackboneConfig, file: &[u8]) -> String {
+fn id(config: &BackboneConfig, file: &[u8]) -> Result<String, WeightsError> {
+    let config_text = serde_json::to_vec(config).map_err(|error| broken(error.to_string()))?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update(serde_json::json!(config).to_string().as_bytes());
+    hasher.update(&config_text);
     hasher.update(file);
-    format!("{}-{}", config.name, &hasher.finalize().to_hex()[..16])
+    Ok(format!("{}-{}", config.name, &hasher.finalize().to_hex()[..16]))
 }
 
 fn broken(what: String) -> WeightsError {
@@ -92,8 +93,9 @@ mod tests {
 
         let mut other = config(embedded::BACKBONE_CONFIG).unwrap();
         other.normalisation.mean[0] += 1.0;
-        assert_ne!(id(&other, &embedded::backbone()), loaded.id);
-        assert_ne!(id(&other, b"other weights"), id(&other, &embedded::backbone()));
+        let changed = id(&other, &embedded::backbone()).unwrap();
+        assert_ne!(changed, loaded.id);
+        assert_ne!(changed, id(&other, b"other weights").unwrap());
     }
 
     #[test]

@@ -231,3 +231,67 @@ impl Rows<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::kernels::simd::widest;
+
+    /// All rows of `image` `[height, width, channels]` under a kernel of ones in every channel.
+    fn sums(
+        image: &[f32],
+        [height, width, channels]: [usize; 3],
+        (kernel, stride): (usize, usize),
+        bias: f32,
+    ) -> Vec<f32> {
+        let weight = vec![1.0; kernel * kernel * channels];
+        let padding = [(kernel - stride) / 2; 2];
+        let bias = vec![bias; channels];
+        let filter = Filter { weight: &weight, bias: &bias, kernel, stride, padding };
+        let rows = Rows { values: image, first: 0, height, width, bias: None };
+        let columns = width.div_ceil(stride);
+        let mut out = vec![-1.0; height.div_ceil(stride) * columns * channels];
+        widest(Depthwise { filter, rows, top: 0, out: &mut out, columns, copy: &mut Vec::new() });
+        out
+    }
+
+    #[test]
+    fn sums_of_neighbours_are_bounded_at_zero_and_six() {
+        // 1 2 3 / 4 5 6 / 7 8 9, tenths.
+        let image = (1..=9).map(|value| value as f32 / 10.0).collect::<Vec<_>>();
+        let expected = [1.2, 2.1, 1.6, 2.7, 4.5, 3.3, 2.4, 3.9, 2.8];
+        let close = |a: f32, b: f32| (a - b).abs() < 1e-6;
+        let plain = sums(&image, [3, 3, 1], (3, 1), 0.0);
+        assert!(plain.iter().zip(expected).all(|(a, b)| close(*a, b)), "{plain:?}");
+        let high = sums(&image, [3, 3, 1], (3, 1), 3.0);
+        assert!(close(high[0], 4.2) && high[4] == 6.0, "{high:?}");
+        let low = sums(&image, [3, 3, 1], (3, 1), -2.0);
+        assert!(low[0] == 0.0 && close(low[4], 2.5), "{low:?}");
+    }
+
+    #[test]
+    fn with_stride_two_an_even_image_has_its_zeros_behind() {
+        // Rows and columns 0..=2 of 4, then 2..=3.
+        let ones = [0.5; 16];
+        assert_eq!(sums(&ones, [4, 4, 1], (3, 2), 0.0), [4.5, 3.0, 3.0, 2.0]);
+        // Windows of 5 begin one before: 4, and 3 of 4.
+        assert_eq!(sums(&[0.25; 16], [4, 4, 1], (5, 2), 0.0), [4.0, 3.0, 3.0, 2.25]);
+    }
+
+    #[test]
+    fn every_channel_is_summed_by_itself_however_many_there_are() {
+        for channels in [1, 7, 8, 16, 17, 40] {
+            for width in [1, 3, 4, 9] {
+                let image = (0..2 * width * channels).map(|i| (i % channels) as f32 / 100.0);
+                let out = sums(&image.collect::<Vec<_>>(), [2, width, channels], (3, 1), 0.0);
+                let expected = |i: usize| {
+                    let (x, channel) = (i / channels % width, i % channels);
+                    let seen = (x + 2).min(width) - x.saturating_sub(1);
+                    (2 * seen * channel) as f32 / 100.0
+                };
+                let apart = |(i, value): (usize, &f32)| (value - expected(i)).abs();
+                assert!(out.iter().enumerate().map(apart).all(|apart| apart < 1e-6));
+            }
+        }
+    }
+}

@@ -169,3 +169,55 @@ impl pulp::NullaryFnOnce for AddBias<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_expands_filters_projects_and_adds_its_input() {
+        // Expanded to (x, −x), whose second channel ReLU6 removes; the filter takes its middle.
+        let expand = Pointwise { weight: &[1.0, -1.0], bias: &[0.0, 0.0] };
+        let mut weight = [0.0; 18];
+        (weight[8], weight[9]) = (1.0, 1.0);
+        let filter =
+            Filter { weight: &weight, bias: &[0.0; 2], kernel: 3, stride: 1, padding: [1; 2] };
+        let project = Pointwise { weight: &[0.5, 9.0], bias: &[1.0] };
+        let block = InvertedResidual { expand: Some(expand), filter, project };
+        let shape = ImageShape { height: 2, width: 2, channels: 1 };
+        let mut out = [0.0; 4];
+        block.apply(&[1.0, 2.0, 3.0, 8.0], shape, &mut out, &mut Scratch::default());
+        // 0.5 · min(x, 6) + 1 + x.
+        assert_eq!(out, [2.5, 4.0, 5.5, 12.0]);
+    }
+
+    #[test]
+    fn bands_do_not_show() {
+        // Rows of 256 · 64 floats: bands of 4 output rows, or of 2.
+        let image = (0..13 * 256 * 4).map(|i| (i * 37 % 101) as f32 / 100.0).collect::<Vec<_>>();
+        let shape = ImageShape { height: 13, width: 256, channels: 4 };
+        let expand = Pointwise { weight: &[0.1; 256], bias: &[0.0; 64] };
+        let project = Pointwise { weight: &[0.01; 128], bias: &[0.0; 2] };
+        for (kernel, stride) in [(3, 1), (5, 2)] {
+            let weight = vec![0.05; kernel * kernel * 64];
+            let padding = [(kernel - 1) / 2; 2];
+            let filter = Filter { weight: &weight, bias: &[0.0; 64], kernel, stride, padding };
+            let block = InvertedResidual { expand: Some(expand), filter, project };
+            let mut out = vec![0.0; block.output(shape).count()];
+            block.apply(&image, shape, &mut out, &mut Scratch::default());
+            let columns = block.output(shape).width;
+            for (i, value) in out.iter().enumerate() {
+                let (y, x) = (i / 2 / columns * stride, i / 2 % columns * stride);
+                let pixels = (y.saturating_sub(padding[0])..(y + kernel - padding[0]).min(13))
+                    .flat_map(|y| {
+                        let columns =
+                            x.saturating_sub(padding[1])..(x + kernel - padding[1]).min(256);
+                        columns.map(move |x| (y * 256 + x) * 4)
+                    });
+                let hidden = pixels.map(|at| 0.1 * image[at..at + 4].iter().sum::<f32>());
+                let expected = 0.64 * (0.05 * hidden.sum::<f32>()).min(6.0);
+                assert!((value - expected).abs() < 1e-4, "{i}: {value}, {expected}");
+            }
+        }
+    }
+}
