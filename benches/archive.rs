@@ -111,7 +111,7 @@ fn write(out: &Path, shards: usize) {
         writer.commit_shard(ShardRows { shard_id: shard_id.clone(), categories }).unwrap();
     });
     let expected = names.into_iter().map(|shard_id| ExpectedShard { shard_id, entries: Some(64) });
-    writer.finish(&expected.collect::<Vec<_>>()).unwrap();
+    writer.finish(&expected.collect::<Vec<_>>(), |_| Ok(Vec::new())).unwrap();
 }
 
 fn score(rng: &mut Rng, shard: usize, picture: usize, summary: Vec<u8>) -> ScoreRow {
@@ -124,8 +124,8 @@ fn score(rng: &mut Rng, shard: usize, picture: usize, summary: Vec<u8>) -> Score
         width: 1024,
         height: 1024,
         score,
-        is_anomalous: score > 0.35,
-        threshold: 0.35,
+        is_anomalous: Some(score > 0.35),
+        threshold: Some(0.35),
         label: Some(anomalous),
         pixel_summary: Some(summary),
         model_id: "simulated".to_string(),

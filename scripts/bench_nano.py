@@ -3,8 +3,10 @@
 
 Two sets: a folder in mvtec layout (--data), and the 2624 solar cells of elpv-dataset, where cells
 with a defect probability of 2/3 and 1 count as defective ("all"), or those with 1/3 and 2/3 are
-left out ("certain"). The program scores them with the descriptions of --descriptions. Its image and
-pixel metrics are computed again here and must agree. Beside it stand three simple filters.
+left out ("certain"). The program scores them with the descriptions of --descriptions: image by image
+(no references), with references that it takes from the set itself, labels unseen (archive), and with 16
+normal images of the set as references. Its image and pixel metrics are computed again here and must
+agree. Beside it stand three simple filters.
 Prints tables in Markdown; start it by `scripts/bench nano`.
 """
 
@@ -22,7 +24,16 @@ from pathlib import Path
 import numpy as np
 
 from bench_filters import FILTERS, IMAGE_SCORES, filter_maps
-from bench_sets import ELPV_FOLDER, ExamSet, elpv_set, mvtec_sets, write_large_pictures
+from bench_sets import (
+    ELPV_FOLDER,
+    GOOD,
+    ExamSet,
+    copy,
+    elpv_set,
+    mvtec_sets,
+    spread,
+    write_large_pictures,
+)
 from measure import exact_aupro, load_mask, open_with_pyarrow, ranking_metrics, split_pixels
 
 HERE = Path(__file__).resolve().parent
@@ -30,6 +41,7 @@ DEFAULT_DATA = HERE.parent.parent / "shared" / "data" / "magnetic-tile"
 AGREEMENT = 1e-6
 SPEED_PICTURES = 200
 SPEED_SIDE = 512
+NORMAL_REFERENCES = 16
 PARTS_LEGEND = f"""
 {ELPV_FOLDER}: a defect probability of 2/3 or 1 counts as defective, 0 or 1/3 as normal; "certain"
 has the pictures with 0 or 1 only.
@@ -46,6 +58,8 @@ class Method:
     name: str
     scores: dict[str, np.ndarray]
     maps: list[np.ndarray] | None
+    # Which pictures it flags, where it decides.
+    flagged: np.ndarray | None = None
 
 
 @dataclass
@@ -61,6 +75,9 @@ class Row:
     image_ap: float | None
     pixel_auroc: float | None
     aupro: float | None
+    # Shares of the normal and of the defective pictures that are flagged.
+    false_alarms: float | None
+    recall: float | None
 
 
 @dataclass
@@ -105,12 +122,29 @@ class Filo:
         self.run("score", "--input", str(pictures), "--output", str(out), *self.options, *options)
 
 
-def filo_method(filo: Filo, exam: ExamSet, out: Path) -> tuple[Method, str]:
+def reference_options(exam: ExamSet, work: Path) -> dict[str, list[str]]:
+    """How the program is asked for references, by the name of the method."""
+    normals = work / f"normals-{exam.name}" / exam.name
+    good = [picture for picture in exam.pictures if picture.kind == GOOD]
+    for i, picture in enumerate(spread(good, NORMAL_REFERENCES)):
+        copy(exam.folder / picture.id, normals / f"{i:02}{Path(picture.id).suffix}")
+    return {
+        "filo, no references": ["--reference", "none"],
+        "filo, archive": ["--reference", "archive"],
+        f"filo, {NORMAL_REFERENCES} normal references": ["--reference", str(normals.parent)],
+    }
+
+
+def filo_method(
+    filo: Filo, exam: ExamSet, out: Path, name: str, options: list[str]
+) -> tuple[Method, str]:
     """Scores a set with the program; also gives the name of the weights."""
-    maps = "f32" if exam.has_masks else "none"
-    filo.score(exam.folder, out, "--layout", "mvtec", "--maps", maps)
+    keep_maps = "f32" if exam.has_masks else "none"
+    filo.score(exam.folder, out, "--layout", "mvtec", "--maps", keep_maps, *options)
     filo.run("metrics", "--run", str(out))
-    columns = ["image_id", "label", "score", "map_path", "model_id"]
+    columns = ["image_id", "label", "score", "map_path", "model_id", "is_anomalous"]
+    thresholds = open_with_pyarrow(str(out / "thresholds")).to_table().to_pylist()
+    threshold = thresholds[0]["threshold"]
     table = open_with_pyarrow(str(out / "scores")).to_table(columns=columns)
     rows = {row["image_id"]: row for row in table.to_pylist()}
     truth = {picture.id: picture.is_anomalous for picture in exam.pictures}
@@ -119,7 +153,10 @@ def filo_method(filo: Filo, exam: ExamSet, out: Path) -> tuple[Method, str]:
     rows = [rows[picture.id] for picture in exam.pictures]
     scores = np.array([row["score"] for row in rows])
     maps = [np.load(out / row["map_path"]) for row in rows] if exam.has_masks else None
-    return Method("filo", {"": scores}, maps), rows[0]["model_id"]
+    own = [row["is_anomalous"] for row in rows]
+    above = np.array([row["score"] > (threshold or np.inf) for row in rows])
+    flagged = above if None in own else np.array(own)
+    return Method(name, {"": scores}, maps, flagged), rows[0]["model_id"]
 
 
 def check_metrics(out: Path, row: Row) -> None:
@@ -163,6 +200,10 @@ def measure(exam: ExamSet, method: Method) -> list[Row]:
         if method.maps:
             pixels = split_pixels([method.maps[i] for i in picks], [masks[i] for i in picks])
             pixel_auroc, aupro = pixels.auroc(), exact_aupro(pixels)
+        false_alarms = recall = None
+        if method.flagged is not None:
+            of_truth = [method.flagged[picks][truth[picks] == anomalous] for anomalous in (0, 1)]
+            false_alarms, recall = (float(flags.mean()) for flags in of_truth)
         for how, scores in method.scores.items():
             ranking = ranking_metrics(truth[picks], scores[picks])
             rows.append(
@@ -176,6 +217,8 @@ def measure(exam: ExamSet, method: Method) -> list[Row]:
                     ranking["ap"],
                     pixel_auroc,
                     aupro,
+                    false_alarms,
+                    recall,
                 )
             )
     return rows
@@ -213,10 +256,13 @@ def print_rows(rows: list[Row]) -> None:
     header = ["set", "pictures", "defective", "method", "image AUROC", "image AP", "pixel AUROC"]
     cells = [
         [f"{row.set}, {row.part}", str(row.n_images), str(row.n_anomalous), row.method]
-        + ["–" if (value := getattr(row, name)) is None else f"{value:.3f}" for name in FIGURES]
+        + [
+            "–" if (value := getattr(row, name)) is None else f"{value:.3f}"
+            for name in [*FIGURES, "false_alarms", "recall"]
+        ]
         for row in rows
     ]
-    print_table([*header, "AUPRO"], cells)
+    print_table([*header, "AUPRO", "normal flagged", "defective flagged"], cells)
 
 
 def print_speed(speed: Speed) -> None:
@@ -285,12 +331,13 @@ def bench(arguments: argparse.Namespace, work: Path) -> None:
 
     rows = []
     for exam in exams:
-        out = work / f"run-{exam.name}"
         print(f"{exam.name}: {len(exam.pictures)} pictures", file=sys.stderr)
-        method, model_id = filo_method(filo, exam, out)
-        of_filo = measure(exam, method)
-        check_metrics(out, of_filo[0])
-        rows += of_filo
+        for i, (name, options) in enumerate(reference_options(exam, work).items()):
+            out = work / f"run-{exam.name}-{i}"
+            method, model_id = filo_method(filo, exam, out, name, options)
+            of_filo = measure(exam, method)
+            check_metrics(out, of_filo[0])
+            rows += of_filo
         for method in filter_methods(exam):
             rows += measure(exam, method)
     n = min(SPEED_PICTURES, arguments.limit or SPEED_PICTURES)
@@ -301,7 +348,7 @@ def bench(arguments: argparse.Namespace, work: Path) -> None:
     print_rows([row for of in parts for row in rows if (row.set, row.part) == of])
     print(PARTS_LEGEND)
     kinds = [row for row in rows if (row.set, row.part) not in parts]
-    print_rows([row for row in kinds if row.method == "filo"])
+    print_rows([row for row in kinds if row.method.startswith("filo")])
     print()
     print_speed(speed)
     generated = filo.generated()

@@ -27,6 +27,17 @@ pub enum SourceError {
     Store(#[from] StoreError),
     #[error("{uri}: {why}: use a path, file:///path, s3://bucket/prefix, gs:// or az://")]
     BadUri { uri: String, why: &'static str },
+    #[error(
+        "--reference train: {uri} (layout {layout}) has no images for training: name known-good images by --reference URI, or use --reference archive"
+    )]
+    NoTrainingImages { uri: String, layout: &'static str },
+    #[error("--reference {uri}: no such file or folder: check the path")]
+    NoReferences { uri: String },
+    #[error(
+        "{uri}: category {category:?}{} fewer than {least} references: add images, or say with --reference-fallback archive (or none) what takes their place",
+        match more { 0 => " has".to_string(), more => format!(" and {more} more have") }
+    )]
+    TooFewReferences { uri: String, category: String, more: usize, least: usize },
     #[error("{uri}: a file, but no picture: give a folder, or one file that ends in {extensions}")]
     NotAPicture { uri: String, extensions: String },
     #[error(
@@ -77,6 +88,12 @@ pub enum JobError {
     PlanWithoutF32,
     #[error("--peak-tflops and --peak-tflops-f32 differ, and both are of f32: leave one out")]
     PlanWithTwoF32,
+    #[error(
+        "`threshold_rule` says which threshold of an earlier run counts: name that run with `thresholds_from`, or leave the rule out"
+    )]
+    RuleWithoutRun,
+    #[error("`{first}` and `{second}` both decide what is flagged: leave one out")]
+    TwoDecisions { first: &'static str, second: &'static str },
     #[error("`{key}` is missing: pass --{key} URI, or set it in the job file")]
     Missing { key: &'static str },
     #[error("`{key}` has {variable}, which {why}")]
@@ -245,6 +262,10 @@ pub enum TableError {
         "{path}: {problem}: the file is damaged or not ours; delete the entry in _filo/ that names it and run the same command again"
     )]
     BadPart { path: String, problem: String },
+    #[error(
+        "{path}: {problem}: these references cannot be used; delete the file, and the next start makes them anew"
+    )]
+    BadReference { path: String, problem: String },
     #[error("{missing} of {expected} shards are not committed ({names}): run the same `filo score` again, it resumes", missing = shards.len(), names = first_names(shards, ", "))]
     MissingShards { shards: Vec<String>, expected: usize },
     #[error(

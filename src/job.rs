@@ -17,6 +17,7 @@ mod expand;
 pub(crate) mod file;
 mod partition;
 mod raw;
+mod reference;
 mod text;
 mod values;
 
@@ -32,12 +33,15 @@ use crate::store::Location;
 use crate::weights::WeightsPlace;
 
 pub use choices::{
-    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RetryMode, RunMode, Strictness,
-    ThresholdRule,
+    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, ReferenceFallback, RetryMode,
+    RunMode, Strictness, ThresholdRule,
 };
 pub use partition::Partition;
 pub use raw::RawJobSpec;
-pub use values::{BatchSize, DeviceChoice, MaskThreshold, RunDate, UnitThreshold};
+pub use reference::ReferenceChoice;
+pub use values::{
+    BatchSize, DeviceChoice, FalseAlarmRate, MaskThreshold, RunDate, TopShare, UnitThreshold,
+};
 
 /// A validated job. Serialised, it holds no credentials.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,10 +73,11 @@ pub struct JobSpec {
     pub grounding: GroundingChoice,
     /// Confidence from which a box is kept; the published value is 0.25.
     pub box_threshold: UnitThreshold,
+    pub reference: ReferenceChoice,
+    pub reference_fallback: ReferenceFallback,
+    /// What is flagged.
+    pub decision: Decision,
     pub mask_threshold: MaskThreshold,
-    /// An earlier run over labelled pictures, with metrics; `None`: thresholds are 0.5.
-    pub thresholds_from: Option<Location>,
-    pub threshold_rule: ThresholdRule,
     pub maps: MapsFormat,
     pub preprocess: Preprocess,
     pub strict: Strictness,
@@ -80,6 +85,21 @@ pub struct JobSpec {
     pub dry_run: RunMode,
     pub progress: Progress,
     pub log_format: LogFormat,
+}
+
+/// What decides whether an image is flagged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Few enough images that are like the references score as high. Without references: like the
+    /// bulk of the run's own images.
+    FalseAlarmRate(FalseAlarmRate),
+    /// The score is above this, in every category.
+    Threshold(UnitThreshold),
+    /// The score is among the highest of its category.
+    FlagTop(TopShare),
+    /// The score is above the threshold that an earlier run over labelled images found, by a rule.
+    EarlierRun(Location, ThresholdRule),
 }
 
 impl JobSpec {
@@ -107,7 +127,16 @@ impl JobSpec {
             None => Ok(None),
         };
         let grounding_weights = optional("grounding_weights", &raw.grounding_weights)?;
-        let thresholds_from = optional("thresholds_from", &raw.thresholds_from)?;
+        let decision = decision(&raw, &env)?;
+        let reference = match raw.reference.as_deref() {
+            // What ships knows little of real products; published weights score as published.
+            None if weights.is_none() => ReferenceChoice::Archive,
+            None => ReferenceChoice::None,
+            Some(text) => match ReferenceChoice::word(text) {
+                Some(word) => word,
+                None => ReferenceChoice::At(location("reference", Some(text), &env)?),
+            },
+        };
         Ok(JobSpec {
             input,
             output,
@@ -125,9 +154,10 @@ impl JobSpec {
             batch_size: raw.batch_size.unwrap_or_default(),
             grounding: raw.grounding.unwrap_or_default(),
             box_threshold: raw.box_threshold.unwrap_or(UnitThreshold::QUARTER),
+            reference,
+            reference_fallback: raw.reference_fallback.unwrap_or_default(),
+            decision,
             mask_threshold: raw.mask_threshold.unwrap_or_default(),
-            thresholds_from,
-            threshold_rule: raw.threshold_rule.unwrap_or_default(),
             maps: raw.maps.unwrap_or_default(),
             preprocess: raw.preprocess.unwrap_or_default(),
             strict: raw.strict.unwrap_or_default(),
@@ -165,6 +195,33 @@ fn location(
     let text = text.ok_or(JobError::Missing { key })?;
     let expanded = expand::expand(key, text, env)?;
     expanded.parse().map_err(|source| JobError::Location { key, source })
+}
+
+/// The one rule that `raw` names, or the default.
+fn decision(raw: &RawJobSpec, env: impl Fn(&str) -> Option<String>) -> Result<Decision, JobError> {
+    let earlier = raw.thresholds_from.as_deref();
+    if raw.threshold_rule.is_some() && earlier.is_none() {
+        return Err(JobError::RuleWithoutRun);
+    }
+    let named = [
+        ("false_alarm_rate", raw.false_alarm_rate.is_some()),
+        ("threshold", raw.threshold.is_some()),
+        ("flag_top", raw.flag_top.is_some()),
+        ("thresholds_from", earlier.is_some()),
+    ];
+    let named = named.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect::<Vec<_>>();
+    if let [first, second, ..] = named[..] {
+        return Err(JobError::TwoDecisions { first, second });
+    }
+    Ok(match (raw.threshold, raw.flag_top, earlier) {
+        (Some(threshold), ..) => Decision::Threshold(threshold),
+        (_, Some(share), _) => Decision::FlagTop(share),
+        (_, _, Some(run)) => {
+            let run = location("thresholds_from", Some(run), env)?;
+            Decision::EarlierRun(run, raw.threshold_rule.unwrap_or_default())
+        }
+        _ => Decision::FalseAlarmRate(raw.false_alarm_rate.unwrap_or_default()),
+    })
 }
 
 /// `None` for the embedded weights.

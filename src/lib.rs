@@ -26,6 +26,7 @@ pub mod job;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;
+pub mod reference;
 pub mod report;
 pub mod source;
 pub mod store;

@@ -3,6 +3,7 @@
 
 mod support;
 
+use filo::tables::ScoreRow;
 use filo::train::synthetic::{Amount, Surface, write_set};
 use serde_json::Value;
 use support::run::{Folder, Rows, filo, manifest, reader, rows, run};
@@ -52,11 +53,14 @@ fn thresholds_of_an_earlier_run_tell_what_is_anomalous() {
         let scored = with_best_f1.scores.iter().filter(|s| s.image_id.starts_with(&of.category));
         let scored = scored.collect::<Vec<_>>();
         assert_eq!(scored.len(), PICTURES / 2);
-        assert!(scored.iter().all(|row| Some(row.threshold) == score));
-        assert!(scored.iter().all(|row| row.is_anomalous == (row.score > row.threshold)));
+        assert!(scored.iter().all(|row| row.threshold == score));
+        let above = |row: &ScoreRow| row.threshold.map(|threshold| row.score > threshold);
+        assert!(scored.iter().all(|row| row.is_anomalous == above(row)));
         // The threshold reaches the F1 that the metrics promise.
-        let hits = scored.iter().filter(|s| s.is_anomalous && s.label == Some(true)).count() as f64;
-        let found = scored.iter().filter(|s| s.is_anomalous).count() as f64;
+        let hits =
+            scored.iter().filter(|s| s.is_anomalous == Some(true) && s.label == Some(true)).count()
+                as f64;
+        let found = scored.iter().filter(|s| s.is_anomalous == Some(true)).count() as f64;
         let f1 = 2.0 * hits / (found + 4.0);
         assert!((f1 - row.image_f1max.unwrap()).abs() < 1e-12, "{f1} {:?}", row.image_f1max);
         let masks = with_best_f1.masks.iter().filter(|m| m.image_id.starts_with(&of.category));
@@ -66,23 +70,25 @@ fn thresholds_of_an_earlier_run_tell_what_is_anomalous() {
 
     let strict = score_with(&folder, "strict", &["--threshold-rule", "fpr-0.1"]);
     let of_first = metrics[0].rows[0].image_threshold_fpr_0_1pct;
-    assert_eq!(Some(strict.scores[0].threshold), of_first);
-    let false_alarms = strict.scores.iter().filter(|s| s.is_anomalous && s.label == Some(false));
+    assert_eq!(strict.scores[0].threshold, of_first);
+    let normal = strict.scores.iter().filter(|s| s.label == Some(false));
+    let false_alarms = normal.filter(|s| s.is_anomalous == Some(true));
     assert_eq!(false_alarms.count(), 0);
     // A mask threshold that is said counts, the score's still comes from the earlier run.
     let said = score_with(&folder, "said", &["--mask-threshold", "0.25"]);
     assert!(said.masks.iter().all(|row| row.threshold == 0.25));
-    assert_eq!(Some(said.scores[0].threshold), metrics[0].rows[0].image_threshold_f1max);
+    assert_eq!(said.scores[0].threshold, metrics[0].rows[0].image_threshold_f1max);
 }
 
 #[test]
 fn a_run_with_other_thresholds_is_another_run() {
     let folder = measured();
     score_with(&folder, "second", &[]);
-    run(folder.score_to("second")).refused(&["holds another run", "thresholds"]);
+    run(folder.score_to("second")).refused(&["holds another run", "decision"]);
     let spec = manifest(&folder.path("second")).spec;
-    assert!(spec["thresholds"]["categories"]["brushed_metal"].is_array(), "{spec}");
-    assert!(manifest(&folder.path("first")).spec["thresholds"].is_null());
+    assert!(spec["decision"]["categories"]["brushed_metal"].is_array(), "{spec}");
+    let first = manifest(&folder.path("first")).spec;
+    assert_eq!(first["decision"], serde_json::json!({ "false_alarm_rate": 0.01 }));
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn an_earlier_run_without_metrics_or_labels_is_refused() {
     let mut metrics = filo("metrics");
     metrics.arg("--run").arg(folder.path("unlabelled"));
     run(metrics).last_line();
-    from("unlabelled").refused(&["unlabelled", "no labelled pictures"]);
+    from("unlabelled").refused(&["unlabelled", "no labelled images"]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn model_id() -> String {
 #[test]
 fn pictures_are_scored_without_naming_weights_and_the_tables_say_which_it_were() {
     let folder = labelled();
-    assert!(run(score(&folder, "out", &[])).last_line().starts_with("scored 5 images (0 failed)"));
+    assert!(run(score(&folder, "out", &[])).has_scored(5, 0));
     let scored = rows(&folder.path("out"), 5);
     assert!(scored.failures.is_empty());
     assert!(scored.scores.iter().all(|row| row.model_id == model_id() && row.score.is_finite()));
@@ -63,7 +63,7 @@ fn pictures_are_scored_without_naming_weights_and_the_tables_say_which_it_were()
 fn another_size_of_picture_is_another_model_and_says_that_it_is_an_approximation() {
     let folder = labelled();
     let ended = run(score(&folder, "out", &["--size", "64"]));
-    assert!(ended.last_line().starts_with("scored 5 images (0 failed)"));
+    assert!(ended.has_scored(5, 0));
     assert!(ended.stderr.contains("pictures of 64 pixels: an approximation"), "{}", ended.stderr);
     let scored = rows(&folder.path("out"), 5);
     assert!(scored.scores.iter().all(|row| row.model_id != model_id() && row.score.is_finite()));
@@ -177,7 +177,7 @@ fn the_demo_scores_its_own_pictures_and_reports_what_it_found_again_and_again() 
     let first = demo(&folder, &[]);
     let last = first.last_line();
     assert!(last.starts_with("demo done in ") && last.contains("report.html"), "{}", first.stdout);
-    for part in ["made 78 pictures", "scored 78 images (0 failed)", "__mean__"] {
+    for part in ["made 78 pictures", "scored 78 images · ", "__mean__"] {
         assert!(first.stdout.contains(part), "no {part} in {}", first.stdout);
     }
     let report = || std::fs::read_to_string(folder.path("demo/report.html")).unwrap();
@@ -191,7 +191,7 @@ fn the_demo_scores_its_own_pictures_and_reports_what_it_found_again_and_again() 
 
     // Other weights are another run; what the first demo left must not stand in its way.
     let second = demo(&folder, &["--weights", WEIGHTS]);
-    assert!(second.stdout.contains("scored 78 images (0 failed)"), "{}", second.stderr);
+    assert!(second.stdout.contains("scored 78 images · "), "{}", second.stderr);
     assert_ne!(report(), page);
 }
 

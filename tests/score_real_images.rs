@@ -56,7 +56,7 @@ fn score(folder: &Folder, out: &str, flags: &[&str]) -> Rows {
     command.args(flags);
     let ended = run(command);
     let said = ended.last_line();
-    assert!(said.starts_with("scored 15 images (0 failed) in "), "{said}");
+    assert!(said.starts_with("scored 15 images · ") && said.contains(" · 0 failed in "), "{said}");
     // The folder has a space in its name: the hint must work as it is printed.
     let out = folder.path(out).display().to_string();
     let hint = format!("filo report --run '{out}' --out report.html");
@@ -255,7 +255,8 @@ fn a_strict_run_with_a_failing_picture_exits_with_3() {
     strict.arg("--strict");
     let ended = run(strict);
     assert_eq!(ended.code, 3, "{}", ended.stderr);
-    assert!(ended.stdout.starts_with("scored 1 images (1 failed)"), "{}", ended.stdout);
+    assert!(ended.stdout.starts_with("scored 1 image · "), "{}", ended.stdout);
+    assert!(ended.stdout.contains(" · 1 failed in "), "{}", ended.stdout);
     assert_eq!(rows(&folder.path("out"), 2).only_failure().image_id, "nut/broken.png");
     // Without --strict the same is a success, and strictness is not part of what a run is.
     assert_eq!(run(folder.score()).code, 0);

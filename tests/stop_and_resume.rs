@@ -37,7 +37,7 @@ fn score(folder: &Folder, out: &str) -> Command {
 /// The rows of a run that nobody disturbs.
 fn undisturbed(folder: &Folder) -> Rows {
     let ended = run(score(folder, "undisturbed"));
-    assert!(ended.last_line().starts_with("scored 59 images (1 failed)"), "{}", ended.stdout);
+    assert!(ended.has_scored(59, 1), "{}", ended.stdout);
     rows(&folder.path("undisturbed"), PICTURES)
 }
 
@@ -97,7 +97,7 @@ fn stop_and_resume(name: &str, code: i32) {
     let mut shell = Command::new("sh");
     shell.env_clear().args(["-c", &command]);
     let ended = run(shell);
-    assert!(ended.last_line().starts_with("scored 59 images (1 failed)"), "{}", ended.stdout);
+    assert!(ended.has_scored(59, 1), "{}", ended.stdout);
     assert_eq!(rows(&folder.path("out"), PICTURES), undisturbed(&folder));
 }
 
@@ -122,7 +122,7 @@ fn a_killed_run_is_finished_by_running_it_again() {
         assert_half_done(&folder, "out");
     }
     let ended = run(score(&folder, "out"));
-    assert!(ended.last_line().starts_with("scored 59 images (1 failed)"), "{}", ended.stdout);
+    assert!(ended.has_scored(59, 1), "{}", ended.stdout);
     assert_eq!(rows(&folder.path("out"), PICTURES), undisturbed(&folder));
 }
 
@@ -143,7 +143,7 @@ fn a_run_keeps_to_the_pictures_that_it_was_begun_with() {
     std::fs::remove_file(folder.path("in/nut/57.png")).unwrap();
     folder.picture("in/nut/99-new.png", 20, 20);
     let ended = run(score(&folder, "out"));
-    assert!(ended.last_line().starts_with("scored 57 images (3 failed)"), "{}", ended.stdout);
+    assert!(ended.has_scored(57, 3), "{}", ended.stdout);
     assert!(ended.stderr.contains("pictures that were added since are not in it"));
     let failures = rows(&folder.path("out"), PICTURES).failures;
     let failures = failures.iter().map(|row| (row.image_id.as_str(), row.code.as_str()));
@@ -189,7 +189,7 @@ fn two_workers_at_once_give_the_rows_of_one() {
         ended.stdout
     });
     // Whoever is last finishes the run; both may come to the end at once.
-    assert!(said.iter().any(|said| said.starts_with("scored 59 images (1 failed)")), "{said:?}");
+    assert!(said.iter().any(|said| said.starts_with("scored 59 images · ") && said.contains(" · 1 failed in ")), "{said:?}");
     assert_eq!(rows(&folder.path("out"), PICTURES), undisturbed(&folder));
 }
 

@@ -194,7 +194,7 @@ fn what_was_trained_scores_and_can_be_trained_on() {
     let mut score = filo("score");
     score.arg("--input").arg(folder.path("data")).args(["--layout", "mvtec"]);
     score.arg("--weights").arg(folder.path("first")).arg("--output").arg(folder.path("scores"));
-    assert!(run(score).last_line().starts_with("scored 15 images (0 failed)"));
+    assert!(run(score).has_scored(15, 0));
     let mut second = filo("train");
     second.arg("--data").arg(folder.path("data")).arg("--init").arg(folder.path("first"));
     second.arg("--job").arg(folder.path("job.toml")).arg("--out").arg(folder.path("second"));
@@ -225,7 +225,7 @@ fn a_deepened_network_scores_as_before_and_learns_in_all_blocks() {
         let (mut score, out) = (filo("score"), folder.path(&format!("scores-{weights}")));
         score.arg("--input").arg(folder.path("data")).args(["--layout", "mvtec"]);
         score.arg("--weights").arg(folder.path(weights)).arg("--output").arg(&out);
-        assert!(run(score).last_line().starts_with("scored 15 images (0 failed)"));
+        assert!(run(score).has_scored(15, 0));
         rows(&out, 15).scores.into_iter().map(|row| row.score).collect::<Vec<_>>()
     });
     assert_eq!(scores[0], scores[1]);

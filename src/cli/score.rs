@@ -106,8 +106,11 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             let rows = |table| manifest.totals.as_ref().map_or(0, |totals| totals.rows_of(table));
             let (scored, failed) = (rows(Table::Scores), rows(Table::Failures));
             let next = shell_line(["filo", "report", "--run", out.uri(), "--out", "report.html"]);
+            let flagged = manifest.totals.as_ref().and_then(|totals| totals.flagged);
+            let flagged = flagged.map_or(String::new(), |flagged| format!(" · {flagged} flagged"));
+            let images = if scored == 1 { "image" } else { "images" };
             say(format_args!(
-                "scored {scored} images ({failed} failed) in {seconds:.1} s · {out} · {next}"
+                "scored {scored} {images}{flagged} · {failed} failed in {seconds:.1} s · {out} · {next}"
             ))?;
             failed
         }

@@ -14,12 +14,15 @@ fn all(categories: &[CategoryMetrics]) -> impl Iterator<Item = (&str, &MetricsRo
 }
 
 /// In two lines, so that the table is no wider than it must be.
-const HEADINGS: [[&str; 11]; 2] = [
-    ["", "", "", "image", "", "", "pixel", "", "", "", ""],
+const HEADINGS: [[&str; 14]; 2] = [
+    ["", "", "", "", "", "", "image", "", "", "pixel", "", "", "", ""],
     [
         "category",
         "images",
         "anomalous",
+        "flagged",
+        "precision",
+        "recall",
         "auroc",
         "ap",
         "f1max",
@@ -45,7 +48,9 @@ pub fn text(categories: &[CategoryMetrics], detail: Detail) -> String {
     let mut lines = HEADINGS.map(|headings| headings.map(str::to_string).to_vec()).to_vec();
     for (category, row) in all(categories) {
         let name = row.kind.as_ref().map_or(category.to_string(), |kind| format!("  {kind}"));
-        let mut line = vec![name, row.n_images.to_string(), row.n_anomalous.to_string()];
+        let flagged = row.n_flagged.map_or("–".to_string(), |flagged| flagged.to_string());
+        let mut line = vec![name, row.n_images.to_string(), row.n_anomalous.to_string(), flagged];
+        line.extend([row.precision, row.recall].map(percent));
         line.extend(metrics().map(|name| cell(row.metric(name), detail)));
         lines.push(line);
     }
@@ -96,16 +101,22 @@ pub fn aligned(lines: &[Vec<String>]) -> String {
 
 /// A header and one line per row, full precision; empty where a metric is not defined.
 pub fn csv(categories: &[CategoryMetrics]) -> String {
-    let mut out = format!("category,kind,n_images,n_anomalous,{},protocol\n", metrics().join(","));
+    let mut out = format!(
+        "category,kind,n_images,n_anomalous,n_flagged,precision,recall,{},protocol\n",
+        metrics().join(",")
+    );
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     for (category, row) in all(categories) {
         let value = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         out.push_str(&format!(
-            "{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{}\n",
             quoted(category),
             row.kind.as_deref().map_or(String::new(), quoted),
             row.n_images,
             row.n_anomalous,
+            row.n_flagged.map_or(String::new(), |flagged| flagged.to_string()),
+            value(row.precision),
+            value(row.recall),
             metrics().map(|name| value(row.metric(name).value)).join(","),
             row.protocol
         ));
@@ -121,6 +132,9 @@ pub fn json(categories: &[CategoryMetrics]) -> String {
         object.insert("kind".into(), row.kind.clone().into());
         object.insert("n_images".into(), row.n_images.into());
         object.insert("n_anomalous".into(), row.n_anomalous.into());
+        object.insert("n_flagged".into(), row.n_flagged.into());
+        object.insert("precision".into(), row.precision.into());
+        object.insert("recall".into(), row.recall.into());
         for name in metrics() {
             let MetricCells { value, bounds: [min, max], interval: [low, high] } = row.metric(name);
             object.insert(name.into(), value.into());
@@ -149,6 +163,9 @@ mod tests {
         let row = MetricsRow {
             n_images: 12,
             n_anomalous: 3,
+            n_flagged: Some(2),
+            precision: Some(0.5),
+            recall: Some(1.0 / 3.0),
             image_auroc: Some(0.98765),
             protocol: "exact".into(),
             ..MetricsRow::default()
@@ -160,11 +177,13 @@ mod tests {
     fn columns_line_up_and_gaps_show() {
         let text = text(&rows(), Detail::Value);
         let lines = text.lines().collect::<Vec<_>>();
-        assert!(lines[1].starts_with("category   images  anomalous  auroc"), "{text}");
+        let start = "category   images  anomalous  flagged  precision  recall  auroc";
+        assert!(lines[1].starts_with(start), "{text}");
         let under_each_other = |of: &str| lines[0].find(of).unwrap() + of.len();
         assert_eq!(under_each_other("image"), lines[1].find("auroc").unwrap() + 5, "{text}");
         assert_eq!(under_each_other("pixel"), lines[1].rfind("auroc").unwrap() + 5, "{text}");
-        assert!(lines[2].starts_with("metal_nut      12          3   98.8"), "{text}");
+        let start = "metal_nut      12          3        2       50.0    33.3   98.8";
+        assert!(lines[2].starts_with(start), "{text}");
         assert!(lines[2].ends_with('–'));
     }
 
@@ -179,7 +198,7 @@ mod tests {
 
     #[test]
     fn csv_and_json_keep_full_precision() {
-        assert!(csv(&rows()).contains("\"metal_nut\",,12,3,0.98765,,"));
+        assert!(csv(&rows()).contains("\"metal_nut\",,12,3,2,0.5,0.3333333333333333,0.98765,,"));
         let document: serde_json::Value = serde_json::from_str(&json(&rows())).unwrap();
         assert_eq!(document["metrics"][0]["image_auroc"], 0.98765);
         assert!(document["metrics"][0]["aupro"].is_null());

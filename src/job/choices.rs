@@ -36,10 +36,19 @@ read_and_write_the_word!(
     MapsFormat,
     Progress,
     LogFormat,
-    ThresholdRule
+    ThresholdRule,
+    ReferenceFallback
 );
 
-serde_as_text!(Precision, GroundingChoice, MapsFormat, Progress, LogFormat, ThresholdRule);
+serde_as_text!(
+    Precision,
+    GroundingChoice,
+    MapsFormat,
+    Progress,
+    LogFormat,
+    ThresholdRule,
+    ReferenceFallback
+);
 
 /// The number format of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
@@ -96,6 +105,19 @@ pub enum ThresholdRule {
     #[schemars(rename = "fpr-5")]
     #[value(name = "fpr-5")]
     Fpr5,
+}
+
+/// What becomes of a category that the named references have too few images of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
+#[schemars(rename_all = "lowercase")]
+pub enum ReferenceFallback {
+    /// The run does not start; the message names the category.
+    #[default]
+    Error,
+    /// Its references are images of the input.
+    Archive,
+    /// Its images are scored one by one.
+    None,
 }
 
 /// When a progress bar is drawn.

@@ -11,17 +11,19 @@ use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, RetryMode, RunMode, Strictness,
-    ThresholdRule,
+    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, ReferenceFallback, RetryMode,
+    RunMode, Strictness, ThresholdRule,
 };
 use super::partition::Partition;
-use super::values::{BatchSize, DeviceChoice, MaskThreshold, RunDate, UnitThreshold};
+use super::values::{
+    BatchSize, DeviceChoice, FalseAlarmRate, MaskThreshold, RunDate, TopShare, UnitThreshold,
+};
 use crate::image::Preprocess;
 use crate::source::{Category, LayoutChoice, ShardSize};
 
 /// A job as it is written down, in a job file or as flags. Paths are relative to the working
 /// directory. `${VAR}` is expanded in `input`, `output`, `weights`,
-/// `grounding_weights` and `thresholds_from`.
+/// `grounding_weights`, `thresholds_from` and `reference`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, Args)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "JobSpec")]
@@ -92,18 +94,42 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "F")]
     pub box_threshold: Option<UnitThreshold>,
 
-    /// Map value above which a pixel belongs to the mask, 0 to 1 [default: auto, from
-    /// --thresholds-from, else 0.5].
+    /// What tells what is normal: `archive` takes images of the input itself, `train` those that
+    /// its layout sets aside for training, a URI known-good images or an earlier run's references,
+    /// `none` scores each image by itself, as published [default: archive with nano, else none].
+    #[arg(long, value_name = "archive|none|train|URI")]
+    pub reference: Option<String>,
+
+    /// What becomes of a category that --reference has too few images of [default: error].
+    #[arg(long)]
+    pub reference_fallback: Option<ReferenceFallback>,
+
+    /// Share of images like the references that may be flagged, above 0 to 0.5 [default: 0.01].
+    #[arg(long, value_name = "F")]
+    pub false_alarm_rate: Option<FalseAlarmRate>,
+
+    /// Score above which an image is flagged, in every category; takes the place of
+    /// --false-alarm-rate.
+    #[arg(long, value_name = "F")]
+    pub threshold: Option<UnitThreshold>,
+
+    /// Flag this share of each category, the highest scores, once all are scored; takes the place
+    /// of --false-alarm-rate.
+    #[arg(long, value_name = "N%")]
+    pub flag_top: Option<TopShare>,
+
+    /// Map value above which a pixel belongs to the mask, 0 to 1 [default: auto, from the
+    /// references or --thresholds-from, else 0.5].
     #[arg(long, value_name = "auto|F")]
     pub mask_threshold: Option<MaskThreshold>,
 
-    /// Output of an earlier run over labelled pictures, after `filo metrics`: its thresholds tell
-    /// what is anomalous, category by category [default: 0.5].
+    /// Output of an earlier run over labelled images, after `filo metrics`: its thresholds decide
+    /// what is flagged, category by category; takes the place of --false-alarm-rate.
     #[arg(long, value_name = "URI")]
     pub thresholds_from: Option<String>,
 
-    /// Which of those thresholds: of the best F1, or for 0.1, 1 or 5 % false positives
-    /// [default: f1max].
+    /// Which of the thresholds of --thresholds-from: of the best F1, or for 0.1, 1 or 5 % false
+    /// positives [default: f1max].
     #[arg(long)]
     pub threshold_rule: Option<ThresholdRule>,
 
@@ -161,6 +187,11 @@ impl RawJobSpec {
             batch_size: self.batch_size.or(file.batch_size),
             grounding: self.grounding.or(file.grounding),
             box_threshold: self.box_threshold.or(file.box_threshold),
+            reference: self.reference.or(file.reference),
+            reference_fallback: self.reference_fallback.or(file.reference_fallback),
+            false_alarm_rate: self.false_alarm_rate.or(file.false_alarm_rate),
+            threshold: self.threshold.or(file.threshold),
+            flag_top: self.flag_top.or(file.flag_top),
             mask_threshold: self.mask_threshold.or(file.mask_threshold),
             thresholds_from: self.thresholds_from.or(file.thresholds_from),
             threshold_rule: self.threshold_rule.or(file.threshold_rule),

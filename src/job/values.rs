@@ -38,10 +38,20 @@ pub enum BatchSize {
 #[serde(try_from = "f64", into = "f64")]
 pub struct UnitThreshold(f64);
 
+/// The share of normal images that may be flagged, above 0 and at most 0.5.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct FalseAlarmRate(f64);
+
+/// The share of a category that is flagged, above 0 and below 100 %.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct TopShare(f64);
+
 /// From which map value on a pixel belongs to the mask.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum MaskThreshold {
-    /// One half: a convention, as nothing is known of the product.
+    /// What the references or the earlier run say; without either one half, a convention, as
+    /// nothing is known of the product.
     #[default]
     Auto,
     At(UnitThreshold),
@@ -56,6 +66,27 @@ impl UnitThreshold {
     pub const QUARTER: UnitThreshold = UnitThreshold(0.25);
 
     /// The number, in 0..=1.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl FalseAlarmRate {
+    /// The share, above 0 and at most 0.5.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Default for FalseAlarmRate {
+    /// One false alarm in a hundred images.
+    fn default() -> Self {
+        FalseAlarmRate(0.01)
+    }
+}
+
+impl TopShare {
+    /// The share, above 0 and below 1.
     pub fn get(self) -> f64 {
         self.0
     }
@@ -154,6 +185,65 @@ impl fmt::Display for UnitThreshold {
     }
 }
 
+impl TryFrom<f64> for FalseAlarmRate {
+    type Error = ValueError;
+
+    fn try_from(number: f64) -> Result<Self, ValueError> {
+        let fits = number > 0.0 && number <= 0.5;
+        let allowed = || ValueError::new("a number above 0 and at most 0.5");
+        fits.then_some(FalseAlarmRate(number)).ok_or_else(allowed)
+    }
+}
+
+impl From<FalseAlarmRate> for f64 {
+    fn from(rate: FalseAlarmRate) -> f64 {
+        rate.0
+    }
+}
+
+impl FromStr for FalseAlarmRate {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        // NaN is out of range too, so it stands for every text that is no number.
+        FalseAlarmRate::try_from(text.parse().unwrap_or(f64::NAN))
+    }
+}
+
+impl fmt::Display for FalseAlarmRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl schemars::JsonSchema for FalseAlarmRate {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FalseAlarmRate".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "number", "exclusiveMinimum": 0, "maximum": 0.5 })
+    }
+}
+
+impl FromStr for TopShare {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let percent = text.strip_suffix('%').map(|number| number.trim().parse::<f64>());
+        let share = percent.and_then(Result::ok).map(|percent| percent / 100.0);
+        let fits = share.filter(|share| *share > 0.0 && *share < 1.0);
+        fits.map(TopShare)
+            .ok_or_else(|| ValueError::new("a percentage above 0% and below 100%, such as \"5%\""))
+    }
+}
+
+impl fmt::Display for TopShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0 * 100.0)
+    }
+}
+
 impl schemars::JsonSchema for UnitThreshold {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "UnitThreshold".into()
@@ -207,7 +297,7 @@ pub(super) fn digits(text: &str) -> Option<usize> {
     text.parse().ok().filter(|_| !text.starts_with('+'))
 }
 
-serde_as_text!(DeviceChoice, BatchSize, MaskThreshold, RunDate);
+serde_as_text!(DeviceChoice, BatchSize, MaskThreshold, RunDate, TopShare);
 
 schema_of_text!(
     DeviceChoice: { "type": "string", "pattern": "^(auto|cpu|(cuda|wgpu)(:[0-9]+)?)$" },
@@ -219,6 +309,7 @@ schema_of_text!(
         { "type": "string", "pattern": "^(auto|[0-9.eE-]+)$" },
         { "type": "number", "minimum": 0, "maximum": 1 }
     ] },
+    TopShare: { "type": "string", "pattern": "^[0-9.]+ *%$" },
     RunDate: { "type": "string", "format": "date" }
 );
 
@@ -250,6 +341,19 @@ mod tests {
             assert!(text.parse::<MaskThreshold>().is_err(), "{text}");
         }
         assert_eq!("1".parse::<MaskThreshold>().unwrap().to_string(), "1");
+    }
+
+    #[test]
+    fn rates_and_shares_lie_inside_their_ranges() {
+        assert_eq!("0.5".parse::<FalseAlarmRate>().unwrap().get(), 0.5);
+        for text in ["0", "0.51", "-0.1", "1 %", "NaN", ""] {
+            assert!(text.parse::<FalseAlarmRate>().is_err(), "{text}");
+        }
+        assert_eq!("5%".parse::<TopShare>().unwrap().get(), 0.05);
+        assert_eq!("2.5 %".parse::<TopShare>().unwrap().to_string(), "2.5%");
+        for text in ["5", "0%", "100%", "-1%", "%", "NaN%"] {
+            assert!(text.parse::<TopShare>().is_err(), "{text}");
+        }
     }
 
     #[test]

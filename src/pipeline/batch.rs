@@ -7,6 +7,7 @@ use super::localise::Localisation;
 use super::retry::{Earlier, Retry};
 use crate::error::{Failure, TableError};
 use crate::image::{Mask, Size};
+use crate::reference::Digest;
 use crate::source::{Category, Sample, Shard};
 
 /// One message of the stream of work; `T` is what a stage made of a batch.
@@ -82,10 +83,20 @@ pub struct Subject {
 /// A picture ready for the network.
 pub struct Prepared {
     pub subject: Subject,
+    /// The image as the references see it, where there are any.
+    pub referred: Option<Referred>,
     /// Normalised, `[3, size, size]`.
     pub planes: Vec<f32>,
     /// The picture as the detector reads it, where there is one.
     pub detector: Option<DetectorPlanes>,
+}
+
+/// An image on its way to being compared with references.
+pub struct Referred {
+    /// Digest of the file: an image is not compared with itself.
+    pub digest: Digest,
+    /// Normalised for the backbone, `[3, size, size]`; empty where the features are FiLo's own.
+    pub planes: Vec<f32>,
 }
 
 /// A picture with its own aspect, normalised for the detector.
@@ -113,6 +124,8 @@ pub struct TopDescription {
 /// What the network said of one picture.
 pub struct Inferred {
     pub subject: Subject,
+    /// Digest of the file and patch features `[grid², channels]`, where there are references.
+    pub features: Option<(Digest, Vec<f32>)>,
     /// `[heads, 2, patches]`; see [`FiloOutput`](crate::model::filo::FiloOutput).
     pub similarities: Vec<f32>,
     /// Image with normal and with abnormal text.

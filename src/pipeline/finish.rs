@@ -9,16 +9,18 @@ use rayon::prelude::*;
 
 use super::batch::{Begun, Inferred, Lost, Subject, Truth};
 use super::caught;
+use super::decision::{Decider, Limits};
 use super::pixel_groups::PixelGroups;
+use super::references::References;
 use super::retry::{Earlier, Kept, Retry};
-use super::thresholds::RunThresholds;
 use crate::error::{Failure, FailureCode, MetricsError, Stage, TableError};
-use crate::image::{Mask, Rle, Size, mask_from_map};
+use crate::image::{Mask, Rle, Size, mask_from_map, upsample_map};
 use crate::metrics::{MapPixels, PixelSummary, connected_regions};
 use crate::model::filo::anomaly_map::{AnomalyMapper, highest, image_score};
 use crate::model::filo::position::{PixelBox, damp_outside};
 use crate::model::grounding::phrases::Detection;
-use crate::source::{Input, Label, Shard};
+use crate::reference::{GRID, Reference, Seen, cell_means};
+use crate::source::{Category, Input, Label, Shard};
 use crate::store::Store;
 use crate::tables::{
     BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, RunWriter, ScoreRow, ShardRows,
@@ -30,7 +32,8 @@ pub struct FinishSettings {
     pub mapper: AnomalyMapper,
     /// The configuration's `peak_share`.
     pub peak_share: Option<f64>,
-    pub thresholds: RunThresholds,
+    pub decider: Decider,
+    pub references: References,
     pub maps: Option<MapsFormat>,
     pub store: Store,
     pub model_id: String,
@@ -102,12 +105,15 @@ impl ShardBuilder {
         batch: Vec<Inferred>,
         settings: &FinishSettings,
     ) -> Result<u64, TableError> {
-        let shard_id = self.shard.id.as_str();
+        let Some(category) = batch.first().map(|of| of.subject.sample.category.clone()) else {
+            return Ok(0);
+        };
+        let context = Context::new(&category, self.shard.id.as_str(), settings)?;
         let finished = batch
             .into_par_iter()
             .map(|inferred| {
                 let (order, sample) = (inferred.subject.order, inferred.subject.sample.clone());
-                match caught(Stage::Finish, || finish(inferred, shard_id, settings)) {
+                match caught(Stage::Finish, || finish(inferred, &context)) {
                     Ok(finished) => finished.map(Ok),
                     Err(failure) => Ok(Err(Lost::new(order, &sample, failure))),
                 }
@@ -220,19 +226,63 @@ fn in_order<T>(mut rows: Vec<(usize, T)>) -> Vec<T> {
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-fn finish(
-    inferred: Inferred,
-    shard_id: &str,
-    settings: &FinishSettings,
-) -> Result<Finished, TableError> {
-    let Inferred { subject, similarities, text_probs, top, localisation, ms_infer } = inferred;
+/// What the images of a batch, which are of one category and shard, share.
+struct Context<'a> {
+    shard_id: &'a str,
+    settings: &'a FinishSettings,
+    reference: Option<Arc<Reference>>,
+    limits: Limits,
+}
+
+impl<'a> Context<'a> {
+    fn new(
+        category: &Category,
+        shard_id: &'a str,
+        settings: &'a FinishSettings,
+    ) -> Result<Self, TableError> {
+        let reference = settings.references.of(category.as_str())?;
+        let limits = settings.decider.limits(category.as_str(), reference.as_deref());
+        Ok(Context { shard_id, settings, reference, limits })
+    }
+}
+
+/// FiLo's own map and score.
+fn text_map(inferred: &Inferred, settings: &FinishSettings) -> (Vec<f32>, f32) {
+    let map = settings.mapper.map(&inferred.similarities);
+    let score = image_score(inferred.text_probs[1], &map, settings.peak_share);
+    (map, score)
+}
+
+/// What references are made of: features, and FiLo's own map on their grid. `None` without features.
+pub(super) fn observe(inferred: &Inferred, settings: &FinishSettings) -> Option<Seen> {
+    let (digest, features) = inferred.features.clone()?;
+    let (map, _) = text_map(inferred, settings);
+    let text = cell_means(&map, settings.mapper.size(), GRID);
+    Some(Seen { digest, features, text })
+}
+
+fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError> {
+    let Context { shard_id, settings, limits, .. } = context;
+    let (mut map, text_score) = text_map(&inferred, settings);
+    let Inferred { subject, features, text_probs, top, localisation, ms_infer, .. } = inferred;
     let [_, global_score] = text_probs;
-    let mut map = settings.mapper.map(&similarities);
     let size = settings.mapper.size();
-    let score = image_score(global_score, &map, settings.peak_share);
+    let on_grid = |map: &[f32]| cell_means(map, size, GRID);
+    let compared = context.reference.as_deref().zip(features).map(|(reference, features)| {
+        let (digest, features) = features;
+        let distances = reference.distances(&features, digest);
+        let verdict = reference.verdict(&distances, &on_grid(&map));
+        (reference, distances, verdict)
+    });
     if let Some(found) = &localisation {
         damp_outside_boxes(&mut map, size, &found.accepted);
     }
+    if let Some((reference, distances, _)) = &compared {
+        let fused = reference.map(distances, &on_grid(&map));
+        map = upsample_map(&fused, GRID, Size::square(size));
+    }
+    let verdict = compared.as_ref().map(|(_, _, verdict)| verdict);
+    let score = verdict.map_or(text_score, |verdict| verdict.score);
     let map_max = highest(&map);
     let map_mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / map.len() as f64;
     let map_path = match settings.maps {
@@ -243,8 +293,7 @@ fn finish(
         }
     };
     let sample = &subject.sample;
-    let thresholds = settings.thresholds.of(sample.category.as_str());
-    let mask = mask_from_map(&map, size, subject.size, thresholds.mask);
+    let mask = mask_from_map(&map, size, subject.size, limits.mask);
     let localisation = localisation.unwrap_or_default();
     let boxes = localisation
         .accepted
@@ -257,13 +306,19 @@ fn finish(
         width: subject.size.width as i32,
         height: subject.size.height as i32,
         score,
+        text_score: Some(text_score),
+        reference_score: verdict.map(|verdict| verdict.reference_score),
+        p_value: verdict.map(|verdict| verdict.p_value),
+        reference_id: compared
+            .as_ref()
+            .map(|(reference, distances, _)| reference.image_id(distances.most_alike).to_string()),
         global_score,
         map_max,
         map_mean: map_mean as f32,
         label: sample.label.map(|label| label == Label::Anomalous),
         kind: sample.kind.as_deref().map(str::to_string),
-        is_anomalous: score > thresholds.score,
-        threshold: thresholds.score,
+        is_anomalous: limits.score.map(|threshold| score > threshold),
+        threshold: limits.score,
         position: localisation.position.map(|position| position.as_str().to_string()),
         n_boxes: boxes.len() as i32,
         top_description: Some(top.state.to_string()),
@@ -273,7 +328,7 @@ fn finish(
         ms_infer,
         model_id: settings.model_id.clone(),
     };
-    let mask = mask_row(&sample.image_id, &mask, thresholds.mask);
+    let mask = mask_row(&sample.image_id, &mask, limits.mask);
     Ok(Finished { subject, score: row, mask, boxes, map })
 }
 

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::batch::{Batch, Inferred, Lost, Prepared, TopDescription};
 use super::caught;
+use super::features::FeatureMaker;
 use super::localise::{Localisation, Localiser, floats};
 use super::networks::Networks;
 use crate::device::{Backend, Device, cpu, release_freed, take_fault};
@@ -27,6 +28,8 @@ use crate::source::Category;
 /// The networks with all that turns a category's name into prompts.
 pub struct Inferencer {
     networks: Networks,
+    /// `None` without references.
+    features: Option<FeatureMaker>,
     tokenizer: ClipTokenizer,
     descriptions: Descriptions,
     device: Device,
@@ -65,6 +68,8 @@ struct Numbers {
 /// What is said of a picture beside its boxes.
 struct Scored {
     similarities: Vec<f32>,
+    /// Patch features, where there are references.
+    features: Option<Vec<f32>>,
     text_probs: [f32; 2],
     top: TopDescription,
 }
@@ -76,12 +81,14 @@ impl Inferencer {
     /// If the embedded vocabulary is damaged.
     pub fn new(
         networks: Networks,
+        features: Option<FeatureMaker>,
         descriptions: Descriptions,
         device: Device,
     ) -> Result<Self, ModelError> {
         let tokenizer = ClipTokenizer::embedded()?;
         Ok(Inferencer {
             networks,
+            features,
             tokenizer,
             descriptions,
             device,
@@ -144,9 +151,11 @@ impl Inferencer {
             let subject = picture.subject;
             match numbers {
                 Ok(Numbers { scored, localisation }) => {
-                    let Scored { similarities, text_probs, top } = scored;
+                    let Scored { similarities, features, text_probs, top } = scored;
+                    let digest = picture.referred.map(|of| of.digest);
                     done.push(Inferred {
                         subject,
+                        features: digest.zip(features),
                         similarities,
                         text_probs,
                         top,
@@ -296,6 +305,12 @@ impl Inferencer {
         prompts: &PromptsByPosition,
     ) -> Vec<Option<Scored>> {
         let encoding = self.encode(pictures);
+        let features = self
+            .features
+            .as_ref()
+            .map(|maker| maker.features(pictures, &encoding.tokens, &self.device));
+        let mut features = features.map(Vec::into_iter);
+        let mut features = pictures.iter().map(|_| features.as_mut()?.next()).collect::<Vec<_>>();
         // Pictures whose boxes chose the same position share their prompts.
         let mut by_position = BTreeMap::<Option<Position>, Vec<usize>>::new();
         for (i, localisation) in found.iter().enumerate() {
@@ -319,6 +334,7 @@ impl Inferencer {
             {
                 scored[member] = Some(Scored {
                     similarities: similarities.to_vec(),
+                    features: features[member].take(),
                     text_probs: *text_probs,
                     top: self.top_description(cosines),
                 });
@@ -355,8 +371,9 @@ fn position_of(localisation: &Option<Localisation>) -> Option<Position> {
 }
 
 fn finite(numbers: Numbers) -> Result<Numbers, Failure> {
-    let Scored { similarities, text_probs, top } = &numbers.scored;
-    let finite = similarities.iter().chain(text_probs).all(|value| value.is_finite());
+    let Scored { similarities, features, text_probs, top } = &numbers.scored;
+    let numbers_of_all = similarities.iter().chain(text_probs).chain(features.iter().flatten());
+    let finite = numbers_of_all.copied().all(f32::is_finite);
     if finite && top.similarity.is_finite() {
         return Ok(numbers);
     }

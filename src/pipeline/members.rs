@@ -95,7 +95,7 @@ impl Waiting<'_> {
 }
 
 /// The member as a picture to score, or why it is none.
-fn given(
+pub(super) fn given(
     archive: &Archive,
     order: usize,
     image_id: Box<str>,

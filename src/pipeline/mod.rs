@@ -4,6 +4,8 @@
 
 pub mod batch;
 pub mod compare;
+pub mod decision;
+mod features;
 pub mod finish;
 pub mod heartbeat;
 pub mod infer;
@@ -14,10 +16,10 @@ pub mod pixel_groups;
 pub mod plan;
 pub mod prepare;
 pub mod reduce;
+pub mod references;
 pub mod retry;
 pub mod run;
 pub mod status;
-pub mod thresholds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

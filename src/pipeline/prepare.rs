@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::Sender;
 use rayon::prelude::*;
 
-use super::batch::{Batch, Begun, DetectorPlanes, Lost, Prepared, Subject, Truth, Work};
+use super::batch::{Batch, Begun, DetectorPlanes, Lost, Prepared, Referred, Subject, Truth, Work};
 use super::caught;
 use super::members::prepare_archive;
 use super::retry::Task;
@@ -15,6 +15,7 @@ use crate::error::{Failure, FailureCode, Stage, TableError};
 use crate::image::{
     ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, Size, normalize,
 };
+use crate::reference::Digest;
 use crate::source::{Category, Entry, Input, MaskSource, Rejected, Sample};
 use crate::store::Store;
 
@@ -28,10 +29,31 @@ pub struct PrepareSettings {
     pub batch_size: usize,
     /// How large the detector wants its pictures; `None` without one.
     pub detector_side: Option<DetectorSide>,
+    /// What the references want of an image; `None` without them.
+    pub referred: Option<ReferredPlanes>,
     pub mode: Preprocess,
     pub limits: DecodeLimits,
     /// The output: what was committed earlier is read from there.
     pub output: Store,
+}
+
+/// What of an image goes to the features that references are compared by.
+#[derive(Debug, Clone)]
+pub enum ReferredPlanes {
+    /// FiLo's own patch tokens: nothing more.
+    None,
+    /// An image of this edge length, normalised with these statistics.
+    Backbone { size: usize, stats: ChannelStats },
+}
+
+impl ReferredPlanes {
+    fn of(&self, file: &[u8], image: &Picture) -> Referred {
+        let planes = match self {
+            ReferredPlanes::None => Vec::new(),
+            ReferredPlanes::Backbone { size, stats } => normalize(&image.clip_pixels(*size), stats),
+        };
+        Referred { digest: Digest::of(file), planes }
+    }
 }
 
 /// Sends all of `tasks`, or as many as there are before `stop` is set.
@@ -106,11 +128,8 @@ fn prepare_shard(
             if stop.load(Ordering::Relaxed) {
                 return None;
             }
-            let prepare = |(order, sample): &(usize, &Sample)| {
-                caught(Stage::Decode, || prepare_file(*order, sample, settings))
-                    .and_then(|prepared| prepared)
-                    .map_err(|failure| Lost::new(*order, sample, failure))
-            };
+            let prepare =
+                |(order, sample): &(usize, &Sample)| prepare_sample(*order, sample, settings);
             send_batch(category, group, prepare, out)?;
         }
     }
@@ -137,6 +156,17 @@ pub(super) fn send_batch<T: Sync>(
         return Some(());
     }
     out.send(Work::Batch(Batch { category: category.clone(), pictures })).ok()
+}
+
+/// The image at `order` of its shard, read and made ready for the network.
+pub(super) fn prepare_sample(
+    order: usize,
+    sample: &Sample,
+    settings: &PrepareSettings,
+) -> Result<Prepared, Lost> {
+    caught(Stage::Decode, || prepare_file(order, sample, settings))
+        .and_then(|prepared| prepared)
+        .map_err(|failure| Lost::new(order, sample, failure))
 }
 
 fn prepare_file(
@@ -185,7 +215,8 @@ fn prepared(
     mask: impl Fn() -> Result<Option<Vec<u8>>, Failure>,
     settings: &PrepareSettings,
 ) -> Result<Prepared, Failure> {
-    let picture = Picture::decode(picture, settings.mode, settings.limits)?;
+    let file = picture;
+    let picture = Picture::decode(file, settings.mode, settings.limits)?;
     let size = picture.size();
     let truth = match (&sample.mask, mask()?) {
         (MaskSource::AllNormal, _) => Truth::AllNormal,
@@ -201,8 +232,9 @@ fn prepared(
         let pixels = picture.detector_pixels(&side);
         DetectorPlanes { size: pixels.size(), planes: normalize(&pixels, &ChannelStats::IMAGENET) }
     });
+    let referred = settings.referred.as_ref().map(|wanted| wanted.of(file, &picture));
     let subject = Subject { order, sample: sample.clone(), size, truth };
-    Ok(Prepared { subject, planes, detector })
+    Ok(Prepared { subject, referred, planes, detector })
 }
 
 fn same_size(mask: Size, picture: Size) -> Result<(), Failure> {

@@ -47,10 +47,12 @@ pub fn reduce(
     run: &RunReader,
     protocol: AuproProtocol,
 ) -> Result<Vec<tables::CategoryMetrics>, Error> {
+    let thresholds = run.thresholds()?;
     let (mut of_categories, mut table) = (Vec::new(), Vec::new());
     let mut whole = Pictures::default();
     for category in run.categories() {
-        let pictures = Pictures::read(run, category)?;
+        let threshold = thresholds.get(category).and_then(|row| row.threshold);
+        let pictures = Pictures::read(run, category, threshold)?;
         let of_category = pictures.measure(None, protocol)?;
         let mut rows = vec![of_category.row(None)];
         let kinds = pictures.kinds();
@@ -81,8 +83,13 @@ struct Pictures {
 }
 
 impl Pictures {
-    fn read(run: &RunReader, category: &str) -> Result<Self, Error> {
-        let scores = all_rows(run, category)?;
+    /// Where a row does not say whether its image is flagged, `threshold` does.
+    fn read(run: &RunReader, category: &str, threshold: Option<f32>) -> Result<Self, Error> {
+        let mut scores = all_rows::<LabelledScore>(run, category)?;
+        for row in &mut scores {
+            let above = threshold.is_some_and(|threshold| row.score > threshold);
+            row.is_anomalous = row.is_anomalous.or(Some(above));
+        }
         Ok(Pictures { scores, pixels: pixel_groups(run, category)? })
     }
 
@@ -104,6 +111,7 @@ impl Pictures {
             Some(kind) => self.pixels.of_kind(kind)?,
         };
         let mut measured = Measured::new(&self.labelled(kind), &sketch, protocol)?;
+        measured.flagged = Some(self.flagged(kind));
         if let Some(influences) = Influences::new(&sketch) {
             let mut spread = Spread::default();
             let mut add = |row| add_pixels(&mut spread, row, &influences, kind);
@@ -117,6 +125,7 @@ impl Pictures {
     fn measure_all(&self, run: &RunReader, protocol: AuproProtocol) -> Result<Measured, Error> {
         let sketch = self.pixels.whole()?;
         let mut measured = Measured::new(&self.labelled(None), &sketch, protocol)?;
+        measured.flagged = Some(self.flagged(None));
         if let Some(influences) = Influences::new(&sketch) {
             let mut spread = Spread::default();
             for category in run.categories() {
@@ -137,6 +146,21 @@ impl Pictures {
             (!anomalous || is_of(row, kind)).then(|| ImageScore::new(row.score, anomalous))
         });
         images.collect()
+    }
+
+    /// How many of the images that [`Self::labelled`] gives are flagged.
+    fn flagged(&self, kind: Option<&str>) -> Flagged {
+        let mut flagged = Flagged::default();
+        for row in &self.scores {
+            let Some(anomalous) = row.label else { continue };
+            if !anomalous || is_of(row, kind) {
+                let above = row.is_anomalous == Some(true);
+                flagged.all += u64::from(above);
+                flagged.hits += u64::from(above && anomalous);
+                flagged.anomalous += u64::from(anomalous);
+            }
+        }
+        flagged
     }
 
     /// The scores without what takes the most memory.
@@ -194,10 +218,20 @@ fn published(sketch: &PixelSketch, limit: FprLimit) -> Option<Figure> {
     published_aupro(sketch, limit).map(|value| Figure { value, ..Figure::default() })
 }
 
+/// Images that are flagged, and those among them that are anomalous, of so many.
+#[derive(Default, Clone, Copy)]
+struct Flagged {
+    all: u64,
+    hits: u64,
+    anomalous: u64,
+}
+
 /// What a row of the table says.
 #[derive(Default)]
 struct Measured {
     metrics: CategoryMetrics,
+    /// `None` for a mean over categories.
+    flagged: Option<Flagged>,
     of_images: Thresholds,
     of_pixels: Thresholds,
     protocol: AuproProtocol,
@@ -219,6 +253,7 @@ impl Measured {
         metrics.set_image_errors(errors);
         Ok(Measured {
             metrics,
+            flagged: None,
             of_images: image_thresholds(images, &of_images),
             of_pixels: pixel_thresholds(sketch, &of_pixels),
             protocol,
@@ -240,10 +275,15 @@ impl Measured {
     fn row(&self, kind: Option<String>) -> MetricsRow {
         use ThresholdRule::{F1max, Fpr0_1Pct, Fpr1Pct, Fpr5Pct};
         let (of_images, of_pixels) = (self.of_images, self.of_pixels);
+        let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+        let Flagged { all, hits, anomalous } = self.flagged.unwrap_or_default();
         let mut row = MetricsRow {
             kind,
             n_images: self.metrics.n_images as i64,
             n_anomalous: self.metrics.n_anomalous as i64,
+            n_flagged: self.flagged.map(|flagged| flagged.all as i64),
+            precision: share(hits, all),
+            recall: share(hits, anomalous),
             image_threshold_f1max: of_images.get(F1max),
             image_threshold_fpr_0_1pct: of_images.get(Fpr0_1Pct),
             image_threshold_fpr_1pct: of_images.get(Fpr1Pct),

@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::decision::Decider;
+use super::features::FeatureMaker;
 use super::finish::FinishSettings;
 use super::heartbeat::with_heartbeat;
 use super::infer::Inferencer;
@@ -15,15 +17,18 @@ use super::localise::DETECTOR_SIDE;
 use super::networks::Networks;
 use super::plan::Plan;
 use super::prepare::PrepareSettings;
+use super::references::References;
+use super::references::choose::{ReferenceSource, Start, Wanted};
+use super::references::make::{Made, ReferenceMaker};
 use super::retry::Task;
-use super::thresholds::RunThresholds;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
 use crate::error::{Error, JobError, TableError};
 use crate::image::DecodeLimits;
-use crate::job::{JobSpec, MapsFormat, Partition, RetryMode, RunDate};
+use crate::job::{JobSpec, MapsFormat, Partition, ReferenceFallback, RetryMode, RunDate};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
+use crate::reference::MadeBy;
 use crate::source::{Category, Input, LayoutChoice, Listing, Shard, list};
 use crate::store::Store;
 use crate::tables::{
@@ -39,9 +44,17 @@ pub struct Run {
     /// What this worker has to do: its partition without what is committed.
     tasks: Vec<Task>,
     expected: Vec<ExpectedShard>,
+    references: ToMake,
     partition: Partition,
     /// Pictures of this worker's partition that an earlier start committed.
     pub resumed: u64,
+}
+
+/// References that have to be there before the first shard.
+struct ToMake {
+    source: ReferenceSource,
+    made_by: MadeBy,
+    on_missing: ReferenceFallback,
 }
 
 /// What a run left behind.
@@ -89,17 +102,27 @@ impl Run {
         let batch_size =
             device::batch_size(spec.batch_size, &networks.config, networks.detector(), &device);
         let detector_side = networks.has_detector().then_some(DETECTOR_SIDE);
-        let thresholds = RunThresholds::open(spec)?;
-        thresholds.warn_of_unknown(plan.categories.keys().map(Category::as_str));
+        let decider = Decider::open(spec)?;
+        decider.warn_of_unknown(plan.categories.keys().map(Category::as_str));
+        let start = if file.is_some() { Start::First } else { Start::Again };
+        let source = ReferenceSource::open(spec, &plan.input, &plan.shards, start)?;
+        let features = match source {
+            ReferenceSource::None => None,
+            _ if spec.weights.is_none() => Some(FeatureMaker::backbone(&device)?),
+            _ => Some(FeatureMaker::patch_tokens(&networks.config, &device)),
+        };
         let ids = Ids {
             model: &networks.model_id,
             descriptions: &descriptions_id,
             generic: &generic,
-            thresholds: thresholds.identity(),
+            decision: decider.identity(),
+            features: features.as_ref().map(FeatureMaker::id),
         };
+        let made_by = made_by(spec, &ids, networks.config.vision.image_size);
         let identity = identity(spec, &plan, file, ids);
         let model_id = networks.model_id.clone();
-        let mut infer = Inferencer::new(networks, descriptions, device)?;
+        let referred = features.as_ref().map(FeatureMaker::planes);
+        let mut infer = Inferencer::new(networks, features, descriptions, device)?;
         infer.read_words(plan.categories.keys())?;
 
         let writer = RunWriter::open(Store::create(&spec.output)?, identity)?;
@@ -108,6 +131,7 @@ impl Run {
             side,
             batch_size,
             detector_side,
+            referred,
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
             output: writer.store().clone(),
@@ -115,7 +139,11 @@ impl Run {
         let finish = FinishSettings {
             mapper,
             peak_share,
-            thresholds,
+            decider,
+            references: match source.is_some() {
+                true => References::of_run(writer.store().clone(), made_by.clone()),
+                false => References::none(),
+            },
             maps: match spec.maps {
                 MapsFormat::None => None,
                 MapsFormat::F32 => Some(tables::MapsFormat::F32),
@@ -128,7 +156,8 @@ impl Run {
         let expected = expected(&plan);
         let (tasks, resumed) = tasks(plan, spec, &writer)?;
         let partition = spec.partition;
-        Ok(Run { infer, prepare, finish, writer, tasks, expected, partition, resumed })
+        let references = ToMake { source, made_by, on_missing: spec.reference_fallback };
+        Ok(Run { infer, prepare, finish, writer, tasks, expected, references, partition, resumed })
     }
 
     /// Pictures that this worker has yet to score; `None` where some are in archives that have not
@@ -153,13 +182,27 @@ impl Run {
     }
 
     fn work(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
-        let Run { infer, prepare, finish, writer, tasks, expected, .. } = self;
+        let Run { mut infer, prepare, finish, writer, tasks, expected, .. } = self;
+        let ToMake { source, made_by, on_missing } = self.references;
+        let mut maker = ReferenceMaker {
+            infer: &mut infer,
+            prepare: &prepare,
+            finish: &finish,
+            made_by: &made_by,
+            store: writer.store(),
+            stop,
+        };
+        let wanted = Wanted::of(&tasks, self.partition);
+        if maker.make(source, &wanted, on_missing)? == Made::Stopped {
+            return Ok(Outcome::Stopped);
+        }
         let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
+        let (decider, references) = (finish.decider.clone(), finish.references.clone());
         let pipeline = Pipeline { tasks, prepare, infer, finish, writer: &writer, progress, stop };
         if pipeline.run()? == Ending::Stopped {
             return Ok(Outcome::Stopped);
         }
-        match writer.finish(&expected) {
+        match writer.finish(&expected, |run| decider.table(run, &references)) {
             Ok(manifest) => Ok(Outcome::Finished(manifest)),
             Err(TableError::MissingShards { shards, .. })
                 if shards.iter().all(|shard| !ours.contains(shard)) =>
@@ -238,7 +281,21 @@ struct Ids<'a> {
     descriptions: &'a str,
     /// Categories without descriptions of their own.
     generic: &'a [String],
-    thresholds: Value,
+    decision: Value,
+    /// What makes patch features, where there are references.
+    features: Option<&'a str>,
+}
+
+/// What decides the numbers of references: those of another run can be used if it is equal.
+fn made_by(spec: &JobSpec, ids: &Ids, size: usize) -> MadeBy {
+    MadeBy::new([
+        ("features", ids.features.unwrap_or_default().to_string()),
+        ("model", ids.model.to_string()),
+        ("size", size.to_string()),
+        ("descriptions", ids.descriptions.to_string()),
+        ("grounding", spec.grounding.to_string()),
+        ("preprocess", format!("{:?}", spec.preprocess).to_lowercase()),
+    ])
 }
 
 /// What runs call the descriptions inside the program.
@@ -268,14 +325,18 @@ fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Ids) -> RunId
         "grounding": spec.grounding,
         "box_threshold": spec.box_threshold,
         "mask_threshold": spec.mask_threshold,
-        "threshold_rule": spec.threshold_rule,
-        "thresholds": ids.thresholds,
+        "decision": ids.decision,
+        "reference": spec.reference,
         "maps": spec.maps,
         "preprocess": spec.preprocess,
     });
     // Named only where it is chosen: runs begun before there was a choice go on.
     if let Some(size) = spec.size {
         spec_value["size"] = size.get().into();
+    }
+    if let Some(features) = ids.features {
+        spec_value["features"] = features.into();
+        spec_value["reference_fallback"] = json!(spec.reference_fallback);
     }
     if !ids.generic.is_empty() {
         spec_value[GENERIC_KEY] = ids.generic.into();

@@ -80,6 +80,7 @@ pub struct DriftedCategory {
 pub fn page(request: &Request) -> Result<String, Error> {
     let run = request.run;
     let names = run.categories();
+    let thresholds = run.thresholds()?;
     if let Some(category) = request.only.iter().find(|name| !names.contains(&name.as_str())) {
         return Err(ReportError::NoCategory { category: category.clone() }.into());
     }
@@ -93,7 +94,8 @@ pub fn page(request: &Request) -> Result<String, Error> {
         let n = done.fetch_add(1, Ordering::Relaxed) + 1;
         (request.tell)(format!("reading category {n} of {}", names.len()));
         let most = detailed.contains(category).then_some(request.most);
-        Ok((CategorySummary::read(run, category, most)?, failures_of(run, category)?))
+        let decided = thresholds.get(*category);
+        Ok((CategorySummary::read(run, category, decided, most)?, failures_of(run, category)?))
     };
     let all = || names.par_iter().map(read).collect::<Result<Vec<_>, Error>>();
     let read = on_threads(AT_ONCE, all)?;

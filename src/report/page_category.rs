@@ -209,10 +209,14 @@ fn card<'a>(row: &'a ShownScore, shown: &'a Shown, place: Option<Place>) -> Card
         (Some(true), None) => "anomalous".to_string(),
         (Some(true), Some(kind)) => format!("anomalous: {}", short(kind)),
     };
-    let decision = if row.is_anomalous { "above" } else { "not above" };
     let score = format!("{:.3}", row.score);
+    let decision = match (row.threshold, row.is_flagged()) {
+        (None, _) => "not decided on".to_string(),
+        (Some(threshold), true) => format!("above the threshold of {threshold:.3}"),
+        (Some(threshold), false) => format!("not above the threshold of {threshold:.3}"),
+    };
     let mut facts = vec![
-        ("score", format!("{score}, {decision} the threshold of {:.3}", row.threshold)),
+        ("score", format!("{score}, {decision}")),
         ("truth", truth.clone()),
         ("map", format!("highest {:.3}, mean {:.3}", row.map_max, row.map_mean)),
     ];

@@ -45,12 +45,14 @@ impl GalleryKind {
     fn rank(self, row: &ShownScore) -> Option<f32> {
         match self {
             GalleryKind::MostAnomalous => Some(row.score),
-            GalleryKind::MostDoubtful => Some(-(row.score - row.threshold).abs()),
+            GalleryKind::MostDoubtful => {
+                row.threshold.map(|threshold| -(row.score - threshold).abs())
+            }
             GalleryKind::Missed => {
-                (row.label == Some(true) && !row.is_anomalous).then_some(-row.score)
+                (row.label == Some(true) && !row.is_flagged()).then_some(-row.score)
             }
             GalleryKind::FalseAlarms => {
-                (row.label == Some(false) && row.is_anomalous).then_some(row.score)
+                (row.label == Some(false) && row.is_flagged()).then_some(row.score)
             }
         }
     }
@@ -125,8 +127,8 @@ mod tests {
             image_id: image_id.into(),
             score,
             label,
-            is_anomalous: score > 0.5,
-            threshold: 0.5,
+            is_anomalous: Some(score > 0.5),
+            threshold: Some(0.5),
             ..ShownScore::default()
         }
     }

@@ -7,7 +7,7 @@ use super::layers::HeatScale;
 use super::picks::{GalleryKind, Picks};
 use crate::error::Error;
 use crate::metrics::{Curve, ImageScore, PixelCurves, PixelSketch, image_roc, pixel_curves};
-use crate::tables::{FailureRow, PartialRow, RunReader, ShownScore, fold_parts};
+use crate::tables::{FailureRow, PartialRow, RunReader, ShownScore, ThresholdRow, fold_parts};
 
 /// Scored pictures by label and by what the run decided: `[normal, anomalous, unlabelled]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Counts {
     }
 
     fn add(&mut self, row: &ShownScore) {
-        let side = if row.is_anomalous { &mut self.above } else { &mut self.below };
+        let side = if row.is_flagged() { &mut self.above } else { &mut self.below };
         side[class(row.label)] += 1;
     }
 
@@ -100,9 +100,16 @@ impl CategorySummary {
     ///
     /// # Errors
     /// If a part cannot be read.
-    pub fn read(run: &RunReader, category: &str, most: Option<usize>) -> Result<Self, Error> {
-        let add = |summary: &mut CategorySummary, rows: Vec<ShownScore>| {
-            for row in &rows {
+    pub fn read(
+        run: &RunReader,
+        category: &str,
+        decided: Option<&ThresholdRow>,
+        most: Option<usize>,
+    ) -> Result<Self, Error> {
+        let threshold = decided.and_then(|row| row.threshold);
+        let add = |summary: &mut CategorySummary, mut rows: Vec<ShownScore>| {
+            for row in &mut rows {
+                row.decide(threshold);
                 summary.counts.add(row);
                 if let Some(most) = most {
                     summary.add(row, most);
@@ -120,7 +127,7 @@ impl CategorySummary {
     fn add(&mut self, row: &ShownScore, most: usize) {
         let class = class(row.label);
         self.scores[class].push(row.score);
-        self.widen(Some((row.threshold, row.threshold)));
+        self.widen(row.threshold.map(|threshold| (threshold, threshold)));
         self.means.push(row.map_mean);
         self.hottest = self.hottest.max(row.map_max);
         if self.picks.is_empty() {
@@ -262,8 +269,8 @@ mod tests {
             image_id: format!("{score}"),
             score,
             label,
-            is_anomalous: score > 0.5,
-            threshold: 0.5,
+            is_anomalous: Some(score > 0.5),
+            threshold: Some(0.5),
             map_mean: score / 2.0,
             map_max: score,
             top_description: Some("cracked".into()),

@@ -94,6 +94,15 @@ impl Layout {
     }
 }
 
+/// Which images of a data set are listed, where its layout tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Split {
+    /// Those that are scored.
+    Test,
+    /// Those that a network would be trained on: normal ones.
+    Train,
+}
+
 /// Whether the input is one category, or a folder of categories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nesting {

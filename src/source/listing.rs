@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::category::Categories;
 use super::input::{InBucket, OnDisk};
+use super::layout::Split;
 use super::shard::{Draft, cut};
 use super::tree::{Found, Keys, Tree, Trouble, is_readable};
 use super::{
@@ -142,14 +143,34 @@ pub fn list(
     category: Option<&Category>,
     shard_size: ShardSize,
 ) -> Result<Listing, SourceError> {
-    let opened = match location.disk() {
-        Some(given) => open_disk(location, given)?,
+    let opened = opened(location)?;
+    list_opened(location, opened, choice, category, shard_size, Split::Test)
+}
+
+/// Lists the images that the layout of the input sets aside for training: in `mvtec` those of
+/// `train/good`, in `visa` those of the split `train`.
+///
+/// # Errors
+/// As [`list`]; also if the layout has none.
+pub fn list_train(
+    location: &Location,
+    choice: LayoutChoice,
+    category: Option<&Category>,
+) -> Result<Listing, SourceError> {
+    let opened = opened(location)?;
+    list_opened(location, opened, choice, category, ShardSize::default(), Split::Train)
+}
+
+fn opened(location: &Location) -> Result<Opened, SourceError> {
+    match location.disk() {
+        Some(given) => open_disk(location, given),
         None => match InBucket::find(location)? {
-            InBucket { location, store, file: None } => open_bucket(&location, store)?,
-            InBucket { location, store, file: Some(file) } => open_object(&location, store, file),
+            InBucket { location, store, file: None } => open_bucket(&location, store),
+            InBucket { location, store, file: Some(file) } => {
+                Ok(open_object(&location, store, file))
+            }
         },
-    };
-    list_opened(location, opened, choice, category, shard_size)
+    }
 }
 
 /// Lists the bucket at `location`, which is open already as `store`, as [`list`] does.
@@ -163,7 +184,8 @@ pub fn list_bucket(
     category: Option<&Category>,
     shard_size: ShardSize,
 ) -> Result<Listing, SourceError> {
-    list_opened(location, open_bucket(location, store)?, choice, category, shard_size)
+    let opened = open_bucket(location, store)?;
+    list_opened(location, opened, choice, category, shard_size, Split::Test)
 }
 
 fn list_opened(
@@ -172,6 +194,7 @@ fn list_opened(
     choice: LayoutChoice,
     category: Option<&Category>,
     shard_size: ShardSize,
+    split: Split,
 ) -> Result<Listing, SourceError> {
     let Opened { input, mut tree, single, name } = opened;
     let mut categories = Categories::new(category, &name);
@@ -183,17 +206,25 @@ fn list_opened(
         }
         _ => layout::decide(&tree, choice),
     };
+    if split == Split::Train && (single || !matches!(layout, Layout::Mvtec | Layout::Visa)) {
+        let (uri, layout) = (location.uri().to_owned(), layout.as_str());
+        return Err(SourceError::NoTrainingImages { uri, layout });
+    }
     let mut drafts = match (single, layout) {
         (true, Layout::Folder) => one_picture(&mut tree, &mut categories)?,
         (true, Layout::Mvtec | Layout::Visa) => Drafts::default(),
         (_, Layout::Webdataset) => archive::list(&mut tree, ArchiveKind::Tar, &mut categories)?,
         (_, Layout::Parquet) => archive::list(&mut tree, ArchiveKind::Parquet, &mut categories)?,
         (false, Layout::Folder) => folder::list(&mut tree, &mut categories)?,
-        (false, Layout::Mvtec) => mvtec::list(&mut tree, &input, &mut categories)?,
-        (false, Layout::Visa) => visa::list(&mut tree, &input, &mut categories)?,
+        (false, Layout::Mvtec) => mvtec::list(&mut tree, &input, &mut categories, split)?,
+        (false, Layout::Visa) => visa::list(&mut tree, &input, &mut categories, split)?,
     };
     for (reason, n) in &tree.ignored {
         drafts.ignore_many(reason, *n);
+    }
+    if drafts.entries.is_empty() && split == Split::Train {
+        let (uri, layout) = (location.uri().to_owned(), layout.as_str());
+        return Err(SourceError::NoTrainingImages { uri, layout });
     }
     if drafts.entries.is_empty() {
         return Err(no_pictures(location, layout, &drafts.ignored));

@@ -34,7 +34,7 @@ pub use archive::{ArchiveKind, read_archive};
 pub use category::Category;
 pub use input::Input;
 pub use layout::{Layout, LayoutChoice};
-pub use listing::{Listing, list, list_bucket};
+pub use listing::{Listing, list, list_bucket, list_train};
 pub use member::{Known, Member};
 pub use open_file::OpenFile;
 pub use shard::{Shard, ShardSize, Shards};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::category::Categories;
 use super::input::Input;
-use super::layout::{Nesting, below};
+use super::layout::{Nesting, Split, below};
 use super::listing::{Drafts, Known};
 use super::masks::Group;
 use super::tree::{Found, Tree};
@@ -20,7 +20,7 @@ const GOOD: &str = "good";
 enum Place {
     Test(InCategory),
     Mask(InCategory),
-    Train,
+    Train(InCategory),
     Elsewhere,
 }
 
@@ -48,11 +48,12 @@ pub(super) fn looks_like_a_category(tree: &Tree, folder: &str) -> bool {
     has_kinds && signs.iter().any(|sign| tree.has_folder(&below(folder, sign)))
 }
 
-/// Lists the test pictures of `tree`.
+/// Lists the test images of `tree`, or those of `train/good`.
 pub(super) fn list(
     tree: &mut Tree,
     input: &Input,
     categories: &mut Categories,
+    split: Split,
 ) -> Result<Drafts, SourceError> {
     let nesting = Nesting::of(tree, "test");
     let mut drafts = Drafts::default();
@@ -62,23 +63,32 @@ pub(super) fn list(
             drafts.ignore(&found.extension());
             continue;
         }
-        match place(nesting, &found.id) {
-            Place::Train => drafts.ignore("(train)"),
-            Place::Elsewhere => drafts.ignore("(outside test)"),
-            Place::Mask(InCategory { kind: None, .. }) => drafts.ignore("(unused mask)"),
-            Place::Mask(InCategory { category, kind: Some(kind), inside }) => {
-                let group = groups.entry(GroupKey { category, kind }).or_default();
-                group.add_mask(&inside, found.id);
+        match (split, place(nesting, &found.id)) {
+            (Split::Train, Place::Train(InCategory { category, kind, .. }))
+                if kind.as_deref() == Some(GOOD) =>
+            {
+                let category = categories.of(category.as_deref())?;
+                push_without_mask(&mut drafts, found, category, kind);
             }
-            Place::Test(InCategory { category, kind, inside }) => match kind {
-                Some(kind) if kind != GOOD => {
+            (Split::Train, _) => drafts.ignore("(not train/good)"),
+            (Split::Test, place) => match place {
+                Place::Train(_) => drafts.ignore("(train)"),
+                Place::Elsewhere => drafts.ignore("(outside test)"),
+                Place::Mask(InCategory { kind: None, .. }) => drafts.ignore("(unused mask)"),
+                Place::Mask(InCategory { category, kind: Some(kind), inside }) => {
                     let group = groups.entry(GroupKey { category, kind }).or_default();
-                    group.add_picture(&inside, found);
+                    group.add_mask(&inside, found.id);
                 }
-                kind => {
-                    let category = categories.of(category.as_deref())?;
-                    push_without_mask(&mut drafts, found, category, kind);
-                }
+                Place::Test(InCategory { category, kind, inside }) => match kind {
+                    Some(kind) if kind != GOOD => {
+                        let group = groups.entry(GroupKey { category, kind }).or_default();
+                        group.add_picture(&inside, found);
+                    }
+                    kind => {
+                        let category = categories.of(category.as_deref())?;
+                        push_without_mask(&mut drafts, found, category, kind);
+                    }
+                },
             },
         }
     }
@@ -131,7 +141,7 @@ fn place(nesting: Nesting, id: &str) -> Place {
     match part {
         "test" => Place::Test(here),
         "ground_truth" => Place::Mask(here),
-        "train" => Place::Train,
+        "train" => Place::Train(here),
         _ => Place::Elsewhere,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::category::Categories;
 use super::input::Input;
-use super::layout::{Nesting, below};
+use super::layout::{Nesting, Split, below};
 use super::listing::{Drafts, Known};
 use super::masks::Group;
 use super::tree::{Found, Tree};
@@ -53,19 +53,22 @@ pub(super) fn split_csv(tree: &Tree) -> Option<&'static str> {
     ["split_csv/1cls.csv", "1cls.csv"].into_iter().find(|csv| tree.file(csv).is_some())
 }
 
-/// Lists the test pictures of `tree`, or all where nothing says which are test pictures.
+/// Lists the images of a split, or for `Test` all where nothing says which are test images.
 pub(super) fn list(
     tree: &mut Tree,
     input: &Input,
     categories: &mut Categories,
+    split: Split,
 ) -> Result<Drafts, SourceError> {
     let nesting = Nesting::of(tree, "Data/Images");
     let mut rows = Rows::default();
     let labels = match split_csv(tree) {
         Some(csv) => {
-            rows.add_split(input, csv, nesting)?;
+            rows.add_split(input, csv, nesting, split)?;
             Labels::Split
         }
+        // Nothing says which images are for training.
+        None if split == Split::Train => return Ok(Drafts::default()),
         None => Labels::Annotated(add_annotations(&mut rows, tree, input, nesting)?),
     };
     let mut drafts = Drafts::default();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::category::Categories;
 use super::input::Input;
-use super::layout::Nesting;
+use super::layout::{Nesting, Split};
 use super::listing::{Drafts, Known};
 use super::tree::{Found, Tree, Trouble};
 use super::visa_csv::{Row, below, read_annotations, read_split};
@@ -46,24 +46,29 @@ pub(super) struct Rows {
 pub(super) enum RowSays {
     /// A picture that became an entry, or its mask.
     Listed,
-    /// A picture of another split than `test`.
+    /// An image of another split than the one that is listed.
     OtherSplit,
 }
 
 impl Rows {
-    /// Adds the rows of the split file `csv`; only those of `test` name pictures to list.
+    /// Adds the rows of the split file `csv`; only those of `split` name images to list.
     pub(super) fn add_split(
         &mut self,
         input: &Input,
         csv: &str,
         nesting: Nesting,
+        split: Split,
     ) -> Result<(), SourceError> {
+        let wanted = match split {
+            Split::Test => "test",
+            Split::Train => "train",
+        };
         let base = match nesting {
             Nesting::ManyCategories => Base::Input,
             Nesting::OneCategory => Base::Category(None),
         };
         for split_row in read_split(input, csv)? {
-            if split_row.split == "test" {
+            if split_row.split == wanted {
                 self.add(base.clone(), Some(split_row.object), split_row.row);
             } else if let Some(id) = base.resolve(&split_row.row.image) {
                 self.files.insert(id, RowSays::OtherSplit);

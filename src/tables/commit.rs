@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ledger::{LedgerEntry, PartEntry, entry_path, read_ledger, remove_metrics};
+use super::ledger::{LateTable, LedgerEntry, PartEntry, entry_path, read_ledger};
 use super::manifest::{MANIFEST_PATH, Manifest, RunIdentity, RunTotals, spec_differences, to_json};
 use super::part::{PartIds, encode_part};
 use super::partition::{check_category, check_id, part_name, part_path};
 use super::row::Row;
-use super::{BoxRow, FailureRow, MaskRow, PartialRow, ScoreRow, Table};
+use super::{
+    BoxRow, CategoryThreshold, FailureRow, MaskRow, PartialRow, RunReader, ScoreRow, Table,
+};
 use crate::error::TableError;
 use crate::store::{Put, Store};
 
@@ -139,7 +141,8 @@ impl RunWriter {
         }
         // In this order, so that a stop in between leaves a run that says it is not finished.
         self.store.delete_if_there(SUCCESS_PATH)?;
-        remove_metrics(&self.store)?;
+        LateTable::Metrics.remove(&self.store)?;
+        LateTable::Thresholds.remove(&self.store)?;
         let unfinished = Manifest { totals: None, ..self.manifest.clone() };
         let manifest = to_json(&self.store.display(MANIFEST_PATH), &unfinished)?;
         self.store.put(MANIFEST_PATH, manifest)?;
@@ -158,7 +161,11 @@ impl RunWriter {
         }
         let mut entry = LedgerEntry::new(&self.manifest.run_id, &shard.shard_id);
         for (category, rows) in shard.categories {
-            self.put_part(&mut entry, &category, rows.scores)?;
+            let flagged = flagged(&rows.scores);
+            let scores = self.put_part(&mut entry, &category, rows.scores)?;
+            if let Some(part) = scores {
+                part.flagged = flagged;
+            }
             self.put_part(&mut entry, &category, rows.masks)?;
             self.put_part(&mut entry, &category, rows.boxes)?;
             self.put_part(&mut entry, &category, rows.partials)?;
@@ -173,18 +180,31 @@ impl RunWriter {
         })
     }
 
-    /// Checks that all shards are committed and whole, then completes the manifest and says so
-    /// with `_SUCCESS`. Calling it again, here or elsewhere, changes nothing.
+    /// Checks that all shards are committed and whole, writes the table `thresholds` that `decide`
+    /// makes of all rows, then completes the manifest and says so with `_SUCCESS`. Calling it again,
+    /// here or elsewhere, changes nothing.
     ///
     /// # Errors
     /// [`TableError::MissingShards`] while other workers are not done;
     /// [`TableError::CountMismatch`] if a picture of the listing is in neither or both of scores
     /// and failures; [`TableError::PartGone`] if a committed part was deleted.
-    pub fn finish(&self, expected: &[ExpectedShard]) -> Result<Manifest, TableError> {
-        let ledger = read_ledger(&self.store, &self.manifest)?;
-        let entries = expected_entries(&ledger, expected)?;
+    pub fn finish(
+        &self,
+        expected: &[ExpectedShard],
+        decide: impl FnOnce(&RunReader) -> Result<Vec<CategoryThreshold>, TableError>,
+    ) -> Result<Manifest, TableError> {
+        let reader = RunReader::of(self.store.clone(), self.manifest.clone())?;
+        let entries = expected_entries(reader.ledger(), expected)?;
         self.check_parts(&entries)?;
+        let thresholds = decide(&reader)?;
+        reader.write_thresholds(&thresholds)?;
         let totals = RunTotals {
+            flagged: Some(thresholds.iter().map(|of| of.row.n_flagged.unsigned_abs()).sum()),
+            left_out_references: thresholds
+                .into_iter()
+                .filter(|of| !of.left_out.is_empty())
+                .map(|of| (of.category, of.left_out))
+                .collect(),
             shards: expected.len() as u64,
             entries: entries.iter().map(|entry| pictures(entry)).sum(),
             rows: rows_by_table(&entries),
@@ -198,21 +218,22 @@ impl RunWriter {
     }
 
     /// Writes the rows as one part and notes it in `entry`; without rows there is no part.
-    fn put_part<R: Row>(
+    fn put_part<'e, R: Row>(
         &self,
-        entry: &mut LedgerEntry,
+        entry: &'e mut LedgerEntry,
         category: &str,
         rows: impl IntoIterator<Item = R>,
-    ) -> Result<(), TableError> {
+    ) -> Result<Option<&'e mut PartEntry>, TableError> {
         let ids = PartIds { run_id: &entry.run_id, shard_id: &entry.shard_id };
         let part = encode_part(ids, category, rows.into_iter())?;
         let path = self.part_path(R::TABLE, category, ids.shard_id);
         if part.rows == 0 {
-            return Ok(self.store.delete_if_there(&path)?);
+            self.store.delete_if_there(&path)?;
+            return Ok(None);
         }
         self.store.put(&path, part.bytes.clone())?;
         entry.parts.push(PartEntry::seal(R::TABLE, category, path, &part));
-        Ok(())
+        Ok(entry.parts.last_mut())
     }
 
     /// All committed parts are there. Others of these shards, which a shard had before it was
@@ -254,6 +275,11 @@ impl RunWriter {
     fn part_path(&self, table: Table, category: &str, shard_id: &str) -> String {
         part_path(table, self.manifest.run_date, category, &self.manifest.run_id, shard_id)
     }
+}
+
+/// How many of the rows are flagged; `None` if that does not show yet for some.
+fn flagged(rows: &[ScoreRow]) -> Option<u64> {
+    rows.iter().map(|row| row.is_anomalous.map(u64::from)).sum()
 }
 
 /// Creates the manifest, unless another worker is first; then that one is returned.

@@ -16,8 +16,42 @@ use crate::store::{Put, Store};
 
 const LEDGER_FOLDER: &str = "_filo/ledger";
 
-/// The entry of the metrics table, which is written after the run and may be written again.
-const METRICS_PATH: &str = "_filo/metrics.json";
+/// A table that is written after all shards, and may be written again.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LateTable {
+    Thresholds,
+    Metrics,
+}
+
+impl LateTable {
+    /// Where the entry that names its parts lies.
+    fn path(self) -> &'static str {
+        match self {
+            LateTable::Thresholds => "_filo/thresholds.json",
+            LateTable::Metrics => "_filo/metrics.json",
+        }
+    }
+
+    /// The entry that names its parts, or `None` before it is written.
+    pub fn read(self, store: &Store) -> Result<Option<LedgerEntry>, TableError> {
+        match store.get_if_there(self.path())? {
+            Some(bytes) => parse(&store.display(self.path()), &bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Names its parts, all at once.
+    pub fn write(self, store: &Store, entry: &LedgerEntry) -> Result<(), TableError> {
+        Ok(store.put(self.path(), to_json(&store.display(self.path()), entry)?)?)
+    }
+
+    /// Forgets it: it no longer fits the rows.
+    pub fn remove(self, store: &Store) -> Result<(), TableError> {
+        let parts = self.read(store)?.map_or_else(Vec::new, |entry| entry.parts);
+        store.delete_if_there(self.path())?;
+        Ok(parts.iter().try_for_each(|part| store.delete_if_there(&part.path))?)
+    }
+}
 
 /// The content of `_filo/ledger/<shard id>.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +74,10 @@ pub struct PartEntry {
     pub bytes: u64,
     /// BLAKE3 of the file, in hexadecimal.
     pub blake3: String,
+    /// Of a part of `scores`: how many of its images are flagged. Absent where that shows only when
+    /// the run is finished, and in entries of versions that did not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flagged: Option<u64>,
 }
 
 impl PartEntry {
@@ -57,6 +95,7 @@ impl PartEntry {
             path,
             bytes: part.bytes.len() as u64,
             blake3: blake3::hash(&part.bytes).to_hex().to_string(),
+            flagged: None,
         }
     }
 }
@@ -107,7 +146,9 @@ impl LedgerEntry {
             let mut sealed = self.clone();
             for part in &mut sealed.parts {
                 let file = EncodedPart { rows: part.rows, bytes: store.get(&part.path)? };
+                let flagged = part.flagged;
                 *part = PartEntry::seal(part.table, &part.category, part.path.clone(), &file);
+                part.flagged = flagged;
             }
             let bytes = to_json(&store.display(&path), &sealed)?;
             if store.get(&path)? == bytes {
@@ -121,26 +162,6 @@ impl LedgerEntry {
 /// Where the entry of a shard lies.
 pub(super) fn entry_path(shard_id: &str) -> String {
     format!("{LEDGER_FOLDER}/{shard_id}.json")
-}
-
-/// The entry that names the metrics table, or `None` before that is written.
-pub(super) fn read_metrics_entry(store: &Store) -> Result<Option<LedgerEntry>, TableError> {
-    match store.get_if_there(METRICS_PATH)? {
-        Some(bytes) => parse(&store.display(METRICS_PATH), &bytes).map(Some),
-        None => Ok(None),
-    }
-}
-
-/// Names the parts of the metrics table, all at once.
-pub(super) fn write_metrics_entry(store: &Store, entry: &LedgerEntry) -> Result<(), TableError> {
-    Ok(store.put(METRICS_PATH, to_json(&store.display(METRICS_PATH), entry)?)?)
-}
-
-/// Forgets the metrics table, which no longer fits the rows.
-pub(super) fn remove_metrics(store: &Store) -> Result<(), TableError> {
-    let parts = read_metrics_entry(store)?.map_or_else(Vec::new, |entry| entry.parts);
-    store.delete_if_there(METRICS_PATH)?;
-    Ok(parts.iter().try_for_each(|part| store.delete_if_there(&part.path))?)
 }
 
 /// All entries by shard id. An entry that belongs to another run is an error.

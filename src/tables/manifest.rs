@@ -55,6 +55,15 @@ pub struct Manifest {
     pub totals: Option<RunTotals>,
 }
 
+/// An image that was chosen as a reference and could not be made one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub image_id: String,
+    /// A code of the table `failures`.
+    pub code: String,
+    pub message: String,
+}
+
 /// What a finished run holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunTotals {
@@ -62,7 +71,13 @@ pub struct RunTotals {
     pub shards: u64,
     /// Pictures of the listing: each is in `scores` or in `failures`.
     pub entries: u64,
-    /// Rows per table and category. Without `metrics`, which are written afterwards.
+    /// Images that are flagged. Absent in manifests of versions that did not count.
+    #[serde(default)]
+    pub flagged: Option<u64>,
+    /// Chosen references that could not be read, by category.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out_references: BTreeMap<String, Vec<LeftOut>>,
+    /// Rows per table and category. Without `thresholds` and `metrics`, which span shards.
     pub rows: BTreeMap<Table, BTreeMap<String, u64>>,
 }
 

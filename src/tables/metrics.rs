@@ -30,6 +30,12 @@ row! {
         pub n_images: i64,
         /// Those among them that are anomalous.
         pub n_anomalous: i64,
+        /// Those of `n_images` that are flagged. Null in rows of versions that did not count.
+        pub n_flagged: Option<i64>,
+        /// Share of the flagged images that are anomalous. Null where none is flagged.
+        pub precision: Option<f64>,
+        /// Share of the anomalous images that are flagged. Null without anomalous images.
+        pub recall: Option<f64>,
         /// Area under the ROC curve of the picture scores.
         pub image_auroc: Option<f64>,
         /// Lower end of the 95 % interval of `image_auroc`.

@@ -5,10 +5,11 @@
 //! struct in one file, and that struct is the schema. No score is computed here.
 //!
 //! ```text
-//! scores|masks|boxes|partials|failures|metrics/
+//! scores|masks|boxes|partials|failures|thresholds|metrics/
 //!     run_date=YYYY-MM-DD/category=<escaped>/part-<run id>-<shard id>.parquet
 //! maps/<shard id>/<n>.npy
-//! _filo/manifest.json   _filo/ledger/<shard id>.json   _filo/metrics.json   _SUCCESS
+//! _filo/manifest.json   _filo/ledger/<shard id>.json   _filo/reference/<category>.safetensors
+//! _filo/thresholds.json   _filo/metrics.json   _SUCCESS
 //! ```
 
 mod boxes;
@@ -29,6 +30,7 @@ mod plan;
 mod row;
 mod run_reader;
 mod scores;
+mod thresholds;
 mod worker;
 
 use std::iter;
@@ -41,17 +43,19 @@ pub use commit::{CategoryRows, Committed, ExpectedShard, RunWriter, ShardRows};
 pub use failures::FailureRow;
 pub use fold::fold_parts;
 pub use ledger::{LedgerEntry, PartEntry};
-pub use manifest::{Manifest, RunIdentity, RunTotals};
+pub use manifest::{LeftOut, Manifest, RunIdentity, RunTotals};
 pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
 pub use masks::MaskRow;
 pub use metrics::{
     ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, is_of_all,
 };
 pub use partials::PartialRow;
+pub use partition::{REFERENCE_FOLDER, reference_path};
 pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use row::{Column, Columns, Row};
-pub use run_reader::{ComparedScore, LabelledScore, RunReader, ShownScore, TopScore};
+pub use run_reader::{ComparedScore, DecidedScore, LabelledScore, RunReader, ShownScore, TopScore};
 pub use scores::ScoreRow;
+pub use thresholds::{CategoryThreshold, ThresholdRow};
 pub use worker::{HEARTBEAT, Worker, WorkerState, read_workers};
 
 use crate::error::TableError;
@@ -66,6 +70,7 @@ pub enum Table {
     Boxes,
     Partials,
     Failures,
+    Thresholds,
     Metrics,
 }
 
@@ -91,12 +96,13 @@ pub enum Stored {
 
 impl Table {
     /// All tables, in the order of this enum.
-    pub const ALL: [Table; 6] = [
+    pub const ALL: [Table; 7] = [
         Table::Scores,
         Table::Masks,
         Table::Boxes,
         Table::Partials,
         Table::Failures,
+        Table::Thresholds,
         Table::Metrics,
     ];
 
@@ -108,6 +114,7 @@ impl Table {
             Table::Boxes => "boxes",
             Table::Partials => "partials",
             Table::Failures => "failures",
+            Table::Thresholds => "thresholds",
             Table::Metrics => "metrics",
         }
     }
@@ -120,6 +127,7 @@ impl Table {
             Table::Boxes => row::describe::<BoxRow>(),
             Table::Partials => row::describe::<PartialRow>(),
             Table::Failures => row::describe::<FailureRow>(),
+            Table::Thresholds => row::describe::<ThresholdRow>(),
             Table::Metrics => row::describe::<MetricsRow>(),
         };
         part::id_columns().into_iter().chain(of_row).chain(partition::partition_columns()).collect()
@@ -133,6 +141,7 @@ impl Table {
             Table::Boxes => encode_part(ids, "", iter::empty::<BoxRow>()),
             Table::Partials => encode_part(ids, "", iter::empty::<PartialRow>()),
             Table::Failures => encode_part(ids, "", iter::empty::<FailureRow>()),
+            Table::Thresholds => encode_part(ids, "", iter::empty::<ThresholdRow>()),
             Table::Metrics => encode_part(ids, "", iter::empty::<MetricsRow>()),
         }
     }

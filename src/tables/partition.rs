@@ -55,6 +55,14 @@ pub(super) fn part_path(
     format!("{table}/run_date={run_date}/category={category}/{}", part_name(run_id, shard_id))
 }
 
+/// Where the files of references lie.
+pub const REFERENCE_FOLDER: &str = "_filo/reference";
+
+/// The file of a category's references, relative to the output.
+pub fn reference_path(category: &str) -> String {
+    format!("{REFERENCE_FOLDER}/{}.safetensors", escape(category))
+}
+
 /// The file's name alone, which a shard's parts of all tables and categories share.
 pub(super) fn part_name(run_id: &str, shard_id: &str) -> String {
     format!("part-{run_id}-{shard_id}.parquet")

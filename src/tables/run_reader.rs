@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::commit::NO_SHARD;
-use super::ledger::{LedgerEntry, PartEntry, read_ledger, read_metrics_entry, write_metrics_entry};
+use super::ledger::{LateTable, LedgerEntry, PartEntry, read_ledger};
 use super::manifest::Manifest;
 use super::part::{PartIds, encode_part};
 use super::part_reader::PartRows;
 use super::partition::part_path;
 use super::row::{Row, row};
-use super::{CategoryMetrics, MetricsRow, Table};
+use super::{CategoryMetrics, CategoryThreshold, MetricsRow, Table, ThresholdRow};
 use crate::error::TableError;
 use crate::store::Store;
 
@@ -27,6 +27,20 @@ row! {
         pub kind: Option<String>,
         /// Pixel scores at fixed ranks.
         pub pixel_summary: Option<Vec<u8>>,
+        /// Whether the image is flagged, if that was known when the row was written.
+        pub is_anomalous: Option<bool>,
+    }
+}
+
+row! {
+    /// A score and what it was decided to mean.
+    pub struct DecidedScore {
+        /// Anomaly score.
+        pub score: f32,
+        /// Whether the image is flagged, if that was known when the row was written.
+        pub is_anomalous: Option<bool>,
+        /// The score above which it is.
+        pub threshold: Option<f32>,
     }
 }
 
@@ -75,10 +89,16 @@ row! {
         pub label: Option<bool>,
         /// Ground truth: name of the defect, or "good".
         pub kind: Option<String>,
-        /// Whether `score` is above `threshold`.
-        pub is_anomalous: bool,
-        /// The score from which a picture counts as anomalous.
-        pub threshold: f32,
+        /// FiLo's own score.
+        pub text_score: Option<f32>,
+        /// Share of images like the references that score at least as high.
+        pub p_value: Option<f32>,
+        /// The reference most like the image.
+        pub reference_id: Option<String>,
+        /// Whether the image is flagged.
+        pub is_anomalous: Option<bool>,
+        /// The score above which it is.
+        pub threshold: Option<f32>,
         /// Where in the picture the best box lies, in words.
         pub position: Option<String>,
         /// The abnormal state most like the picture.
@@ -90,7 +110,32 @@ row! {
     }
 }
 
+impl ShownScore {
+    /// Fills in what was not known when the row was written: above `threshold` the image is flagged.
+    pub fn decide(&mut self, threshold: Option<f32>) {
+        self.threshold = self.threshold.or(threshold);
+        let above = self.threshold.is_some_and(|threshold| self.score > threshold);
+        self.is_anomalous = self.is_anomalous.or(Some(above));
+    }
+
+    /// Whether the image is flagged, once [decided](Self::decide).
+    pub fn is_flagged(&self) -> bool {
+        self.is_anomalous == Some(true)
+    }
+}
+
 impl Row for ShownScore {
+    const TABLE: Table = Table::Scores;
+}
+
+impl DecidedScore {
+    /// Whether the image is flagged, where rows that do not say so themselves go by `threshold`.
+    pub fn flagged(&self, threshold: Option<f32>) -> bool {
+        self.is_anomalous.unwrap_or_else(|| threshold.is_some_and(|limit| self.score > limit))
+    }
+}
+
+impl Row for DecidedScore {
     const TABLE: Table = Table::Scores;
 }
 
@@ -122,8 +167,18 @@ impl RunReader {
     pub fn open(store: Store) -> Result<RunReader, TableError> {
         let uri = store.uri().to_string();
         let manifest = Manifest::read(&store)?.ok_or(TableError::NoRun { uri })?;
+        RunReader::of(store, manifest)
+    }
+
+    /// The run of `manifest`, which lies in `store`.
+    pub(super) fn of(store: Store, manifest: Manifest) -> Result<RunReader, TableError> {
         let ledger = read_ledger(&store, &manifest)?;
         Ok(RunReader { store, manifest, ledger })
+    }
+
+    /// All entries by shard id.
+    pub(super) fn ledger(&self) -> &BTreeMap<String, LedgerEntry> {
+        &self.ledger
     }
 
     /// The output that this run is read from.
@@ -194,25 +249,59 @@ impl RunReader {
 
     /// Writes the metrics table, in place of the one that is there.
     pub fn write_metrics(&self, metrics: &[CategoryMetrics]) -> Result<(), TableError> {
-        let Manifest { run_id, run_date, .. } = &self.manifest;
-        let mut entry = LedgerEntry::new(run_id, NO_SHARD);
-        for CategoryMetrics { category, rows } in metrics {
-            let ids = PartIds { run_id, shard_id: NO_SHARD };
-            let part = encode_part(ids, category, rows.iter().cloned())?;
-            let path = part_path(Table::Metrics, *run_date, category, run_id, NO_SHARD);
-            self.store.put(&path, part.bytes.clone())?;
-            entry.parts.push(PartEntry::seal(Table::Metrics, category, path, &part));
-        }
-        write_metrics_entry(&self.store, &entry)
+        let rows = metrics.iter().map(|of| (of.category.as_str(), of.rows.as_slice()));
+        self.write_late(LateTable::Metrics, rows)
     }
 
     /// The metrics table in the order in which it was written; empty if it was not yet.
     pub fn metrics(&self) -> Result<Vec<CategoryMetrics>, TableError> {
-        let mut metrics = Vec::new();
-        for part in read_metrics_entry(&self.store)?.map_or_else(Vec::new, |entry| entry.parts) {
-            let rows = self.rows_of::<MetricsRow>(&part)?;
-            metrics.push(CategoryMetrics { category: part.category, rows });
+        let parts = self.late_rows::<MetricsRow>(LateTable::Metrics)?;
+        Ok(parts.into_iter().map(|(category, rows)| CategoryMetrics { category, rows }).collect())
+    }
+
+    /// Writes the thresholds table, in place of the one that is there.
+    pub(super) fn write_thresholds(
+        &self,
+        thresholds: &[CategoryThreshold],
+    ) -> Result<(), TableError> {
+        let row = |of: &'_ CategoryThreshold| of.row.clone();
+        let rows = thresholds.iter().map(|of| (of.category.as_str(), [row(of)]));
+        let rows = rows.collect::<Vec<_>>();
+        let rows = rows.iter().map(|(category, rows)| (*category, &rows[..]));
+        self.write_late(LateTable::Thresholds, rows)
+    }
+
+    /// The thresholds of all categories; empty while the run is unfinished, and in runs of versions
+    /// that had no such table.
+    pub fn thresholds(&self) -> Result<BTreeMap<String, ThresholdRow>, TableError> {
+        let parts = self.late_rows::<ThresholdRow>(LateTable::Thresholds)?;
+        let first = |(category, rows): (String, Vec<ThresholdRow>)| {
+            rows.into_iter().next().map(|row| (category, row))
+        };
+        Ok(parts.into_iter().filter_map(first).collect())
+    }
+
+    /// Writes one part per category of a table that spans shards, then the entry that names them.
+    fn write_late<'a, R: Row>(
+        &self,
+        table: LateTable,
+        categories: impl Iterator<Item = (&'a str, &'a [R])>,
+    ) -> Result<(), TableError> {
+        let Manifest { run_id, run_date, .. } = &self.manifest;
+        let mut entry = LedgerEntry::new(run_id, NO_SHARD);
+        for (category, rows) in categories {
+            let ids = PartIds { run_id, shard_id: NO_SHARD };
+            let part = encode_part(ids, category, rows.iter().cloned())?;
+            let path = part_path(R::TABLE, *run_date, category, run_id, NO_SHARD);
+            self.store.put(&path, part.bytes.clone())?;
+            entry.parts.push(PartEntry::seal(R::TABLE, category, path, &part));
         }
-        Ok(metrics)
+        table.write(&self.store, &entry)
+    }
+
+    fn late_rows<R: Row>(&self, table: LateTable) -> Result<Vec<(String, Vec<R>)>, TableError> {
+        let parts = table.read(&self.store)?.map_or_else(Vec::new, |entry| entry.parts);
+        let rows = |part: PartEntry| self.rows_of(&part).map(|rows| (part.category, rows));
+        parts.into_iter().map(rows).collect()
     }
 }

@@ -19,9 +19,23 @@ row! {
         pub width: i32,
         /// Height of the picture in pixels.
         pub height: i32,
-        /// Anomaly score: mean of `global_score` and the peak of the undamped map: its highest pixel,
-        /// or the mean of the share of highest pixels that the weights' `peak_share` says.
+        /// Anomaly score, comparable inside a category only. With references 0 to 1, 0.5 as the
+        /// references' median: text map and distances to the references, fused. Without references
+        /// `text_score`.
         pub score: f32,
+        /// FiLo's own score: mean of `global_score` and the peak of the undamped text map: its highest
+        /// pixel, or the mean of the share of highest pixels that the weights' `peak_share` says.
+        /// Null in rows of versions that had no other.
+        pub text_score: Option<f32>,
+        /// What the distances to the references alone say, 0 to 1, 0.5 as the references' median. Null
+        /// without references.
+        pub reference_score: Option<f32>,
+        /// Share of images like the references that score at least as high, estimated from the
+        /// references' own scores, above 0 to 1. Null without references.
+        pub p_value: Option<f32>,
+        /// The reference most like the image: its image id, below the input or below --reference. Null
+        /// without references.
+        pub reference_id: Option<String>,
         /// The whole picture against the abnormal text: their cosine over √2, may be negative.
         pub global_score: f32,
         /// Maximum of the anomaly map after box damping.
@@ -32,10 +46,11 @@ row! {
         pub label: Option<bool>,
         /// Ground truth: name of the defect, or "good". Null where the input has none.
         pub kind: Option<String>,
-        /// Whether `score` is above `threshold`.
-        pub is_anomalous: bool,
-        /// The score from which a picture counts as anomalous.
-        pub threshold: f32,
+        /// Whether the image is flagged: `score` is above `threshold`. Null where that shows only when
+        /// all of the category is scored: then `score` above the `threshold` of the table `thresholds`.
+        pub is_anomalous: Option<bool>,
+        /// The score above which an image is flagged. Null where `is_anomalous` is.
+        pub threshold: Option<f32>,
         /// Where in the picture the best box lies, in words. Null without a box.
         pub position: Option<String>,
         /// Number of rows in `boxes` for this picture.

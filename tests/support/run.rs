@@ -148,6 +148,14 @@ impl Ended {
         self.stdout.lines().last().unwrap_or_default()
     }
 
+    /// Checks that all went well; tells whether so many images were scored, and so many failed.
+    pub fn has_scored(&self, images: usize, failed: usize) -> bool {
+        let plural = if images == 1 { "" } else { "s" };
+        let line = self.last_line();
+        line.starts_with(&format!("scored {images} image{plural} · "))
+            && line.contains(&format!(" · {failed} failed in "))
+    }
+
     /// Checks that the run was refused with one line that holds each of `parts`.
     pub fn refused(&self, parts: &[&str]) {
         assert_eq!((self.code, self.stdout.as_str()), (2, ""), "{}", self.stderr);

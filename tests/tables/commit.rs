@@ -108,7 +108,8 @@ fn finish_names_the_shard_that_is_missing() {
     let out = tempfile::tempdir().unwrap();
     let writer = writer(out.path());
     writer.commit_shard(shard(SHARD, "tile")).unwrap();
-    let error = writer.finish(&[expected(SHARD, 4), expected("dead", 1)]).unwrap_err();
+    let error =
+        writer.finish(&[expected(SHARD, 4), expected("dead", 1)], |_| Ok(Vec::new())).unwrap_err();
     let message = error.to_string();
     assert!(matches!(error, TableError::MissingShards { expected: 2, .. }));
     assert!(message.contains("1 of 2 shards are not committed (dead): "), "{message}");
@@ -138,7 +139,7 @@ fn finish_names_the_shard_whose_pictures_do_not_add_up() {
     let out = tempfile::tempdir().unwrap();
     let writer = writer(out.path());
     writer.commit_shard(shard(SHARD, "tile")).unwrap();
-    let message = writer.finish(&[expected(SHARD, 5)]).unwrap_err().to_string();
+    let message = writer.finish(&[expected(SHARD, 5)], |_| Ok(Vec::new())).unwrap_err().to_string();
     assert!(message.starts_with("shard 5a17: 5 pictures listed, but 3 scores"), "{message}");
 }
 
@@ -148,7 +149,7 @@ fn finish_names_a_part_that_was_deleted() {
     let writer = writer(out.path());
     writer.commit_shard(shard(SHARD, "tile")).unwrap();
     std::fs::remove_dir_all(out.path().join("boxes")).unwrap();
-    let error = writer.finish(&[expected(SHARD, 4)]).unwrap_err();
+    let error = writer.finish(&[expected(SHARD, 4)], |_| Ok(Vec::new())).unwrap_err();
     assert!(matches!(error, TableError::PartGone { .. }));
     assert!(error.to_string().contains("boxes/run_date=2026-11-24/category=tile/"), "{error}");
 }
@@ -161,7 +162,8 @@ fn a_finished_run_adds_up_and_every_table_opens() {
     let mut without_masks = shard("2", "cable");
     without_masks.categories.values_mut().for_each(|rows| rows.masks.clear());
     writer.commit_shard(without_masks).unwrap();
-    let manifest = writer.finish(&[expected("1", 4), expected("2", 4)]).unwrap();
+    let manifest =
+        writer.finish(&[expected("1", 4), expected("2", 4)], |_| Ok(Vec::new())).unwrap();
 
     assert_eq!(*reader(out.path()).manifest(), manifest);
     let totals = manifest.totals.unwrap();
@@ -183,6 +185,6 @@ fn a_finished_run_adds_up_and_every_table_opens() {
 #[test]
 fn a_run_without_pictures_finishes() {
     let out = tempfile::tempdir().unwrap();
-    writer(out.path()).finish(&[]).unwrap();
-    assert_eq!(snapshot(out.path()).len(), 2 + Table::ALL.len());
+    writer(out.path()).finish(&[], |_| Ok(Vec::new())).unwrap();
+    assert_eq!(snapshot(out.path()).len(), 3 + Table::ALL.len());
 }

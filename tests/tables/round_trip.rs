@@ -20,8 +20,8 @@ fn every_table_comes_back_as_it_was_written() {
 
     let scores = run.rows::<LabelledScore>("tile").unwrap();
     let expected = rows.scores.into_iter().map(|row| {
-        let ScoreRow { score, label, kind, pixel_summary, .. } = row;
-        LabelledScore { score, label, kind, pixel_summary }
+        let ScoreRow { score, label, kind, pixel_summary, is_anomalous, .. } = row;
+        LabelledScore { score, label, kind, pixel_summary, is_anomalous }
     });
     assert!(expected.eq(scores));
 }
@@ -31,7 +31,7 @@ fn metrics_are_written_after_the_run_and_replaced() {
     let out = tempfile::tempdir().unwrap();
     let writer = writer(out.path());
     writer.commit_shard(shard(SHARD, "tile")).unwrap();
-    writer.finish(&[expected(SHARD, 4)]).unwrap();
+    writer.finish(&[expected(SHARD, 4)], |_| Ok(Vec::new())).unwrap();
     let run = reader(out.path());
     assert_eq!(run.metrics().unwrap(), []);
 
@@ -50,7 +50,7 @@ fn metrics_are_written_after_the_run_and_replaced() {
         assert_eq!(run.metrics().unwrap(), rows(figure));
     }
     // Finishing again, as a retried worker does, takes nothing away.
-    writer.finish(&[expected(SHARD, 4)]).unwrap();
+    writer.finish(&[expected(SHARD, 4)], |_| Ok(Vec::new())).unwrap();
     assert_eq!(run.metrics().unwrap(), rows(None));
 }
 
@@ -60,7 +60,7 @@ fn the_same_rows_give_the_same_bytes() {
     let snapshots = outs.each_ref().map(|out| {
         let writer = writer(out.path());
         writer.commit_shard(shard(SHARD, "tile")).unwrap();
-        writer.finish(&[expected(SHARD, 4)]).unwrap();
+        writer.finish(&[expected(SHARD, 4)], |_| Ok(Vec::new())).unwrap();
         snapshot(out.path())
     });
     assert!(snapshots[0].contains_key("_SUCCESS"));

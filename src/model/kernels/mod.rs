@@ -32,6 +32,7 @@ pub use inverted::{ImageShape, InvertedResidual, Pointwise, Scratch, multiply_re
 #[cfg(test)]
 pub use node::no_other_tapes;
 pub use node::{Values, scalar_with_gradient};
+pub use product::{Matrix, multiply};
 
 /// `x·Φ(x)`, Φ the standard normal distribution (erf GELU).
 pub fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {

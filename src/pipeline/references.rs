@@ -1,0 +1,75 @@
+//! The references of a run, by category, as its output holds them. In: the output. Out: a
+//! [`Reference`] for each category that has one, a few in memory at a time.
+//!
+//! - [`choose`] says which images are references, [`make`] makes files of them before the first shard;
+//!   `archives` finds those inside tars and Parquet files.
+
+mod archives;
+pub mod choose;
+pub mod make;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::TableError;
+use crate::reference::{MadeBy, Reference};
+use crate::store::Store;
+use crate::tables::reference_path;
+
+/// References that stay in memory. Shards are scored category by category, so few are in use.
+const KEPT: usize = 8;
+
+/// The references of a run. Shared by all threads that score.
+#[derive(Debug, Clone)]
+pub struct References {
+    /// `None`: the run has none.
+    source: Option<(Store, MadeBy)>,
+    kept: Arc<Mutex<VecDeque<Kept>>>,
+}
+
+/// A category, and its reference if it has one.
+type Kept = (String, Option<Arc<Reference>>);
+
+impl References {
+    /// Of a run without references.
+    pub fn none() -> Self {
+        References { source: None, kept: Arc::default() }
+    }
+
+    /// Of the run in `store`, which were made by `made_by`.
+    pub fn of_run(store: Store, made_by: MadeBy) -> Self {
+        References { source: Some((store, made_by)), kept: Arc::default() }
+    }
+
+    /// The reference of a category; `None` if it has none.
+    ///
+    /// # Errors
+    /// If its file cannot be read, is damaged, or was made by other networks.
+    pub fn of(&self, category: &str) -> Result<Option<Arc<Reference>>, TableError> {
+        let Some((store, made_by)) = &self.source else { return Ok(None) };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, reference)) = kept.iter().find(|(name, _)| name == category) {
+            return Ok(reference.clone());
+        }
+        let reference = read(store, &reference_path(category), made_by)?.map(Arc::new);
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((category.to_string(), reference.clone()));
+        Ok(reference)
+    }
+}
+
+/// The reference in a file of a run's output, if it is there.
+///
+/// # Errors
+/// As [`References::of`].
+pub fn read(store: &Store, path: &str, made_by: &MadeBy) -> Result<Option<Reference>, TableError> {
+    let Some(bytes) = store.get_if_there(path)? else { return Ok(None) };
+    let bad = |problem| TableError::BadReference { path: store.display(path), problem };
+    let reference = Reference::decode(&bytes).map_err(bad)?;
+    match made_by.difference(reference.made_by()) {
+        None => Ok(Some(reference)),
+        Some(difference) => Err(bad(difference)),
+    }
+}

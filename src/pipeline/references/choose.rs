@@ -1,0 +1,206 @@
+//! Which images are the references of a run. In: the plan and the job spec. Out: for each category the
+//! few images that are references, chosen and not read; or the run that has them. Never here: opening
+//! an image.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, SourceError};
+use crate::job::{JobSpec, Partition, ReferenceChoice, ReferenceFallback};
+use crate::pipeline::retry::Task;
+use crate::reference::{Choice, Origin, rank};
+use crate::source::{
+    Archive, Category, Entry, Input, Label, LayoutChoice, Listing, Sample, Shard, ShardSize, list,
+    list_train,
+};
+use crate::store::{Location, Store};
+use crate::tables::Manifest;
+
+/// Archives that are looked into at most.
+const ARCHIVES: usize = 64;
+
+/// Where the references of a run come from, chosen but not read.
+#[derive(Debug)]
+pub enum ReferenceSource {
+    /// The run has none.
+    None,
+    /// Images, by category.
+    Images { chosen: Chosen, fallback: Option<Chosen> },
+    /// The files of an earlier run.
+    EarlierRun { store: Store, uri: String, fallback: Option<Chosen> },
+    /// Not looked at yet: a run that was begun has its references, or most of them.
+    Later(Later),
+}
+
+/// References that are named and not looked at yet.
+#[derive(Debug)]
+pub struct Later {
+    input: Location,
+    layout: LayoutChoice,
+    category: Option<Category>,
+    choice: ReferenceChoice,
+    /// The one category of the plan, if it has only one.
+    only: Option<Category>,
+    fallback: Option<Chosen>,
+}
+
+/// Whether a run begins or goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    First,
+    Again,
+}
+
+/// Images that were chosen as references.
+#[derive(Debug)]
+pub struct Chosen {
+    pub(super) input: Input,
+    /// What they are taken to be.
+    pub(super) origin: Origin,
+    pub(super) files: BTreeMap<Category, Vec<Sample>>,
+    /// Files with images in them, in the order in which they are looked into.
+    pub(super) archives: Vec<Archive>,
+}
+
+impl ReferenceSource {
+    /// What `spec` names, for the images of `input` in `shards`.
+    ///
+    /// # Errors
+    /// If references are named and cannot be listed. A run that goes on needs them only if some are
+    /// missing, see [`Later::open`].
+    pub fn open(
+        spec: &JobSpec,
+        input: &Input,
+        shards: &[Shard],
+        start: Start,
+    ) -> Result<Self, Error> {
+        let archive = || Chosen::of(input, Origin::Archive, shards, |_| true);
+        let choice = match &spec.reference {
+            ReferenceChoice::None => return Ok(ReferenceSource::None),
+            ReferenceChoice::Archive => {
+                return Ok(ReferenceSource::Images { chosen: archive(), fallback: None });
+            }
+            named => named.clone(),
+        };
+        let later = Later {
+            input: spec.input.clone(),
+            layout: spec.layout,
+            category: spec.category.clone(),
+            choice,
+            only: only_category(shards),
+            fallback: match spec.reference_fallback {
+                ReferenceFallback::Archive => Some(archive()),
+                ReferenceFallback::Error | ReferenceFallback::None => None,
+            },
+        };
+        match start {
+            Start::First => later.open(),
+            Start::Again => Ok(ReferenceSource::Later(later)),
+        }
+    }
+
+    /// Whether the run has references.
+    pub fn is_some(&self) -> bool {
+        !matches!(self, ReferenceSource::None)
+    }
+}
+
+impl Later {
+    /// What is named.
+    ///
+    /// # Errors
+    /// If it cannot be listed.
+    pub fn open(self) -> Result<ReferenceSource, Error> {
+        let Later { input, layout, category, choice, only, fallback } = self;
+        let listing = match choice {
+            ReferenceChoice::At(place) => {
+                if let Some(store) = earlier_run(&place)? {
+                    let uri = place.uri().to_string();
+                    return Ok(ReferenceSource::EarlierRun { store, uri, fallback });
+                }
+                listed(&place, only)?
+            }
+            ReferenceChoice::Train | ReferenceChoice::Archive | ReferenceChoice::None => {
+                list_train(&input, layout, category.as_ref())?
+            }
+        };
+        // Images that are known to be anomalous say nothing of what is normal.
+        let good = |sample: &Sample| sample.label != Some(Label::Anomalous);
+        let chosen = Chosen::of(&listing.input, Origin::Normal, &listing.shards, good);
+        Ok(ReferenceSource::Images { chosen, fallback })
+    }
+}
+
+/// The category that all images are of, if there is only one: references that no folder names are
+/// of it, too.
+fn only_category(shards: &[Shard]) -> Option<Category> {
+    let mut entries = shards.iter().flat_map(|shard| &shard.entries);
+    let first = entries.next()?.category();
+    entries.all(|entry| entry.category() == first).then(|| first.clone())
+}
+
+fn listed(place: &Location, category: Option<Category>) -> Result<Listing, Error> {
+    let listing = list(place, LayoutChoice::Auto, category.as_ref(), ShardSize::default())?;
+    tracing::info!(images = listing.n_entries, "references: {}", listing.why);
+    Ok(listing)
+}
+
+/// The store of the run at `place`, if there is one.
+fn earlier_run(place: &Location) -> Result<Option<Store>, Error> {
+    if place.disk().is_some_and(|path| !path.is_dir()) {
+        return match place.disk().is_some_and(|path| path.exists()) {
+            // One image or archive.
+            true => Ok(None),
+            false => Err(SourceError::NoReferences { uri: place.uri().to_string() }.into()),
+        };
+    }
+    let store = Store::open(place)?;
+    store.check()?;
+    Ok(Manifest::read(&store)?.map(|_| store))
+}
+
+impl Chosen {
+    fn of(
+        input: &Input,
+        origin: Origin,
+        shards: &[Shard],
+        wanted: impl Fn(&Sample) -> bool,
+    ) -> Self {
+        let mut files = Choice::default();
+        let mut archives = Vec::new();
+        for entry in shards.iter().flat_map(|shard| &shard.entries) {
+            match entry {
+                Entry::Sample(sample) if wanted(sample) => {
+                    files.offer(&sample.category, &sample.image_id, || sample.clone());
+                }
+                Entry::Archive(archive) => archives.push(archive.clone()),
+                Entry::Sample(_) | Entry::Rejected(_) => {}
+            }
+        }
+        archives.sort_by_cached_key(|archive| rank(&archive.image_id));
+        archives.truncate(ARCHIVES);
+        Chosen { input: input.clone(), origin, files: files.finish(), archives }
+    }
+}
+
+/// What a worker needs references of.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Categories of its images, those that other workers begin with last.
+    pub(super) categories: Vec<Category>,
+    /// Whether it has archives: of which categories their images are shows when they are read.
+    pub(super) archives: bool,
+}
+
+impl Wanted {
+    /// Of a worker with these tasks.
+    pub fn of(tasks: &[Task], partition: Partition) -> Self {
+        let entries = tasks.iter().flat_map(|task| &task.shard.entries);
+        let archives = entries.clone().any(|entry| matches!(entry, Entry::Archive(_)));
+        let samples = entries.filter(|entry| matches!(entry, Entry::Sample(_)));
+        let categories = samples.map(Entry::category).collect::<BTreeSet<_>>();
+        let mut categories = categories.into_iter().cloned().collect::<Vec<_>>();
+        let first = categories.len() * partition.index() / partition.count();
+        categories.rotate_left(first);
+        Wanted { categories, archives }
+    }
+}

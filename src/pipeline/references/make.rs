@@ -1,0 +1,288 @@
+//! Makes the references of a run before its first shard. In: what was chosen. Out: one file per
+//! category in the output, committed put-if-absent, so that all workers read the same one; who comes
+//! second reads that of the first. Two workers that begin at once begin with other categories.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+
+use super::archives::InArchives;
+use super::choose::{Chosen, ReferenceSource, Wanted};
+use super::read;
+use crate::error::{Error, SourceError, TableError};
+use crate::job::ReferenceFallback;
+use crate::pipeline::batch::{Batch, Lost, Prepared};
+use crate::pipeline::finish::{FinishSettings, observe};
+use crate::pipeline::infer::Inferencer;
+use crate::pipeline::prepare::{Given, PrepareSettings, prepare_sample};
+use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage};
+use crate::source::{Category, Sample};
+use crate::store::Store;
+use crate::tables::{LeftOut, REFERENCE_FOLDER, reference_path};
+
+/// Bytes of images from archives that are held at a time.
+const HELD_BYTES: usize = 512 << 20;
+
+/// Makes reference files.
+pub struct ReferenceMaker<'a> {
+    pub infer: &'a mut Inferencer,
+    pub prepare: &'a PrepareSettings,
+    pub finish: &'a FinishSettings,
+    pub made_by: &'a MadeBy,
+    /// The output.
+    pub store: &'a Store,
+    pub stop: &'a AtomicBool,
+}
+
+/// Whether all references are there, or a signal came first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    All,
+    Stopped,
+}
+
+impl ReferenceMaker<'_> {
+    /// Makes what is missing of what is wanted. For archives, all that there are references of.
+    ///
+    /// # Errors
+    /// If a category has too few references and the spec allows no fallback, or the output cannot be
+    /// read or written.
+    pub fn make(
+        &mut self,
+        source: ReferenceSource,
+        wanted: &Wanted,
+        on_missing: ReferenceFallback,
+    ) -> Result<Made, Error> {
+        let categories = &wanted.categories[..];
+        let source = match source {
+            ReferenceSource::Later(_) if self.missing(categories)?.is_empty() => {
+                return Ok(Made::All);
+            }
+            ReferenceSource::Later(later) => later.open()?,
+            known => known,
+        };
+        let (uri, fallback) = match &source {
+            // A source is looked at once.
+            ReferenceSource::None | ReferenceSource::Later(_) => return Ok(Made::All),
+            ReferenceSource::Images { chosen, fallback } => {
+                let offered = chosen.files.keys().filter(|_| wanted.archives).cloned();
+                let all = [categories, &offered.collect::<Vec<_>>()].concat();
+                match self.make_chosen(chosen, &all)? {
+                    Made::Stopped => return Ok(Made::Stopped),
+                    Made::All if chosen.origin == Origin::Archive => {
+                        self.tell_missing(categories)?;
+                        return Ok(Made::All);
+                    }
+                    Made::All => (chosen.input.display(""), fallback),
+                }
+            }
+            ReferenceSource::EarlierRun { store, uri, fallback } => {
+                self.copy(store, wanted)?;
+                (uri.clone(), fallback)
+            }
+        };
+        let missing = self.missing(categories)?;
+        match (missing.first(), on_missing, fallback) {
+            (None, ..) => Ok(Made::All),
+            (Some(category), ReferenceFallback::Error, _) => Err(SourceError::TooFewReferences {
+                uri,
+                category: category.to_string(),
+                more: missing.len() - 1,
+                least: MIN_REFERENCES,
+            }
+            .into()),
+            (Some(_), ReferenceFallback::Archive, Some(chosen)) => {
+                tracing::warn!(
+                    "{} of {} categories have fewer than {MIN_REFERENCES} references in {uri}: \
+                     images of the input take their place",
+                    missing.len(),
+                    categories.len()
+                );
+                let made = self.make_chosen(chosen, &missing)?;
+                self.tell_missing(categories)?;
+                Ok(made)
+            }
+            (Some(_), ..) => {
+                self.tell_missing(categories)?;
+                Ok(Made::All)
+            }
+        }
+    }
+
+    /// The categories that have no file.
+    fn missing(&self, categories: &[Category]) -> Result<Vec<Category>, TableError> {
+        let mut missing = Vec::new();
+        for category in categories {
+            if !self.store.exists(&reference_path(category.as_str()))? {
+                missing.push(category.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Says once which categories are scored without references.
+    fn tell_missing(&self, categories: &[Category]) -> Result<(), TableError> {
+        let missing = self.missing(categories)?;
+        if let Some(first) = missing.first() {
+            tracing::warn!(
+                "category {first}{}: fewer than {MIN_REFERENCES} different images that can be \
+                 read, so there are no references: images are scored one by one",
+                match missing.len() - 1 {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                }
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes the files of an earlier run over.
+    fn copy(&self, from: &Store, wanted: &Wanted) -> Result<(), TableError> {
+        let path = |category: &Category| reference_path(category.as_str());
+        let paths = match wanted.archives {
+            true => from.list(REFERENCE_FOLDER)?.into_iter().map(|file| file.path).collect(),
+            false => wanted.categories.iter().map(path).collect::<Vec<_>>(),
+        };
+        for path in paths {
+            if !self.store.exists(&path)?
+                && let Some(reference) = read(from, &path, self.made_by)?
+            {
+                self.store.put_if_absent(&path, reference.encode())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_chosen(&mut self, chosen: &Chosen, categories: &[Category]) -> Result<Made, Error> {
+        let prepare = PrepareSettings { input: chosen.input.clone(), ..self.prepare.clone() };
+        for category in self.missing(categories)? {
+            let Some(samples) = chosen.files.get(&category) else { continue };
+            if samples.len() < MIN_REFERENCES {
+                continue;
+            }
+            tracing::info!(images = samples.len(), "making the references of {category}");
+            let mut making = Making::new(chosen.origin);
+            for group in samples.chunks(prepare.batch_size) {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Ok(Made::Stopped);
+                }
+                let read = |sample: &Sample| prepare_sample(0, sample, &prepare);
+                self.add(&mut making, &category, in_order(group, read));
+            }
+            self.finish(&category, making)?;
+        }
+        if chosen.archives.is_empty() {
+            return Ok(Made::All);
+        }
+        self.make_from_archives(chosen, &prepare)
+    }
+
+    /// Categories of images in archives: those that the first archives have.
+    fn make_from_archives(
+        &mut self,
+        chosen: &Chosen,
+        prepare: &PrepareSettings,
+    ) -> Result<Made, Error> {
+        let archives = InArchives { chosen, prepare, stop: self.stop };
+        let Some(found) = archives.look_into() else { return Ok(Made::Stopped) };
+        let categories = found.keys().cloned().collect::<Vec<_>>();
+        let mut missing = self.missing(&categories)?;
+        missing.retain(|category| found[category].len() >= MIN_REFERENCES);
+        let mut missing = &missing[..];
+        while !missing.is_empty() {
+            // As many categories as fit, one at least.
+            let mut bytes = 0;
+            let fit = missing.iter().take_while(|category| {
+                bytes += found[*category].iter().map(|member| member.bytes).sum::<usize>();
+                bytes <= HELD_BYTES
+            });
+            let (now, later) = missing.split_at(fit.count().max(1));
+            let Some(mut held) = archives.take_out(now, &found) else {
+                return Ok(Made::Stopped);
+            };
+            for category in now {
+                let images = held.remove(category).unwrap_or_default();
+                tracing::info!(images = images.len(), "making the references of {category}");
+                let mut making = Making::new(chosen.origin);
+                for group in images.chunks(prepare.batch_size) {
+                    if self.stop.load(Ordering::Relaxed) {
+                        return Ok(Made::Stopped);
+                    }
+                    let read = |given: &Given| given.prepare(prepare);
+                    self.add(&mut making, category, in_order(group, read));
+                }
+                self.finish(category, making)?;
+            }
+            missing = later;
+        }
+        Ok(Made::All)
+    }
+
+    /// Sends a group of images through the networks.
+    fn add(
+        &mut self,
+        making: &mut Making,
+        category: &Category,
+        prepared: Vec<Result<Prepared, Lost>>,
+    ) {
+        let mut pictures = Vec::with_capacity(prepared.len());
+        for image in prepared {
+            match image {
+                Ok(image) => pictures.push(image),
+                Err(lost) => making.lose(lost),
+            }
+        }
+        if pictures.is_empty() {
+            return;
+        }
+        let (done, lost) = self.infer.infer(Batch { category: category.clone(), pictures });
+        lost.into_iter().for_each(|lost| making.lose(lost));
+        let finish = self.finish;
+        let seen = in_order(&done, |inferred| {
+            let image_id = inferred.subject.sample.image_id.to_string();
+            observe(inferred, finish).map(|seen| ReferenceImage { image_id, seen })
+        });
+        making.images.extend(seen.into_iter().flatten());
+    }
+
+    /// Commits what the images say, if they are enough.
+    fn finish(&self, category: &Category, making: Making) -> Result<(), Error> {
+        let Making { origin, images, left_out } = making;
+        for out in &left_out {
+            tracing::warn!(
+                "{}: left out of the references of {category}: {}",
+                out.image_id,
+                out.message
+            );
+        }
+        let reference = Reference::build(images, left_out, origin, self.made_by.clone());
+        if let Some(reference) = reference {
+            self.store.put_if_absent(&reference_path(category.as_str()), reference.encode())?;
+        }
+        Ok(())
+    }
+}
+
+/// References of a category on the way.
+struct Making {
+    origin: Origin,
+    images: Vec<ReferenceImage>,
+    left_out: Vec<LeftOut>,
+}
+
+impl Making {
+    fn new(origin: Origin) -> Self {
+        Making { origin, images: Vec::new(), left_out: Vec::new() }
+    }
+
+    fn lose(&mut self, lost: Lost) {
+        let Lost { image_id, failure, .. } = lost;
+        let (image_id, code) = (image_id.into(), failure.code.as_str().to_string());
+        self.left_out.push(LeftOut { image_id, code, message: failure.message });
+    }
+}
+
+/// `work` on all items, on all cores, results in their order.
+fn in_order<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Send + Sync) -> Vec<R> {
+    items.par_iter().map(work).collect()
+}

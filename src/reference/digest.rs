@@ -1,0 +1,22 @@
+//! The digest of an image file: tells an image, and exact copies of it, from all others.
+
+/// BLAKE3 of the bytes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of a file with this content.
+    pub fn of(file: &[u8]) -> Self {
+        Digest(*blake3::hash(file).as_bytes())
+    }
+
+    /// In hexadecimal.
+    pub fn to_hex(self) -> String {
+        blake3::Hash::from(self.0).to_hex().to_string()
+    }
+
+    /// From [`Digest::to_hex`].
+    pub fn from_hex(text: &str) -> Option<Self> {
+        blake3::Hash::from_hex(text).ok().map(|hash| Digest(*hash.as_bytes()))
+    }
+}

@@ -1,0 +1,295 @@
+//! The references of a category: built from what the networks saw of them, kept in a file, asked about
+//! an image. All that is compared comes from the references alone, never from the run.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::distance::with_neighbours;
+use super::file::{self, Numbers, Tensors, as_f16};
+use super::fusion::{Fusion, Scale, Voices, Weights, logarithms, median, peak, squashed};
+use super::nearest::{BANK, CHANNELS, Nearest, project};
+use super::null::quantile;
+use super::position::Position;
+use super::{
+    Digest, Distances, GRID, MIN_REFERENCES, MadeBy, NullScores, Origin, ReferenceImage, Verdict,
+};
+use crate::tables::LeftOut;
+
+const CELLS: usize = GRID * GRID;
+
+/// Masks begin half way between the score from which an image is flagged at this rate and the map value
+/// that this share of the references' cells exceeds.
+const MASK_RATE: f64 = 0.01;
+
+/// The references of a category.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    header: Header,
+    channels: usize,
+    standard: Standard,
+    position: Position,
+    nearest: Nearest,
+    fusion: Fusion,
+    by_digest: HashMap<Digest, usize>,
+}
+
+/// What is not in a tensor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Header {
+    made_by: MadeBy,
+    origin: Origin,
+    /// Ids and digests, in the order of choice; the first ones are the bank.
+    images: Vec<(String, String)>,
+    left_out: Vec<LeftOut>,
+    weights: Weights,
+    /// Spreads of the voices.
+    spreads: [f64; 3],
+    /// Of the references' own scores, not squashed.
+    null: NullScores,
+    mask_threshold: f32,
+    /// The references' own scores, each without itself.
+    scores: Vec<f32>,
+}
+
+impl Reference {
+    /// `None` if fewer than [`MIN_REFERENCES`] images differ.
+    pub fn build(
+        mut images: Vec<ReferenceImage>,
+        left_out: Vec<LeftOut>,
+        origin: Origin,
+        made_by: MadeBy,
+    ) -> Option<Self> {
+        let mut digests = std::collections::HashSet::new();
+        images.retain(|image| digests.insert(image.seen.digest));
+        if images.len() < MIN_REFERENCES {
+            return None;
+        }
+        let channels = images[0].seen.features.len() / CELLS;
+        let raw = images.par_iter().map(|of| with_neighbours(&of.seen.features, GRID, channels));
+        let raw = raw.collect::<Vec<_>>();
+        let standard = Standard::new(&raw, channels);
+        let scaled = raw.into_par_iter().map(|x| standard.apply(x)).collect::<Vec<_>>();
+        let position = Position::new(&scaled);
+        let bank = scaled.par_iter().take(BANK).map(|x| project(x, channels));
+        // As the file has them, so that whoever makes the file scores like whoever reads it.
+        let bank = bank.flatten().map(as_f16).collect::<Vec<_>>();
+        let nearest = Nearest::new(bank, CELLS);
+        let seen = scaled.par_iter().enumerate().map(|(i, x)| {
+            let distances = nearest.distances(&project(x, channels), Some(i));
+            let place = position.distances(x, channels, true);
+            let voices = Voices {
+                nearest: logarithms(&distances.distances),
+                position: logarithms(&place.scaled),
+                text: images[i].seen.text.iter().map(|value| f64::from(*value)).collect(),
+            };
+            (voices, distances.distances, place.plain)
+        });
+        let seen = seen.collect::<Vec<_>>();
+        let mut nearest_squares =
+            seen.iter().flat_map(|(_, of, _)| of).map(|of| of * of).collect::<Vec<_>>();
+        let mut plain = seen.iter().flat_map(|(_, _, of)| of).copied().collect::<Vec<_>>();
+        let structure = median(&mut nearest_squares) / median(&mut plain).max(1e-12);
+        let voices = seen.into_iter().map(|(voices, ..)| voices).collect::<Vec<_>>();
+        let fusion = Fusion::new(&voices, structure);
+        let maps = voices.par_iter().map(|voices| fusion.map(voices)).collect::<Vec<_>>();
+        let peaks = maps.iter().map(|map| peak(map)).collect::<Vec<_>>();
+        let null = match origin {
+            Origin::Normal => NullScores::normal(&peaks),
+            Origin::Archive => NullScores::contaminated(&peaks),
+        };
+        let mut cells = maps.concat();
+        cells.sort_unstable_by(f64::total_cmp);
+        let mask = f64::midpoint(null.threshold(MASK_RATE), quantile(&cells, 1.0 - MASK_RATE));
+        let names = images.into_iter().map(|of| (of.image_id, of.seen.digest.to_hex()));
+        let header = Header {
+            made_by,
+            origin,
+            images: names.collect(),
+            left_out,
+            weights: fusion.weights,
+            spreads: fusion.scales.each_ref().map(|scale| scale.spread),
+            null,
+            mask_threshold: squashed(mask),
+            scores: peaks.into_iter().map(squashed).collect(),
+        };
+        Some(Reference::assembled(header, standard, position, nearest, fusion))
+    }
+
+    fn assembled(
+        header: Header,
+        standard: Standard,
+        position: Position,
+        nearest: Nearest,
+        fusion: Fusion,
+    ) -> Self {
+        let digests = header.images.iter().enumerate();
+        let digests = digests.filter_map(|(i, (_, hex))| Some((Digest::from_hex(hex)?, i)));
+        let by_digest = digests.collect();
+        let channels = standard.means.len();
+        Reference { header, channels, standard, position, nearest, fusion, by_digest }
+    }
+
+    /// What decided its numbers.
+    pub fn made_by(&self) -> &MadeBy {
+        &self.header.made_by
+    }
+
+    /// How many images it is made of.
+    pub fn count(&self) -> usize {
+        self.header.images.len()
+    }
+
+    /// Chosen images that could not be read.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.header.left_out
+    }
+
+    /// The id of a reference.
+    pub fn image_id(&self, index: usize) -> &str {
+        &self.header.images[index].0
+    }
+
+    /// The references' own scores, each compared with the others.
+    pub fn scores(&self) -> &[f32] {
+        &self.header.scores
+    }
+
+    /// What they are taken to be.
+    pub fn origin(&self) -> Origin {
+        self.header.origin
+    }
+
+    /// How far an image with these features is from the references.
+    pub fn distances(&self, features: &[f32], digest: Digest) -> Distances {
+        let own = self.by_digest.get(&digest).copied();
+        let x = self.standard.apply(with_neighbours(features, GRID, self.channels));
+        let near = self.nearest.distances(&project(&x, self.channels), own);
+        let place = self.position.distances(&x, self.channels, own.is_some());
+        Distances {
+            position: logarithms(&place.scaled),
+            nearest: logarithms(&near.distances),
+            most_alike: near.most_alike,
+        }
+    }
+
+    /// The verdict on an image at these distances, with FiLo's own map on the grid.
+    pub fn verdict(&self, distances: &Distances, text: &[f32]) -> Verdict {
+        let voices = voices(distances, text);
+        let raw = peak(&self.fusion.map(&voices));
+        Verdict {
+            score: squashed(raw),
+            reference_score: squashed(peak(&self.fusion.map_without_text(&voices))),
+            p_value: self.header.null.p_value(raw) as f32,
+        }
+    }
+
+    /// The fused map on the grid, 0 to 1.
+    pub fn map(&self, distances: &Distances, text: &[f32]) -> Vec<f32> {
+        self.fusion.map(&voices(distances, text)).into_iter().map(squashed).collect()
+    }
+
+    /// The score above which p-values are at most `rate`.
+    pub fn score_threshold(&self, rate: f64) -> f32 {
+        squashed(self.header.null.threshold(rate))
+    }
+
+    /// The map value above which a pixel belongs to the mask.
+    pub fn mask_threshold(&self) -> f32 {
+        self.header.mask_threshold
+    }
+
+    /// Its file.
+    pub fn encode(&self) -> Vec<u8> {
+        let (n, channels) = (self.count(), self.channels);
+        let grid = vec![CELLS, channels];
+        let middles = self.fusion.scales.iter().flat_map(|scale| scale.middle.clone()).collect();
+        let bank = self.nearest.patches();
+        let tensors = [
+            ("means", vec![channels], Numbers::F32(self.standard.means.clone())),
+            ("factors", vec![channels], Numbers::F32(self.standard.factors.clone())),
+            ("sums", grid.clone(), Numbers::F32(self.position.sums.clone())),
+            ("squares", grid, Numbers::F32(self.position.squares.clone())),
+            ("bank", vec![n.min(BANK), CELLS, CHANNELS], Numbers::F16(bank.to_vec())),
+            ("middles", vec![3, CELLS], Numbers::F32(middles)),
+        ];
+        let tensors = tensors.map(|(name, shape, numbers)| (name.to_string(), (shape, numbers)));
+        file::encode(&self.header, &Tensors::from(tensors))
+    }
+
+    /// From [`Reference::encode`].
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let (header, mut tensors) = file::decode::<Header>(bytes)?;
+        let channels = match tensors.get("factors") {
+            Some((shape, _)) if shape.len() == 1 && shape[0] > 0 => shape[0],
+            _ => return Err("has no factors".to_string()),
+        };
+        let n = header.images.len();
+        let mut floats = |name: &str, shape: &[usize]| file::floats(&mut tensors, name, shape);
+        let means = floats("means", &[channels])?;
+        let standard = Standard { means, factors: floats("factors", &[channels])? };
+        let [sums, squares] =
+            [floats("sums", &[CELLS, channels])?, floats("squares", &[CELLS, channels])?];
+        let bank = floats("bank", &[n.min(BANK), CELLS, CHANNELS])?;
+        let middles = floats("middles", &[3, CELLS])?;
+        let scale = |voice: usize| Scale {
+            middle: middles[voice * CELLS..][..CELLS].to_vec(),
+            spread: header.spreads[voice],
+        };
+        let fusion = Fusion { scales: [0, 1, 2].map(scale), weights: header.weights };
+        let position = Position { count: n, sums, squares };
+        Ok(Reference::assembled(header, standard, position, Nearest::new(bank, CELLS), fusion))
+    }
+}
+
+fn voices(distances: &Distances, text: &[f32]) -> Voices {
+    Voices {
+        nearest: distances.nearest.clone(),
+        position: distances.position.clone(),
+        text: text.iter().map(|value| f64::from(*value)).collect(),
+    }
+}
+
+/// The least standard deviation of a channel.
+const LEAST_DEVIATION: f64 = 1e-3;
+
+/// Standard deviations beyond which a value is cut.
+const MOST_DEVIATIONS: f32 = 30.0;
+
+/// Brings each channel to mean 0 and variance 1 over all references and cells.
+#[derive(Debug, Clone, PartialEq)]
+struct Standard {
+    /// `[channels]`.
+    means: Vec<f32>,
+    /// One over the standard deviations, `[channels]`.
+    factors: Vec<f32>,
+}
+
+impl Standard {
+    fn new(references: &[Vec<f32>], channels: usize) -> Self {
+        let of_channel = |channel: usize| {
+            let values = references.iter().flat_map(|of| of.iter().skip(channel).step_by(channels));
+            let values = values.map(|value| f64::from(*value));
+            let n = (references.len() * CELLS) as f64;
+            let mean = values.clone().sum::<f64>() / n;
+            let variance = values.map(|value| (value - mean).powi(2)).sum::<f64>() / n;
+            (mean as f32, (1.0 / variance.sqrt().max(LEAST_DEVIATION)) as f32)
+        };
+        let (means, factors) = (0..channels).into_par_iter().map(of_channel).unzip();
+        Standard { means, factors }
+    }
+
+    fn apply(&self, mut x: Vec<f32>) -> Vec<f32> {
+        for cell in x.chunks_exact_mut(self.means.len()) {
+            let channels = cell.iter_mut().zip(&self.means).zip(&self.factors);
+            for ((value, mean), factor) in channels {
+                *value = ((*value - mean) * factor).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS);
+            }
+        }
+        x
+    }
+}
