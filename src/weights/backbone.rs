@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(loaded.network.config().tap_channels(), [24, 40, 112]);
         assert_eq!(loaded.network.config().tap_strides(), [4, 8, 16]);
         assert_eq!(loaded.id, embedded_backbone_id().unwrap());
-        assert_eq!(loaded.id, "lite0-0000000000000000");
+        assert_eq!(loaded.id, "lite0-290cb1d60d67c596");
 
         let mut other = config(embedded::BACKBONE_CONFIG).unwrap();
         other.normalisation.mean[0] += 1.0;
