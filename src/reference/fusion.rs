@@ -20,6 +20,9 @@ const DEVIATIONS: f64 = 1.25;
 /// distance to the nearest patch anywhere over that to the mean at the same place.
 const STRUCTURE: [f64; 2] = [1.2, 2.0];
 
+/// Below this ratio images are of parts that lie anywhere: small windows, few cells, no place.
+const LOOSE: f64 = 1.3;
+
 /// FiLo's map counts fully up to this correlation with the nearest-patch map over the references, and not
 /// at all from the second: where both follow the same texture it says nothing of its own.
 const AGREEMENT: [f64; 2] = [0.4, 0.6];
@@ -31,7 +34,9 @@ const TEXT: f64 = 0.4;
 /// Standard scores are cut here before they are correlated.
 const CUT: f64 = 3.0;
 
-/// Cells of a map, the highest ones, whose mean is the score: 5 % of 256.
+/// Cells of a map, the highest ones, whose mean is the score: 1 % of 256 for parts that lie anywhere, 5 %
+/// for all else.
+const TOP_LOOSE: usize = 3;
 const TOP: usize = 13;
 
 /// The raw score that becomes 0.75.
@@ -101,21 +106,64 @@ pub struct Fusion {
 pub struct Weights {
     pub position: f64,
     pub text: f64,
+    /// Cells whose mean is the score.
+    pub top: usize,
+}
+
+/// What the nearest patch compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Window {
+    /// Cells as they are, in which small defects show.
+    Cells,
+    /// Cells with their neighbours.
+    Neighbourhoods,
+}
+
+/// What kind of images the references are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Structure {
+    pub window: Window,
+    /// How much place counts, 0 to 1.
+    place: f64,
+    top: usize,
+}
+
+impl Structure {
+    /// From the squared distance to the nearest patch anywhere over that to the mean at the same place.
+    pub fn new(ratio: f64) -> Self {
+        match ratio < LOOSE {
+            true => Structure { window: Window::Cells, place: 0.0, top: TOP_LOOSE },
+            false => Structure {
+                window: Window::Neighbourhoods,
+                place: ramp(ratio, STRUCTURE),
+                top: TOP,
+            },
+        }
+    }
 }
 
 impl Fusion {
-    /// From the voices of the references, each compared with the others; `structure`: see [`STRUCTURE`].
-    pub fn new(references: &[Voices], structure: f64) -> Self {
+    /// From the voices of the references, each compared with the others.
+    pub fn new(references: &[Voices], structure: Structure) -> Self {
         let maps = |voice: usize| references.iter().map(|of| of.all()[voice]).collect::<Vec<_>>();
         let scales = [0, 1, 2].map(|voice| Scale::new(&maps(voice)));
-        let place = ramp(structure, STRUCTURE);
+        let Structure { place, top, .. } = structure;
         let cut = |voice: usize| {
             let maps = references.iter().flat_map(|of| scales[voice].apply(of.all()[voice]));
             maps.map(|z| z.clamp(-CUT, CUT)).collect::<Vec<_>>()
         };
         let agreement = correlation(&cut(0), &cut(2));
         let text = TEXT * place * (1.0 - ramp(agreement, AGREEMENT));
-        Fusion { scales, weights: Weights { position: POSITION * place, text } }
+        Fusion { scales, weights: Weights { position: POSITION * place, text, top } }
+    }
+
+    /// The score of a map, not squashed: the mean of its highest cells.
+    pub fn peak(&self, map: &[f64]) -> f64 {
+        let mut cells = map.to_vec();
+        cells.sort_unstable_by(|a, b| b.total_cmp(a));
+        cells.truncate(self.weights.top);
+        cells.iter().sum::<f64>() / cells.len().max(1) as f64
     }
 
     /// The weighted sum of the voices, 0 where all are as usual.
@@ -173,14 +221,6 @@ pub fn median(values: &mut [f64]) -> f64 {
     }
 }
 
-/// The score of a map: the mean of its highest cells.
-pub fn peak(map: &[f64]) -> f64 {
-    let mut cells = map.to_vec();
-    cells.sort_unstable_by(|a, b| b.total_cmp(a));
-    cells.truncate(TOP);
-    cells.iter().sum::<f64>() / cells.len().max(1) as f64
-}
-
 /// From raw scores and map values to 0..=1: 0 becomes 0.5, and order is kept however far out.
 pub fn squashed(raw: f64) -> f32 {
     (0.5 + 0.5 * raw / (raw.abs() + SQUASH)) as f32
@@ -211,9 +251,10 @@ mod tests {
             text: vec![0.5; 4],
         };
         let references = (0..10).map(voices).collect::<Vec<_>>();
-        let fusion = Fusion::new(&references, 5.0);
-        assert_eq!(fusion.weights, Weights { position: 0.5, text: 0.0 });
-        assert_eq!(Fusion::new(&references, 1.0).weights, Weights { position: 0.0, text: 0.0 });
+        let fusion = Fusion::new(&references, Structure::new(5.0));
+        assert_eq!(fusion.weights, Weights { position: 0.5, text: 0.0, top: 13 });
+        let loose = Fusion::new(&references, Structure::new(1.25)).weights;
+        assert_eq!(loose, Weights { position: 0.0, text: 0.0, top: 3 });
         // As usual in every voice.
         let usual = Voices {
             nearest: fusion.scales[0].middle.iter().map(|of| f64::from(*of)).collect(),

@@ -7,7 +7,7 @@ use super::project::signs;
 use crate::model::kernels::{Matrix, multiply};
 
 /// Images in the bank.
-pub const BANK: usize = 32;
+pub const BANK: usize = 64;
 
 /// Channels that features are projected to.
 pub const CHANNELS: usize = 64;

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::distance::with_neighbours;
 use super::file::{self, Numbers, Tensors, as_f16};
-use super::fusion::{Fusion, Scale, Voices, Weights, logarithms, median, peak, squashed};
+use super::fusion::{
+    Fusion, Scale, Structure, Voices, Weights, Window, logarithms, median, squashed,
+};
 use super::nearest::{BANK, CHANNELS, Nearest, project};
 use super::null::quantile;
 use super::position::Position;
@@ -19,6 +21,9 @@ use crate::tables::LeftOut;
 
 const CELLS: usize = GRID * GRID;
 
+/// Bank images that tell the structure of the references.
+const STRUCTURE_BANK: usize = 32;
+
 /// Masks begin half way between the score from which an image is flagged at this rate and the map value
 /// that this share of the references' cells exceeds.
 const MASK_RATE: f64 = 0.01;
@@ -28,7 +33,7 @@ const MASK_RATE: f64 = 0.01;
 pub struct Reference {
     header: Header,
     channels: usize,
-    standard: Standard,
+    standards: Standards,
     position: Position,
     nearest: Nearest,
     fusion: Fusion,
@@ -43,6 +48,7 @@ struct Header {
     /// Ids and digests, in the order of choice; the first ones are the bank.
     images: Vec<(String, String)>,
     left_out: Vec<LeftOut>,
+    window: Window,
     weights: Weights,
     /// Spreads of the voices.
     spreads: [f64; 3],
@@ -67,34 +73,43 @@ impl Reference {
             return None;
         }
         let channels = images[0].seen.features.len() / CELLS;
-        let raw = images.par_iter().map(|of| with_neighbours(&of.seen.features, GRID, channels));
-        let raw = raw.collect::<Vec<_>>();
-        let standard = Standard::new(&raw, channels);
-        let scaled = raw.into_par_iter().map(|x| standard.apply(x)).collect::<Vec<_>>();
-        let position = Position::new(&scaled);
-        let bank = scaled.par_iter().take(BANK).map(|x| project(x, channels));
-        // As the file has them, so that whoever makes the file scores like whoever reads it.
-        let bank = bank.flatten().map(as_f16).collect::<Vec<_>>();
-        let nearest = Nearest::new(bank, CELLS);
-        let seen = scaled.par_iter().enumerate().map(|(i, x)| {
-            let distances = nearest.distances(&project(x, channels), Some(i));
-            let place = position.distances(x, channels, true);
-            let voices = Voices {
-                nearest: logarithms(&distances.distances),
-                position: logarithms(&place.scaled),
-                text: images[i].seen.text.iter().map(|value| f64::from(*value)).collect(),
-            };
-            (voices, distances.distances, place.plain)
+        let cells = images.par_iter().map(|of| of.seen.features.clone()).collect::<Vec<_>>();
+        let around = cells.par_iter().map(|x| with_neighbours(x, GRID, channels));
+        let around = around.collect::<Vec<_>>();
+        let standards = Standards {
+            cells: Standard::new(&cells, channels),
+            around: Standard::new(&around, channels),
+        };
+        let around = around.into_par_iter().map(|x| standards.around.apply(x)).collect::<Vec<_>>();
+        let position = Position::new(&around);
+        let places = around.par_iter().map(|x| position.distances(x, channels, true));
+        let places = places.collect::<Vec<_>>();
+        let wide = around.par_iter().map(|x| project(x, channels)).collect::<Vec<_>>();
+        let structure = {
+            let some = &wide[..wide.len().min(STRUCTURE_BANK)];
+            let near = distances_to_others(&bank(some), &wide);
+            let mut near = near.concat().into_iter().map(|of| of * of).collect::<Vec<_>>();
+            let mut plain = places.iter().flat_map(|of| &of.plain).copied().collect::<Vec<_>>();
+            Structure::new(median(&mut near) / median(&mut plain).max(1e-12))
+        };
+        let patches = match structure.window {
+            Window::Neighbourhoods => wide,
+            Window::Cells => {
+                let patches = cells.into_par_iter().map(|x| standards.cells.apply(x));
+                patches.map(|x| project(&x, channels)).collect()
+            }
+        };
+        let nearest = bank(&patches[..patches.len().min(BANK)]);
+        let near = distances_to_others(&nearest, &patches);
+        let voices = near.iter().zip(&places).zip(&images).map(|((near, place), image)| Voices {
+            nearest: logarithms(near),
+            position: logarithms(&place.scaled),
+            text: image.seen.text.iter().map(|value| f64::from(*value)).collect(),
         });
-        let seen = seen.collect::<Vec<_>>();
-        let mut nearest_squares =
-            seen.iter().flat_map(|(_, of, _)| of).map(|of| of * of).collect::<Vec<_>>();
-        let mut plain = seen.iter().flat_map(|(_, _, of)| of).copied().collect::<Vec<_>>();
-        let structure = median(&mut nearest_squares) / median(&mut plain).max(1e-12);
-        let voices = seen.into_iter().map(|(voices, ..)| voices).collect::<Vec<_>>();
+        let voices = voices.collect::<Vec<_>>();
         let fusion = Fusion::new(&voices, structure);
         let maps = voices.par_iter().map(|voices| fusion.map(voices)).collect::<Vec<_>>();
-        let peaks = maps.iter().map(|map| peak(map)).collect::<Vec<_>>();
+        let peaks = maps.iter().map(|map| fusion.peak(map)).collect::<Vec<_>>();
         let null = match origin {
             Origin::Normal => NullScores::normal(&peaks),
             Origin::Archive => NullScores::contaminated(&peaks),
@@ -108,18 +123,19 @@ impl Reference {
             origin,
             images: names.collect(),
             left_out,
+            window: structure.window,
             weights: fusion.weights,
             spreads: fusion.scales.each_ref().map(|scale| scale.spread),
             null,
             mask_threshold: squashed(mask),
             scores: peaks.into_iter().map(squashed).collect(),
         };
-        Some(Reference::assembled(header, standard, position, nearest, fusion))
+        Some(Reference::assembled(header, standards, position, nearest, fusion))
     }
 
     fn assembled(
         header: Header,
-        standard: Standard,
+        standards: Standards,
         position: Position,
         nearest: Nearest,
         fusion: Fusion,
@@ -127,8 +143,8 @@ impl Reference {
         let digests = header.images.iter().enumerate();
         let digests = digests.filter_map(|(i, (_, hex))| Some((Digest::from_hex(hex)?, i)));
         let by_digest = digests.collect();
-        let channels = standard.means.len();
-        Reference { header, channels, standard, position, nearest, fusion, by_digest }
+        let channels = standards.cells.means.len();
+        Reference { header, channels, standards, position, nearest, fusion, by_digest }
     }
 
     /// What decided its numbers.
@@ -164,9 +180,14 @@ impl Reference {
     /// How far an image with these features is from the references.
     pub fn distances(&self, features: &[f32], digest: Digest) -> Distances {
         let own = self.by_digest.get(&digest).copied();
-        let x = self.standard.apply(with_neighbours(features, GRID, self.channels));
-        let near = self.nearest.distances(&project(&x, self.channels), own);
-        let place = self.position.distances(&x, self.channels, own.is_some());
+        let around = with_neighbours(features, GRID, self.channels);
+        let around = self.standards.around.apply(around);
+        let patches = match self.header.window {
+            Window::Neighbourhoods => project(&around, self.channels),
+            Window::Cells => project(&self.standards.cells.apply(features.to_vec()), self.channels),
+        };
+        let near = self.nearest.distances(&patches, own);
+        let place = self.position.distances(&around, self.channels, own.is_some());
         Distances {
             position: logarithms(&place.scaled),
             nearest: logarithms(&near.distances),
@@ -177,10 +198,11 @@ impl Reference {
     /// The verdict on an image at these distances, with FiLo's own map on the grid.
     pub fn verdict(&self, distances: &Distances, text: &[f32]) -> Verdict {
         let voices = voices(distances, text);
-        let raw = peak(&self.fusion.map(&voices));
+        let without_text = self.fusion.peak(&self.fusion.map_without_text(&voices));
+        let raw = self.fusion.peak(&self.fusion.map(&voices));
         Verdict {
             score: squashed(raw),
-            reference_score: squashed(peak(&self.fusion.map_without_text(&voices))),
+            reference_score: squashed(without_text),
             p_value: self.header.null.p_value(raw) as f32,
         }
     }
@@ -204,11 +226,16 @@ impl Reference {
     pub fn encode(&self) -> Vec<u8> {
         let (n, channels) = (self.count(), self.channels);
         let grid = vec![CELLS, channels];
+        let Standards { cells, around } = &self.standards;
         let middles = self.fusion.scales.iter().flat_map(|scale| scale.middle.clone()).collect();
         let bank = self.nearest.patches();
         let tensors = [
-            ("means", vec![channels], Numbers::F32(self.standard.means.clone())),
-            ("factors", vec![channels], Numbers::F32(self.standard.factors.clone())),
+            ("means", vec![2, channels], Numbers::F32([&cells.means[..], &around.means].concat())),
+            (
+                "factors",
+                vec![2, channels],
+                Numbers::F32([&cells.factors[..], &around.factors].concat()),
+            ),
             ("sums", grid.clone(), Numbers::F32(self.position.sums.clone())),
             ("squares", grid, Numbers::F32(self.position.squares.clone())),
             ("bank", vec![n.min(BANK), CELLS, CHANNELS], Numbers::F16(bank.to_vec())),
@@ -225,13 +252,18 @@ impl Reference {
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let (header, mut tensors) = file::decode::<Header>(bytes)?;
         let channels = match tensors.get("factors") {
-            Some((shape, _)) if shape.len() == 1 && shape[0] > 0 => shape[0],
+            Some((shape, _)) if shape.len() == 2 && shape[1] > 0 => shape[1],
             _ => return Err("has no factors".to_string()),
         };
         let n = header.images.len();
         let mut floats = |name: &str, shape: &[usize]| file::floats(&mut tensors, name, shape);
-        let means = floats("means", &[channels])?;
-        let standard = Standard { means, factors: floats("factors", &[channels])? };
+        let means = floats("means", &[2, channels])?;
+        let factors = floats("factors", &[2, channels])?;
+        let [cells, around] = [0, 1].map(|which| Standard {
+            means: means[which * channels..][..channels].to_vec(),
+            factors: factors[which * channels..][..channels].to_vec(),
+        });
+        let standards = Standards { cells, around };
         let [sums, squares] =
             [floats("sums", &[CELLS, channels])?, floats("squares", &[CELLS, channels])?];
         let bank = floats("bank", &[n.min(BANK), CELLS, CHANNELS])?;
@@ -242,8 +274,20 @@ impl Reference {
         };
         let fusion = Fusion { scales: [0, 1, 2].map(scale), weights: header.weights };
         let position = Position { count: n, sums, squares };
-        Ok(Reference::assembled(header, standard, position, Nearest::new(bank, CELLS), fusion))
+        Ok(Reference::assembled(header, standards, position, Nearest::new(bank, CELLS), fusion))
     }
+}
+
+/// A bank of projected features, as the file has them, so that whoever makes the file scores like whoever
+/// reads it.
+fn bank(patches: &[Vec<f32>]) -> Nearest {
+    Nearest::new(patches.iter().flatten().copied().map(as_f16).collect(), CELLS)
+}
+
+/// The distances of each reference to the bank without itself.
+fn distances_to_others(bank: &Nearest, references: &[Vec<f32>]) -> Vec<Vec<f64>> {
+    let others = references.par_iter().enumerate().map(|(i, x)| bank.distances(x, Some(i)));
+    others.map(|of| of.distances).collect()
 }
 
 fn voices(distances: &Distances, text: &[f32]) -> Voices {
@@ -259,6 +303,14 @@ const LEAST_DEVIATION: f64 = 1e-3;
 
 /// Standard deviations beyond which a value is cut.
 const MOST_DEVIATIONS: f32 = 30.0;
+
+/// The two forms of the features: cells as they are, in which small defects show, for the nearest patch;
+/// each with its neighbours for what is usual at a place.
+#[derive(Debug, Clone, PartialEq)]
+struct Standards {
+    cells: Standard,
+    around: Standard,
+}
 
 /// Brings each channel to mean 0 and variance 1 over all references and cells.
 #[derive(Debug, Clone, PartialEq)]

@@ -42,6 +42,8 @@ pub struct Recipe<'a> {
     /// Fixed kinds, for sets that must have each; otherwise drawn.
     pub surface: Option<Surface>,
     pub defect: Option<Defect>,
+    /// Images of one number show one surface, in other light; otherwise each shows its own.
+    pub product: Option<u64>,
 }
 
 impl Recipe<'_> {
@@ -56,6 +58,7 @@ impl Recipe<'_> {
             photographic: 0.5,
             surface: None,
             defect: None,
+            product: None,
         }
     }
 }
@@ -119,18 +122,23 @@ pub(super) fn raw(seed: u64, index: u64, recipe: &Recipe) -> Raw {
     let difficulty = recipe.difficulty.clamp(0.0, 1.0);
     // Full difficulty still shows plain cases, mostly hard ones.
     let effort = difficulty * choice.f32().sqrt();
+    // What the surface looks like is the product's, not the image's.
+    let surface_effort = match recipe.product {
+        Some(product) => difficulty * stream(seed, product, Stream::Choice).f32().sqrt(),
+        None => effort,
+    };
     let abnormal = choice.chance(recipe.abnormal);
     let photos = recipe.textures.filter(|textures| !textures.is_empty());
     let photo = photos.filter(|_| recipe.surface.is_none() && choice.chance(recipe.photographic));
-    let mut paint = stream(seed, index, Stream::Surface);
+    let mut paint = stream(seed, recipe.product.unwrap_or(index), Stream::Surface);
     let (surface, base) = match photo {
         Some(textures) => {
             let photo = textures.one(&mut paint);
-            (photo.surface, base::photographed(photo, size, effort, &mut paint))
+            (photo.surface, base::photographed(photo, size, surface_effort, &mut paint))
         }
         None => {
             let surface = recipe.surface.unwrap_or_else(|| pick(difficulty, &mut choice));
-            (surface, base::base(surface, size, effort, &mut paint))
+            (surface, base::base(surface, size, surface_effort, &mut paint))
         }
     };
     let mut lamp = stream(seed, index, Stream::Light);

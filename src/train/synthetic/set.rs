@@ -9,8 +9,14 @@ use super::defect::Defect;
 use super::scene::{Recipe, Scene, scene};
 use super::surface::Surface;
 
-/// Side of a picture, pixels.
+/// Edge length of an image, pixels.
 const SIZE: usize = 256;
+
+/// Images of a category are windows of one surface, which is larger by this many pixels.
+const ROOM: usize = 64;
+
+/// Share of a defect's pixels that its window must show.
+const SHOWN: f64 = 0.7;
 
 /// How much to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +38,16 @@ pub fn write_set(root: &Path, seed: u64, amount: Amount) -> Result<usize, (PathB
     let mut written = 0;
     for (number, surface) in amount.surfaces.iter().enumerate() {
         let category = root.join(surface.as_str());
-        let recipe = Recipe { surface: Some(*surface), difficulty: 0.5, ..Recipe::new(SIZE) };
+        let recipe = Recipe {
+            surface: Some(*surface),
+            difficulty: 0.5,
+            product: Some(number as u64),
+            ..Recipe::new(SIZE + ROOM)
+        };
         let mut index = (number as u64) << 32;
         let good = Recipe { abnormal: 0.0, ..recipe };
         for n in 0..amount.good {
-            let scene = scene(seed, index, &good);
+            let scene = windowed(scene(seed, index, &good), index);
             save(picture(&scene), &category.join(format!("test/good/{n:03}.png")))?;
             (written, index) = (written + 1, index + 1);
         }
@@ -46,7 +57,7 @@ pub fn write_set(root: &Path, seed: u64, amount: Amount) -> Result<usize, (PathB
             let mut n = 0;
             // A place may be too restless for a kind: the next one will do.
             for _ in 0..4 * amount.bad {
-                let scene = scene(seed, index, &bad);
+                let scene = windowed(scene(seed, index, &bad), index);
                 index += 1;
                 if n == amount.bad || scene.defect.is_none() {
                     continue;
@@ -60,6 +71,28 @@ pub fn write_set(root: &Path, seed: u64, amount: Amount) -> Result<usize, (PathB
     let path = root.join("descriptions.json");
     std::fs::write(&path, descriptions(amount)).map_err(|error| (path, error.to_string()))?;
     Ok(written)
+}
+
+/// A window of the scene: where it lies follows from `index`. One that shows too little of a defect
+/// gives way to another; after a few the scene counts as one without.
+fn windowed(scene: Scene, index: u64) -> Scene {
+    const WINDOWS: usize = 16;
+    let mut rng = fastrand::Rng::with_seed(index);
+    let whole = scene.mask.iter().map(|value| u64::from(*value)).sum::<u64>() as f64;
+    for _ in 0..WINDOWS {
+        let (left, top) = (rng.usize(..=ROOM), rng.usize(..=ROOM));
+        let cut = |values: &[u8], channels: usize| {
+            let row = |y: usize| ((top + y) * scene.size + left) * channels;
+            let rows = (0..SIZE).flat_map(|y| &values[row(y)..][..SIZE * channels]);
+            rows.copied().collect::<Vec<_>>()
+        };
+        let mask = cut(&scene.mask, 1);
+        let shown = mask.iter().map(|value| u64::from(*value)).sum::<u64>() as f64;
+        if shown >= SHOWN * whole {
+            return Scene { size: SIZE, rgb: cut(&scene.rgb, 3), mask, ..scene };
+        }
+    }
+    Scene { defect: None, ..scene }
 }
 
 fn picture(scene: &Scene) -> DynamicImage {

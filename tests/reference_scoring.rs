@@ -1,0 +1,144 @@
+//! Scores against references are those of an independent implementation (scripts/reference_scoring.py).
+
+use filo::reference::{Digest, MadeBy, Origin, Reference, ReferenceImage, Seen};
+use serde::Deserialize;
+
+const TOLERANCE: f64 = 2e-5;
+
+#[derive(Deserialize)]
+struct Case {
+    archive: bool,
+    features: Vec<Vec<f32>>,
+    texts: Vec<Vec<f32>>,
+    references: usize,
+    scores: Vec<f64>,
+    score_thresholds: std::collections::BTreeMap<String, f64>,
+    mask_threshold: f64,
+    queries: Vec<Query>,
+}
+
+#[derive(Deserialize)]
+struct Query {
+    image: usize,
+    score: f64,
+    p_value: f64,
+    map: Vec<f64>,
+}
+
+fn cases() -> Vec<Case> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/reference/cases.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn made_by(model: &str) -> MadeBy {
+    MadeBy::new([("model", model.to_string())])
+}
+
+impl Case {
+    fn seen(&self, image: usize) -> Seen {
+        Seen {
+            digest: Digest::of(&image.to_le_bytes()),
+            features: self.features[image].clone(),
+            text: self.texts[image].clone(),
+        }
+    }
+
+    fn reference(&self) -> Reference {
+        let image = |i: usize| ReferenceImage { image_id: i.to_string(), seen: self.seen(i) };
+        let images = (0..self.references).map(image).collect();
+        let origin = if self.archive { Origin::Archive } else { Origin::Normal };
+        Reference::build(images, Vec::new(), origin, made_by("this")).unwrap()
+    }
+
+    fn check(&self, reference: &Reference) {
+        let close = |what: &str, ours: f32, theirs: f64| {
+            let error = (f64::from(ours) - theirs).abs();
+            assert!(error < TOLERANCE, "{what}: {ours} for {theirs}");
+        };
+        for (ours, theirs) in reference.scores().iter().zip(&self.scores) {
+            close("a reference's own score", *ours, *theirs);
+        }
+        for (rate, threshold) in &self.score_thresholds {
+            close(rate, reference.score_threshold(rate.parse().unwrap()), *threshold);
+        }
+        close("mask threshold", reference.mask_threshold(), self.mask_threshold);
+        for query in &self.queries {
+            let Seen { digest, features, text } = self.seen(query.image);
+            let distances = reference.distances(&features, digest);
+            let verdict = reference.verdict(&distances, &text);
+            close("score", verdict.score, query.score);
+            let ratio = f64::from(verdict.p_value) / query.p_value;
+            assert!((ratio - 1.0).abs() < 1e-2, "{} for {}", verdict.p_value, query.p_value);
+            let map = reference.map(&distances, &text);
+            assert_eq!(map.len(), query.map.len());
+            map.iter().zip(&query.map).for_each(|(ours, theirs)| close("map", *ours, *theirs));
+            assert_ne!(reference.image_id(distances.most_alike), query.image.to_string());
+        }
+    }
+}
+
+#[test]
+fn every_number_is_that_of_the_other_implementation() {
+    cases().iter().for_each(|case| case.check(&case.reference()));
+}
+
+#[test]
+fn a_file_gives_the_same_bits_as_what_it_was_made_of() {
+    for case in cases() {
+        let reference = case.reference();
+        let file = reference.encode();
+        assert!(file == case.reference().encode(), "the same references, the same bytes");
+        let read = Reference::decode(&file).unwrap();
+        case.check(&read);
+        for image in 0..case.features.len() {
+            let Seen { digest, features, text } = case.seen(image);
+            let [one, two] = [&reference, &read].map(|of| {
+                let distances = of.distances(&features, digest);
+                (of.verdict(&distances, &text), of.map(&distances, &text), distances)
+            });
+            assert_eq!(one, two);
+        }
+        assert_eq!(read.scores(), reference.scores());
+        let difference = made_by("other").difference(read.made_by()).unwrap();
+        assert_eq!(difference, "made with another model (this, this run has other)");
+    }
+}
+
+#[test]
+fn copies_and_too_few_images_are_no_references() {
+    let case = &cases()[0];
+    let build = |ids: &[usize]| {
+        let image = |i: &usize| ReferenceImage { image_id: i.to_string(), seen: case.seen(*i) };
+        let images = ids.iter().map(image).collect();
+        Reference::build(images, Vec::new(), Origin::Archive, made_by("this"))
+    };
+    assert!(build(&[0; 20]).is_none());
+    assert!(build(&[0, 1, 2, 3, 4, 5, 6]).is_none());
+    assert_eq!(build(&[0, 1, 2, 3, 4, 5, 6, 7, 7, 0]).unwrap().count(), 8);
+}
+
+/// Whatever the images are, nothing is NaN and nothing panics.
+#[test]
+fn images_without_any_difference_are_usual() {
+    let image = |i: usize| ReferenceImage {
+        image_id: i.to_string(),
+        seen: Seen {
+            digest: Digest::of(&i.to_le_bytes()),
+            features: vec![0.25; 256 * 3],
+            text: vec![0.5; 256],
+        },
+    };
+    for origin in [Origin::Archive, Origin::Normal] {
+        let images = (0..10).map(image).collect();
+        let reference = Reference::build(images, Vec::new(), origin, made_by("this")).unwrap();
+        let Seen { digest, features, text } = image(100).seen;
+        let distances = reference.distances(&features, digest);
+        let verdict = reference.verdict(&distances, &text);
+        assert_eq!(verdict.score, 0.5);
+        assert!(verdict.p_value > 0.05 && reference.score_threshold(0.01) >= 0.5);
+        // Another image is far from all of them.
+        let distances = reference.distances(&vec![0.5; 256 * 3], digest);
+        let verdict = reference.verdict(&distances, &text);
+        assert!(verdict.score > 0.9 && verdict.p_value < 1e-3, "{verdict:?}");
+    }
+}
