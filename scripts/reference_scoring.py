@@ -23,8 +23,8 @@ LEAST_STD, LIMIT = 1e-3, 30.0     # least standard deviation of a channel; bound
 SHRINK = 8.0                      # pseudo-observations of the global variance
 LOC = 0.5                         # share of the per-position median in a map's location
 EPS, FLOOR = 1e-3, 0.01           # added to a distance before the log; least scale of a map
-RHO0, RHO1 = 1.2, 2.0             # structure evidence: weight 0 up to RHO0, 1 from RHO1
-FREE = 1.3                        # rho below: no neighbourhood mean for the nearest patch, w = 0, TOP_FREE cells
+RHO0, RHO1 = 1.2 * 64 / 176, 2.0 * 64 / 176  # structure evidence: weight 0 up to RHO0, 1 from RHO1
+FREE = 1.3 * 64 / 176             # rho below: no neighbourhood mean for the nearest patch, w = 0, TOP_FREE cells
 W_POS, W_TEXT = 0.5, 0.4          # weights of the position-wise distance and of FiLo's map, times w
 AGREE0, AGREE1 = 0.4, 0.6         # text map that follows the nearest-patch map of the references: weight 1 up to AGREE0, 0 from AGREE1
 TOP, TOP_FREE = 13, 3             # cells averaged for the image score: 5 %, 1 % of 256
@@ -114,7 +114,8 @@ def fit(feats, text, archive):
     mo["bank"] = make_bank(x, mo["proj"])
     near = np.array([d_nearest(mo["bank"][:RHO_BANK], x[i] @ mo["proj"], i) for i in range(R)])
     plain = np.array([d_position(mo, x[i], i)[1] for i in range(R)])
-    mo["rho"] = np.median(near ** 2) / max(np.median(plain), 1e-12)
+    per_channel = PROJ / feats.shape[2]                 # |y - b| is about |x - x'|, whatever C is
+    mo["rho"] = np.median(near ** 2) * per_channel / max(np.median(plain), 1e-12)
     mo["free"] = bool(mo["rho"] < FREE)
     mo["w"] = 0.0 if mo["free"] else float(np.clip((mo["rho"] - RHO0) / (RHO1 - RHO0), 0, 1))
     mo["top"] = TOP_FREE if mo["free"] else TOP
@@ -213,7 +214,7 @@ def score(mo, feat, text, member=None):
 
 
 # ---------------------------------------------------------------- golden numbers
-REFERENCES, QUERIES, CHANNELS = 12, 3, 5
+REFERENCES, QUERIES, CHANNELS = 10, 2, 12
 
 
 def made_up(seed, loose):
@@ -225,13 +226,13 @@ def made_up(seed, loose):
     for i in range(REFERENCES + QUERIES):
         placed = np.roll(usual.reshape(G, G, CHANNELS), rng.integers(0, G, size=2), (0, 1))
         placed = placed.reshape(P, CHANNELS) if loose else usual
-        x = placed + (0.05 if loose else 0.5) * rng.normal(size=(P, CHANNELS))
+        x = placed + (0.05 if loose else 0.1) * rng.normal(size=(P, CHANNELS))
         text = 0.3 + 0.05 * rng.normal(size=P)
         if i > REFERENCES:
-            at = rng.integers(0, P, size=12 * (i - REFERENCES))
+            at = rng.integers(0, P, size=8 * (i - REFERENCES))
             x[at] += 3.0 * rng.normal(size=(len(at), CHANNELS))
             text[at] += 0.3
-        images.append(np.round(x, 4).astype(np.float32))
+        images.append(np.round(x, 2).astype(np.float32))
         texts.append(np.round(text, 4).astype(np.float32))
     return images, texts
 
@@ -250,7 +251,7 @@ def case(seed, archive, loose):
     return {
         "archive": archive,
         "loose": mo["free"],
-        "features": [[float(f"{v:.4f}") for v in x.ravel()] for x in images],
+        "features": [[float(f"{v:.2f}") for v in x.ravel()] for x in images],
         "texts": [[float(f"{v:.4f}") for v in t] for t in texts],
         "references": REFERENCES,
         "scores": [float(squash(s)) for s in mo["scores"]],

@@ -17,11 +17,12 @@ const LEAST_SPREAD: f64 = 0.01;
 const DEVIATIONS: f64 = 1.25;
 
 /// Place tells nothing where this ratio is below the first, and counts fully from the second: the squared
-/// distance to the nearest patch anywhere over that to the mean at the same place.
-const STRUCTURE: [f64; 2] = [1.2, 2.0];
+/// distance to the nearest patch anywhere over that to the mean at the same place. (Chosen as 1.2 and 2.0
+/// for distances per channel of 64 and of 176 channels.)
+const STRUCTURE: [f64; 2] = [1.2 * 64.0 / 176.0, 2.0 * 64.0 / 176.0];
 
 /// Below this ratio images are of parts that lie anywhere: small windows, few cells, no place.
-const LOOSE: f64 = 1.3;
+const LOOSE: f64 = 1.3 * 64.0 / 176.0;
 
 /// FiLo's map counts fully up to this correlation with the nearest-patch map over the references, and not
 /// at all from the second: where both follow the same texture it says nothing of its own.
@@ -253,7 +254,7 @@ mod tests {
         let references = (0..10).map(voices).collect::<Vec<_>>();
         let fusion = Fusion::new(&references, Structure::new(5.0));
         assert_eq!(fusion.weights, Weights { position: 0.5, text: 0.0, top: 13 });
-        let loose = Fusion::new(&references, Structure::new(1.25)).weights;
+        let loose = Fusion::new(&references, Structure::new(0.45)).weights;
         assert_eq!(loose, Weights { position: 0.0, text: 0.0, top: 3 });
         // As usual in every voice.
         let usual = Voices {

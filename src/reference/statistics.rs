@@ -90,7 +90,9 @@ impl Reference {
             let near = distances_to_others(&bank(some), &wide);
             let mut near = near.concat().into_iter().map(|of| of * of).collect::<Vec<_>>();
             let mut plain = places.iter().flat_map(|of| &of.plain).copied().collect::<Vec<_>>();
-            Structure::new(median(&mut near) / median(&mut plain).max(1e-12))
+            // Distances of projections are per projected channel, those to the mean per channel.
+            let per_channel = CHANNELS as f64 / channels as f64;
+            Structure::new(median(&mut near) * per_channel / median(&mut plain).max(1e-12))
         };
         let patches = match structure.window {
             Window::Neighbourhoods => wide,
