@@ -293,8 +293,9 @@ fn a_run_without_maps_and_labels_has_a_page() {
     for part in ["No figures: they need labelled images", "</b> no label", "None: every listed"] {
         assert!(html.contains(part), "{part}");
     }
-    // Of two galleries one picture each, without a layer.
-    assert!(html.matches("class=\"picture\"").count() == 2 && !html.contains("class=\"heat\""));
+    // One image of one gallery, without a layer: nothing is doubtful where nothing is decided.
+    assert!(html.matches("class=\"picture\"").count() == 1 && !html.contains("class=\"heat\""));
+    assert!(html.matches("oo few images to decide: nothing is flagged.").count() == 2);
 }
 
 #[test]
