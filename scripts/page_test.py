@@ -76,6 +76,9 @@ def opens_pictures(page):
     check(viewer.evaluate("(d) => d.open"), "Enter on a picture does not open it")
     heading = page.locator("#viewer-h")
     check(heading.inner_text() == first.get_attribute("aria-label"), "another picture is open")
+    if first.locator(".compared").count():
+        compared = page.locator("#viewer-pair .compared")
+        check(compared.is_visible() and compared.bounding_box()["width"] > 60, "no reference in the viewer")
     before = heading.inner_text()
     page.keyboard.press("ArrowRight")
     check(n == 1 or heading.inner_text() != before, "→ shows the same picture")

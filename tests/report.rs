@@ -162,7 +162,7 @@ fn pictures_that_are_gone_or_changed_leave_a_place_and_their_reason() {
     report(&folder, "out", &[]).last_line();
     assert_eq!(times(&folder, "<symbol id=\"p"), 1);
     let html = page(&folder);
-    let reasons = ["No such file", "changed after it was listed", "No picture: "];
+    let reasons = ["No such file", "changed after it was listed", "No image: "];
     for reason in reasons {
         assert!(html.contains(reason), "{reason}");
     }
@@ -172,12 +172,112 @@ fn pictures_that_are_gone_or_changed_leave_a_place_and_their_reason() {
     ended.last_line();
     assert!(ended.stderr.contains("say where they are with --input"), "{}", ended.stderr);
     assert_eq!(times(&folder, "<symbol id=\"p"), 0);
-    assert!(times(&folder, "No picture: ") >= 4 && times(&folder, "role=\"img\"") >= 3);
+    assert!(times(&folder, "No image: ") >= 4 && times(&folder, "role=\"img\"") >= 3);
     let moved = folder.path("moved");
     report(&folder, "out", &["--input", moved.to_str().unwrap()]).last_line();
     // Copies have other times; the size still tells.
     assert!(page(&folder).contains("it is 61 × 40 now and was scored as 60 × 40"));
     assert_eq!(times(&folder, "<symbol id=\"p"), 1);
+}
+
+/// What only a page about references has.
+const OF_REFERENCES: [&str; 5] = [
+    "<span class=\"key references\">",
+    " are references; flagged are images above ",
+    "images like the references score as high",
+    "aria-label=\"Nearest reference ",
+    "<dt>reference score</dt>",
+];
+
+/// 16 images of one category in `in/`, ten of them good.
+fn tiles() -> Folder {
+    let folder = Folder::new();
+    let amount = Amount { surfaces: &[Surface::CeramicTile], good: 10, bad: 3, kinds: 2 };
+    assert_eq!(write_set(&folder.path("in"), 7, amount).unwrap(), 16);
+    folder
+}
+
+#[test]
+fn an_image_stands_beside_its_nearest_reference() {
+    let folder = tiles();
+    score(&folder, "out", &[]).last_line();
+    report(&folder, "out", &[]).last_line();
+    let html = page(&folder);
+    for part in OF_REFERENCES {
+        assert!(html.contains(part), "no {part}");
+    }
+    assert!(html.contains("16 images of the archive are references"));
+    assert!(html.contains("At most 1 % of images like the references score above the threshold."));
+    assert!(html.contains("<dt>decision</dt><dd>false-alarm rate 1 %</dd>"));
+    // Of 16 images, 8 are the most anomalous ones and 8 the most doubtful ones, each with a neighbour.
+    let rows = rows(&folder.path("out"), 16).scores;
+    let highest = rows.iter().max_by(|a, b| a.score.total_cmp(&b.score)).unwrap();
+    let nearest = highest.reference_id.as_deref().unwrap();
+    assert!(html.contains(&format!("aria-label=\"Nearest reference {nearest}\"")));
+    // Each image is on the page once, in a gallery or not.
+    let drawn = html.matches("<symbol id=\"p").count();
+    assert!(drawn <= 16 && !html.contains("not shown: "), "{drawn}");
+    assert!(html.matches("<symbol id=\"f").count() <= drawn);
+
+    // A damaged file takes the histogram's outline, and nothing else.
+    let file = folder.path("out/_filo/reference/ceramic_tile.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let ended = report(&folder, "out", &[]);
+    ended.last_line();
+    assert!(ended.stderr.contains("scores of the references are not shown"), "{}", ended.stderr);
+    let [legend, others @ ..] = OF_REFERENCES;
+    let html = page(&folder);
+    assert!(!html.contains(legend) && html.contains("16 images are references"));
+    assert!(others.iter().all(|part| html.contains(part)));
+}
+
+#[test]
+fn a_run_without_references_says_nothing_of_them() {
+    let folder = tiles();
+    score(&folder, "out", &["--reference", "none"]).last_line();
+    report(&folder, "out", &[]).last_line();
+    let html = page(&folder);
+    for part in OF_REFERENCES.into_iter().chain(["compared with", "p-value"]) {
+        assert!(!html.contains(part), "{part}");
+    }
+    assert!(html.contains("Flagged by the scores of this run: images above "));
+    score(&folder, "top", &["--reference", "none", "--flag-top", "25%"]).last_line();
+    report(&folder, "top", &[]).last_line();
+    let html = page(&folder);
+    assert!(html.contains("4 flagged. Flagged are the highest 25 %: images above "));
+    assert!(html.contains("Flagged are the highest 25 % of each category."));
+}
+
+#[test]
+fn references_of_another_place_are_shown_while_they_are_there() {
+    let folder = tiles();
+    let mut tar = tar::Builder::new(Vec::new());
+    for i in 0..10 {
+        let name = format!("{i:03}.png");
+        let file = folder.path(&format!("in/ceramic_tile/test/good/{name}"));
+        tar.append_path_with_name(file, format!("ceramic_tile/{name}")).unwrap();
+    }
+    folder.file("normals/a.tar", tar.into_inner().unwrap());
+    let normals = folder.path("normals");
+    score(&folder, "out", &["--reference", normals.to_str().unwrap()]).last_line();
+    let shown = |run: &str| {
+        report(&folder, run, &[]).last_line();
+        let html = page(&folder);
+        assert!(html.contains("10 known-good images are references; flagged are images above "));
+        let here = html.matches("aria-label=\"Nearest reference a.tar/ceramic_tile/0").count();
+        (here, html.matches("not shown: ").count())
+    };
+    let (here, missing) = shown("out");
+    assert!(here >= 8 && missing == 0, "{here} {missing}");
+    // Those of an earlier run are where it had them.
+    let earlier = folder.path("out");
+    score(&folder, "again", &["--reference", earlier.to_str().unwrap()]).last_line();
+    assert_eq!(shown("again"), (here, 0));
+    rename(&folder, "normals", "gone");
+    for run in ["out", "again"] {
+        assert_eq!(shown(run), (0, here));
+    }
 }
 
 #[test]
@@ -190,11 +290,12 @@ fn a_run_without_maps_and_labels_has_a_page() {
     run(command).last_line();
     report(&folder, "out", &["--pictures", "1"]).last_line();
     let html = page(&folder);
-    for part in ["No figures: they need labelled pictures", "</b> no label", "None: every listed"] {
+    for part in ["No figures: they need labelled images", "</b> no label", "None: every listed"] {
         assert!(html.contains(part), "{part}");
     }
-    // Of two galleries one picture each, without a layer.
-    assert!(html.matches("class=\"picture\"").count() == 2 && !html.contains("class=\"heat\""));
+    // One image of one gallery, without a layer: nothing is doubtful where nothing is decided.
+    assert!(html.matches("class=\"picture\"").count() == 1 && !html.contains("class=\"heat\""));
+    assert!(html.matches("oo few images to decide: nothing is flagged.").count() == 2);
 }
 
 #[test]

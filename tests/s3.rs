@@ -206,7 +206,7 @@ fn a_report_of_a_bucket_into_a_bucket_shows_its_pictures() {
     let page = String::from_utf8(pages.get("report.html").unwrap().to_vec()).unwrap();
     // A bucket that does not know what it is lets a browser download it.
     assert_eq!(content_type(&format!("{bucket}/pages/report.html")), "text/html; charset=utf-8");
-    assert!(page.contains("class=\"heat\"") && !page.contains("No picture: "));
+    assert!(page.contains("class=\"heat\"") && !page.contains("No image: "));
     for secret in VARIABLES.iter().filter(|name| name.contains("SECRET")) {
         assert!(!page.contains(&std::env::var(secret).unwrap()), "{secret}");
     }

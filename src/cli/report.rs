@@ -105,12 +105,12 @@ impl ReportArgs {
         }
         let input = run.manifest().spec.get("input").and_then(|input| input.as_str());
         let Some(input) = input else {
-            return Ok(Err("the run does not say where its pictures are".to_string()));
+            return Ok(Err("the run does not say where its images are".to_string()));
         };
         let opened = input.parse::<Location>();
         let opened = opened.and_then(|location| Input::open(&location));
         Ok(opened.map_err(|error| {
-            tracing::warn!("pictures are not shown ({error}); say where they are with --input");
+            tracing::warn!("images are not shown ({error}); say where they are with --input");
             error.to_string()
         }))
     }

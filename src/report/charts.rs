@@ -24,29 +24,44 @@ const CLASSES: [RGBColor; 3] = [RGBColor(3, 3, 3), RGBColor(4, 4, 4), RGBColor(5
 const FIRST: RGBColor = CLASSES[0];
 const SECOND: RGBColor = CLASSES[1];
 
+/// The references' own scores.
+const REFERENCES: RGBColor = RGBColor(6, 6, 6);
+
 const LINE: u32 = 2;
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// The shares of each class at each score, with the thresholds from lowest to highest. `scores` are
-/// by class. `None` where there is nothing to draw.
-pub fn histogram(scores: &[Vec<f32>; 3], thresholds: Option<(f32, f32)>) -> Option<String> {
-    let range = range_of(scores, thresholds)?;
+/// by class, `references` are the references' own. `None` where there is nothing to draw.
+pub fn histogram(
+    scores: &[Vec<f32>; 3],
+    references: &[f32],
+    thresholds: Option<(f32, f32)>,
+) -> Option<String> {
+    let range = range_of(scores, references, thresholds)?;
+    let of_references = shares(references, &range);
     let shares = scores.each_ref().map(|scores| shares(scores, &range));
-    let highest = shares.iter().flatten().copied().fold(0.0, f64::max);
+    let highest = shares.iter().flatten().chain(&of_references).copied().fold(0.0, f64::max);
     let bin = (range.end - range.start) / BINS as f64;
+    let steps = |shares: &[f64]| {
+        let step = |(i, share): (usize, &f64)| {
+            let left = range.start + bin * i as f64;
+            [(left, *share), (left + bin, *share)]
+        };
+        shares.iter().enumerate().flat_map(step).collect::<Vec<_>>()
+    };
     svg(|area| {
         let axes = Axes { x: range.clone(), y: 0.0..highest * 1.08 };
         let mut chart = axes.on(area, "score", "% of its class")?;
         for (class, shares) in shares.iter().enumerate().filter(|(_, shares)| !shares.is_empty()) {
-            let steps = shares.iter().enumerate().flat_map(|(i, share)| {
-                let left = range.start + bin * i as f64;
-                [(left, *share), (left + bin, *share)]
-            });
             let colour = CLASSES[class];
             let border = colour.stroke_width(LINE);
-            chart.draw_series(AreaSeries::new(steps, 0.0, colour.mix(0.3)).border_style(border))?;
+            let area = AreaSeries::new(steps(shares), 0.0, colour.mix(0.3));
+            chart.draw_series(area.border_style(border))?;
         }
+        // An outline alone: in an archive the references are images of the classes, and cover them.
+        let outline = LineSeries::new(steps(&of_references), REFERENCES.stroke_width(LINE));
+        chart.draw_series(outline)?;
         if let Some((low, high)) = thresholds {
             for at in [low, high].map(f64::from) {
                 let line = [(at, 0.0), (at, highest * 1.08)];
@@ -90,9 +105,14 @@ pub fn pro(curve: &Curve) -> Option<String> {
 }
 
 /// From the lowest to the highest score or threshold, a little wider.
-fn range_of(scores: &[Vec<f32>; 3], thresholds: Option<(f32, f32)>) -> Option<Range<f64>> {
+fn range_of(
+    scores: &[Vec<f32>; 3],
+    references: &[f32],
+    thresholds: Option<(f32, f32)>,
+) -> Option<Range<f64>> {
     let ends = thresholds.map(|(low, high)| [low, high]);
-    let all = scores.iter().flatten().copied().chain(ends.into_iter().flatten());
+    let all = scores.iter().flatten().chain(references).copied();
+    let all = all.chain(ends.into_iter().flatten());
     let (low, high) = all.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), score| {
         (low.min(score), high.max(score))
     });
@@ -197,13 +217,13 @@ mod tests {
     #[test]
     fn the_shares_of_a_class_add_up_to_all_of_it() {
         let scores = [vec![0.1, 0.2, 0.2, 0.9], vec![0.5; 3], Vec::new()];
-        let range = range_of(&scores, Some((0.0, 1.5))).unwrap();
-        assert!(range.start < 0.0 && range.end > 1.5);
+        let range = range_of(&scores, &[1.9], Some((0.0, 1.5))).unwrap();
+        assert!(range.start < 0.0 && range.end > 1.9);
         for (scores, whole) in scores.iter().zip([100.0, 100.0, 0.0]) {
             let sum = shares(scores, &range).iter().sum::<f64>();
             assert!((sum - whole).abs() < 1e-9, "{sum}");
         }
-        assert_eq!(range_of(&[Vec::new(), Vec::new(), Vec::new()], Some((0.5, 0.5))), None);
+        assert_eq!(range_of(&[Vec::new(), Vec::new(), Vec::new()], &[0.5], Some((0.5, 0.5))), None);
     }
 
     #[test]
@@ -218,9 +238,10 @@ mod tests {
 
     #[test]
     fn equal_scores_have_a_histogram() {
-        let chart = histogram(&[vec![0.5; 4], Vec::new(), Vec::new()], Some((0.5, 0.5))).unwrap();
+        let chart =
+            histogram(&[vec![0.5; 4], Vec::new(), Vec::new()], &[], Some((0.5, 0.5))).unwrap();
         assert!(chart.starts_with("<svg") && chart.contains("score"), "{chart}");
-        assert_eq!(histogram(&Default::default(), None), None);
+        assert_eq!(histogram(&Default::default(), &[0.5], None), None);
     }
 
     #[test]
@@ -232,8 +253,12 @@ mod tests {
         for hex in ["#010101", "#020202", "#030303", "#040404"] {
             assert!(chart.contains(hex) && style.contains(hex), "{hex}");
         }
-        let unlabelled = histogram(&[Vec::new(), Vec::new(), vec![0.5]], None).unwrap();
-        assert!(unlabelled.contains("#050505") && style.contains("#050505"));
+        let of = |references: &[f32]| {
+            histogram(&[Vec::new(), Vec::new(), vec![0.5]], references, None).unwrap()
+        };
+        assert!(of(&[]).contains("#050505") && style.contains("#050505"));
+        assert!(of(&[0.4]).contains("#060606") && style.contains("#060606"));
+        assert!(!of(&[]).contains("#060606"));
         assert!(pro(&curve).unwrap().contains("overlap per region"));
         assert_eq!(roc(None, None), None);
     }

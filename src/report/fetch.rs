@@ -1,6 +1,6 @@
-//! The files of a few pictures of a run. In: their names, and the run's plan. Out: bytes of pictures
-//! and of their true masks, each handed on as it comes, from loose files and from archives alike. A
-//! picture that cannot be had is its reason.
+//! The files of a few images. In: their names, and the run's plan if they are of its input. Out: bytes
+//! of images and of their true masks, each handed on as it comes, from loose files and from archives
+//! alike. An image that cannot be had is its reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -25,8 +25,8 @@ pub struct Fetched {
     pub mask: Option<Vec<u8>>,
 }
 
-/// Where the wanted pictures are.
-struct Places {
+/// Which files have the wanted images.
+pub struct Files {
     loose: BTreeMap<String, Loose>,
     /// Those with the most wanted pictures come first.
     archives: Vec<Archive>,
@@ -49,30 +49,17 @@ struct Archive {
     wanted: BTreeSet<String>,
 }
 
-/// Where pictures are, and whether they must be the very files that were scored.
-pub struct Pictures<'a> {
-    pub input: &'a Input,
-    /// Copies at another place have other times.
-    pub moved: bool,
-}
-
-/// Gives each of `wanted` to `draw`, on several threads, and returns what that makes of them.
-///
-/// # Errors
-/// If the plan of the run cannot be read.
+/// Gives each image of `files` to `draw`, on several threads, and returns what that makes of them.
 pub fn each<T: Send>(
-    run: &RunReader,
-    pictures: Pictures,
-    wanted: &BTreeSet<&str>,
+    input: &Input,
+    files: Files,
     max_bytes: u64,
     draw: impl Fn(&str, Result<Fetched, String>) -> T + Sync,
-) -> Result<BTreeMap<String, T>, TableError> {
-    let Pictures { input, moved } = pictures;
-    let Places { loose, archives } = places(run, wanted)?;
-    let version = |of: Option<FileVersion>| of.filter(|_| !moved);
+) -> BTreeMap<String, T> {
+    let Files { loose, archives } = files;
     let mut left = ARCHIVE_GIB << 30;
     let archives = archives.into_iter().map(|archive| {
-        let file = input.open_file(&archive.path, version(archive.version.clone()).as_ref());
+        let file = input.open_file(&archive.path, archive.version.as_ref());
         let file = file.map_err(|failure| failure.message);
         let file = file.and_then(|file| match left.checked_sub(file.size()) {
             Some(rest) => {
@@ -125,13 +112,13 @@ pub fn each<T: Send>(
         let loose = loose.into_iter().collect::<Vec<_>>();
         let of_files = loose.into_par_iter().with_max_len(1).map(|(id, of)| {
             let mask = of.mask.and_then(|path| read(&path, None).ok());
-            let fetched = read(&id, version(of.version)).map(|picture| Fetched { picture, mask });
+            let fetched = read(&id, of.version).map(|picture| Fetched { picture, mask });
             let drawn = draw(&id, fetched);
             (id, drawn)
         });
         of_archives.chain(of_files).collect()
     };
-    Ok(on_threads(AT_ONCE, all))
+    on_threads(AT_ONCE, all)
 }
 
 /// Runs `work` where its loops have so many threads.
@@ -143,33 +130,92 @@ pub fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T
     }
 }
 
-/// Looks `wanted` up in the plan. What it does not have is taken for a loose picture.
-fn places(run: &RunReader, wanted: &BTreeSet<&str>) -> Result<Places, TableError> {
-    let mut loose = BTreeMap::new();
-    let mut archives = Vec::<Archive>::new();
-    let mut inside = BTreeSet::new();
-    if let Some(plan) = &run.manifest().plan {
-        for row in plan.read(run.store())? {
-            let row = row?;
-            if let Some(kind) = row.archive.as_deref().and_then(ArchiveKind::named) {
-                let below = format!("{}/", row.image_id);
-                let names = wanted.range(below.as_str()..).copied();
-                let names = names.take_while(|id| id.starts_with(&below)).map(str::to_string);
-                let wanted = names.collect::<BTreeSet<_>>();
-                inside.extend(wanted.iter().cloned());
-                if !wanted.is_empty() {
-                    let version = row.version();
-                    archives.push(Archive { path: row.image_id, kind, version, wanted });
+impl Files {
+    /// Looks `wanted` up in the plan of the run. What it does not have is taken for a loose image.
+    /// Copies at another place than that of the plan have other times: `moved` leaves them out.
+    ///
+    /// # Errors
+    /// If the plan cannot be read.
+    pub fn planned(
+        run: &RunReader,
+        wanted: &BTreeSet<&str>,
+        moved: bool,
+    ) -> Result<Self, TableError> {
+        let mut loose = BTreeMap::new();
+        let mut archives = Vec::<Archive>::new();
+        let mut inside = BTreeSet::new();
+        if let Some(plan) = &run.manifest().plan {
+            for row in plan.read(run.store())? {
+                let row = row?;
+                let version = row.version().filter(|_| !moved);
+                if let Some(kind) = row.archive.as_deref().and_then(ArchiveKind::named) {
+                    let below = format!("{}/", row.image_id);
+                    let names = wanted.range(below.as_str()..).copied();
+                    let names = names.take_while(|id| id.starts_with(&below)).map(str::to_string);
+                    let wanted = names.collect::<BTreeSet<_>>();
+                    inside.extend(wanted.iter().cloned());
+                    if !wanted.is_empty() {
+                        archives.push(Archive { path: row.image_id, kind, version, wanted });
+                    }
+                } else if wanted.contains(row.image_id.as_str()) {
+                    loose.insert(row.image_id, Loose { mask: row.mask, version });
                 }
-            } else if wanted.contains(row.image_id.as_str()) {
-                let version = row.version();
-                loose.insert(row.image_id, Loose { mask: row.mask, version });
             }
         }
+        for id in wanted.iter().filter(|id| !inside.contains(**id)) {
+            loose.entry(id.to_string()).or_default();
+        }
+        archives.sort_by_key(|archive| std::cmp::Reverse(archive.wanted.len()));
+        Ok(Files { loose, archives })
     }
-    for id in wanted.iter().filter(|id| !inside.contains(**id)) {
-        loose.entry(id.to_string()).or_default();
+
+    /// Of images at a place without a plan: what is below a file that is called like an archive is in
+    /// that archive.
+    pub fn named(wanted: &BTreeSet<&str>) -> Self {
+        let mut loose = BTreeMap::new();
+        let mut archives = BTreeMap::<&str, Archive>::new();
+        for id in wanted {
+            match archive_in(id) {
+                None => drop(loose.insert(id.to_string(), Loose::default())),
+                Some((path, kind)) => {
+                    let new = || Archive {
+                        path: path.to_string(),
+                        kind,
+                        version: None,
+                        wanted: BTreeSet::new(),
+                    };
+                    archives.entry(path).or_insert_with(new).wanted.insert(id.to_string());
+                }
+            }
+        }
+        let mut archives = archives.into_values().collect::<Vec<_>>();
+        archives.sort_by_key(|archive| std::cmp::Reverse(archive.wanted.len()));
+        Files { loose, archives }
     }
-    archives.sort_by_key(|archive| std::cmp::Reverse(archive.wanted.len()));
-    Ok(Places { loose, archives })
+}
+
+/// The archive that an image is in, by its name.
+fn archive_in(id: &str) -> Option<(&str, ArchiveKind)> {
+    id.match_indices('/').find_map(|(end, _)| {
+        let path = &id[..end];
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let (stem, extension) = name.rsplit_once('.')?;
+        (!stem.is_empty()).then_some((path, ArchiveKind::named(extension)?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_which_images_are_in_an_archive() {
+        let files =
+            Files::named(&["a.png", "b/c.tar/d/e.png", "b/c.tar/f.png", "g.TAR.png"].into());
+        assert_eq!(files.loose.keys().collect::<Vec<_>>(), ["a.png", "g.TAR.png"]);
+        assert_eq!((files.archives.len(), files.archives[0].path.as_str()), (1, "b/c.tar"));
+        assert_eq!(files.archives[0].wanted.len(), 2);
+        assert_eq!(archive_in(".tar/a.png"), None);
+        assert_eq!(archive_in("a.Parquet/0.png").unwrap().1, ArchiveKind::Parquet);
+    }
 }

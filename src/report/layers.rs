@@ -66,6 +66,16 @@ pub struct Findings<'a> {
     pub prediction: Option<&'a Mask>,
 }
 
+impl Findings<'_> {
+    /// Of an image that was not looked at.
+    pub const NONE: Self = Findings {
+        map: None,
+        scale: HeatScale { coldest: 0.0, hottest: 0.0 },
+        truth: None,
+        prediction: None,
+    };
+}
+
 /// The layers of a picture, each a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layers {

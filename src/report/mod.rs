@@ -1,9 +1,10 @@
 //! What a run found, for people to look at: one HTML page that needs nothing else. In: a committed
-//! run and the pictures that it scored. Out: text. Nothing is computed here that a table should hold.
+//! run and the images that it scored. Out: text. Nothing is computed here that a table should hold.
 //!
 //! ```text
-//! scores, failures → summary (counts, picks) → fetch, layers (pictures) ┐
-//! partials → curves → charts (SVG) ─────────────────────────────────────┴→ page → HTML
+//! scores, failures → summary (counts, picks) → images (fetch, layers) ┐
+//! references → their own scores ┐                                     │
+//! partials → curves ────────────┴→ charts (SVG) ──────────────────────┴→ page → HTML
 //! ```
 //! The page's text is in `templates/report.html`, beside its style and its script.
 
@@ -11,13 +12,16 @@ mod build;
 mod charts;
 mod fetch;
 mod heat;
+mod images;
 mod layers;
 mod outline;
 mod page;
 mod page_category;
-mod page_pictures;
+mod page_decision;
+mod page_images;
 mod page_tables;
 mod picks;
+mod references;
 mod summary;
 
 pub use build::{Drifted, DriftedCategory, Request, page};

@@ -8,13 +8,15 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::build::Drifted;
-use super::layers::Layers;
-use super::page_category::{CategoryView, Place};
-use super::page_pictures::{PictureView, picture_views};
+use super::images::Images;
+use super::page_category::CategoryView;
+use super::page_decision::{decision, notes};
+use super::page_images::{Drawings, ImageView};
 use super::page_tables::{DriftView, MetricsView, headline};
+use super::references::OwnScores;
 use super::summary::{ANOMALOUS, CategorySummary, Counts, Failures, NORMAL, UNLABELLED};
 use crate::metrics::PixelCurves;
-use crate::tables::{BoxRow, CategoryMetrics, FailureRow, Manifest};
+use crate::tables::{CategoryMetrics, FailureRow, Manifest, ThresholdRow};
 
 const STYLE: &str = include_str!("../../templates/report.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
@@ -33,11 +35,12 @@ pub struct PageData<'a> {
     pub n_categories: usize,
     pub n_scored: usize,
     pub categories: Vec<CategoryData<'a>>,
+    /// By category; empty for runs of versions that had none.
+    pub thresholds: &'a BTreeMap<String, ThresholdRow>,
     pub metrics: &'a [CategoryMetrics],
     pub drift: Option<&'a Drifted>,
     pub failures: &'a Failures,
-    /// By name.
-    pub pictures: &'a BTreeMap<String, Shown>,
+    pub images: &'a Images,
 }
 
 /// What a category says.
@@ -45,12 +48,9 @@ pub struct CategoryData<'a> {
     pub name: &'a str,
     pub summary: &'a CategorySummary,
     pub pixels: Option<PixelCurves>,
-}
-
-/// A picture with its boxes, or why it is not there.
-pub struct Shown {
-    pub layers: Result<Layers, String>,
-    pub boxes: Vec<BoxRow>,
+    /// How its images were decided on.
+    pub decided: Option<&'a ThresholdRow>,
+    pub references: Option<&'a OwnScores>,
 }
 
 #[derive(Template)]
@@ -65,7 +65,7 @@ struct Page<'a> {
     run_date: String,
     categories_total: String,
     counts: CountsView,
-    uncalibrated: bool,
+    notes: Vec<String>,
     headline: Vec<Figures>,
     headline_of: &'static str,
     facts: Vec<Fact>,
@@ -74,7 +74,7 @@ struct Page<'a> {
     categories: Vec<CategoryView<'a>>,
     hidden_categories: String,
     failures: Vec<FailureView<'a>>,
-    pictures: Vec<PictureView>,
+    images: Vec<ImageView>,
 }
 
 /// A name and what it is.
@@ -97,12 +97,12 @@ struct CountsView {
     normal: String,
     anomalous: String,
     unlabelled: String,
-    above: String,
-    below: String,
+    flagged: String,
+    not_flagged: String,
     rows: Vec<ClassView>,
 }
 
-/// Pictures of one class above the threshold and not above it.
+/// Images of one class: flagged ones and others.
 struct ClassView {
     name: &'static str,
     cells: [Outcome; 2],
@@ -126,15 +126,9 @@ struct FailureView<'a> {
 /// None is known.
 pub fn render(data: &PageData) -> Result<String, askama::Error> {
     let manifest = data.manifest;
-    let ids = data.pictures.keys().enumerate().map(|(id, name)| (name.as_str(), id));
-    let ids = ids.collect::<BTreeMap<_, _>>();
-    let place = |image_id: &str| {
-        let layers = data.pictures.get(image_id)?.layers.as_ref().ok()?;
-        let (width, height) = (layers.size.width, layers.size.height);
-        Some(Place { id: *ids.get(image_id)?, width, height })
-    };
+    let drawings = Drawings::new(data.images);
     let categories = data.categories.iter().enumerate();
-    let categories = categories.map(|(i, of)| CategoryView::new(anchor(i), of, data, place));
+    let categories = categories.map(|(i, of)| CategoryView::new(anchor(i), of, data, &drawings));
     let categories = categories.collect::<Vec<_>>();
     let anchors = data.categories.iter().enumerate().map(|(i, of)| (of.name, anchor(i)));
     let hidden = data.n_scored.saturating_sub(data.categories.len());
@@ -152,7 +146,7 @@ pub fn render(data: &PageData) -> Result<String, askama::Error> {
         run_date: manifest.run_date.to_string(),
         categories_total: grouped(data.n_categories as u64),
         counts: counts_view(&data.counts, data.failures),
-        uncalibrated: text_of(manifest, "thresholds").is_empty(),
+        notes: notes(data.thresholds, manifest),
         headline,
         headline_of,
         facts: facts_of(manifest),
@@ -162,14 +156,14 @@ pub fn render(data: &PageData) -> Result<String, askama::Error> {
         hidden_categories: match hidden {
             0 => String::new(),
             _ => format!(
-                "{} of {} categories: those with the most pictures, or those asked for. \
+                "{} of {} categories: those with the most images, or those asked for. \
                  --category NAME shows others.",
                 grouped(data.categories.len() as u64),
                 grouped(data.n_scored as u64)
             ),
         },
         failures: failure_views(data.failures),
-        pictures: picture_views(data.pictures),
+        images: drawings.views(),
     };
     page.render()
 }
@@ -236,7 +230,7 @@ fn facts_of(manifest: &Manifest) -> Vec<Fact> {
                 more => format!("{first} and {} more", grouped(more as u64)),
             }
         }
-        Some(serde_json::Value::Object(_)) => "of an earlier run".to_string(),
+        Some(rule @ serde_json::Value::Object(_)) => decision(rule),
         _ => short(&text_of(manifest, key)),
     };
     let facts = keys.map(|key| Fact { name: key.replace('_', " "), value: value(key) });
@@ -251,9 +245,9 @@ fn counts_view(counts: &Counts, failures: &Failures) -> CountsView {
         (UNLABELLED, "no label", ["", ""]),
     ];
     let rows = rows.into_iter().filter(|(class, ..)| counts.of(*class) > 0);
-    let row = |(class, name, [above, below]): (usize, _, [_; 2])| ClassView {
+    let row = |(class, name, [flagged, not_flagged]): (usize, _, [_; 2])| ClassView {
         name,
-        cells: [(counts.above[class], above), (counts.below[class], below)]
+        cells: [(counts.flagged[class], flagged), (counts.not_flagged[class], not_flagged)]
             .map(|(n, name)| Outcome { n: grouped(n), name }),
     };
     CountsView {
@@ -263,8 +257,8 @@ fn counts_view(counts: &Counts, failures: &Failures) -> CountsView {
         normal: grouped(counts.of(NORMAL)),
         anomalous: grouped(counts.of(ANOMALOUS)),
         unlabelled: grouped(counts.of(UNLABELLED)),
-        above: grouped(counts.above.iter().sum()),
-        below: grouped(counts.below.iter().sum()),
+        flagged: grouped(counts.flagged.iter().sum()),
+        not_flagged: grouped(counts.not_flagged.iter().sum()),
         rows: rows.map(row).collect(),
     }
 }

@@ -1,9 +1,12 @@
-//! A category on the page. In: its summary, its curves, drawn pictures. Out: charts and cards as text.
+//! A category on the page. In: its summary, its curves, drawn images. Out: charts and cards as text.
 //! Never here: HTML, which is the template's.
 
 use super::charts;
+use super::images::Shown;
 use super::layers::HeatScale;
-use super::page::{CategoryData, Fact, PageData, Shown, grouped, short};
+use super::page::{CategoryData, Fact, PageData, grouped, short};
+use super::page_decision::{p_digits, p_words, sentence};
+use super::page_images::{Compared, Drawings, Drawn};
 use super::picks::Picks;
 use super::summary::{ANOMALOUS, CategorySummary, NORMAL, UNLABELLED, Wins};
 use crate::tables::{BoxRow, ShownScore};
@@ -45,53 +48,49 @@ pub struct GalleryView<'a> {
     pub title: &'static str,
     pub about: String,
     pub cards: Vec<CardView<'a>>,
+    /// Whether its images are compared with references.
+    pub compares: bool,
 }
 
 pub struct CardView<'a> {
     pub image_id: String,
     pub label: String,
     pub alt: String,
-    pub shown: Option<Place>,
+    pub shown: Option<Drawn>,
     pub why: String,
+    pub compared: Option<Compared>,
     pub score: String,
+    /// Empty without references.
+    pub p_value: String,
     pub truth: String,
     pub description: &'a str,
     pub facts: Vec<Fact>,
 }
 
-/// Which drawing, and its size.
-#[derive(Clone, Copy)]
-pub struct Place {
-    pub id: usize,
-    pub width: usize,
-    pub height: usize,
-}
-
 impl<'a> CategoryView<'a> {
-    /// `place` is where the drawing of a picture is.
     pub fn new(
         anchor: String,
         category: &'a CategoryData,
         data: &'a PageData,
-        place: impl Fn(&str) -> Option<Place>,
+        drawings: &Drawings,
     ) -> Self {
         let summary = category.summary;
         CategoryView {
             anchor,
             name: category.name,
-            about: about(summary),
+            about: about(category, data),
             charts: charts_of(category),
             wins: wins_of(summary),
             heat: heat_of(summary, data),
-            galleries: galleries(summary, data, place),
+            galleries: galleries(summary, data, drawings),
         }
     }
 }
 
-/// One line about a category.
-fn about(summary: &CategorySummary) -> String {
-    let counts = &summary.counts;
-    let mut text = format!("{} pictures", grouped(counts.scored()));
+/// What a category has, and how its images were decided on.
+fn about(category: &CategoryData, data: &PageData) -> String {
+    let counts = &category.summary.counts;
+    let mut text = format!("{} images", grouped(counts.scored()));
     for (class, name) in
         [(NORMAL, "normal"), (ANOMALOUS, "anomalous"), (UNLABELLED, "without label")]
     {
@@ -99,14 +98,10 @@ fn about(summary: &CategorySummary) -> String {
             text.push_str(&format!(", {} {name}", grouped(counts.of(class))));
         }
     }
-    text.push_str(&format!(", {} above the threshold", grouped(counts.above.iter().sum())));
-    if let Some((low, high)) = summary.thresholds {
-        text.push_str(&match low == high {
-            true => format!(" of {low:.3}"),
-            false => format!("s of {low:.3} to {high:.3}"),
-        });
-    }
-    text
+    let origin = category.references.map(|of| of.origin);
+    let limits = category.summary.thresholds;
+    let sentence = sentence(category.decided, limits, origin, data.manifest);
+    format!("{text}, {} flagged. {sentence}", grouped(counts.flagged.iter().sum()))
 }
 
 const CLASS_NAMES: [(&str, &str); 3] =
@@ -115,17 +110,24 @@ const CLASS_NAMES: [(&str, &str); 3] =
 fn charts_of(category: &CategoryData) -> Vec<ChartView> {
     let summary = category.summary;
     let mut views = Vec::new();
-    if let Some(svg) = charts::histogram(&summary.scores, summary.thresholds) {
+    let references = category.references.map_or(&[][..], |of| &of.scores);
+    if let Some(svg) = charts::histogram(&summary.scores, references, summary.thresholds) {
         let there = (0..3).filter(|class| !summary.scores[*class].is_empty());
         let mut keys = there
             .map(|class| Key { class: CLASS_NAMES[class].0, name: CLASS_NAMES[class].1.into() })
             .collect::<Vec<_>>();
-        keys.push(Key { class: "threshold", name: "threshold".into() });
-        let medians = (0..3).filter_map(|class| {
-            let mut scores = summary.scores[class].clone();
+        if !references.is_empty() {
+            keys.push(Key { class: "references", name: "references".into() });
+        }
+        if summary.thresholds.is_some() {
+            keys.push(Key { class: "threshold", name: "threshold".into() });
+        }
+        let classes = (0..3).map(|class| (CLASS_NAMES[class].1, &summary.scores[class][..]));
+        let medians = classes.chain([("references", references)]).filter_map(|(name, scores)| {
+            let mut scores = scores.to_vec();
             scores.sort_unstable_by(f32::total_cmp);
             let median = scores.get(scores.len() / 2)?;
-            Some(format!("{}: median {median:.3}", CLASS_NAMES[class].1))
+            Some(format!("{name}: median {median:.3}"))
         });
         let alt = format!(
             "Histogram of the scores of {}. {}.",
@@ -139,7 +141,7 @@ fn charts_of(category: &CategoryData) -> Vec<ChartView> {
     if let Some(svg) = charts::roc(roc.as_ref(), pixels.map(|curves| &curves.roc)) {
         let mut keys = Vec::new();
         if roc.is_some() {
-            keys.push(Key { class: "first", name: "pictures".into() });
+            keys.push(Key { class: "first", name: "images".into() });
         }
         if pixels.is_some() {
             keys.push(Key { class: "second", name: "pixels".into() });
@@ -170,11 +172,11 @@ fn wins_of<'a>(summary: &'a CategorySummary) -> Vec<WinView<'a>> {
     wins.into_iter().take(WINS).map(view).collect()
 }
 
-/// The ends of the scale, if any picture of the category has a map.
+/// The ends of the scale, if any image of the category has a map.
 fn heat_of(summary: &CategorySummary, data: &PageData) -> Vec<String> {
     let rows = summary.picks.iter().flat_map(|picks| picks.rows());
     let mut layers = rows
-        .filter_map(|row| data.pictures.get(&row.image_id))
+        .filter_map(|row| data.images.shown.get(&row.image_id))
         .filter_map(|shown| shown.layers.as_ref().ok());
     match layers.any(|layers| layers.heat.is_some()) {
         true => {
@@ -188,21 +190,23 @@ fn heat_of(summary: &CategorySummary, data: &PageData) -> Vec<String> {
 fn galleries<'a>(
     summary: &'a CategorySummary,
     data: &'a PageData,
-    place: impl Fn(&str) -> Option<Place>,
+    drawings: &Drawings,
 ) -> Vec<GalleryView<'a>> {
     let view = |picks: &'a Picks| {
         let kind = picks.kind();
-        let shown = picks.rows().iter().filter_map(|row| {
-            Some(card(row, data.pictures.get(&row.image_id)?, place(&row.image_id)))
-        });
+        let shown = picks
+            .rows()
+            .iter()
+            .filter_map(|row| Some(card(row, data.images.shown.get(&row.image_id)?, drawings)));
         let cards = shown.collect::<Vec<_>>();
         let about = format!("{} of {}, {}", cards.len(), grouped(picks.of()), kind.about());
-        GalleryView { title: kind.title(), about, cards }
+        let compares = cards.iter().any(|card| card.compared.is_some());
+        GalleryView { title: kind.title(), about, cards, compares }
     };
     summary.picks.iter().map(view).filter(|gallery| !gallery.cards.is_empty()).collect()
 }
 
-fn card<'a>(row: &'a ShownScore, shown: &'a Shown, place: Option<Place>) -> CardView<'a> {
+fn card<'a>(row: &'a ShownScore, shown: &'a Shown, drawings: &Drawings) -> CardView<'a> {
     let truth = match (row.label, row.kind.as_deref()) {
         (None, _) => "no label".to_string(),
         (Some(false), _) => "normal".to_string(),
@@ -212,14 +216,26 @@ fn card<'a>(row: &'a ShownScore, shown: &'a Shown, place: Option<Place>) -> Card
     let score = format!("{:.3}", row.score);
     let decision = match (row.threshold, row.is_flagged()) {
         (None, _) => "not decided on".to_string(),
-        (Some(threshold), true) => format!("above the threshold of {threshold:.3}"),
-        (Some(threshold), false) => format!("not above the threshold of {threshold:.3}"),
+        (Some(threshold), true) => format!("flagged: above the threshold of {threshold:.3}"),
+        (Some(threshold), false) => {
+            format!("not flagged: not above the threshold of {threshold:.3}")
+        }
     };
+    let compared = shown.reference.as_ref().map(|reference| drawings.compared(reference));
     let mut facts = vec![
         ("score", format!("{score}, {decision}")),
         ("truth", truth.clone()),
         ("map", format!("highest {:.3}, mean {:.3}", row.map_max, row.map_mean)),
     ];
+    if let Some(p) = row.p_value {
+        facts.push(("p-value", format!("{}: {}", p_digits(p), p_words(p))));
+        let parts = [("text score", row.text_score), ("reference score", row.reference_score)];
+        let parts = parts.into_iter().filter_map(|(name, part)| Some((name, part?)));
+        facts.extend(parts.map(|(name, part)| (name, format!("{part:.3}"))));
+    }
+    if let Some(compared) = &compared {
+        facts.push(("nearest reference", compared.image_id.clone()));
+    }
     if let (Some(description), Some(cosine)) = (&row.top_description, row.top_similarity) {
         facts.push(("most like", format!("{description} (cosine {cosine:.3})")));
     }
@@ -247,14 +263,16 @@ fn card<'a>(row: &'a ShownScore, shown: &'a Shown, place: Option<Place>) -> Card
     };
     let image_id = short(&row.image_id);
     let why = shown.layers.as_ref().err().map_or(String::new(), |why| short(why));
-    let gone = if why.is_empty() { String::new() } else { format!(" (no picture: {why})") };
+    let gone = if why.is_empty() { String::new() } else { format!(" (no image: {why})") };
     CardView {
         label: format!("{image_id}: score {score}, {truth}{gone}"),
         image_id,
         alt,
-        shown: place,
+        shown: drawings.of(&row.image_id),
         why,
+        compared,
         score,
+        p_value: row.p_value.map_or(String::new(), p_digits),
         truth,
         description: row.top_description.as_deref().unwrap_or_default(),
         facts: facts.into_iter().map(|(name, value)| Fact { name: name.into(), value }).collect(),

@@ -123,7 +123,7 @@ fn rows_of(of: &CategoryMetrics) -> Vec<RowView> {
 /// How a category is called; those that are none have words.
 fn name_of(category: &str) -> &str {
     match category {
-        ALL_CATEGORIES => "all pictures as one set",
+        ALL_CATEGORIES => "all images as one set",
         MEAN_OF_CATEGORIES => "mean of categories",
         other => other,
     }

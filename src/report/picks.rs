@@ -36,8 +36,8 @@ impl GalleryKind {
         match self {
             GalleryKind::MostAnomalous => "highest score first",
             GalleryKind::MostDoubtful => "closest to the threshold first",
-            GalleryKind::Missed => "anomalous but not above the threshold, lowest score first",
-            GalleryKind::FalseAlarms => "normal but above the threshold, highest score first",
+            GalleryKind::Missed => "anomalous but not flagged, lowest score first",
+            GalleryKind::FalseAlarms => "normal but flagged, highest score first",
         }
     }
 

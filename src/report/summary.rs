@@ -12,10 +12,8 @@ use crate::tables::{FailureRow, PartialRow, RunReader, ShownScore, ThresholdRow,
 /// Scored pictures by label and by what the run decided: `[normal, anomalous, unlabelled]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Above their threshold.
-    pub above: [u64; 3],
-    /// Not above it.
-    pub below: [u64; 3],
+    pub flagged: [u64; 3],
+    pub not_flagged: [u64; 3],
 }
 
 /// Index of the normal pictures in [`Counts`], and so on.
@@ -35,7 +33,7 @@ fn class(label: Option<bool>) -> usize {
 impl Counts {
     /// Pictures of one class.
     pub fn of(&self, class: usize) -> u64 {
-        self.above[class] + self.below[class]
+        self.flagged[class] + self.not_flagged[class]
     }
 
     /// All scored pictures.
@@ -44,15 +42,15 @@ impl Counts {
     }
 
     fn add(&mut self, row: &ShownScore) {
-        let side = if row.is_flagged() { &mut self.above } else { &mut self.below };
-        side[class(row.label)] += 1;
+        let counts = if row.is_flagged() { &mut self.flagged } else { &mut self.not_flagged };
+        counts[class(row.label)] += 1;
     }
 
     /// Adds the pictures of another part.
     pub fn merge(&mut self, other: &Counts) {
         for class in [NORMAL, ANOMALOUS, UNLABELLED] {
-            self.above[class] += other.above[class];
-            self.below[class] += other.below[class];
+            self.flagged[class] += other.flagged[class];
+            self.not_flagged[class] += other.not_flagged[class];
         }
     }
 }
@@ -294,7 +292,7 @@ mod tests {
             part.add(row, 1);
             whole.merge(part);
         }
-        assert_eq!(whole.counts, Counts { above: [1, 1, 0], below: [1, 1, 1] });
+        assert_eq!(whole.counts, Counts { flagged: [1, 1, 0], not_flagged: [1, 1, 1] });
         assert_eq!((whole.counts.scored(), whole.counts.of(NORMAL)), (5, 2));
         assert_eq!(whole.scores, [vec![0.7, 0.1], vec![0.9, 0.2], vec![0.3]]);
         assert_eq!(whole.heat(), HeatScale { coldest: 0.15, hottest: 0.9 });

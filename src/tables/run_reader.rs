@@ -91,6 +91,8 @@ row! {
         pub kind: Option<String>,
         /// FiLo's own score.
         pub text_score: Option<f32>,
+        /// What the distances to the references alone say.
+        pub reference_score: Option<f32>,
         /// Share of images like the references that score at least as high.
         pub p_value: Option<f32>,
         /// The reference most like the image.

@@ -1,0 +1,286 @@
+//! The images of a page: which ones, read and drawn. In: what each gallery would show, references
+//! beside them. Out: layers, each image once however many cards show it, or why it is not there. Their
+//! number and bytes are bounded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::build::Request;
+use super::fetch::{self, Fetched, Files};
+use super::layers::{Findings, HeatScale, Layers, draw};
+use super::picks::Picks;
+use super::references::Place;
+use super::summary::CategorySummary;
+use crate::error::Error;
+use crate::image::{DecodeLimits, Mask, Picture, Preprocess, Rle, Size};
+use crate::source::Input;
+use crate::store::Location;
+use crate::tables::{BoxRow, MaskRow, RunReader, ShownScore, fold_parts, read_map_npy};
+
+/// Images on a page, references among them.
+const IMAGES: usize = 400;
+
+/// Bytes of all images, before they become text, which is a third longer. With as many categories,
+/// rows and cards as there may be, the page then has less than 15 MB.
+const IMAGE_BYTES: usize = 6_000_000;
+
+/// Bytes of an image where there are few.
+const MOST_BYTES: usize = 60_000;
+
+/// An image with its boxes, or why it is not there.
+pub struct Shown {
+    pub layers: Result<Layers, String>,
+    pub boxes: Vec<BoxRow>,
+    /// Its nearest reference; `None` without references.
+    pub reference: Option<ReferenceKey>,
+}
+
+/// A reference: where it is, and its id there.
+pub type ReferenceKey = (Place, String);
+
+/// The images of a page.
+#[derive(Default)]
+pub struct Images {
+    /// Those of the galleries, by id.
+    pub shown: BTreeMap<String, Shown>,
+    /// Their nearest references, but for those that are in a gallery themselves.
+    pub references: BTreeMap<ReferenceKey, Result<Layers, String>>,
+}
+
+impl Images {
+    /// The layers of a reference, or why there are none.
+    pub fn reference(&self, key: &ReferenceKey) -> Result<&Layers, &str> {
+        let own = self.shown.get(&key.1).filter(|_| key.0 == Place::Input);
+        let layers = match own {
+            Some(shown) => Some(&shown.layers),
+            None => self.references.get(key),
+        };
+        match layers {
+            Some(Ok(layers)) => Ok(layers),
+            Some(Err(why)) => Err(why),
+            None => Err("it was not asked for"),
+        }
+    }
+}
+
+/// An image of a gallery.
+struct Picked<'a> {
+    row: &'a ShownScore,
+    heat: HeatScale,
+    reference: Option<(&'a Place, &'a str)>,
+}
+
+type AllPicked<'a> = BTreeMap<&'a str, Picked<'a>>;
+
+/// Reads and draws the images of the galleries of `summaries`, and what each is compared with: `places`
+/// says where the references of a category are, if it has some.
+///
+/// # Errors
+/// If a table of the run cannot be read.
+pub fn images(
+    request: &Request,
+    summaries: &BTreeMap<&str, &CategorySummary>,
+    places: &BTreeMap<&str, Place>,
+) -> Result<Images, Error> {
+    let run = request.run;
+    let picked = picked(summaries, places);
+    let (mut masks, mut boxes) = (ByImage::new(), ByImage::new());
+    for category in summaries.keys() {
+        masks.append(&mut rows_of(run, category, &picked, |row: &MaskRow| &row.image_id)?);
+        boxes.append(&mut rows_of(run, category, &picked, |row: &BoxRow| &row.image_id)?);
+    }
+    let references = picked.values().filter_map(|of| of.reference);
+    let mut by_place = BTreeMap::<&Place, BTreeSet<&str>>::new();
+    by_place.entry(&Place::Input).or_default().extend(picked.keys());
+    for (place, id) in references {
+        by_place.entry(place).or_default().insert(id);
+    }
+    let total = by_place.values().map(BTreeSet::len).sum::<usize>();
+    let drawing = Drawing {
+        run,
+        picked: &picked,
+        masks: &masks,
+        mode: mode_of(run),
+        limit: (IMAGE_BYTES / total.max(1)).min(MOST_BYTES),
+    };
+    let done = AtomicUsize::new(0);
+    let draw = |place: &Place, id: &str, fetched: Result<Fetched, String>| {
+        let n = done.fetch_add(1, Ordering::Relaxed) + 1;
+        (request.tell)(format!("image {n} of {total}"));
+        drawing.layers(place, id, &fetched?)
+    };
+    let mut images = Images::default();
+    for (place, wanted) in by_place {
+        let drawn = match opened(request, place) {
+            Ok(Opened { input, moved }) => {
+                let files = match place {
+                    Place::Input => Files::planned(run, &wanted, moved)?,
+                    Place::At(_) => Files::named(&wanted),
+                };
+                let max_bytes = DecodeLimits::default().max_bytes;
+                fetch::each(&input, files, max_bytes, |id, fetched| draw(place, id, fetched))
+            }
+            Err(why) => wanted.iter().map(|id| (id.to_string(), Err(why.clone()))).collect(),
+        };
+        for (id, layers) in drawn {
+            match picked.get(id.as_str()).filter(|_| *place == Place::Input) {
+                None => drop(images.references.insert((place.clone(), id), layers)),
+                Some(of) => {
+                    let boxes = boxes.remove(&id).unwrap_or_default();
+                    let reference = of.reference.map(|(place, id)| (place.clone(), id.to_string()));
+                    images.shown.insert(id, Shown { layers, boxes, reference });
+                }
+            }
+        }
+    }
+    Ok(images)
+}
+
+/// The images of the galleries: the first of each, then the second of each, until there are as many
+/// as a page may have, those that they are compared with among them.
+fn picked<'a>(
+    summaries: &BTreeMap<&str, &'a CategorySummary>,
+    places: &'a BTreeMap<&str, Place>,
+) -> AllPicked<'a> {
+    let shown = summaries.iter().map(|(name, of)| (of.heat(), places.get(*name), *of));
+    let shown = shown.collect::<Vec<_>>();
+    let longest = shown.iter().flat_map(|(.., of)| &of.picks).map(|of| of.rows().len()).max();
+    let (mut picked, mut images) = (AllPicked::new(), BTreeSet::new());
+    for round in 0..longest.unwrap_or(0) {
+        for (heat, place, summary) in &shown {
+            let rows = summary.picks.iter().filter_map(|picks: &Picks| picks.rows().get(round));
+            for row in rows {
+                let reference = place.zip(row.reference_id.as_deref());
+                let own = (&Place::Input, row.image_id.as_str());
+                let both = std::iter::once(own).chain(reference);
+                let more = both.clone().filter(|key| !images.contains(key)).count();
+                if images.len() + more <= IMAGES {
+                    images.extend(both);
+                    picked.insert(own.1, Picked { row, heat: *heat, reference });
+                }
+            }
+        }
+    }
+    picked
+}
+
+/// A place that can be read.
+struct Opened {
+    input: Input,
+    /// Whether its files are others than those that were scored.
+    moved: bool,
+}
+
+fn opened(request: &Request, place: &Place) -> Result<Opened, String> {
+    match place {
+        Place::Input => match &request.input {
+            Ok(input) => Ok(Opened { input: input.clone(), moved: request.moved }),
+            Err(why) => Err(why.clone()),
+        },
+        Place::At(uri) => {
+            let location = uri.parse::<Location>();
+            let input = location.map_err(|error| error.to_string());
+            let input = input.and_then(|at| Input::open(&at).map_err(|error| error.to_string()));
+            match input {
+                Ok(input) => Ok(Opened { input, moved: true }),
+                Err(why) => {
+                    tracing::warn!("references are not shown ({why})");
+                    Err(why)
+                }
+            }
+        }
+    }
+}
+
+fn mode_of(run: &RunReader) -> Preprocess {
+    let mode = run.manifest().spec.get("preprocess").cloned();
+    mode.and_then(|mode| serde_json::from_value(mode).ok()).unwrap_or_default()
+}
+
+/// Rows of a table about some images, by image.
+type ByImage<R> = BTreeMap<String, Vec<R>>;
+
+fn rows_of<R: crate::tables::Row + Sync>(
+    run: &RunReader,
+    category: &str,
+    wanted: &AllPicked,
+    image_id: impl Fn(&R) -> &String + Sync + Send,
+) -> Result<ByImage<R>, Error> {
+    let add = |rows: &mut ByImage<R>, part: Vec<R>| {
+        for row in part.into_iter().filter(|row| wanted.contains_key(image_id(row).as_str())) {
+            rows.entry(image_id(&row).clone()).or_default().push(row);
+        }
+        Ok(())
+    };
+    let merge = |rows: &mut ByImage<R>, mut other: ByImage<R>| {
+        rows.append(&mut other);
+        Ok(())
+    };
+    fold_parts(run, category, add, merge)
+}
+
+/// What is needed to draw the images.
+struct Drawing<'a> {
+    run: &'a RunReader,
+    picked: &'a AllPicked<'a>,
+    masks: &'a ByImage<MaskRow>,
+    mode: Preprocess,
+    /// Bytes of an image.
+    limit: usize,
+}
+
+impl Drawing<'_> {
+    /// The layers of an image, or why there are none.
+    fn layers(&self, place: &Place, id: &str, fetched: &Fetched) -> Result<Layers, String> {
+        let picture = Picture::decode(&fetched.picture, self.mode, DecodeLimits::default());
+        let picture = picture.map_err(|failure| failure.message)?;
+        let layers = match self.picked.get(id).filter(|_| *place == Place::Input) {
+            Some(of) => self.scored(of, &picture, fetched)?,
+            None => draw(&picture.rgb_pixels(), Findings::NONE, self.limit),
+        };
+        layers.ok_or_else(|| "it cannot be drawn".into())
+    }
+
+    /// An image of the run, with what was found in it.
+    fn scored(
+        &self,
+        of: &Picked,
+        picture: &Picture,
+        fetched: &Fetched,
+    ) -> Result<Option<Layers>, String> {
+        let row = of.row;
+        let Size { width, height } = picture.size();
+        if (i64::from(row.width), i64::from(row.height)) != (width as i64, height as i64) {
+            let (was, high) = (row.width, row.height);
+            return Err(format!("it is {width} × {height} now and was scored as {was} × {high}"));
+        }
+        // Without its map or a mask, an image is still worth showing.
+        let told = |what: &str, why: &dyn std::fmt::Display| {
+            tracing::warn!(image_id = row.image_id, "the {what} is not shown: {why}");
+        };
+        let map = row.map_path.as_ref().and_then(|path| {
+            read_map_npy(self.run.store(), path).map_err(|why| told("map", &why)).ok()
+        });
+        let truth = fetched.mask.as_ref().and_then(|bytes| {
+            let mask = Mask::decode(bytes, self.mode, DecodeLimits::default());
+            let mask = mask.map_err(|failure| told("true mask", &failure.message)).ok()?;
+            let fits = mask.size() == picture.size();
+            if !fits {
+                told("true mask", &"it has another size than its image");
+            }
+            fits.then_some(mask)
+        });
+        let mask = self.masks.get(&row.image_id).and_then(|rows| rows.first());
+        let prediction = mask.and_then(|mask| {
+            let rle = Rle::from_counts(picture.size(), mask.counts.clone());
+            rle.map(|rle| rle.decode()).map_err(|why| told("predicted mask", &why)).ok()
+        });
+        let findings = Findings {
+            map: map.as_ref(),
+            scale: of.heat,
+            truth: truth.as_ref(),
+            prediction: prediction.as_ref(),
+        };
+        Ok(draw(&picture.rgb_pixels(), findings, self.limit))
+    }
+}
