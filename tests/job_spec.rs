@@ -7,8 +7,8 @@ use clap::{Args, FromArgMatches};
 use filo::error::JobError;
 use filo::image::Preprocess;
 use filo::job::{
-    BatchSize, DeviceChoice, GroundingChoice, JobSpec, MapsFormat, MaskThreshold, Precision,
-    RawJobSpec, RunMode, Strictness,
+    BatchSize, Decision, DeviceChoice, FalseAlarmRate, GroundingChoice, JobSpec, MapsFormat,
+    MaskThreshold, Precision, RawJobSpec, ReferenceChoice, RunMode, Strictness,
 };
 use filo::source::LayoutChoice;
 
@@ -68,6 +68,11 @@ size = 336
 batch_size = 8
 grounding = 'off'
 box_threshold = 0.3
+reference = 'normals'
+reference_fallback = 'archive'
+false_alarm_rate = 0.02
+threshold = 0.75
+flag_top = '5%'
 mask_threshold = 0.5
 thresholds_from = 'earlier'
 threshold_rule = 'fpr-0.1'
@@ -96,6 +101,11 @@ log_format = 'json'",
         "--batch-size=8",
         "--grounding=off",
         "--box-threshold=0.3",
+        "--reference=normals",
+        "--reference-fallback=archive",
+        "--false-alarm-rate=0.02",
+        "--threshold=0.75",
+        "--flag-top=5%",
         "--mask-threshold=0.5",
         "--thresholds-from=earlier",
         "--threshold-rule=fpr-0.1",
@@ -296,4 +306,26 @@ fn a_serialised_spec_reads_as_it_was_said() {
     let json = serde_json::to_value(validate(&format!("{LEAST}batch_size = 4")).unwrap()).unwrap();
     assert_eq!((&json["input"], &json["batch_size"]), (&"in".into(), &"4".into()));
     assert_eq!((&json["strict"], &json["box_threshold"]), (&false.into(), &0.25.into()));
+}
+
+#[test]
+fn references_and_decisions_have_defaults_that_follow_from_the_weights() {
+    let spec = |toml: &str| {
+        let text = format!("input = 'in'\noutput = 'out'\n{toml}");
+        JobSpec::validate(RawJobSpec::from_toml(&text, "job.toml".as_ref()).unwrap(), |_| None)
+    };
+    let default = spec("").unwrap();
+    assert_eq!(default.reference, ReferenceChoice::Archive);
+    assert_eq!(default.decision, Decision::FalseAlarmRate(FalseAlarmRate::default()));
+    assert_eq!(spec("weights = 'w'").unwrap().reference, ReferenceChoice::None);
+    let of_others = spec("weights = 'w'\nreference = 'archive'").unwrap();
+    assert_eq!(of_others.reference, ReferenceChoice::Archive);
+    assert_eq!(
+        spec("reference = 's3://box/normals'").unwrap().reference.as_str(),
+        "s3://box/normals"
+    );
+    let refused = |toml: &str| spec(toml).unwrap_err().to_string();
+    assert!(refused("threshold_rule = 'fpr-1'").contains("name that run with `thresholds_from`"));
+    let two = refused("threshold = 0.5\nthresholds_from = 'earlier'");
+    assert!(two.contains("`threshold` and `thresholds_from`"), "{two}");
 }

@@ -4,7 +4,8 @@ use fastrand::Rng;
 use filo::reference::{Digest, MadeBy, NullScores, Origin, Reference, ReferenceImage, Seen};
 use serde::Deserialize;
 
-const TOLERANCE: f64 = 2e-5;
+/// Sums are kept in f32 in the file, and matmuls add in another order.
+const TOLERANCE: f64 = 5e-5;
 
 #[derive(Deserialize)]
 struct Case {
@@ -171,7 +172,7 @@ fn images_without_any_difference_are_usual() {
         let Seen { digest, features, text } = image(100).seen;
         let distances = reference.distances(&features, digest);
         let verdict = reference.verdict(&distances, &text);
-        assert_eq!(verdict.score, 0.5);
+        assert!((verdict.score - 0.5).abs() < 1e-5, "{verdict:?}");
         assert!(verdict.p_value > 0.05 && reference.score_threshold(0.01) >= 0.5);
         // Another image is far from all of them.
         let distances = reference.distances(&vec![0.5; 256 * 3], digest);
