@@ -277,6 +277,7 @@ fn references_of_another_place_are_shown_while_they_are_there() {
     rename(&folder, "normals", "gone");
     for run in ["out", "again"] {
         assert_eq!(shown(run), (0, here));
+        assert_eq!(times(&folder, "normals: no such file or folder any more</span>"), here);
     }
 }
 

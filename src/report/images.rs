@@ -11,7 +11,7 @@ use super::layers::{Findings, HeatScale, Layers, draw};
 use super::picks::Picks;
 use super::references::Place;
 use super::summary::CategorySummary;
-use crate::error::Error;
+use crate::error::{Error, SourceError};
 use crate::image::{DecodeLimits, Mask, Picture, Preprocess, Rle, Size};
 use crate::source::Input;
 use crate::store::Location;
@@ -178,9 +178,14 @@ fn opened(request: &Request, place: &Place) -> Result<Opened, String> {
             Err(why) => Err(why.clone()),
         },
         Place::At(uri) => {
+            let why = |error: SourceError| match error {
+                // Its own words are about the images that are scored.
+                SourceError::NotFound { uri } => format!("{uri}: no such file or folder any more"),
+                other => other.to_string(),
+            };
             let location = uri.parse::<Location>();
             let input = location.map_err(|error| error.to_string());
-            let input = input.and_then(|at| Input::open(&at).map_err(|error| error.to_string()));
+            let input = input.and_then(|at| Input::open(&at).map_err(why));
             match input {
                 Ok(input) => Ok(Opened { input, moved: true }),
                 Err(why) => {

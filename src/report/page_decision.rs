@@ -149,7 +149,8 @@ pub fn p_words(p: f32) -> String {
         return "fewer than 1 in 1,000,000 images like the references score as high".to_string();
     }
     let mut of = 1000.0;
-    while p * of < 1.0 {
+    // A little less than one is one: 0.0001 as an f32 is below 0.0001.
+    while p * of < 0.95 {
         of *= 10.0;
     }
     let n = (p * of).round() as u64;
