@@ -21,7 +21,14 @@ const TOKEN_CHANNELS: usize = 64;
 /// What makes patch features.
 pub enum FeatureMaker {
     Backbone(Box<LoadedBackbone>),
-    PatchTokens { projection: Tensor<Backend, 3>, id: String },
+    PatchTokens(Box<PatchTokens>),
+}
+
+/// FiLo's own tokens and how they are projected.
+pub struct PatchTokens {
+    /// `[1, width, TOKEN_CHANNELS]`.
+    projection: Tensor<Backend, 3>,
+    id: String,
 }
 
 impl FeatureMaker {
@@ -41,21 +48,22 @@ impl FeatureMaker {
         let signs = signs(width, TOKEN_CHANNELS).into_iter().map(|sign| sign * scale);
         let data = TensorData::new(signs.collect::<Vec<f32>>(), [1, width, TOKEN_CHANNELS]);
         let projection = Tensor::from_data(data, device);
-        FeatureMaker::PatchTokens { projection, id: format!("tokens-{width}-{TOKEN_CHANNELS}") }
+        let id = format!("tokens-{width}-{TOKEN_CHANNELS}");
+        FeatureMaker::PatchTokens(Box::new(PatchTokens { projection, id }))
     }
 
     /// Tells these features from all others.
     pub fn id(&self) -> &str {
         match self {
             FeatureMaker::Backbone(backbone) => &backbone.id,
-            FeatureMaker::PatchTokens { id, .. } => id,
+            FeatureMaker::PatchTokens(tokens) => &tokens.id,
         }
     }
 
     /// What images must bring.
     pub fn planes(&self) -> ReferredPlanes {
         match self {
-            FeatureMaker::PatchTokens { .. } => ReferredPlanes::None,
+            FeatureMaker::PatchTokens(_) => ReferredPlanes::None,
             FeatureMaker::Backbone(backbone) => {
                 let of_bytes = backbone.network.config().normalisation;
                 let unit = |values: [f32; 3]| values.map(|value| value / 255.0);
@@ -83,14 +91,14 @@ impl FeatureMaker {
                 );
                 backbone.network.features(Tensor::from_data(planes, device))
             }
-            FeatureMaker::PatchTokens { projection, .. } => {
+            FeatureMaker::PatchTokens(of) => {
                 // The value-value stream has the detail, the first ordinary capture the texture.
                 let streams = std::iter::once(&tokens.value_value).chain(tokens.ordinary.first());
                 let project = |stream: &Tensor<Backend, 3>| {
                     let [batch, tokens, _] = stream.dims();
                     let patches = stream.clone().narrow(1, 1, tokens - 1);
                     let side = (tokens - 1).isqrt();
-                    let patches = normalised(patches).matmul(projection.clone());
+                    let patches = normalised(patches).matmul(of.projection.clone());
                     patches.reshape([batch, side, side, TOKEN_CHANNELS])
                 };
                 streams.map(project).collect()

@@ -60,7 +60,7 @@ struct ToMake {
 /// What a run left behind.
 pub enum Outcome {
     /// Every shard of the listing is committed and the counts add up.
-    Finished(Manifest),
+    Finished(Box<Manifest>),
     /// This worker's part is done, other workers still have theirs.
     PartDone,
     /// A signal came first.
@@ -203,7 +203,7 @@ impl Run {
             return Ok(Outcome::Stopped);
         }
         match writer.finish(&expected, |run| decider.table(run, &references)) {
-            Ok(manifest) => Ok(Outcome::Finished(manifest)),
+            Ok(manifest) => Ok(Outcome::Finished(Box::new(manifest))),
             Err(TableError::MissingShards { shards, .. })
                 if shards.iter().all(|shard| !ours.contains(shard)) =>
             {

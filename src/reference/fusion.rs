@@ -69,7 +69,7 @@ pub fn logarithms(distances: &[f64]) -> Vec<f64> {
 pub struct Scale {
     /// What is usual at each cell.
     pub middle: Vec<f32>,
-    pub spread: f64,
+    pub spread: f32,
 }
 
 impl Scale {
@@ -86,11 +86,16 @@ impl Scale {
         let deviations = maps.iter().map(deviation).sum::<f64>();
         let spread = DEVIATIONS * deviations / (maps.len() * cells).max(1) as f64;
         let middle = |of: &f64| (OWN_PLACE * of + (1.0 - OWN_PLACE) * everywhere) as f32;
-        Scale { middle: medians.iter().map(middle).collect(), spread: spread.max(LEAST_SPREAD) }
+        Scale {
+            middle: medians.iter().map(middle).collect(),
+            spread: spread.max(LEAST_SPREAD) as f32,
+        }
     }
 
     fn apply(&self, map: &[f64]) -> impl Iterator<Item = f64> {
-        map.iter().zip(&self.middle).map(|(value, of)| (value - f64::from(*of)) / self.spread)
+        map.iter()
+            .zip(&self.middle)
+            .map(|(value, of)| (value - f64::from(*of)) / f64::from(self.spread))
     }
 }
 
@@ -105,8 +110,8 @@ pub struct Fusion {
 /// How much the voices count beside the nearest patch, whose weight is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Weights {
-    pub position: f64,
-    pub text: f64,
+    pub position: f32,
+    pub text: f32,
     /// Cells whose mean is the score.
     pub top: usize,
 }
@@ -156,7 +161,10 @@ impl Fusion {
         };
         let agreement = correlation(&cut(0), &cut(2));
         let text = TEXT * place * (1.0 - ramp(agreement, AGREEMENT));
-        Fusion { scales, weights: Weights { position: POSITION * place, text, top } }
+        Fusion {
+            scales,
+            weights: Weights { position: (POSITION * place) as f32, text: text as f32, top },
+        }
     }
 
     /// The score of a map, not squashed: the mean of its highest cells.
@@ -182,7 +190,7 @@ impl Fusion {
         let nearest = self.scales[0].apply(nearest);
         let others = self.scales[1].apply(position).zip(self.scales[2].apply(text));
         let sum = |(nearest, (position, text)): (f64, (f64, f64))| {
-            nearest + weights.position * position + weights.text * text
+            nearest + f64::from(weights.position) * position + f64::from(weights.text) * text
         };
         nearest.zip(others).map(sum).collect()
     }

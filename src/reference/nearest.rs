@@ -87,7 +87,7 @@ impl Nearest {
                 most_alike = (sum, image);
             }
         }
-        let counted = others.len().min(NEAREST).max(1);
+        let counted = others.len().clamp(1, NEAREST);
         let mean = |of: &[f32; NEAREST]| {
             of[..counted].iter().map(|distance| f64::from(*distance)).sum::<f64>() / counted as f64
         };

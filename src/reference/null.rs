@@ -30,12 +30,13 @@ const ROUNDING: f64 = 1e-9;
 /// The distribution of raw scores of normal images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NullScores {
-    /// Of the logarithms: mean, standard deviation, and of how many.
-    mean: f64,
-    deviation: f64,
+    /// Of the logarithms: mean, standard deviation, and of how many. In f32, which a file in JSON gives
+    /// back bit for bit.
+    mean: f32,
+    deviation: f32,
     count: usize,
     /// Scores of images that are known to be normal, falling; empty where some may be of defects.
-    ranked: Vec<f64>,
+    ranked: Vec<f32>,
 }
 
 impl NullScores {
@@ -45,8 +46,9 @@ impl NullScores {
         ranked.sort_unstable_by(|a, b| b.total_cmp(a));
         let logarithms = ranked.iter().map(|score| logarithm(*score)).collect::<Vec<_>>();
         let (mean, deviation) = moments(&logarithms);
-        let deviation = deviation.max(LEAST_DEVIATION);
-        NullScores { mean, deviation, count: ranked.len(), ranked }
+        let ranked = ranked.into_iter().map(|score| score as f32).collect::<Vec<_>>();
+        let deviation = deviation.max(LEAST_DEVIATION) as f32;
+        NullScores { mean: mean as f32, deviation, count: ranked.len(), ranked }
     }
 
     /// Of scores most of which are of normal images: the fit starts from the lower half of them and then
@@ -68,6 +70,7 @@ impl NullScores {
             (mean, deviation) = (kept_mean, kept_deviation.max(LEAST_DEVIATION));
             count = kept;
         }
+        let (mean, deviation) = (mean as f32, deviation as f32);
         NullScores { mean, deviation, count, ranked: Vec::new() }
     }
 
@@ -75,7 +78,7 @@ impl NullScores {
     pub fn p_value(&self, score: f64) -> f64 {
         let fitted = self.predicted().map_or(1.0, |of| of.sf(logarithm(score)));
         let n = self.ranked.len();
-        let as_high = self.ranked.partition_point(|of| *of >= score);
+        let as_high = self.ranked.partition_point(|of| *of >= score as f32);
         let by_rank = (as_high + 1) as f64 / (n + 1) as f64;
         let p = match (n, as_high) {
             (0, _) => fitted,
@@ -93,8 +96,8 @@ impl NullScores {
         let Some(highest) = self.ranked.first() else { return fitted };
         let allowed = (rate * (self.ranked.len() + 1) as f64 + ROUNDING).floor() as usize;
         match allowed {
-            0 => fitted.max(*highest),
-            allowed => self.ranked[(allowed - 1).min(self.ranked.len() - 1)],
+            0 => fitted.max(f64::from(*highest)),
+            allowed => f64::from(self.ranked[(allowed - 1).min(self.ranked.len() - 1)]),
         }
     }
 
@@ -102,7 +105,8 @@ impl NullScores {
     fn predicted(&self) -> Option<StudentsT> {
         let wider = (1.0 + 1.0 / self.count.max(1) as f64).sqrt();
         let freedom = self.count.max(2) as f64 - 1.0;
-        StudentsT::new(self.mean, self.deviation * wider, freedom).ok()
+        let (mean, deviation) = (f64::from(self.mean), f64::from(self.deviation));
+        StudentsT::new(mean, deviation * wider, freedom).ok()
     }
 }
 

@@ -51,7 +51,7 @@ struct Header {
     window: Window,
     weights: Weights,
     /// Spreads of the voices.
-    spreads: [f64; 3],
+    spreads: [f32; 3],
     /// Of the references' own scores, not squashed.
     null: NullScores,
     mask_threshold: f32,
