@@ -177,7 +177,7 @@ fn the_demo_scores_its_own_pictures_and_reports_what_it_found_again_and_again() 
     let first = demo(&folder, &[]);
     let last = first.last_line();
     assert!(last.starts_with("demo done in ") && last.contains("report.html"), "{}", first.stdout);
-    for part in ["made 168 pictures", "scored 168 images · ", "__mean__"] {
+    for part in ["made 240 images", "scored 240 images · ", "__mean__"] {
         assert!(first.stdout.contains(part), "no {part} in {}", first.stdout);
     }
     let report = || std::fs::read_to_string(folder.path("demo/report.html")).unwrap();
@@ -191,7 +191,7 @@ fn the_demo_scores_its_own_pictures_and_reports_what_it_found_again_and_again() 
 
     // Other weights are another run; what the first demo left must not stand in its way.
     let second = demo(&folder, &["--weights", WEIGHTS]);
-    assert!(second.stdout.contains("scored 168 images · "), "{}", second.stderr);
+    assert!(second.stdout.contains("scored 240 images · "), "{}", second.stderr);
     assert_ne!(report(), page);
 }
 

@@ -32,7 +32,7 @@ const AMOUNT: Amount = Amount {
         Surface::SolarCell,
         Surface::PillPack,
     ],
-    good: 24,
+    good: 36,
     bad: 1,
     kinds: 4,
 };
@@ -73,7 +73,7 @@ impl DemoArgs {
         begin(&self.out)?;
         let made = write_set(&pictures, SEED, AMOUNT)
             .map_err(|(path, why)| Error::Unwritable { path, why })?;
-        say(format_args!("made {made} pictures · {}", pictures.display()))?;
+        say(format_args!("made {made} images · {}", pictures.display()))?;
         let code = score(&spec)?;
         if code != 0 {
             return Ok(code);
