@@ -6,14 +6,15 @@
 //! - [`source`] lists shards of samples in the layouts people have.
 //! - [`pipeline`] runs the stages: files → planes ([`image`]) → network ([`model`], filled by
 //!   [`weights`], placed by [`device`]) → rows ([`tables`], committed shard by shard).
+//! - [`reference`] says what is normal from other images of the product, and how far an image is from it.
 //! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
 //! - [`report`] draws what a run found.
 //! - [`describe`] asks a language model what may be wrong with a thing.
 //! - [`train`] teaches the network, from a folder of labelled pictures, and makes data.
 //! - [`store`] has the files of all of them, on a disk or in a bucket.
 //!
-//! `cli` → `pipeline`, `train`, `report`, `describe` → `source`, `image`, `model`, `weights`,
-//! `tables`, `metrics` → `store` → `error`; nothing points back.
+//! `cli` → `pipeline`, `train`, `report`, `describe` → `reference` → `source`, `image`, `model`,
+//! `weights`, `tables`, `metrics` → `store` → `error`; nothing points back.
 
 #![deny(unsafe_code)]
 

@@ -7,6 +7,9 @@ use serde::Deserialize;
 /// Sums are kept in f32 in the file, and matmuls add in another order.
 const TOLERANCE: f64 = 5e-5;
 
+/// A single cell: where a patch has a near copy, its distance is a small difference of large f32 numbers.
+const CELL_TOLERANCE: f64 = 5e-4;
+
 #[derive(Deserialize)]
 struct Case {
     archive: bool,
@@ -74,7 +77,9 @@ impl Case {
             assert!((ratio - 1.0).abs() < 1e-2, "{} for {}", verdict.p_value, query.p_value);
             let map = reference.map(&distances, &text);
             assert_eq!(map.len(), query.map.len());
-            map.iter().zip(&query.map).for_each(|(ours, theirs)| close("map", *ours, *theirs));
+            for (ours, theirs) in map.iter().zip(&query.map) {
+                assert!((f64::from(*ours) - theirs).abs() < CELL_TOLERANCE, "{ours} for {theirs}");
+            }
             assert_ne!(reference.image_id(distances.most_alike), query.image.to_string());
         }
     }

@@ -189,7 +189,7 @@ fn the_metrics_table_comes_as_text_as_csv_and_as_json() {
     let lines = text.lines().collect::<Vec<_>>();
     assert!(lines[1].starts_with("category") && lines[1].ends_with("aupro 05"), "{text}");
     let lines = &lines[1..];
-    assert!(lines[1..].iter().all(|line| line.split_whitespace().count() == 11), "{text}");
+    assert!(lines[1..].iter().all(|line| line.split_whitespace().count() == 14), "{text}");
     // Three kinds of defects in each category are set in below it.
     assert_eq!(lines.iter().filter(|line| line.starts_with("  ")).count(), 9, "{text}");
     let is_whole = |line: &&&str| !line.starts_with("  ");
