@@ -6,7 +6,8 @@
 //! - [`source`] lists shards of samples in the layouts people have.
 //! - [`pipeline`] runs the stages: files → planes ([`image`]) → network ([`model`], filled by
 //!   [`weights`], placed by [`device`]) → rows ([`tables`], committed shard by shard).
-//! - [`reference`] says what is normal from other images of the product, and how far an image is from it.
+//! - [`mod@reference`] says what is normal from other images of the product, and how far an image
+//!   is from it.
 //! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
 //! - [`report`] draws what a run found.
 //! - [`describe`] asks a language model what may be wrong with a thing.

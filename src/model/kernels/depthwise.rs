@@ -15,7 +15,7 @@ const VECTORS: usize = 2;
 /// Floats per cache line.
 const LINE: usize = 16;
 
-/// Edge lengths that [`Depthwise`] has loops for.
+/// Edge lengths that the kernel has loops for.
 pub const KERNELS: [usize; 2] = [3, 5];
 
 /// A square kernel and the zeros in front of the image.
