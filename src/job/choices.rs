@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::text::{schema_of_text, serde_as_text};
 use crate::error::ValueError;
 
-/// `FromStr` and `Display` through the words that clap knows.
+/// `FromStr` and `Display` through the words that clap knows, and serde as that text.
 macro_rules! read_and_write_the_word {
-    ($($choice:ty),*) => { $(
+    ($($choice:ident),*) => {
+        serde_as_text!($($choice),*);
+        $(
         impl FromStr for $choice {
             type Err = ValueError;
 
@@ -31,16 +33,6 @@ macro_rules! read_and_write_the_word {
 }
 
 read_and_write_the_word!(
-    Precision,
-    GroundingChoice,
-    MapsFormat,
-    Progress,
-    LogFormat,
-    ThresholdRule,
-    ReferenceFallback
-);
-
-serde_as_text!(
     Precision,
     GroundingChoice,
     MapsFormat,

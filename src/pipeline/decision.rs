@@ -151,25 +151,35 @@ impl Decider {
         reference: Option<&Reference>,
     ) -> Result<ThresholdRow, TableError> {
         let known = self.limits(category, reference).score;
+        let counted =
+            run.parts(Table::Scores, category).map(|part| part.flagged).sum::<Option<u64>>();
+        let counted = counted.filter(|_| known.is_some());
+        // Rows are read only where the parts do not say it all.
+        let rows = match counted {
+            Some(_) => Vec::new(),
+            None => run.rows::<DecidedScore>(category)?,
+        };
+        let scores = || rows.iter().map(|row| row.score).collect::<Vec<_>>();
         let (rule, threshold, false_alarm_rate) = match &self.rule {
             Rule::Threshold(_) => ("fixed", known, None),
             Rule::EarlierRun(_) => ("earlier_run", known, None),
-            Rule::FlagTop(share) => {
-                ("top_share", top_threshold(&mut scores(run, category)?, *share), None)
-            }
+            Rule::FlagTop(share) => ("top_share", top_threshold(scores(), *share), None),
             Rule::FalseAlarmRate(rate) if known.is_some() => ("references", known, Some(*rate)),
-            Rule::FalseAlarmRate(rate) => match scores(run, category)? {
-                scores if scores.len() < MIN_REFERENCES => ("none", None, Some(*rate)),
-                scores => ("run", Some(own_threshold(&scores, *rate)), Some(*rate)),
-            },
+            Rule::FalseAlarmRate(rate) if rows.len() < MIN_REFERENCES => {
+                ("none", None, Some(*rate))
+            }
+            Rule::FalseAlarmRate(rate) => {
+                ("run", Some(own_threshold(&scores(), *rate)), Some(*rate))
+            }
         };
+        let above = || rows.iter().filter(|row| row.flagged(threshold)).count() as u64;
         Ok(ThresholdRow {
             rule: rule.to_string(),
             threshold,
             false_alarm_rate,
             n_references: reference.map_or(0, |reference| reference.count() as i64),
             n_images: n_images as i64,
-            n_flagged: flagged(run, category, threshold)? as i64,
+            n_flagged: counted.unwrap_or_else(above) as i64,
         })
     }
 }
@@ -221,18 +231,9 @@ fn own_threshold(scores: &[f32], rate: f64) -> f32 {
     (middle + deviation * NullScores::contaminated(&standard).threshold(rate)) as f32
 }
 
-/// All scores of a category.
-fn scores(run: &RunReader, category: &str) -> Result<Vec<f32>, TableError> {
-    let mut scores = Vec::new();
-    for part in run.parts(Table::Scores, category) {
-        scores.extend(run.rows_of::<DecidedScore>(part)?.into_iter().map(|row| row.score));
-    }
-    Ok(scores)
-}
-
 /// The score above which `share` of the scores lie, rounded to the nearest number of images, one at
 /// least; `None` if nothing can lie above it.
-fn top_threshold(scores: &mut [f32], share: f64) -> Option<f32> {
+fn top_threshold(mut scores: Vec<f32>, share: f64) -> Option<f32> {
     scores.sort_unstable_by(|a, b| b.total_cmp(a));
     let wanted = ((share * scores.len() as f64).round() as usize).max(1);
     match scores.get(wanted) {
@@ -241,35 +242,20 @@ fn top_threshold(scores: &mut [f32], share: f64) -> Option<f32> {
     }
 }
 
-/// Flagged images of a category: what the parts say, or the scores above `threshold`.
-fn flagged(run: &RunReader, category: &str, threshold: Option<f32>) -> Result<u64, TableError> {
-    let mut flagged = 0;
-    for part in run.parts(Table::Scores, category) {
-        flagged += match part.flagged {
-            Some(known) => known,
-            None => {
-                let rows = run.rows_of::<DecidedScore>(part)?;
-                rows.iter().filter(|row| row.flagged(threshold)).count() as u64
-            }
-        };
-    }
-    Ok(flagged)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_top_share_is_the_nearest_number_of_images_and_one_at_least() {
-        let mut scores = [0.1, 0.9, 0.5, 0.7, 0.3];
-        let above = |scores: &mut [f32], share| {
-            let threshold = top_threshold(scores, share).unwrap();
+        let scores = [0.1, 0.9, 0.5, 0.7, 0.3];
+        let above = |share| {
+            let threshold = top_threshold(scores.to_vec(), share).unwrap();
             scores.iter().filter(|score| **score > threshold).count()
         };
-        assert_eq!(above(&mut scores, 0.01), 1);
-        assert_eq!(above(&mut scores, 0.4), 2);
-        assert_eq!(above(&mut scores, 0.99), 5);
-        assert_eq!(top_threshold(&mut [], 0.1), None);
+        assert_eq!(above(0.01), 1);
+        assert_eq!(above(0.4), 2);
+        assert_eq!(above(0.99), 5);
+        assert_eq!(top_threshold(Vec::new(), 0.1), None);
     }
 }

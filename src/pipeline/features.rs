@@ -12,7 +12,7 @@ use crate::error::WeightsError;
 use crate::image::ChannelStats;
 use crate::model::clip::vision::ImageTokens;
 use crate::model::config::FiloConfig;
-use crate::reference::{Grid, IMAGE_SIZE, on_grid, signs};
+use crate::reference::{Grid, IMAGE_SIZE, on_grid, projection};
 use crate::weights::backbone::{LoadedBackbone, embedded_backbone};
 
 /// Channels that each stream of patch tokens is projected to.
@@ -44,9 +44,8 @@ impl FeatureMaker {
     /// are those between tokens, but for a spread that falls with the number of channels.
     pub fn patch_tokens(config: &FiloConfig, device: &Device) -> Self {
         let width = config.vision.width;
-        let scale = 1.0 / (TOKEN_CHANNELS as f32).sqrt();
-        let signs = signs(width, TOKEN_CHANNELS).into_iter().map(|sign| sign * scale);
-        let data = TensorData::new(signs.collect::<Vec<f32>>(), [1, width, TOKEN_CHANNELS]);
+        let numbers = projection(width, TOKEN_CHANNELS);
+        let data = TensorData::new(numbers, [1, width, TOKEN_CHANNELS]);
         let projection = Tensor::from_data(data, device);
         let id = format!("tokens-{width}-{TOKEN_CHANNELS}");
         FeatureMaker::PatchTokens(Box::new(PatchTokens { projection, id }))

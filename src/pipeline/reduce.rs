@@ -87,8 +87,7 @@ impl Pictures {
     fn read(run: &RunReader, category: &str, threshold: Option<f32>) -> Result<Self, Error> {
         let mut scores = all_rows::<LabelledScore>(run, category)?;
         for row in &mut scores {
-            let above = threshold.is_some_and(|threshold| row.score > threshold);
-            row.is_anomalous = row.is_anomalous.or(Some(above));
+            row.is_anomalous = Some(row.flagged(threshold));
         }
         Ok(Pictures { scores, pixels: pixel_groups(run, category)? })
     }

@@ -14,7 +14,7 @@ pub struct Distances {
 }
 
 /// The mean of each cell and its neighbours in a grid of `side` × `side` cells, `[cells, channels]`: a
-/// patch is told apart by what surrounds it (Roth et al. 2022, "PatchCore", section 3.1).
+/// patch is recognised by what surrounds it (Roth et al. 2022, "PatchCore", section 3.1).
 pub fn with_neighbours(features: &[f32], side: usize, channels: usize) -> Vec<f32> {
     let mut out = vec![0.0; features.len()];
     let around = |at: usize| at.saturating_sub(1)..=(at + 1).min(side - 1);

@@ -30,7 +30,7 @@ pub use distance::Distances;
 
 pub use grid::{GRID, Grid, IMAGE_SIZE, cell_means, on_grid};
 pub use null::{NullScores, QUARTILE, quantile};
-pub use project::signs;
+pub use project::projection;
 pub use statistics::Reference;
 
 /// What the networks make of one image.

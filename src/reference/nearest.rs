@@ -3,7 +3,7 @@
 //! those (after mutual scoring, Li et al. 2024, "MuSc", section 3.2): a defect that one reference shares
 //! is not yet usual.
 
-use super::project::signs;
+use super::project::projection;
 use crate::model::kernels::{Matrix, multiply};
 
 /// Images in the bank.
@@ -34,15 +34,29 @@ pub struct NearestDistances {
     pub most_alike: usize,
 }
 
-/// `features` `[cells, channels]` projected by fixed random signs, `[cells, CHANNELS]`.
-pub fn project(features: &[f32], channels: usize) -> Vec<f32> {
-    let cells = features.len() / channels;
-    let scale = 1.0 / (CHANNELS as f32).sqrt();
-    let signs = signs(channels, CHANNELS).into_iter().map(|sign| sign * scale).collect::<Vec<_>>();
-    let mut out = vec![0.0; cells * CHANNELS];
-    let features = Matrix::new(features, cells, channels, channels);
-    multiply(&mut out, CHANNELS, features, Matrix::new(&signs, channels, CHANNELS, CHANNELS));
-    out
+/// The projection that patches are compared in.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    channels: usize,
+    /// `[channels, CHANNELS]`.
+    matrix: Vec<f32>,
+}
+
+impl Projection {
+    /// Of features with so many channels.
+    pub fn new(channels: usize) -> Self {
+        Projection { channels, matrix: projection(channels, CHANNELS) }
+    }
+
+    /// `features` `[cells, channels]` as `[cells, CHANNELS]`.
+    pub fn apply(&self, features: &[f32]) -> Vec<f32> {
+        let cells = features.len() / self.channels;
+        let mut out = vec![0.0; cells * CHANNELS];
+        let features = Matrix::new(features, cells, self.channels, self.channels);
+        let matrix = Matrix::new(&self.matrix, self.channels, CHANNELS, CHANNELS);
+        multiply(&mut out, CHANNELS, features, matrix);
+        out
+    }
 }
 
 impl Nearest {

@@ -11,7 +11,7 @@ use super::file::{self, Numbers, Tensors, as_f16};
 use super::fusion::{
     Fusion, Scale, Structure, Voices, Weights, Window, logarithms, median, squashed,
 };
-use super::nearest::{BANK, CHANNELS, Nearest, project};
+use super::nearest::{BANK, CHANNELS, Nearest, Projection};
 use super::null::quantile;
 use super::position::Position;
 use super::{
@@ -34,6 +34,7 @@ pub struct Reference {
     header: Header,
     channels: usize,
     standards: Standards,
+    projection: Projection,
     position: Position,
     nearest: Nearest,
     fusion: Fusion,
@@ -81,10 +82,11 @@ impl Reference {
             around: Standard::new(&around, channels),
         };
         let around = around.into_par_iter().map(|x| standards.around.apply(x)).collect::<Vec<_>>();
+        let projection = Projection::new(channels);
         let position = Position::new(&around);
         let places = around.par_iter().map(|x| position.distances(x, channels, true));
         let places = places.collect::<Vec<_>>();
-        let wide = around.par_iter().map(|x| project(x, channels)).collect::<Vec<_>>();
+        let wide = around.par_iter().map(|x| projection.apply(x)).collect::<Vec<_>>();
         let structure = {
             let some = &wide[..wide.len().min(STRUCTURE_BANK)];
             let near = distances_to_others(&bank(some), &wide);
@@ -98,7 +100,7 @@ impl Reference {
             Window::Neighbourhoods => wide,
             Window::Cells => {
                 let patches = cells.into_par_iter().map(|x| standards.cells.apply(x));
-                patches.map(|x| project(&x, channels)).collect()
+                patches.map(|x| projection.apply(&x)).collect()
             }
         };
         let nearest = bank(&patches[..patches.len().min(BANK)]);
@@ -146,7 +148,8 @@ impl Reference {
         let digests = digests.filter_map(|(i, (_, hex))| Some((Digest::from_hex(hex)?, i)));
         let by_digest = digests.collect();
         let channels = standards.cells.means.len();
-        Reference { header, channels, standards, position, nearest, fusion, by_digest }
+        let projection = Projection::new(channels);
+        Reference { header, channels, standards, projection, position, nearest, fusion, by_digest }
     }
 
     /// What decided its numbers.
@@ -185,8 +188,8 @@ impl Reference {
         let around = with_neighbours(features, GRID, self.channels);
         let around = self.standards.around.apply(around);
         let patches = match self.header.window {
-            Window::Neighbourhoods => project(&around, self.channels),
-            Window::Cells => project(&self.standards.cells.apply(features.to_vec()), self.channels),
+            Window::Neighbourhoods => self.projection.apply(&around),
+            Window::Cells => self.projection.apply(&self.standards.cells.apply(features.to_vec())),
         };
         let near = self.nearest.distances(&patches, own);
         let place = self.position.distances(&around, self.channels, own.is_some());

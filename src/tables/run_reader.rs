@@ -39,8 +39,6 @@ row! {
         pub score: f32,
         /// Whether the image is flagged, if that was known when the row was written.
         pub is_anomalous: Option<bool>,
-        /// The score above which it is.
-        pub threshold: Option<f32>,
     }
 }
 
@@ -116,8 +114,7 @@ impl ShownScore {
     /// Fills in what was not known when the row was written: above `threshold` the image is flagged.
     pub fn decide(&mut self, threshold: Option<f32>) {
         self.threshold = self.threshold.or(threshold);
-        let above = self.threshold.is_some_and(|threshold| self.score > threshold);
-        self.is_anomalous = self.is_anomalous.or(Some(above));
+        self.is_anomalous = Some(flagged(self.is_anomalous, self.score, self.threshold));
     }
 
     /// Whether the image is flagged, once [decided](Self::decide).
@@ -133,8 +130,21 @@ impl Row for ShownScore {
 impl DecidedScore {
     /// Whether the image is flagged, where rows that do not say so themselves go by `threshold`.
     pub fn flagged(&self, threshold: Option<f32>) -> bool {
-        self.is_anomalous.unwrap_or_else(|| threshold.is_some_and(|limit| self.score > limit))
+        flagged(self.is_anomalous, self.score, threshold)
     }
+}
+
+impl LabelledScore {
+    /// As [`DecidedScore::flagged`].
+    pub fn flagged(&self, threshold: Option<f32>) -> bool {
+        flagged(self.is_anomalous, self.score, threshold)
+    }
+}
+
+/// What a row says itself, else whether its score is above the threshold of its category; without one
+/// nothing is flagged.
+fn flagged(said: Option<bool>, score: f32, threshold: Option<f32>) -> bool {
+    said.unwrap_or_else(|| threshold.is_some_and(|threshold| score > threshold))
 }
 
 impl Row for DecidedScore {

@@ -19,16 +19,16 @@ row! {
         pub width: i32,
         /// Height of the picture in pixels.
         pub height: i32,
-        /// Anomaly score, comparable inside a category only. With references 0 to 1, 0.5 as the
-        /// references' median: text map and distances to the references, fused. Without references
-        /// `text_score`.
+        /// Anomaly score, comparable inside a category only. With references 0 to 1: text map and
+        /// distances to the references, fused. 0.5 is a map that is nowhere above what is usual; the
+        /// highest cells of good images lie somewhat above it. Without references `text_score`.
         pub score: f32,
         /// FiLo's own score: mean of `global_score` and the peak of the undamped text map: its highest
         /// pixel, or the mean of the share of highest pixels that the weights' `peak_share` says.
         /// Null in rows of versions that had no other.
         pub text_score: Option<f32>,
-        /// What the distances to the references alone say, 0 to 1, 0.5 as the references' median. Null
-        /// without references.
+        /// What the distances to the references alone say, on the scale of `score`. Null without
+        /// references.
         pub reference_score: Option<f32>,
         /// Share of images like the references that score at least as high, estimated from the
         /// references' own scores, above 0 to 1. Null without references.

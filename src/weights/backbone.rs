@@ -19,8 +19,8 @@ use crate::model::backbone::{Backbone, BackboneConfig};
 #[derive(Debug)]
 pub struct LoadedBackbone {
     pub network: Backbone<Backend>,
-    /// Its name, and 16 hexadecimal digits of blake3 over its configuration and weights: what features
-    /// of different backbones are told apart by.
+    /// Its name, and 16 hexadecimal digits of blake3 over its configuration and weights: features
+    /// carry it, so that those of different backbones are never compared.
     pub id: String,
 }
 

@@ -61,6 +61,20 @@ pub struct BlockConfig {
     pub channels: usize,
 }
 
+#[cfg(test)]
+impl BlockConfig {
+    /// A block of these dimensions, for the networks of tests.
+    pub fn of(kernel: usize, stride: usize, expansion: usize, channels: usize) -> Self {
+        BlockConfig { kernel, stride, expansion, channels }
+    }
+}
+
+#[cfg(test)]
+impl Normalisation {
+    /// That of the embedded backbone.
+    pub const USUAL: Self = Normalisation { mean: [127.0; 3], standard_deviation: [128.0; 3] };
+}
+
 impl BackboneConfig {
     /// Whether a network can be built from it.
     ///
@@ -165,15 +179,10 @@ mod tests {
     use super::*;
 
     fn config() -> BackboneConfig {
-        let block = |kernel, stride, expansion, channels| BlockConfig {
-            kernel,
-            stride,
-            expansion,
-            channels,
-        };
+        let block = BlockConfig::of;
         BackboneConfig {
             name: "small".into(),
-            normalisation: Normalisation { mean: [127.0; 3], standard_deviation: [128.0; 3] },
+            normalisation: Normalisation::USUAL,
             stem: StemConfig { kernel: 3, stride: 2, channels: 8 },
             blocks: vec![block(3, 1, 1, 4), block(5, 2, 6, 6)],
             taps: vec![0, 1],

@@ -188,15 +188,10 @@ mod tests {
 
     /// Every kernel and stride, channels that fill no vector register, bands of one row and of many.
     fn config() -> BackboneConfig {
-        let block = |kernel, stride, expansion, channels| BlockConfig {
-            kernel,
-            stride,
-            expansion,
-            channels,
-        };
+        let block = BlockConfig::of;
         BackboneConfig {
             name: "odd".into(),
-            normalisation: Normalisation { mean: [127.0; 3], standard_deviation: [128.0; 3] },
+            normalisation: Normalisation::USUAL,
             stem: StemConfig { kernel: 3, stride: 2, channels: 7 },
             blocks: vec![
                 block(3, 1, 1, 5),

@@ -216,7 +216,7 @@ pub fn values_on_cpu<B: Backend, const D: usize>(
     on_cpu(x).map(Values::of)
 }
 
-/// The way back: a tensor of `shape` with `values`, on the CPU where [`values_on_cpu`] has found
+/// The inverse: a tensor of `shape` with `values`, on the CPU where [`values_on_cpu`] has found
 /// `beside`.
 pub fn tensor_on_cpu<B: Backend, const N: usize, const D: usize>(
     beside: &Values<N>,

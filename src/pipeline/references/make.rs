@@ -2,6 +2,7 @@
 //! category in the output, committed put-if-absent, so that all workers read the same one; who comes
 //! second reads that of the first. Two workers that begin at once begin with other categories.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
@@ -111,12 +112,10 @@ impl ReferenceMaker<'_> {
 
     /// The categories that have no file.
     fn missing(&self, categories: &[Category]) -> Result<Vec<Category>, TableError> {
-        let mut missing = Vec::new();
-        for category in categories {
-            if !self.store.exists(&reference_path(category.as_str()))? {
-                missing.push(category.clone());
-            }
-        }
+        let there = self.store.list(REFERENCE_FOLDER)?.into_iter().map(|file| file.path);
+        let there = there.collect::<HashSet<_>>();
+        let mut missing = categories.to_vec();
+        missing.retain(|category| !there.contains(&reference_path(category.as_str())));
         Ok(missing)
     }
 
@@ -160,16 +159,10 @@ impl ReferenceMaker<'_> {
             if samples.len() < MIN_REFERENCES {
                 continue;
             }
-            tracing::info!(images = samples.len(), "making the references of {category}");
-            let mut making = Making::new(chosen.origin);
-            for group in samples.chunks(prepare.batch_size) {
-                if self.stop.load(Ordering::Relaxed) {
-                    return Ok(Made::Stopped);
-                }
-                let read = |sample: &Sample| prepare_sample(0, sample, &prepare);
-                self.add(&mut making, &category, in_order(group, read));
+            let read = |sample: &Sample| prepare_sample(0, sample, &prepare);
+            if self.make_category(&category, chosen.origin, samples, read)? == Made::Stopped {
+                return Ok(Made::Stopped);
             }
-            self.finish(&category, making)?;
         }
         if chosen.archives.is_empty() {
             return Ok(Made::All);
@@ -202,19 +195,33 @@ impl ReferenceMaker<'_> {
             };
             for category in now {
                 let images = held.remove(category).unwrap_or_default();
-                tracing::info!(images = images.len(), "making the references of {category}");
-                let mut making = Making::new(chosen.origin);
-                for group in images.chunks(prepare.batch_size) {
-                    if self.stop.load(Ordering::Relaxed) {
-                        return Ok(Made::Stopped);
-                    }
-                    let read = |given: &Given| given.prepare(prepare);
-                    self.add(&mut making, category, in_order(group, read));
+                let read = |given: &Given| given.prepare(prepare);
+                if self.make_category(category, chosen.origin, &images, read)? == Made::Stopped {
+                    return Ok(Made::Stopped);
                 }
-                self.finish(category, making)?;
             }
             missing = later;
         }
+        Ok(Made::All)
+    }
+
+    /// Makes the references of one category of `images`, which `read` makes ready for the networks.
+    fn make_category<T: Sync>(
+        &mut self,
+        category: &Category,
+        origin: Origin,
+        images: &[T],
+        read: impl Fn(&T) -> Result<Prepared, Lost> + Send + Sync,
+    ) -> Result<Made, Error> {
+        tracing::info!(images = images.len(), "making the references of {category}");
+        let mut making = Making::new(origin);
+        for group in images.chunks(self.prepare.batch_size) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(Made::Stopped);
+            }
+            self.add(&mut making, category, in_order(group, &read));
+        }
+        self.finish(category, making)?;
         Ok(Made::All)
     }
 
