@@ -89,7 +89,7 @@ fn category_names(listing: &Listing) -> Vec<&str> {
 
 fn mask_name(sample: &Sample) -> &str {
     match &sample.mask {
-        MaskSource::File(id) => id,
+        MaskSource::Files(ids) if ids.len() == 1 => &ids[0],
         other => panic!("{} has {other:?}", sample.image_id),
     }
 }

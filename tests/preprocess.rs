@@ -149,7 +149,9 @@ fn normalised_planes_equal_the_reference() {
 fn resized_masks_equal_the_reference() {
     for case in cases()["masks"].as_array().unwrap() {
         let input = golden(text(case, "input"));
-        let mask = Mask::decode(&input, Preprocess::Published, DecodeLimits::default()).unwrap();
+        let (mode, limits) = (Preprocess::Published, DecodeLimits::default());
+        let image = Picture::decode(&input, mode, limits).unwrap();
+        let mask = Mask::of_files(&[input], &image, mode, limits).unwrap();
         let resized = mask.resize(CLIP_SIDE);
         let grey = image::load_from_memory(&golden(text(case, "resized"))).unwrap().to_luma8();
         let expected: Vec<u8> = grey.as_raw().iter().map(|v| u8::from(*v >= 128)).collect();
@@ -261,7 +263,10 @@ fn files_that_are_no_picture_have_their_own_codes() {
     assert_eq!(code_of(b"GIF89a\x01\x00\x01\x00"), FailureCode::UnknownFormat);
     let floats = DynamicImage::ImageRgb32F(image::Rgb32FImage::new(4, 4));
     assert_eq!(code_of(&encoded(&floats, ImageFormat::Tiff)), FailureCode::UnknownFormat);
-    let mask = Mask::decode(b"text", Preprocess::Sensible, DecodeLimits::default()).unwrap_err();
+    let image = encoded(&DynamicImage::new_luma8(4, 4), ImageFormat::Png);
+    let (mode, limits) = (Preprocess::Sensible, DecodeLimits::default());
+    let image = Picture::decode(&image, mode, limits).unwrap();
+    let mask = Mask::of_files(&[b"text"], &image, mode, limits).unwrap_err();
     assert_eq!(mask.code, FailureCode::MaskCorrupt);
 }
 

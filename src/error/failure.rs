@@ -24,6 +24,8 @@ pub enum FailureCode {
     MaskCorrupt,
     /// The mask has another size than its picture.
     MaskSizeMismatch,
+    /// EXIF turns the image, and nothing shows whether the mask is turned already.
+    MaskFrame,
     /// Several pictures claim the same name where names pair pictures with masks or rows.
     DuplicateName,
     /// The archive around the picture is broken, or what it says about the picture is.
@@ -39,7 +41,7 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
-    const ALL: [FailureCode; 16] = [
+    const ALL: [FailureCode; 17] = [
         FailureCode::Unreadable,
         FailureCode::InputChanged,
         FailureCode::EmptyFile,
@@ -50,6 +52,7 @@ impl FailureCode {
         FailureCode::MaskMissing,
         FailureCode::MaskCorrupt,
         FailureCode::MaskSizeMismatch,
+        FailureCode::MaskFrame,
         FailureCode::DuplicateName,
         FailureCode::CorruptArchive,
         FailureCode::Words,
@@ -81,6 +84,7 @@ impl FailureCode {
             FailureCode::MaskMissing => "mask_missing",
             FailureCode::MaskCorrupt => "mask_corrupt",
             FailureCode::MaskSizeMismatch => "mask_size_mismatch",
+            FailureCode::MaskFrame => "mask_frame",
             FailureCode::DuplicateName => "duplicate_name",
             FailureCode::CorruptArchive => "corrupt_archive",
             FailureCode::Words => "words",

@@ -3,11 +3,14 @@
 
 use std::borrow::Cow;
 
+use image::metadata::Orientation;
+
 use super::colour::{
     clip_grey16_at_255, cmyk_to_rgb, drop_alpha, grey_to_rgb, premultiply, unpremultiply,
 };
 use super::decode::decode;
 use super::filter::Filter;
+use super::orientation::oriented_size;
 use super::resize::resize;
 use super::resize_published::{resize_grey16, resize_nearest};
 use super::samples::Samples;
@@ -80,6 +83,18 @@ impl DetectorSide {
 pub struct Picture {
     size: Size,
     samples: Samples,
+    frame: Frame,
+}
+
+/// The frames that a mask may be drawn in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// The turn between the pixels of the file and those that are used.
+    pub turned: Orientation,
+    /// The size in the file.
+    pub stored: Size,
+    /// The size that is used.
+    pub shown: Size,
 }
 
 impl Picture {
@@ -91,8 +106,18 @@ impl Picture {
     /// read), `CorruptImage` (broken or cut off) or `TooLarge` (beyond `limits`, which are checked
     /// against the header before pixels are allocated).
     pub fn decode(bytes: &[u8], mode: Preprocess, limits: DecodeLimits) -> Result<Self, Failure> {
-        let (size, samples) = decode(bytes, mode, limits)?;
-        Ok(Picture { size, samples })
+        let (size, samples, orientation) = decode(bytes, mode, limits)?;
+        let turned = match mode {
+            Preprocess::Published => Orientation::NoTransforms,
+            Preprocess::Sensible => orientation,
+        };
+        // A turn by a quarter swaps the sides back.
+        let frame = Frame { turned, stored: oriented_size(size, turned), shown: size };
+        Ok(Picture { size, samples, frame })
+    }
+
+    pub(super) fn frame(&self) -> Frame {
+        self.frame
     }
 
     /// Width and height in pixels, after EXIF orientation where the mode applies it.

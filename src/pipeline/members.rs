@@ -9,7 +9,6 @@ use crossbeam_channel::Sender;
 
 use super::batch::{Batch, Lost, Work};
 use super::prepare::{Given, PrepareSettings, send_batch};
-use crate::error::{Failure, FailureCode, Stage};
 use crate::source::{Archive, Category, Label, MaskSource, Member, Sample, read_archive};
 
 /// Bytes of pictures that wait until there are enough of their category.
@@ -33,8 +32,10 @@ pub fn prepare_archive(
     };
     let mut waiting = Waiting { settings, kept, out, pictures: BTreeMap::new(), bytes: 0 };
     let mut sent = 0;
+    let mut unclear = Unclear::default();
     let mut wanted = Some(());
-    let take = |member| {
+    let take = |member: Member| {
+        unclear.note(&member);
         wanted = match stop.load(Ordering::Relaxed) {
             true => None,
             false => waiting.add(archive, sent, member),
@@ -45,11 +46,58 @@ pub fn prepare_archive(
     let max_bytes = settings.limits.max_bytes;
     let ignored = read_archive(file, archive.kind, max_bytes, take);
     if !ignored.is_empty() {
-        tracing::debug!(archive = &*archive.image_id, ?ignored, "files that are no picture");
+        tracing::debug!(archive = &*archive.image_id, ?ignored, "files that are no image");
     }
+    unclear.report(&archive.image_id);
     wanted?;
+    if sent == 0 {
+        tracing::warn!(archive = &*archive.image_id, ?ignored, "no image in this archive");
+    }
     waiting.send_all()?;
     Some(sent)
+}
+
+/// What archives say that is not understood: it costs no image, and is reported.
+#[derive(Default)]
+struct Unclear {
+    labels: usize,
+    /// The first of these values.
+    examples: Vec<String>,
+    categories: usize,
+}
+
+impl Unclear {
+    fn note(&mut self, member: &Member) {
+        if let Some(value) = &member.known.unclear {
+            self.labels += 1;
+            if self.examples.len() < 3 && !self.examples.contains(value) {
+                self.examples.push(value.clone());
+            }
+        }
+        let category = member.known.category.as_deref();
+        self.categories +=
+            usize::from(category.is_some_and(|name| name.parse::<Category>().is_err()));
+    }
+
+    fn report(&self, archive: &str) {
+        let Unclear { labels, examples, categories } = self;
+        if *labels > 0 {
+            let values = examples.join(", ");
+            tracing::warn!(
+                archive,
+                images = labels,
+                values,
+                "labels that are not understood: these images are scored without a label"
+            );
+        }
+        if *categories > 0 {
+            tracing::warn!(
+                archive,
+                images = categories,
+                "categories that cannot be names: these images count for the archive's"
+            );
+        }
+    }
 }
 
 /// Pictures whose batch is not full yet.
@@ -102,26 +150,15 @@ pub(super) fn given(
     member: Member,
 ) -> Result<Given, Lost> {
     let Member { picture, mask, known, .. } = member;
-    let named = known.category.as_deref().map(str::parse::<Category>);
-    let (category, misnamed) = match named {
-        None => (archive.category.clone(), None),
-        Some(Ok(category)) => (category, None),
-        Some(Err(rule)) => {
-            let what = format!("its category must be {rule}: correct it in the archive");
-            (archive.category.clone(), Some(what))
-        }
-    };
-    let failure =
-        misnamed.map(|what| Failure::new(Stage::Fetch, FailureCode::CorruptArchive, what));
-    let picture = match (picture, failure) {
-        (Ok(picture), None) => picture,
-        (Err(failure), _) | (_, Some(failure)) => {
-            return Err(Lost { order, image_id, uri: None, category, failure });
-        }
+    let named = known.category.as_deref().and_then(|name| name.parse::<Category>().ok());
+    let category = named.unwrap_or_else(|| archive.category.clone());
+    let picture = match picture {
+        Ok(picture) => picture,
+        Err(failure) => return Err(Lost { order, image_id, uri: None, category, failure }),
     };
     let truth = match (known.label, &mask) {
         (Some(Label::Normal), _) => MaskSource::AllNormal,
-        (_, Some(_)) => MaskSource::File(image_id.clone()),
+        (_, Some(_)) => MaskSource::Files([image_id.clone()].into()),
         (_, None) => MaskSource::Unknown,
     };
     let kind = known.kind.map(Into::into);

@@ -109,8 +109,14 @@ fn row_of(shard: &Shard, entry: &Entry, bytes: u64) -> PlanRow {
                 kind: sample.kind.as_deref().map(str::to_string),
                 mask_known: Some(sample.mask != MaskSource::Unknown),
                 mask: match &sample.mask {
-                    MaskSource::File(id) => Some(id.to_string()),
+                    MaskSource::Files(ids) => ids.first().map(ToString::to_string),
                     MaskSource::Unknown | MaskSource::AllNormal => None,
+                },
+                more_masks: match &sample.mask {
+                    MaskSource::Files(ids) if ids.len() > 1 => {
+                        serde_json::to_string(&ids[1..]).ok()
+                    }
+                    _ => None,
                 },
                 ..of_all
             }
@@ -128,7 +134,7 @@ fn recorded(version: Option<&FileVersion>) -> (Option<String>, Option<i64>) {
 
 /// The entry of a row, or what is wrong with the row.
 fn entry_of(row: PlanRow) -> Result<Entry, String> {
-    let version = row.version();
+    let (version, masks) = (row.version(), row.masks());
     let image_id = row.image_id.into_boxed_str();
     let category = row.category.parse::<Category>().map_err(|_| row.category)?;
     if let Some(code) = row.failure {
@@ -147,7 +153,7 @@ fn entry_of(row: PlanRow) -> Result<Entry, String> {
     }
     let label = row.label.map(|label| if label { Label::Anomalous } else { Label::Normal });
     let mask = match (row.mask_known, row.mask) {
-        (_, Some(id)) => MaskSource::File(id.into()),
+        (_, Some(_)) => MaskSource::Files(masks.into_iter().map(Into::into).collect()),
         (Some(true), None) => MaskSource::AllNormal,
         (_, None) => MaskSource::Unknown,
     };

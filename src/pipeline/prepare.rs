@@ -2,7 +2,7 @@
 //! and resized by all cores. A file that cannot be used becomes a [`Lost`], never an error.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::Sender;
 use rayon::prelude::*;
@@ -11,12 +11,12 @@ use super::batch::{Batch, Begun, DetectorPlanes, Lost, Prepared, Referred, Subje
 use super::caught;
 use super::members::prepare_archive;
 use super::retry::Task;
-use crate::error::{Failure, FailureCode, Stage, TableError};
+use crate::error::{Failure, Stage, TableError};
 use crate::image::{
-    ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, Size, normalize,
+    ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, normalize,
 };
 use crate::reference::Digest;
-use crate::source::{Category, Entry, Input, MaskSource, Rejected, Sample};
+use crate::source::{Category, Entry, Input, Label, MaskSource, Rejected, Sample};
 use crate::store::Store;
 
 /// What preparing needs to know.
@@ -177,8 +177,10 @@ fn prepare_file(
     let (input, max_bytes) = (&settings.input, settings.limits.max_bytes);
     let picture = input.read(&sample.image_id, sample.version.as_ref(), max_bytes)?;
     let mask = || match &sample.mask {
-        MaskSource::File(id) => input.read(id, None, max_bytes).map_err(as_mask).map(Some),
-        MaskSource::Unknown | MaskSource::AllNormal => Ok(None),
+        MaskSource::Files(ids) => {
+            ids.iter().map(|id| input.read(id, None, max_bytes).map_err(as_mask)).collect()
+        }
+        MaskSource::Unknown | MaskSource::AllNormal => Ok(Vec::new()),
     };
     prepared(order, sample, &picture, mask, settings)
 }
@@ -200,7 +202,7 @@ impl Given {
 
     /// The picture, ready for the network.
     pub fn prepare(&self, settings: &PrepareSettings) -> Result<Prepared, Lost> {
-        let mask = || Ok(self.mask.clone());
+        let mask = || Ok(self.mask.iter().cloned().collect());
         caught(Stage::Decode, || prepared(self.order, &self.sample, &self.picture, mask, settings))
             .and_then(|prepared| prepared)
             .map_err(|failure| Lost::new(self.order, &self.sample, failure))
@@ -212,18 +214,20 @@ fn prepared(
     order: usize,
     sample: &Sample,
     picture: &[u8],
-    mask: impl Fn() -> Result<Option<Vec<u8>>, Failure>,
+    mask: impl Fn() -> Result<Vec<Vec<u8>>, Failure>,
     settings: &PrepareSettings,
 ) -> Result<Prepared, Failure> {
     let file = picture;
     let picture = Picture::decode(file, settings.mode, settings.limits)?;
     let size = picture.size();
-    let truth = match (&sample.mask, mask()?) {
+    let truth = match (&sample.mask, mask()?.as_slice()) {
         (MaskSource::AllNormal, _) => Truth::AllNormal,
-        (_, None) => Truth::NoMask,
-        (_, Some(bytes)) => {
-            let mask = Mask::decode(&bytes, settings.mode, settings.limits)?;
-            same_size(mask.size(), size)?;
+        (_, []) => Truth::NoMask,
+        (_, files) => {
+            let mask = Mask::of_files(files, &picture, settings.mode, settings.limits)?;
+            if mask.area_px() == 0 && sample.label == Some(Label::Anomalous) {
+                report_empty_mask(&sample.image_id);
+            }
             Truth::Mask(mask.resize(settings.side))
         }
     };
@@ -237,18 +241,18 @@ fn prepared(
     Ok(Prepared { subject, referred, planes, detector })
 }
 
-fn same_size(mask: Size, picture: Size) -> Result<(), Failure> {
-    if mask == picture {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Stage::Mask,
-        FailureCode::MaskSizeMismatch,
-        format!(
-            "mask is {}×{}, picture {}×{}: export the mask at the picture's size",
-            mask.width, mask.height, picture.width, picture.height
+/// Warns of an anomalous image whose mask is black; after a few of them, only that there are more.
+fn report_empty_mask(image: &str) {
+    const MOST: usize = 5;
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    match SEEN.fetch_add(1, Ordering::Relaxed) {
+        0..MOST => tracing::warn!(
+            image,
+            "the mask of this anomalous image is empty: it counts as an image without a defective pixel"
         ),
-    ))
+        MOST => tracing::warn!("more anomalous images have empty masks; they are not listed"),
+        _ => {}
+    }
 }
 
 /// A mask that cannot be read is the mask's problem, not the picture's.

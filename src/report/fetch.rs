@@ -21,8 +21,8 @@ const ARCHIVE_GIB: u64 = 8;
 /// A picture as it is now.
 pub struct Fetched {
     pub picture: Vec<u8>,
-    /// The file of its true mask; `None`: there is none, or it cannot be read.
-    pub mask: Option<Vec<u8>>,
+    /// The files of its true mask; none if it has no mask, or one of them cannot be read.
+    pub masks: Vec<Vec<u8>>,
 }
 
 /// Which files have the wanted images.
@@ -35,8 +35,8 @@ pub struct Files {
 /// A picture that is a file of its own.
 #[derive(Default)]
 struct Loose {
-    /// Path of its mask.
-    mask: Option<String>,
+    /// Paths of the files of its mask.
+    masks: Vec<String>,
     /// What was scored.
     version: Option<FileVersion>,
 }
@@ -86,8 +86,8 @@ pub fn each<T: Send>(
                         let id = format!("{path}/{}", member.id);
                         let picture = member.picture.map_err(|failure| failure.message);
                         if missing.remove(&id) {
-                            let mask = member.mask;
-                            let fetched = picture.map(|picture| Fetched { picture, mask });
+                            let masks = member.mask.into_iter().collect();
+                            let fetched = picture.map(|picture| Fetched { picture, masks });
                             drawn.push((id.clone(), draw(&id, fetched)));
                         } else if let Err(broken) = picture {
                             // A member that stands for all that cannot be read, perhaps.
@@ -111,8 +111,9 @@ pub fn each<T: Send>(
         };
         let loose = loose.into_iter().collect::<Vec<_>>();
         let of_files = loose.into_par_iter().with_max_len(1).map(|(id, of)| {
-            let mask = of.mask.and_then(|path| read(&path, None).ok());
-            let fetched = read(&id, of.version).map(|picture| Fetched { picture, mask });
+            let masks = of.masks.iter().map(|path| read(path, None).ok()).collect::<Option<_>>();
+            let masks = masks.unwrap_or_default();
+            let fetched = read(&id, of.version).map(|picture| Fetched { picture, masks });
             let drawn = draw(&id, fetched);
             (id, drawn)
         });
@@ -158,7 +159,8 @@ impl Files {
                         archives.push(Archive { path: row.image_id, kind, version, wanted });
                     }
                 } else if wanted.contains(row.image_id.as_str()) {
-                    loose.insert(row.image_id, Loose { mask: row.mask, version });
+                    let masks = row.masks();
+                    loose.insert(row.image_id, Loose { masks, version });
                 }
             }
         }

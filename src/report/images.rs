@@ -266,14 +266,10 @@ impl Drawing<'_> {
         let map = row.map_path.as_ref().and_then(|path| {
             read_map_npy(self.run.store(), path).map_err(|why| told("map", &why)).ok()
         });
-        let truth = fetched.mask.as_ref().and_then(|bytes| {
-            let mask = Mask::decode(bytes, self.mode, DecodeLimits::default());
-            let mask = mask.map_err(|failure| told("true mask", &failure.message)).ok()?;
-            let fits = mask.size() == picture.size();
-            if !fits {
-                told("true mask", &"it has another size than its image");
-            }
-            fits.then_some(mask)
+        let limits = DecodeLimits::default();
+        let truth = (!fetched.masks.is_empty()).then_some(()).and_then(|()| {
+            let mask = Mask::of_files(&fetched.masks, picture, self.mode, limits);
+            mask.map_err(|failure| told("true mask", &failure.message)).ok()
         });
         let mask = self.masks.get(&row.image_id).and_then(|rows| rows.first());
         let prediction = mask.and_then(|mask| {

@@ -2,7 +2,7 @@
 //! What is in them shows when they are read, see [`read_archive`].
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::category::Categories;
 use super::listing::Drafts;
@@ -44,16 +44,10 @@ pub fn read_archive(
     file: OpenFile,
     kind: ArchiveKind,
     max_bytes: u64,
-    mut take: impl FnMut(Member) -> ControlFlow<()>,
+    take: impl FnMut(Member) -> ControlFlow<()>,
 ) -> Ignored {
     match kind {
-        ArchiveKind::Tar => {
-            let broke = OnceLock::new();
-            read_tar(file.stream(&broke), max_bytes, |mut member| {
-                member.picture = member.picture.map_err(|own| broke.get().cloned().unwrap_or(own));
-                take(member)
-            })
-        }
+        ArchiveKind::Tar => read_tar(&file, max_bytes, take),
         ArchiveKind::Parquet => {
             read_parquet(Arc::new(file), max_bytes, take);
             Ignored::new()
@@ -73,7 +67,8 @@ pub(super) fn list(
             drafts.ignore(&found.extension());
             continue;
         }
-        let category = categories.of(found.id.split_once('/').map(|(folder, _)| folder))?;
+        let category =
+            categories.of_folders(found.id.rsplit_once('/').map(|(folders, _)| folders))?;
         drafts.push_archive(found, kind, category);
     }
     Ok(drafts)

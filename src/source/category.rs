@@ -7,17 +7,20 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{SourceError, ValueError};
+use crate::tables::escape;
 
 /// Names that the metrics table uses for rows over several categories.
 const RESERVED: [&str; 2] = ["__all__", "__mean__"];
 
-/// The longest name, in characters.
-const MAX_CHARS: usize = 200;
+/// The longest name, in bytes as folder names of tables have it. Disks allow 255, and `category=`
+/// stands before it, an ending behind it.
+const MAX_BYTES: usize = 230;
 
-/// A category name: 1 to 200 characters, not blank, no control characters, not `__all__` or
+/// A category name: 1 to 230 bytes where it is part of a folder's name, not blank, no control characters, not `__all__` or
 /// `__mean__`. Cheap to clone: all pictures of a category share one text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(into = "String")]
@@ -34,16 +37,16 @@ impl FromStr for Category {
     type Err = ValueError;
 
     fn from_str(name: &str) -> Result<Self, ValueError> {
-        let length = name.chars().count();
         let fits = !name.trim().is_empty()
-            && length <= MAX_CHARS
+            && escape(name).len() <= MAX_BYTES
             && !name.chars().any(char::is_control)
             && !RESERVED.contains(&name);
         if fits {
             return Ok(Category(name.into()));
         }
         Err(ValueError::new(format!(
-            "1 to {MAX_CHARS} characters, no control characters, not {}",
+            "1 to {MAX_BYTES} bytes (as UTF-8, with signs such as % and / as three), no control \
+             characters, not {}",
             RESERVED.join(" or ")
         )))
     }
@@ -74,7 +77,7 @@ impl schemars::JsonSchema for Category {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "type": "string", "minLength": 1, "maxLength": MAX_CHARS,
+            "type": "string", "minLength": 1, "maxLength": MAX_BYTES,
             "not": { "enum": RESERVED },
             "description": "The name of one kind of product."
         })
@@ -117,6 +120,18 @@ impl<'a> Categories<'a> {
         Ok(self.whole.insert(category).clone())
     }
 
+    /// The category of an image or archive in `folders`, a path below the input: that of a folder
+    /// `category=<name>`, as Hive and Spark write it, else the first folder, else the whole input.
+    /// Other `key=value` folders, such as dates, name no product.
+    pub(super) fn of_folders(&mut self, folders: Option<&str>) -> Result<Category, SourceError> {
+        let parts = || folders.into_iter().flat_map(|folders| folders.split('/'));
+        let named = parts().find_map(|part| part.strip_prefix("category="));
+        if let Some(value) = named {
+            return self.named(&percent_decode_str(value).decode_utf8_lossy());
+        }
+        self.of(parts().find(|part| !is_partition(part)))
+    }
+
     /// The category of the folder `name`, or of the whole input where there is no folder.
     pub(super) fn of(&mut self, name: Option<&str>) -> Result<Category, SourceError> {
         match name {
@@ -129,6 +144,16 @@ impl<'a> Categories<'a> {
     pub(super) fn unused_choice(&self) -> Option<&Category> {
         self.chosen.filter(|_| self.whole.is_none())
     }
+}
+
+/// Whether a folder is of the form `key=value`.
+fn is_partition(folder: &str) -> bool {
+    let is_key = |key: &str| {
+        let mut chars = key.chars();
+        chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+            && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    folder.split_once('=').is_some_and(|(key, _)| is_key(key))
 }
 
 fn checked(name: &str) -> Result<Category, SourceError> {
@@ -150,10 +175,32 @@ mod tests {
     }
 
     #[test]
+    fn folders_of_partitioned_tables_name_the_category_by_their_key() {
+        let mut categories = Categories::new(None, "root");
+        let mut of = |folders| categories.of_folders(folders).unwrap().to_string();
+        assert_eq!(of(Some("category=bottle%2Fcap")), "bottle/cap");
+        assert_eq!(of(Some("date=2026-01-01/category=nut/x")), "nut");
+        assert_eq!(of(Some("date=2026-01-01/nut")), "nut");
+        assert_eq!((of(Some("date=2026-01-01")), of(None)), ("root".into(), "root".into()));
+        assert_eq!((of(Some("1=2/a")), of(Some("nut/category"))), ("1=2".into(), "nut".into()));
+    }
+
+    #[test]
     fn reserved_blank_long_and_unprintable_names_are_refused() {
-        for name in ["", "  ", "__all__", "__mean__", "a\nb", &"x".repeat(201)] {
+        for name in [
+            "",
+            "  ",
+            "__all__",
+            "__mean__",
+            "a\nb",
+            &"x".repeat(231),
+            &"螺".repeat(77),
+            &"%".repeat(77),
+        ] {
             assert!(name.parse::<Category>().is_err(), "{name:?}");
         }
-        assert!("ä".repeat(200).parse::<Category>().is_ok());
+        for name in ["x".repeat(230), "ä".repeat(115), "%".repeat(76)] {
+            assert!(name.parse::<Category>().is_ok(), "{name}");
+        }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn list(tree: &mut Tree, categories: &mut Categories) -> Result<Draft
             drafts.ignore("(ground_truth)");
             continue;
         }
-        let category = categories.of(folders.and_then(|f| f.split('/').next()))?;
+        let category = categories.of_folders(folders)?;
         let known = Known { category, label: None, kind: None };
         drafts.push(found, known, Ok(MaskSource::Unknown));
     }

@@ -147,7 +147,7 @@ pub(super) fn decide(tree: &Tree, choice: LayoutChoice) -> (Layout, String) {
 
 fn detect(tree: &Tree) -> (Layout, String) {
     if let Some(found) = marked(tree, mvtec::looks_like_a_category) {
-        return (Layout::Mvtec, format!("layout mvtec: {found} test/<kind>"));
+        return (Layout::Mvtec, format!("layout mvtec: {found} test images by kind"));
     }
     if let Some(csv) = visa::split_csv(tree) {
         return (Layout::Visa, format!("layout visa: found {csv}"));

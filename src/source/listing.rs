@@ -305,7 +305,7 @@ fn summary(input: Input, layout: Layout, why: String, drafts: Drafts, size: Shar
         }
         if let Entry::Sample(sample) = entry {
             listing.n_labelled += usize::from(sample.label.is_some());
-            listing.n_masks += usize::from(matches!(sample.mask, MaskSource::File(_)));
+            listing.n_masks += usize::from(matches!(sample.mask, MaskSource::Files(_)));
         }
     }
     listing.shards = cut(drafts.entries, size);

@@ -1,8 +1,11 @@
-//! The pictures of one kind and the mask files of the same kind go in; each picture with its mask,
-//! or with the reason why it has none, comes out. Both layouts that have masks pair by file stem.
-//! Never here: opening a mask.
+//! The images of one kind and the mask files of the same kind go in; each image with its mask, or with
+//! the reason why it has none, comes out. All layouts that have masks pair by file stem, whatever the
+//! Unicode form of the names: a Mac writes `ä` as two characters. Masks of one image that are several
+//! files lie in a folder of its name. Never here: opening a mask.
 
 use std::collections::HashMap;
+
+use unicode_normalization::UnicodeNormalization;
 
 use super::MaskSource;
 use super::input::Input;
@@ -14,6 +17,8 @@ use crate::error::{Failure, FailureCode, Stage};
 pub(super) struct Group {
     pictures: Vec<(String, Found)>,
     masks: HashMap<String, Vec<Box<str>>>,
+    /// Mask files by the folder that they are in.
+    parts: HashMap<String, Vec<Box<str>>>,
 }
 
 /// What became of a group.
@@ -26,6 +31,8 @@ pub(super) struct Paired {
 /// What the names of the masks say about one picture.
 enum Claim {
     One(Box<str>),
+    /// All files of a folder, sorted: together they are the mask.
+    Parts(Vec<Box<str>>),
     Several(usize),
     Nothing,
 }
@@ -33,12 +40,19 @@ enum Claim {
 impl Group {
     /// `inside` is the path of the picture below the folder of its kind.
     pub(super) fn add_picture(&mut self, inside: &str, found: Found) {
-        self.pictures.push((stem(inside).to_owned(), found));
+        self.pictures.push((composed(stem(inside)), found));
     }
 
     /// `inside` is the path of the mask below the mask folder of its kind.
     pub(super) fn add_mask(&mut self, inside: &str, id: Box<str>) {
-        self.masks.entry(stem(inside).to_owned()).or_default().push(id);
+        match inside.rsplit_once('/') {
+            // A folder of masks is named like its image; so may be a folder of images with masks.
+            Some((folder, _)) => {
+                self.parts.entry(composed(folder)).or_default().push(id.clone());
+                self.masks.entry(composed(stem(inside))).or_default().push(id);
+            }
+            None => self.masks.entry(composed(stem(inside))).or_default().push(id),
+        }
     }
 
     /// Gives each picture its mask. If there is no `mask_folder`, the masks are unknown; if there
@@ -50,8 +64,7 @@ impl Group {
             let pictures = self.pictures.into_iter().map(unknown).collect();
             return Paired { pictures, n_unused_masks: n_masks };
         }
-        let claims: Vec<Claim> =
-            self.pictures.iter().map(|(stem, _)| claim(&self.masks, stem)).collect();
+        let claims: Vec<Claim> = self.pictures.iter().map(|(stem, _)| self.claim(stem)).collect();
         let rivals = count_rivals(&self.pictures, &claims);
         let mut n_used = 0;
         let mut pictures = Vec::with_capacity(claims.len());
@@ -61,7 +74,8 @@ impl Group {
                 _ if n_rivals > 1 => Err(duplicate(format!(
                     "{n_rivals} pictures called {stem}: rename, masks pair by name"
                 ))),
-                Claim::One(mask) => Ok(mask),
+                Claim::One(mask) => Ok(vec![mask]),
+                Claim::Parts(masks) => Ok(masks),
                 Claim::Several(n_files) => Err(duplicate(format!(
                     "{n_files} masks called {stem}: keep one, masks pair by name"
                 ))),
@@ -74,20 +88,31 @@ impl Group {
                     ),
                 )),
             };
-            n_used += usize::from(mask.is_ok() && found.trouble.is_none());
-            pictures.push((found, mask.map(MaskSource::File)));
+            let used = mask.as_ref().ok().filter(|_| found.trouble.is_none());
+            n_used += used.map_or(0, Vec::len);
+            pictures.push((found, mask.map(|files| MaskSource::Files(files.into()))));
         }
         Paired { pictures, n_unused_masks: n_masks - n_used }
     }
-}
 
-/// The mask of the picture `stem`: `<stem>_mask` of the published MVTec AD before plain `<stem>`.
-fn claim(masks: &HashMap<String, Vec<Box<str>>>, stem: &str) -> Claim {
-    let files = masks.get(&format!("{stem}_mask")).or_else(|| masks.get(stem));
-    match files.map(Vec::as_slice) {
-        None | Some([]) => Claim::Nothing,
-        Some([mask]) => Claim::One(mask.clone()),
-        Some(files) => Claim::Several(files.len()),
+    /// The mask of the image `stem`: `<stem>_mask` of the published MVTec AD before plain `<stem>`,
+    /// and a file before a folder of files.
+    fn claim(&self, stem: &str) -> Claim {
+        let files = self.masks.get(&format!("{stem}_mask")).or_else(|| self.masks.get(stem));
+        match files.map(Vec::as_slice) {
+            Some([mask]) => return Claim::One(mask.clone()),
+            Some(files @ [_, ..]) => return Claim::Several(files.len()),
+            None | Some([]) => {}
+        }
+        let parts = self.parts.get(stem).or_else(|| self.parts.get(&format!("{stem}_mask")));
+        match parts {
+            Some(parts) => {
+                let mut parts = parts.clone();
+                parts.sort_unstable();
+                Claim::Parts(parts)
+            }
+            None => Claim::Nothing,
+        }
     }
 }
 
@@ -95,6 +120,7 @@ fn claim(masks: &HashMap<String, Vec<Box<str>>>, stem: &str) -> Claim {
 fn rival_key(stem: &str, claim: &Claim) -> Box<str> {
     match claim {
         Claim::One(mask) => mask.clone(),
+        Claim::Parts(masks) => masks.first().cloned().unwrap_or_default(),
         Claim::Several(_) | Claim::Nothing => stem.into(),
     }
 }
@@ -114,4 +140,9 @@ fn duplicate(message: String) -> Failure {
 /// The path without its extension.
 fn stem(path: &str) -> &str {
     path.rsplit_once('.').map_or(path, |(stem, _)| stem)
+}
+
+/// The name in composed form, which two files that look alike share.
+fn composed(name: &str) -> String {
+    name.nfc().collect()
 }

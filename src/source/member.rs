@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::Label;
+use super::label::LabelValue;
 use crate::error::Failure;
 
 /// One picture of an archive.
@@ -19,13 +20,15 @@ pub struct Member {
     pub known: Known,
 }
 
-/// What an archive says about a picture.
+/// What an archive says about an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     pub label: Option<Label>,
     /// What is wrong with it, in the archive's words.
     pub kind: Option<String>,
     pub category: Option<String>,
+    /// A label, or a sidecar, that is not understood; the image has no label for it.
+    pub unclear: Option<String>,
 }
 
 /// `name`, or with a number if it was given away before.
@@ -39,41 +42,51 @@ pub(super) fn unique(name: String, names: &mut HashSet<String>) -> String {
     id
 }
 
-/// Words for pictures without a defect, in lower case.
-const NORMAL_WORDS: [&str; 5] = ["normal", "good", "ok", "negative", "0"];
-
 impl Known {
-    /// What a class says: a word of [`NORMAL_WORDS`], or what is wrong.
-    pub(super) fn of_class(word: &str) -> Self {
-        let word = word.trim();
-        let is_normal = NORMAL_WORDS.iter().any(|normal| normal.eq_ignore_ascii_case(word));
-        let is_number = word.parse::<i64>().is_ok();
-        Known {
-            label: Some(if is_normal { Label::Normal } else { Label::Anomalous }),
-            kind: Some(word).filter(|_| !is_number).map(str::to_owned),
-            category: None,
-        }
+    /// What a label value says.
+    pub(super) fn of_label(value: LabelValue) -> Self {
+        let LabelValue { label, kind, unclear } = value;
+        Known { label, kind, category: None, unclear }
     }
 
-    /// What a JSON object says; keys that mean nothing here are allowed.
-    pub(super) fn of_json(text: &[u8]) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Said {
-            label: Option<serde_json::Value>,
-            kind: Option<String>,
-            category: Option<String>,
-        }
-        let said: Said = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        let known = match said.label {
-            None | Some(serde_json::Value::Null) => Known::default(),
-            Some(serde_json::Value::Bool(anomalous)) => {
-                Known::of_class(if anomalous { "1" } else { "0" })
-            }
-            Some(serde_json::Value::Number(number)) => Known::of_class(&number.to_string()),
-            Some(serde_json::Value::String(word)) => Known::of_class(&word),
-            Some(_) => return Err("`label` is neither a number nor a word".to_owned()),
+    /// Nothing, since what is there is not understood.
+    pub(super) fn unclear(what: &str) -> Self {
+        Known { unclear: Some(what.to_owned()), ..Known::default() }
+    }
+
+    /// What the file of a class says.
+    pub(super) fn of_class_file(bytes: &[u8]) -> Self {
+        Known::of_label(LabelValue::of_text(&text_of(bytes)))
+    }
+
+    /// What a JSON sidecar says; keys that mean nothing here are allowed, and so is what the
+    /// standard does not know: a byte-order mark, NaN and infinity, numbers beyond all range.
+    pub(super) fn of_json(bytes: &[u8]) -> Self {
+        let text = text_of(bytes);
+        let parsed = serde_json::from_str(&text)
+            .or_else(|_| serde_json::from_str::<Value>(&without_odd_numbers(&text)));
+        let said = match parsed {
+            Ok(Value::Object(said)) => said,
+            // Somebody's list of boxes, say.
+            Ok(_) => return Known::default(),
+            Err(_) => return Known::unclear("a sidecar that is no JSON"),
         };
-        Ok(Known { kind: said.kind.or(known.kind), category: said.category, ..known })
+        let key = |name: &str| {
+            let named = said.iter().find(|(key, _)| key.trim().eq_ignore_ascii_case(name));
+            named.map(|(_, value)| value)
+        };
+        let word = |value: &Value| match value {
+            Value::String(word) => Some(word.trim().to_owned()).filter(|word| !word.is_empty()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let of_label = key("label").map(LabelValue::of_json).unwrap_or_default();
+        let known = Known::of_label(of_label);
+        Known {
+            kind: key("kind").and_then(word).or(known.kind),
+            category: key("category").and_then(word),
+            ..known
+        }
     }
 
     /// This, where it says something, else `other`.
@@ -82,6 +95,105 @@ impl Known {
             label: self.label.or(other.label),
             kind: self.kind.or(other.kind),
             category: self.category.or(other.category),
+            unclear: self.unclear.or(other.unclear),
         }
+    }
+}
+
+/// Text in UTF-8, or in UTF-16 with its mark, as Windows' tools write it. Bytes that are no text
+/// become replacement characters, which no word has.
+pub(super) fn text_of(bytes: &[u8]) -> String {
+    let units = |from: fn([u8; 2]) -> u16| {
+        let units = bytes[2..].chunks_exact(2).map(|pair| from([pair[0], pair[1]]));
+        char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => units(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => units(u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+/// JSON with `null` for what is no number in it: Python writes NaN and Infinity, others 1e999.
+fn without_odd_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_end(rest),
+            '-' | '0'..='9' | 'a'..='z' | 'A'..='Z' => rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || "+-._".contains(c)))
+                .unwrap_or(rest.len()),
+            other => other.len_utf8(),
+        };
+        let (token, after) = rest.split_at(length);
+        let is_word = first.is_ascii_alphanumeric() || first == '-';
+        let is_valid = || serde_json::from_str::<Value>(token).is_ok();
+        out.push_str(if is_word && !is_valid() { "null" } else { token });
+        rest = after;
+    }
+    out
+}
+
+/// Where the string ends that `text` begins with.
+fn string_end(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            '"' if !escaped => return at + 1,
+            _ => escaped = c == '\\' && !escaped,
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(json: &str) -> (Option<&'static str>, Option<String>, Option<String>, bool) {
+        let Known { label, kind, category, unclear } = Known::of_json(json.as_bytes());
+        (label.map(Label::as_str), kind, category, unclear.is_some())
+    }
+
+    #[test]
+    fn json_that_others_write_says_what_it_says() {
+        let normal = (Some("normal"), None, None, false);
+        for json in [
+            r#"{"label": 0, "mean": NaN, "hi": -Infinity, "note": "NaN, \"0\""}"#,
+            "\u{feff}{\"label\": 0.0}",
+            r#"{"Label": "0", "boxes": [[1, 2], {"a": null}]}"#,
+            r#"{"label": false, "x": 1e999, "y": 123456789012345678901234567890}"#,
+            r#"{"label": [0]}"#,
+        ] {
+            assert_eq!(said(json), normal, "{json}");
+        }
+        let kind = |kind: &str| Some(kind.to_owned());
+        assert_eq!(said(r#"{"label": 1, "kind": 3}"#), (Some("anomalous"), kind("3"), None, false));
+        assert_eq!(said(r#"{"category": 7, "label": null}"#), (None, None, kind("7"), false));
+        assert_eq!(said(r#"{"label": 0.7}"#), (None, None, None, true));
+        assert_eq!(said(r#"{"kind": ["a"], "category": {}}"#), (None, None, None, false));
+        for json in ["[1, 2]", "3", "null", "{}"] {
+            assert_eq!(said(json), (None, None, None, false), "{json}");
+        }
+        for json in ["", "{", r#"{"label": 0"#, "label: 0"] {
+            assert_eq!(said(json), (None, None, None, true), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_class_file_may_be_utf16_and_one_of_no_text_is_unclear() {
+        let utf16 = |text: &str, from: fn(u16) -> [u8; 2]| {
+            let units = text.encode_utf16().collect::<Vec<_>>();
+            units.into_iter().flat_map(from).collect::<Vec<_>>()
+        };
+        for bytes in
+            [utf16("\u{feff}good\r\n", u16::to_le_bytes), utf16("\u{feff}good", u16::to_be_bytes)]
+        {
+            assert_eq!(Known::of_class_file(&bytes).label, Some(Label::Normal));
+        }
+        let odd = Known::of_class_file(&[0xff, 0x00, 0x80]);
+        assert!(odd.label.is_none() && odd.unclear.is_some());
     }
 }

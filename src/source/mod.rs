@@ -10,6 +10,7 @@ mod blocks;
 mod category;
 mod folder;
 mod input;
+mod label;
 mod layout;
 mod listing;
 mod masks;
@@ -19,6 +20,7 @@ mod open_file;
 mod parquet;
 mod shard;
 mod tar;
+mod tar_names;
 mod tree;
 mod visa;
 mod visa_csv;
@@ -33,6 +35,7 @@ use crate::store::FileVersion;
 pub use archive::{ArchiveKind, read_archive};
 pub use category::Category;
 pub use input::Input;
+pub use label::Label;
 pub use layout::{Layout, LayoutChoice};
 pub use listing::{Listing, list, list_bucket, list_train};
 pub use member::{Known, Member};
@@ -43,23 +46,6 @@ pub use tar::Ignored;
 /// The extensions that make a file a picture, in any case.
 pub const PICTURE_EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
-/// What the layout says about a whole picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Label {
-    Normal,
-    Anomalous,
-}
-
-impl Label {
-    /// The text form: `normal` or `anomalous`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Label::Normal => "normal",
-            Label::Anomalous => "anomalous",
-        }
-    }
-}
-
 /// Where the true mask of a picture is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum MaskSource {
@@ -67,9 +53,9 @@ pub enum MaskSource {
     Unknown,
     /// The picture is normal, so its mask is empty.
     AllNormal,
-    /// A mask file by its path below the input, not opened yet. It may be broken or of another
-    /// size than its picture.
-    File(Box<str>),
+    /// Mask files by their paths below the input, not opened yet: together they are the mask. They
+    /// may be broken or of another size than the image.
+    Files(Box<[Box<str>]>),
 }
 
 /// One picture to score.

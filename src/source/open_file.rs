@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::error::{Failure, FailureCode, Stage};
 use crate::store::{Content, Store};
@@ -19,17 +19,35 @@ const PIECE: u64 = 8 << 20;
 pub struct OpenFile {
     bytes: OpenBytes,
     size: u64,
+    /// Where the piece begins that was fetched last, and that piece.
+    ahead: Mutex<(u64, Bytes)>,
 }
 
 #[derive(Debug)]
 pub(super) enum OpenBytes {
-    Disk { file: Mutex<File>, shown: String },
-    Bucket { store: Store, id: String, etag: Option<String> },
+    Disk {
+        file: Mutex<File>,
+        shown: String,
+    },
+    Bucket {
+        store: Store,
+        id: String,
+        etag: Option<String>,
+    },
+    #[cfg(test)]
+    Memory(Bytes),
 }
 
 impl OpenFile {
     pub(super) fn new(bytes: OpenBytes, size: u64) -> Self {
-        OpenFile { bytes, size }
+        OpenFile { bytes, size, ahead: Mutex::default() }
+    }
+
+    /// A file of these bytes.
+    #[cfg(test)]
+    pub(super) fn of_bytes(bytes: Vec<u8>) -> Self {
+        let size = bytes.len() as u64;
+        OpenFile::new(OpenBytes::Memory(bytes.into()), size)
     }
 
     /// Length, bytes.
@@ -43,6 +61,11 @@ impl OpenFile {
     /// A [`Failure`] of [`Stage::Fetch`].
     pub fn read(&self, range: Range<u64>) -> Result<Bytes, Failure> {
         match &self.bytes {
+            #[cfg(test)]
+            OpenBytes::Memory(bytes) => {
+                let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
+                Ok(bytes.slice(at(range.start)..at(range.end)))
+            }
             OpenBytes::Disk { file, shown } => read_range(file, range).map_err(|error| {
                 let what = format!("{shown}: {error}: check the file and its disk");
                 Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
@@ -76,9 +99,62 @@ impl OpenFile {
         })
     }
 
-    /// The file from its beginning to its end. What breaks it off is noted in `broke`.
-    pub fn stream<'a>(&'a self, broke: &'a OnceLock<Failure>) -> impl Read + Send + 'a {
-        Stream { file: self, broke, next: 0, ahead: Bytes::new() }
+    /// As [`OpenFile::read`], for ranges that follow each other closely: a bucket is asked for a
+    /// large piece at a time.
+    ///
+    /// # Errors
+    /// A [`Failure`] of [`Stage::Fetch`].
+    pub(super) fn read_ahead(&self, range: Range<u64>) -> Result<Bytes, Failure> {
+        let OpenBytes::Bucket { .. } = &self.bytes else { return self.read(range) };
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let (start, piece) = &*ahead;
+        let held = *start..*start + piece.len() as u64;
+        if !(held.contains(&range.start) && range.end <= held.end) {
+            let end = range.end.max(self.size.min(range.start + PIECE));
+            *ahead = (range.start, self.read(range.start..end)?);
+        }
+        let at = |place: u64| usize::try_from(place - ahead.0).unwrap_or(usize::MAX);
+        Ok(ahead.1.slice(at(range.start)..at(range.end)))
+    }
+
+    /// The file as one that is read and sought in. What breaks it off is noted in `broke`.
+    pub(super) fn seekable<'a>(&'a self, broke: &'a OnceLock<Failure>) -> impl Read + Seek + 'a {
+        Seekable { file: self, broke, next: 0 }
+    }
+}
+
+struct Seekable<'a> {
+    file: &'a OpenFile,
+    broke: &'a OnceLock<Failure>,
+    next: u64,
+}
+
+impl Read for Seekable<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let end = self.file.size.min(self.next.saturating_add(out.len() as u64));
+        if self.next >= end {
+            return Ok(0);
+        }
+        let bytes = self.file.read_ahead(self.next..end).map_err(|failure| {
+            let what = failure.message.clone();
+            self.broke.get_or_init(|| failure);
+            std::io::Error::other(what)
+        })?;
+        out[..bytes.len()].copy_from_slice(&bytes);
+        self.next = end;
+        Ok(bytes.len())
+    }
+}
+
+impl Seek for Seekable<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::Current(by) => self.next.checked_add_signed(by),
+            SeekFrom::End(by) => self.file.size.checked_add_signed(by),
+        };
+        self.next = target.ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok(self.next)
     }
 }
 
@@ -88,22 +164,4 @@ fn read_range(file: &Mutex<File>, range: Range<u64>) -> std::io::Result<Bytes> {
     let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(usize::MAX)];
     file.read_exact(&mut bytes)?;
     Ok(bytes.into())
-}
-
-struct Stream<'a> {
-    file: &'a OpenFile,
-    broke: &'a OnceLock<Failure>,
-    next: u64,
-    ahead: Bytes,
-}
-
-impl Read for Stream<'_> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        if !self.ahead.has_remaining() && self.next < self.file.size {
-            let end = self.file.size.min(self.next + PIECE);
-            self.ahead = self.file.read_or_note(self.next..end, self.broke)?;
-            self.next = end;
-        }
-        self.ahead.as_ref().read(out).inspect(|&n| self.ahead.advance(n))
-    }
 }

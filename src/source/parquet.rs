@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -23,6 +23,7 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
 
 use super::blocks::Blocks;
+use super::label::LabelValue;
 use super::member::{Known, Member, unique};
 use super::open_file::OpenFile;
 use crate::error::{Failure, FailureCode, Stage};
@@ -162,7 +163,7 @@ impl Table {
     ) -> Vec<Member> {
         let column = |name| batch.column_by_name(name);
         let (image, mask) = (column("image"), column("mask"));
-        let texts = |name| column(name).and_then(|column| cast(column, &DataType::Utf8).ok());
+        let texts = |name| column(name).and_then(texts_of);
         let (kinds, categories) = (texts("kind"), texts("category"));
         let of_row = |row: usize| {
             let number = first + row as u64;
@@ -181,33 +182,41 @@ impl Table {
                 Some(Ok(mask)) => (picture, Some(mask)),
                 Some(Err(failure)) => (picture.and(Err(failure)), None),
             };
-            let word = column("label").and_then(|labels| self.label(labels, row));
+            let label = column("label").map(|labels| self.label(labels, row)).unwrap_or_default();
             let said = Known {
-                label: None,
                 kind: kinds.as_ref().and_then(|kinds| text_of(kinds, row)),
                 category: categories.as_ref().and_then(|categories| text_of(categories, row)),
+                ..Known::default()
             };
-            let of_label = word.map_or_else(Known::default, |word| Known::of_class(&word));
+            let of_label = Known::of_label(label);
             Member { id, picture, mask, known: said.or(of_label) }
         };
         (0..batch.num_rows()).map(of_row).collect()
     }
 
-    /// The label of a row as a word.
-    fn label(&self, labels: &ArrayRef, row: usize) -> Option<String> {
+    /// What the label of a row means.
+    fn label(&self, labels: &ArrayRef, row: usize) -> LabelValue {
+        if !labels.is_valid(row) {
+            return LabelValue::default();
+        }
+        if let Some(list) = list_of(labels, row) {
+            return LabelValue::all((0..list.len()).map(|at| self.label(&list, at)));
+        }
         match labels.data_type() {
-            DataType::Utf8 => text_of(labels, row),
-            DataType::Boolean => {
-                let anomalous = labels.as_boolean_opt().filter(|labels| labels.is_valid(row))?;
-                Some(if anomalous.value(row) { "1" } else { "0" }.to_owned())
+            DataType::Boolean => labels
+                .as_boolean_opt()
+                .map(|labels| LabelValue::of_truth(labels.value(row)))
+                .unwrap_or_default(),
+            data_type if data_type.is_integer() && !self.classes.is_empty() => {
+                let number = text_at(labels, row).unwrap_or_default();
+                let class = number.parse().ok().and_then(|n: usize| self.classes.get(n));
+                class
+                    .map_or_else(|| LabelValue::of_text(&number), |name| LabelValue::of_class(name))
             }
-            _ => {
-                let numbers = cast(labels, &DataType::Int64).ok()?;
-                let number = numbers.as_primitive_opt::<Int64Type>()?;
-                let number = number.is_valid(row).then(|| number.value(row))?;
-                let class = usize::try_from(number).ok().and_then(|n| self.classes.get(n));
-                Some(class.cloned().unwrap_or_else(|| number.to_string()))
-            }
+            _ => match text_at(labels, row) {
+                Some(text) => LabelValue::of_text(&text),
+                None => LabelValue::unclear(&format!("a {}", labels.data_type())),
+            },
         }
     }
 }
@@ -238,6 +247,35 @@ fn bytes_of(column: &ArrayRef, row: usize) -> Option<&[u8]> {
 fn path_of(column: &ArrayRef, row: usize) -> Option<String> {
     let group = column.as_struct_opt().filter(|group| group.is_valid(row))?;
     text_of(group.column_by_name("path")?, row)
+}
+
+/// The list in a row of a column of lists.
+fn list_of(column: &ArrayRef, row: usize) -> Option<ArrayRef> {
+    match column.data_type() {
+        DataType::List(_) => column.as_list_opt::<i32>().map(|lists| lists.value(row)),
+        DataType::LargeList(_) => column.as_list_opt::<i64>().map(|lists| lists.value(row)),
+        DataType::FixedSizeList(..) => {
+            column.as_fixed_size_list_opt().map(|lists| lists.value(row))
+        }
+        _ => None,
+    }
+}
+
+/// A column as text, whatever numbers or words it has; bytes are text in UTF-8.
+fn texts_of(column: &ArrayRef) -> Option<ArrayRef> {
+    let lossless = match column.data_type() {
+        DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_) => {
+            &cast(column, &DataType::Binary).ok()?
+        }
+        _ => column,
+    };
+    cast(lossless, &DataType::Utf8).ok()
+}
+
+/// The value of a row as text.
+fn text_at(column: &ArrayRef, row: usize) -> Option<String> {
+    let texts = texts_of(&column.slice(row, 1))?;
+    text_of(&texts, 0)
 }
 
 fn text_of(column: &ArrayRef, row: usize) -> Option<String> {

@@ -186,9 +186,9 @@ fn digest_entry(digest: &mut blake3::Hasher, entry: &Entry, size_bytes: u64) {
             match &sample.mask {
                 MaskSource::Unknown => field(b"unknown"),
                 MaskSource::AllNormal => field(b"all_normal"),
-                MaskSource::File(id) => {
+                MaskSource::Files(ids) => {
                     field(b"file");
-                    field(id.as_bytes());
+                    ids.iter().for_each(|id| field(id.as_bytes()));
                 }
             }
         }

@@ -1,252 +1,311 @@
-//! The layout `webdataset`: tar files in which the files of one picture stand together and share a
-//! name up to its first dot: `0001.jpg`, `0001.cls`, `0001.json`, `0001.mask.png`. Bytes of a tar go
-//! in, one after the other; pictures with what is known of them come out.
+//! The layout `webdataset`: tar files in which an image stands beside what is known of it:
+//! `0001.jpg`, `0001.cls`, `0001.json`, `0001.mask.png`. A tar goes in; its images with what is known
+//! of them come out, in the order of the tar. It is read twice: headers and small sidecars first, so
+//! that sidecars count wherever they lie, then one image after the other.
 //!
-//! The tar is a stranger's: what is wrong with a member costs that member, sizes are bounded, and
-//! names are only names. Never here: decoding.
+//! The tar is untrusted: what is wrong with a member costs that member, a sidecar that cannot be
+//! used costs no image, sizes are bounded, and names are only names. Never here: decoding, and which
+//! files belong together (that is `tar_names`).
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 
 use super::member::{Known, Member, unique};
-use super::tree::is_picture;
+use super::open_file::OpenFile;
+use super::tar_names::{Part, candidates, checked_name, linked, masked, split};
 use crate::error::{Failure, FailureCode, Stage};
 
-/// More than the label of a picture takes.
+/// More than the label of an image takes.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// What was left out, by ending or reason.
 pub type Ignored = BTreeMap<String, usize>;
 
-/// Hands the pictures of a tar to `take`, one after the other, until it wants no more. A file of
-/// more than `max_bytes` is not read. A tar that is broken ends with a member that says so.
+/// Hands the images of a tar to `take`, one after the other, until it wants no more. A file of more
+/// than `max_bytes` is not read. A tar that is broken ends with a member that says so.
 pub fn read_tar(
-    tar: impl Read,
+    tar: &OpenFile,
     max_bytes: u64,
     mut take: impl FnMut(Member) -> ControlFlow<()>,
 ) -> Ignored {
-    let mut ignored = Ignored::new();
-    let mut archive = tar::Archive::new(tar);
-    let mut open = Group::default();
-    let mut names = HashSet::new();
-    let mut give = |group: Group| match group.member(&mut names) {
-        Some(member) => take(member),
-        None => ControlFlow::Continue(()),
-    };
-    let entries = match archive.entries() {
-        Ok(entries) => entries,
-        Err(error) => {
-            let _ = give(Group::rest(&error));
+    let Index { images, masks, known, ignored, broken } = Index::of(tar);
+    let mut given = HashSet::new();
+    for image in &images {
+        let sidecars = candidates(&image.path).filter_map(|stem| known.get(stem).cloned());
+        let known = sidecars.fold(Known::default(), Known::or);
+        let folder = image.path.split_once('/').map(|(folder, _)| folder.to_owned());
+        let known = known.or(Known { category: folder, ..Known::default() });
+        let mask = candidates(&image.path).find_map(|stem| masks.get(stem));
+        let (picture, mask) = match (image.read(tar, max_bytes), mask) {
+            (picture, None) => (picture, None),
+            (Err(failure), _) => (Err(failure), None),
+            (Ok(bytes), Some(mask)) => match mask.read(tar, max_bytes) {
+                Ok(mask) => (Ok(bytes), Some(mask)),
+                Err(failure) => (Err(Failure { stage: Stage::Mask, ..failure }), None),
+            },
+        };
+        let id = unique(image.path.clone(), &mut given);
+        if take(Member { id, picture, mask, known }).is_break() {
             return ignored;
         }
-    };
-    for entry in entries {
-        let mut entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                let _ = match give(open) {
-                    ControlFlow::Continue(()) => give(Group::rest(&error)),
-                    stop => stop,
-                };
-                return ignored;
-            }
-        };
-        let kind = entry.header().entry_type();
-        if !kind.is_file() && !kind.is_contiguous() {
-            if !kind.is_dir() {
-                count(&mut ignored, "(no file)");
-            }
-            continue;
-        }
-        let (path, trouble) = name(&entry.path_bytes());
-        let (key, ending) = split(&path);
-        if key != open.key {
-            let next = Group { key: key.to_owned(), ..Group::default() };
-            if give(std::mem::replace(&mut open, next)).is_break() {
-                return ignored;
-            }
-        }
-        let Some(part) = Part::of(&path, ending) else {
-            count(&mut ignored, ending.rsplit('.').next().unwrap_or_default());
-            continue;
-        };
-        if let Some(failure) = trouble {
-            open.failure.get_or_insert(failure);
-        }
-        let (size, most) = (entry.size(), part.most(max_bytes));
-        let mut bytes = Vec::new();
-        if size > most {
-            let what =
-                format!("{path} has {size} bytes, more than {most}: cut it into smaller ones");
-            open.fail(FailureCode::TooLarge, what);
-        } else if let Err(error) = entry.read_to_end(&mut bytes) {
-            open.fail(FailureCode::CorruptArchive, format!("{path}: {error}: write the tar again"));
-        } else if bytes.len() as u64 != size {
-            let what = format!("{path} is cut off: write the tar again");
-            open.fail(FailureCode::CorruptArchive, what);
-        }
-        open.add(part, path, bytes);
     }
-    let _ = give(open);
+    if let Some(failure) = broken {
+        let id = unique("(rest)".to_owned(), &mut given);
+        let _ = take(Member { id, picture: Err(failure), mask: None, known: Known::default() });
+    }
     ignored
 }
 
-fn count(ignored: &mut Ignored, reason: &str) {
-    let reason = if reason.is_empty() { "(no extension)" } else { reason };
-    *ignored.entry(reason.to_owned()).or_default() += 1;
+/// What is in a tar.
+#[derive(Default)]
+struct Index {
+    /// In the order of the tar.
+    images: Vec<Stored>,
+    /// By the stem that their images have.
+    masks: BTreeMap<String, Stored>,
+    /// What sidecars say, by stem.
+    known: BTreeMap<String, Known>,
+    ignored: Ignored,
+    /// Why the rest of the tar cannot be read.
+    broken: Option<Failure>,
 }
 
-/// The files of one picture.
-#[derive(Default)]
-struct Group {
-    /// Their common path, up to the first dot of the name.
-    key: String,
-    picture: Option<(String, Vec<u8>)>,
-    mask: Option<Vec<u8>>,
-    of_class: Known,
-    of_json: Known,
+/// Where a file of the tar lies.
+struct Stored {
+    path: String,
+    start: u64,
+    size: u64,
+    /// Why it cannot be used.
     failure: Option<Failure>,
 }
 
-/// What a file of a picture is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Picture,
-    Mask,
-    Class,
-    Json,
-}
-
-impl Part {
-    /// By the ending of a name, from its first dot.
-    fn of(path: &str, ending: &str) -> Option<Self> {
-        match ending {
-            "cls" => Some(Part::Class),
-            "json" => Some(Part::Json),
-            _ if ending.starts_with("mask.") && is_picture(path) => Some(Part::Mask),
-            _ if is_picture(path) => Some(Part::Picture),
-            _ => None,
+impl Stored {
+    fn read(&self, tar: &OpenFile, max_bytes: u64) -> Result<Vec<u8>, Failure> {
+        let Stored { path, start, size, failure } = self;
+        if let Some(failure) = failure {
+            return Err(failure.clone());
         }
-    }
-
-    /// How many bytes it may have.
-    fn most(self, of_pictures: u64) -> u64 {
-        match self {
-            Part::Picture | Part::Mask => of_pictures,
-            Part::Class | Part::Json => MAX_TEXT_BYTES,
+        if *size > max_bytes {
+            let what =
+                format!("{path} has {size} bytes, more than {max_bytes}: cut it into smaller ones");
+            return Err(Failure::new(Stage::Fetch, FailureCode::TooLarge, what));
+        }
+        match start.checked_add(*size).filter(|end| *end <= tar.size()) {
+            Some(end) => Ok(tar.read_ahead(*start..end)?.to_vec()),
+            None => Err(corrupt(format!("{path} is cut off: write the tar again"))),
         }
     }
 }
 
-impl Group {
-    /// What stands for all that a broken tar would have had.
-    fn rest(error: &std::io::Error) -> Self {
-        let what = format!("the tar is broken or cut off ({error}): write it again");
-        let mut rest = Group { key: "(rest)".to_owned(), ..Group::default() };
-        rest.fail(FailureCode::CorruptArchive, what);
-        rest
-    }
+fn corrupt(what: String) -> Failure {
+    Failure::new(Stage::Fetch, FailureCode::CorruptArchive, what)
+}
 
-    /// Notes what is wrong, if nothing was yet.
-    fn fail(&mut self, code: FailureCode, what: String) {
-        self.failure.get_or_insert(Failure::new(Stage::Fetch, code, what));
-    }
-
-    fn add(&mut self, part: Part, path: String, bytes: Vec<u8>) {
-        match part {
-            Part::Picture if self.picture.is_some() => {
-                let what = format!("{path}: a second picture called {}: rename one", self.key);
-                self.fail(FailureCode::DuplicateName, what);
+impl Index {
+    fn of(tar: &OpenFile) -> Self {
+        let mut index = Index::default();
+        if let Some(failure) = no_tar(tar) {
+            index.broken = Some(failure);
+            return index;
+        }
+        let noted = OnceLock::new();
+        let end = match index.fill(tar, &noted) {
+            Ok(end) => end,
+            Err(error) => {
+                let what = format!("the tar is broken or cut off ({error}): write it again");
+                index.broken = Some(noted.get().cloned().unwrap_or_else(|| corrupt(what)));
+                return index;
             }
-            Part::Picture => self.picture = Some((path, bytes)),
-            Part::Mask => self.mask = Some(bytes),
-            Part::Class => match std::str::from_utf8(&bytes) {
-                Ok(word) => self.of_class = Known::of_class(word),
-                Err(_) => {
-                    let what = format!("{path} is no text: write a number or a word");
-                    self.fail(FailureCode::CorruptArchive, what);
+        };
+        if end > tar.size() {
+            index.broken = Some(corrupt("the tar is cut off: write it again".to_owned()));
+        }
+        index
+    }
+
+    /// Reads all headers; returns where the last member ends.
+    fn fill(&mut self, tar: &OpenFile, noted: &OnceLock<Failure>) -> std::io::Result<u64> {
+        let mut archive = tar::Archive::new(BufReader::new(tar.seekable(noted)));
+        let mut links = Vec::new();
+        let mut end = 0;
+        let result = (|| {
+            for entry in archive.entries_with_seek()? {
+                let mut entry = entry?;
+                end = entry.raw_file_position().saturating_add(entry.size());
+                self.add(&mut entry, &mut links)?;
+            }
+            Ok(end)
+        })();
+        self.resolve(links);
+        self.set_masks_apart();
+        result
+    }
+
+    fn add(
+        &mut self,
+        entry: &mut tar::Entry<impl Read>,
+        links: &mut Vec<(usize, String)>,
+    ) -> std::io::Result<()> {
+        let kind = entry.header().entry_type();
+        if kind.is_dir() || kind.is_pax_global_extensions() {
+            return Ok(());
+        }
+        let (path, failure) = checked_name(&entry.path_bytes());
+        let part = match Part::of(&path) {
+            Ok(part) => part,
+            Err(reason) => {
+                *self.ignored.entry(reason).or_default() += 1;
+                return Ok(());
+            }
+        };
+        let (start, size) = (entry.raw_file_position(), entry.size());
+        let mut stored = Stored { path, start, size, failure };
+        match kind {
+            _ if kind.is_file() || kind.is_contiguous() => {}
+            _ if kind.is_hard_link() || kind.is_symlink() => {
+                let name = entry.link_name_bytes().unwrap_or_default();
+                let target =
+                    linked(&stored.path, &String::from_utf8_lossy(&name), kind.is_symlink());
+                if part == Part::Image {
+                    links.push((self.images.len(), target));
                 }
-            },
-            Part::Json => match Known::of_json(&bytes) {
-                Ok(known) => self.of_json = known,
-                Err(error) => {
-                    let what = format!("{path}: {error}: correct it");
-                    self.fail(FailureCode::CorruptArchive, what);
-                }
-            },
+            }
+            _ => {
+                let what =
+                    format!("{} is stored in a way that is not read: store it whole", stored.path);
+                stored.failure.get_or_insert(corrupt(what));
+            }
+        }
+        let stem = split(&stored.path).stem.to_owned();
+        match part {
+            Part::Image => self.images.push(stored),
+            // A sidecar that cannot be used costs no image.
+            _ if stored.failure.is_some() => {
+                *self.ignored.entry("(unreadable sidecar)".to_owned()).or_default() += 1;
+            }
+            Part::Mask => drop(self.masks.entry(stem).or_insert(stored)),
+            Part::Class | Part::Json => {
+                let mut text = Vec::new();
+                entry.take(MAX_TEXT_BYTES).read_to_end(&mut text)?;
+                let said = match part {
+                    _ if size > MAX_TEXT_BYTES => Known::unclear("a sidecar of more than 1 MiB"),
+                    Part::Class => Known::of_class_file(&text),
+                    _ => Known::of_json(&text),
+                };
+                let known = self.known.remove(&stem).unwrap_or_default();
+                // What a JSON says is more than what a class says.
+                let known = if part == Part::Json { said.or(known) } else { known.or(said) };
+                self.known.insert(stem, known);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes images out that are masks by name: `0_mask.png` beside `0.png`. Counts the masks that no
+    /// image has.
+    fn set_masks_apart(&mut self) {
+        let stems = |images: &[Stored]| {
+            let stems = images.iter().flat_map(|image| candidates(&image.path));
+            stems.map(str::to_owned).collect::<HashSet<_>>()
+        };
+        let of_images = stems(&self.images);
+        let is_mask =
+            |image: &Stored| masked(&image.path).is_some_and(|stem| of_images.contains(stem));
+        let (masks, images): (Vec<_>, _) =
+            std::mem::take(&mut self.images).into_iter().partition(is_mask);
+        self.images = images;
+        for mask in masks {
+            let stem = masked(&mask.path).unwrap_or_default().to_owned();
+            self.masks.entry(stem).or_insert(mask);
+        }
+        let of_images = stems(&self.images);
+        let unused = self.masks.keys().filter(|stem| !of_images.contains(*stem)).count();
+        if unused > 0 {
+            self.ignored.insert("(mask without an image)".to_owned(), unused);
         }
     }
 
-    /// The picture, if there is one or trouble with one. `names` are those that were given away.
-    fn member(self, names: &mut HashSet<String>) -> Option<Member> {
-        let Group { key, picture, mask, of_class, of_json, failure } = self;
-        let folder = key.split_once('/').map(|(folder, _)| folder.to_owned());
-        let (id, picture) = match (picture, failure) {
-            (Some((id, bytes)), None) => (id, Ok(bytes)),
-            (Some((id, _)), Some(failure)) => (id, Err(failure)),
-            (None, Some(failure)) => (key, Err(failure)),
-            (None, None) => return None,
-        };
-        let of_folder = Known { category: folder, ..Known::default() };
-        Some(Member {
-            id: unique(id, names),
-            picture,
-            mask,
-            known: of_json.or(of_class).or(of_folder),
-        })
+    /// Gives links the bytes of the files that they name.
+    fn resolve(&mut self, links: Vec<(usize, String)>) {
+        for (image, target) in links {
+            let found =
+                self.images.iter().position(|stored| stored.path == target && stored.size > 0);
+            let found = found.map(|at| (self.images[at].start, self.images[at].size));
+            let link = &mut self.images[image];
+            match found {
+                Some((start, size)) => (link.start, link.size) = (start, size),
+                None => {
+                    let what = format!(
+                        "{} is a link to {target}, which is not in the tar: store the file itself",
+                        link.path
+                    );
+                    link.failure.get_or_insert(corrupt(what));
+                }
+            }
+        }
     }
 }
 
-/// The path of a member as text, and what is wrong with it.
-fn name(path: &[u8]) -> (String, Option<Failure>) {
-    let trouble = |code, what: &str| Some(Failure::new(Stage::Fetch, code, what));
-    let Ok(text) = std::str::from_utf8(path) else {
-        let why = "the name in the tar is not UTF-8: rename it";
-        return (
-            String::from_utf8_lossy(path).into_owned(),
-            trouble(FailureCode::NonUtf8Name, why),
-        );
+/// Why the file is no tar at all, where its beginning shows it.
+fn no_tar(tar: &OpenFile) -> Option<Failure> {
+    if tar.size() == 0 {
+        let what = "the file has no bytes: write it again";
+        return Some(Failure::new(Stage::Fetch, FailureCode::EmptyFile, what));
+    }
+    let start = match tar.read(0..tar.size().min(512)) {
+        Ok(start) => start,
+        Err(failure) => return Some(failure),
     };
-    let text = text.trim_start_matches("./");
-    let leads_out = text.starts_with('/') || text.split('/').any(|part| part == "..");
-    let why = "the name in the tar leads out of it: rename it";
-    let failure = leads_out.then(|| trouble(FailureCode::CorruptArchive, why)).flatten();
-    (text.to_owned(), failure)
-}
-
-/// The path up to the first dot of the file's name, and what follows the dot.
-fn split(path: &str) -> (&str, &str) {
-    let start = path.rfind('/').map_or(0, |slash| slash + 1);
-    match path[start..].find('.') {
-        Some(dot) => (&path[..start + dot], &path[start + dot + 1..]),
-        None => (path, ""),
-    }
+    let packed = [
+        (&b"\x1f\x8b"[..], "gzip"),
+        (b"BZh", "bzip2"),
+        (b"\xfd7zXZ", "xz"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"PK\x03\x04", "zip"),
+    ];
+    let found = packed.into_iter().find(|(magic, _)| start.starts_with(magic));
+    found.map(|(_, name)| {
+        corrupt(format!(
+            "is compressed ({name}), a tar is read where it lies: unpack it to a plain tar"
+        ))
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn small() -> Vec<u8> {
+    fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());
-        for (name, bytes) in [
-            ("a/1.png", &b"one"[..]),
-            ("a/1.cls", b"crack"),
-            ("b/2.jpg", b"two"),
-            ("b/2.json", b"{}"),
-        ] {
+        for (name, bytes) in files {
             let mut header = tar::Header::new_ustar();
             header.set_size(bytes.len() as u64);
             header.set_mode(0o644);
-            tar.append_data(&mut header, name, bytes).unwrap();
+            tar.append_data(&mut header, name, *bytes).unwrap();
         }
         tar.into_inner().unwrap()
     }
 
+    fn small() -> Vec<u8> {
+        tar_of(&[
+            ("a/1.png", b"one"),
+            ("a/1.cls", b"crack"),
+            ("b/2.jpg", b"two"),
+            ("b/2.json", b"{}"),
+        ])
+    }
+
     fn members(tar: &[u8]) -> Vec<Member> {
+        read_limited(tar, 1000)
+    }
+
+    fn read_limited(tar: &[u8], max_bytes: u64) -> Vec<Member> {
         let mut members = Vec::new();
-        read_tar(tar, 1000, |member| {
+        read_tar(&OpenFile::of_bytes(tar.to_vec()), max_bytes, |member| {
             members.push(member);
             ControlFlow::Continue(())
         });
@@ -254,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_one_name_are_one_picture() {
+    fn files_of_one_name_are_one_image() {
         let found = members(&small());
         let [one, two] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((one.id.as_str(), &one.picture), ("a/1.png", &Ok(b"one".to_vec())));
@@ -263,9 +322,90 @@ mod tests {
     }
 
     #[test]
+    fn sidecars_count_wherever_they_lie() {
+        let tar = tar_of(&[
+            ("1.cls", b"0"),
+            ("2.png", b"b"),
+            ("1.png", b"a"),
+            ("2.mask.png", b"m"),
+            ("2.cls", b"1"),
+        ]);
+        let found = members(&tar);
+        let said = |m: &Member| (m.id.clone(), m.known.label.map(|l| l.as_str()), m.mask.is_some());
+        let said = found.iter().map(said).collect::<Vec<_>>();
+        let expected = [("2.png", Some("anomalous"), true), ("1.png", Some("normal"), false)];
+        assert_eq!(said, expected.map(|(id, label, mask)| (id.to_owned(), label, mask)));
+    }
+
+    #[test]
+    fn a_link_has_the_bytes_of_its_file() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, "d/1.png", &b"one"[..]).unwrap();
+        for (kind, name, target) in [
+            (tar::EntryType::Link, "d/2.png", "d/1.png"),
+            (tar::EntryType::Symlink, "d/3.png", "../d/1.png"),
+            (tar::EntryType::Symlink, "d/4.png", "gone.png"),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(0);
+            tar.append_link(&mut header, name, target).unwrap();
+        }
+        let found = members(&tar.into_inner().unwrap());
+        let bytes = found.iter().map(|m| m.picture.clone().ok()).collect::<Vec<_>>();
+        let one = Some(b"one".to_vec());
+        assert_eq!(bytes, [one.clone(), one.clone(), one, None]);
+        assert!(found[3].picture.as_ref().unwrap_err().message.contains("link to d/gone.png"));
+    }
+
+    /// A file of a tar: its name, and whether it is an image.
+    fn any_file() -> impl Strategy<Value = (String, bool)> {
+        let folder = prop::sample::select(vec!["", "a/", "v1.0/", "./b/"]);
+        let key = prop::sample::select(vec!["0", "1", "cam.2024-01-01", "cam.2024-01-02", "x_y"]);
+        let ending = prop::sample::select(vec![
+            (".png", true),
+            (".JPG", true),
+            (".left.png", true),
+            (".cls", false),
+            (".CLS", false),
+            (".json", false),
+            (".mask.png", false),
+            (".Seg.PNG", false),
+            (".txt", false),
+            ("", false),
+        ]);
+        (folder, key, ending)
+            .prop_map(|(folder, key, (ending, image))| (format!("{folder}{key}{ending}"), image))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn every_image_of_any_tar_comes_out_once(
+            files in prop::collection::vec((any_file(), prop::collection::vec(any::<u8>(), 0..30)), 0..25),
+            junk in prop::collection::vec(any_file(), 0..3),
+        ) {
+            let mut all = files.iter().map(|((name, _), bytes)| (name.clone(), bytes.clone())).collect::<Vec<_>>();
+            for (name, _) in junk {
+                let (folder, name) = name.rsplit_once('/').unwrap_or(("d", &name));
+                all.push((format!("{folder}/._{name}"), b"resource fork".to_vec()));
+            }
+            let named = all.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+            let found = members(&tar_of(&named.collect::<Vec<_>>()));
+            let expected = files.iter().filter(|((_, image), _)| *image).map(|(_, bytes)| bytes.clone());
+            let found = found.into_iter().map(|member| member.picture.unwrap());
+            prop_assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn whoever_wants_no_more_gets_no_more() {
         let mut seen = 0;
-        read_tar(small().as_slice(), 1000, |_| {
+        read_tar(&OpenFile::of_bytes(small()), 1000, |_| {
             seen += 1;
             ControlFlow::Break(())
         });
@@ -274,22 +414,16 @@ mod tests {
 
     #[test]
     fn a_large_file_is_not_read() {
-        let found = read_limited(2);
-        assert_eq!(found, [Some(FailureCode::TooLarge), Some(FailureCode::TooLarge)]);
-        assert_eq!(read_limited(3), [None, None]);
-    }
-
-    fn read_limited(max_bytes: u64) -> Vec<Option<FailureCode>> {
-        let mut codes = Vec::new();
-        read_tar(small().as_slice(), max_bytes, |member| {
-            codes.push(member.picture.err().map(|failure| failure.code));
-            ControlFlow::Continue(())
-        });
-        codes
+        let codes = |max| {
+            let found = read_limited(&small(), max);
+            found.into_iter().map(|m| m.picture.err().map(|f| f.code)).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(2), [Some(FailureCode::TooLarge), Some(FailureCode::TooLarge)]);
+        assert_eq!(codes(3), [None, None]);
     }
 
     #[test]
-    fn damage_anywhere_gives_no_panic_and_no_picture_too_many() {
+    fn damage_anywhere_gives_no_panic_and_no_image_too_many() {
         let whole = small();
         for at in 0..whole.len() {
             assert!(members(&whole[..at]).len() <= 3);

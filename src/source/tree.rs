@@ -4,12 +4,42 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{ArchiveKind, PICTURE_EXTENSIONS};
+use super::{ArchiveKind, Ignored, PICTURE_EXTENSIONS};
 use crate::error::Failure;
 use crate::store::{FileVersion, StoredFile};
 
 /// Files and folders whose name starts with a dot.
 pub(super) const HIDDEN: &str = "(hidden)";
+
+/// Folders and files that systems leave behind: thumbnails, recycle bins, resource forks.
+const JUNK: [&str; 14] = [
+    "@eadir",
+    "@recycle",
+    "#recycle",
+    "#snapshot",
+    "@tmp",
+    "__macosx",
+    "$recycle.bin",
+    "recycler",
+    "system volume information",
+    "lost+found",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "__pycache__",
+];
+
+/// What counts a file or folder of this name is left out under, if it is.
+pub(super) const SYSTEM: &str = "(system files)";
+
+/// Under which reason a file or folder is left out by its name alone.
+pub(super) fn hidden_reason(name: &str) -> Option<&'static str> {
+    match name {
+        _ if name.starts_with('.') => Some(HIDDEN),
+        _ if JUNK.contains(&name.to_lowercase().as_str()) => Some(SYSTEM),
+        _ => None,
+    }
+}
 
 /// One file below the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,9 +114,8 @@ pub(super) struct Tree {
 
 impl Tree {
     /// The tree of these files and folders; `folders` may have more than the files are in.
-    pub fn new(mut files: Vec<Found>, folders: BTreeSet<Box<str>>, hidden: usize) -> Self {
+    pub fn new(mut files: Vec<Found>, folders: BTreeSet<Box<str>>, ignored: Ignored) -> Self {
         files.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        let ignored = (hidden > 0).then(|| (HIDDEN.to_owned(), hidden)).into_iter().collect();
         Tree { files, folders, ignored }
     }
 
@@ -125,7 +154,7 @@ impl Tree {
 pub(super) struct Keys {
     files: Vec<Found>,
     folders: BTreeSet<Box<str>>,
-    hidden_files: usize,
+    ignored: Ignored,
     hidden_folders: HashSet<Box<str>>,
 }
 
@@ -134,7 +163,7 @@ impl Keys {
     pub fn add(&mut self, object: StoredFile) {
         let StoredFile { path, bytes, etag } = object;
         let hidden = hidden_part(&path);
-        let visible = &path[..hidden.unwrap_or(path.len())];
+        let visible = &path[..hidden.map_or(path.len(), |(start, _)| start)];
         // Keys come sorted from most stores: the last folder is mostly this one's.
         for (end, _) in visible.match_indices('/').rev() {
             if self.folders.contains(&path[..end]) {
@@ -142,8 +171,8 @@ impl Keys {
             }
             self.folders.insert(path[..end].into());
         }
-        if let Some(start) = hidden {
-            self.hide(&path, start);
+        if let Some((start, reason)) = hidden {
+            self.hide(&path, start, reason);
             return;
         }
         if path.ends_with('/') {
@@ -155,12 +184,15 @@ impl Keys {
 
     /// Counts what begins at `start` of `path`; as on a disk, a hidden folder counts once, whatever
     /// is in it.
-    fn hide(&mut self, path: &str, start: usize) {
-        match path[start..].find('/').map(|length| &path[..start + length]) {
-            None => self.hidden_files += 1,
-            Some(folder) if self.hidden_folders.contains(folder) => {}
-            Some(folder) => drop(self.hidden_folders.insert(folder.into())),
+    fn hide(&mut self, path: &str, start: usize, reason: &str) {
+        if let Some(length) = path[start..].find('/') {
+            let folder = &path[..start + length];
+            if self.hidden_folders.contains(folder) {
+                return;
+            }
+            self.hidden_folders.insert(folder.into());
         }
+        *self.ignored.entry(reason.to_owned()).or_default() += 1;
     }
 
     /// The tree of all keys.
@@ -168,17 +200,21 @@ impl Keys {
     /// The client drops the last `/` of a key: an empty object that is called like a folder, or like
     /// the root, was that folder's marker.
     pub fn tree(self) -> Tree {
-        let Keys { mut files, folders, hidden_files, hidden_folders } = self;
+        let Keys { mut files, folders, ignored, .. } = self;
         let is_marker = |found: &Found| found.id.is_empty() || folders.contains(&found.id);
         files.retain(|found| found.bytes > 0 || !is_marker(found));
-        Tree::new(files, folders, hidden_files + hidden_folders.len())
+        Tree::new(files, folders, ignored)
     }
 }
 
-/// Where the first part of `path` begins that is hidden.
-fn hidden_part(path: &str) -> Option<usize> {
-    let inner = || path.find("/.").map(|slash| slash + 1);
-    path.starts_with('.').then_some(0).or_else(inner)
+/// Where the first part of `path` begins that is hidden, and under which reason it is counted.
+fn hidden_part(path: &str) -> Option<(usize, &'static str)> {
+    let mut start = 0;
+    path.split('/').find_map(|part| {
+        let at = start;
+        start += part.len() + 1;
+        hidden_reason(part).map(|reason| (at, reason))
+    })
 }
 
 #[cfg(test)]

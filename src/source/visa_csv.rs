@@ -4,8 +4,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::Label;
 use super::input::Input;
+use super::label::{Label, LabelValue};
 use crate::error::SourceError;
 
 /// One row: an image and what is known about it.
@@ -15,8 +15,9 @@ pub(super) struct Row {
     pub image: String,
     /// `None` where the cell is empty.
     pub mask: Option<String>,
-    pub label: Label,
-    /// The words of the label, unless they only say "normal" or "anomaly".
+    /// `None` where the cell is empty, or says that nobody knows.
+    pub label: Option<Label>,
+    /// The words of the label, unless they only say whether it is normal.
     pub kind: Option<String>,
 }
 
@@ -60,8 +61,13 @@ pub(super) fn read_split(input: &Input, id: &str) -> Result<Vec<SplitRow>, Sourc
 
 /// `path` with `/` between its parts, or `None` if it leads out of the folder it is relative to.
 pub(super) fn below(path: &str) -> Option<String> {
+    // A table that was made or edited on Windows.
+    let path = path.replace('\\', "/");
+    if path.as_bytes().get(1) == Some(&b':') {
+        return None;
+    }
     let mut parts = Vec::new();
-    for part in Path::new(path).components() {
+    for part in Path::new(&path).components() {
         match part {
             Component::Normal(name) => parts.push(name.to_str()?),
             Component::CurDir => {}
@@ -96,14 +102,15 @@ impl RowColumns {
         record: &csv::StringRecord,
         line: u64,
     ) -> Result<Row, SourceError> {
-        let label = table.filled(record, self.label, line)?;
+        let value = LabelValue::of_class(record.get(self.label.index).unwrap_or_default());
+        let (label, kind) = (value.label, value.defect_type());
         let mask = record.get(self.mask.index).filter(|mask| !mask.is_empty());
         Ok(Row {
             line,
             image: table.filled(record, self.image, line)?,
             mask: mask.map(str::to_owned),
-            label: if label == "normal" { Label::Normal } else { Label::Anomalous },
-            kind: Some(label).filter(|label| label != "normal" && label != "anomaly"),
+            label,
+            kind,
         })
     }
 }
@@ -111,8 +118,11 @@ impl RowColumns {
 impl Table {
     fn open(input: &Input, id: &str) -> Result<Self, SourceError> {
         let path = PathBuf::from(input.display(id));
-        let text = std::io::Cursor::new(input.read_csv(id)?);
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
+        let text = input.read_csv(id)?;
+        let mut reader = csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .delimiter(delimiter(&text))
+            .from_reader(std::io::Cursor::new(text));
         let columns = reader.headers().map_err(|error| broken(&path, &error))?.clone();
         Ok(Table { path, columns, reader })
     }
@@ -159,6 +169,14 @@ impl Table {
     }
 }
 
+/// What separates the cells: where commas are decimal, spreadsheets write semicolons.
+fn delimiter(text: &[u8]) -> u8 {
+    let header = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let count = |byte: u8| header.iter().filter(|found| **found == byte).count();
+    // The first of equals: a comma.
+    b",;\t".iter().rev().copied().max_by_key(|byte| count(*byte)).unwrap_or(b',')
+}
+
 fn broken(path: &Path, error: &csv::Error) -> SourceError {
     let why = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
@@ -176,8 +194,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_separator_is_the_one_that_the_header_has() {
+        let found = ["image,label,mask", "image;label;mask\na,b,c,d;e", "image\tlabel", "image"];
+        assert_eq!(found.map(|text| delimiter(text.as_bytes())), [b',', b';', b'\t', b',']);
+    }
+
+    #[test]
     fn a_path_that_climbs_out_is_none() {
-        for path in ["../a.png", "a/../../b.png", "/etc/a.png", "", "."] {
+        assert_eq!(below("a\\b\\c.png").as_deref(), Some("a/b/c.png"));
+        for path in ["C:\\a.png", "..\\a.png", "../a.png", "a/../../b.png", "/etc/a.png", "", "."] {
             assert_eq!(below(path), None, "{path:?}");
         }
         assert_eq!(below("./a//b/c.png").as_deref(), Some("a/b/c.png"));

@@ -104,12 +104,12 @@ impl Rows {
             let found = claim.picture(tree, &id, &lines);
             let mask = claim.mask(tree);
             let mask_id = claim.mask_id().filter(|_| found.trouble.is_none());
-            if let (Ok(MaskSource::File(_)), Some(mask_id)) = (&mask, mask_id) {
+            if let (Ok(MaskSource::Files(_)), Some(mask_id)) = (&mask, mask_id) {
                 self.files.insert(mask_id, RowSays::Listed);
             }
             let known = Known {
                 category: categories.of(claim.category.as_deref())?,
-                label: Some(claim.row.label),
+                label: claim.row.label,
                 kind: claim.row.kind.map(Into::into),
             };
             drafts.push(found, known, mask);
@@ -178,13 +178,13 @@ impl Claim {
             Failure::new(Stage::List, FailureCode::MaskMissing, message)
         };
         match (self.row.label, &self.row.mask) {
-            (Label::Normal, _) => return Ok(MaskSource::AllNormal),
-            (Label::Anomalous, None) => return Ok(MaskSource::Unknown),
-            (Label::Anomalous, Some(_)) => {}
+            (Some(Label::Normal), _) => return Ok(MaskSource::AllNormal),
+            (None, _) | (Some(Label::Anomalous), None) => return Ok(MaskSource::Unknown),
+            (Some(Label::Anomalous), Some(_)) => {}
         }
         let id = self.mask_id().ok_or_else(|| missing("leads out of the input: correct it"))?;
         match tree.file(&id).filter(|found| found.trouble.is_none()) {
-            Some(found) => Ok(MaskSource::File(found.id.clone())),
+            Some(found) => Ok(MaskSource::Files([found.id.clone()].into())),
             None => Err(missing("does not exist: restore it")),
         }
     }

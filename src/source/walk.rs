@@ -9,14 +9,15 @@ use std::time::UNIX_EPOCH;
 
 use walkdir::WalkDir;
 
+use super::Ignored;
 use super::input::uri_of;
-use super::tree::{Found, Tree, Trouble, is_picture};
+use super::tree::{Found, HIDDEN, Tree, Trouble, hidden_reason, is_picture};
 use crate::error::{Failure, FailureCode, SourceError, Stage};
 use crate::store::FileVersion;
 
 /// Everything below `root`, links followed. Hidden folders are not entered.
 pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
-    let (mut files, mut folders, mut hidden) = (Vec::new(), BTreeSet::new(), 0);
+    let (mut files, mut folders, mut left_out) = (Vec::new(), BTreeSet::new(), Ignored::new());
     let mut entries = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
     while let Some(entry) = entries.next() {
         let entry = match entry {
@@ -24,17 +25,17 @@ pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
             Err(error) => {
                 match without_entry(root, error)? {
                     Some(found) => files.push(found),
-                    None => hidden += 1,
+                    None => *left_out.entry(HIDDEN.to_owned()).or_default() += 1,
                 }
                 continue;
             }
         };
         let is_folder = entry.file_type().is_dir();
-        if is_hidden(entry.path()) {
+        if let Some(reason) = hidden(entry.path()) {
             if is_folder {
                 entries.skip_current_dir();
             }
-            hidden += 1;
+            *left_out.entry(reason.to_owned()).or_default() += 1;
         } else if is_folder {
             folders.insert(name_below(root, entry.path()).0.into());
         } else {
@@ -42,12 +43,12 @@ pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
             files.push(found(root, entry.path(), metadata));
         }
     }
-    Ok(Tree::new(files, folders, hidden))
+    Ok(Tree::new(files, folders, left_out))
 }
 
 /// The tree that has only the file at `path`, with what the disk says about it now.
 pub(super) fn one(root: &Path, path: &Path) -> Tree {
-    Tree::new(vec![look_at(root, path)], BTreeSet::new(), 0)
+    Tree::new(vec![look_at(root, path)], BTreeSet::new(), Ignored::new())
 }
 
 /// When a file was changed last, if the disk knows.
@@ -91,7 +92,7 @@ fn name_below(root: &Path, path: &Path) -> (String, bool) {
 /// other error may hide a whole folder.
 fn without_entry(root: &Path, error: walkdir::Error) -> Result<Option<Found>, SourceError> {
     let path = error.path().unwrap_or(root).to_owned();
-    if path != root && is_hidden(&path) {
+    if path != root && hidden(&path).is_some() {
         return Ok(None);
     }
     let is_link = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
@@ -103,8 +104,8 @@ fn without_entry(root: &Path, error: walkdir::Error) -> Result<Option<Found>, So
     Err(SourceError::Unlistable { path, source: error.into() })
 }
 
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+fn hidden(path: &Path) -> Option<&'static str> {
+    path.file_name().and_then(|name| hidden_reason(&name.to_string_lossy()))
 }
 
 /// The name with bytes that are no UTF-8 as `\xNN`, and `\` as `\x5C`, so that no two names become

@@ -50,7 +50,7 @@ pub use metrics::{
     ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, is_of_all,
 };
 pub use partials::PartialRow;
-pub use partition::{REFERENCE_FOLDER, reference_path};
+pub use partition::{REFERENCE_FOLDER, escape, reference_path};
 pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use row::{Column, Columns, Row};
 pub use run_reader::{ComparedScore, DecidedScore, LabelledScore, RunReader, ShownScore, TopScore};

@@ -29,7 +29,7 @@ pub(super) fn partition_columns() -> [ColumnInfo; 2] {
 }
 
 /// `value` as part of a Hive folder name.
-pub(super) fn escape(value: &str) -> String {
+pub fn escape(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for c in value.chars() {
         if c.is_ascii_control() || HIVE_ESCAPED.contains(c) {

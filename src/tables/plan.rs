@@ -41,6 +41,8 @@ row! {
         pub mask_known: Option<bool>,
         /// Path of the mask below the input; none where the whole picture is normal.
         pub mask: Option<String>,
+        /// Paths of more files that are part of the mask, as a JSON list.
+        pub more_masks: Option<String>,
         /// What it is if it is no picture but a file with pictures in it: `tar` or `parquet`.
         pub archive: Option<String>,
         /// Why it cannot be scored, if that was plain from its name: a code of `failures`.
@@ -51,6 +53,12 @@ row! {
 }
 
 impl PlanRow {
+    /// Paths of all files of the mask.
+    pub fn masks(&self) -> Vec<String> {
+        let more = self.more_masks.as_deref().and_then(|list| serde_json::from_str(list).ok());
+        self.mask.iter().cloned().chain(more.unwrap_or_else(Vec::new)).collect()
+    }
+
     /// Which content of the file was listed.
     pub fn version(&self) -> Option<FileVersion> {
         match (&self.etag, self.modified_ns.map(u64::try_from)) {

@@ -4,7 +4,7 @@
 use fastrand::Rng;
 
 use super::data::{Anomalous, TrainingData, TrainingPicture, mixed};
-use crate::error::{Failure, FailureCode, Stage, TrainError};
+use crate::error::{Failure, TrainError};
 use crate::image::{
     ChannelStats, DecodeLimits, Filter, Mask, Picture, Preprocess, Rgb8, Size, normalize, resize,
 };
@@ -94,7 +94,7 @@ impl Sets {
 fn is_usable(sample: &Sample) -> bool {
     match sample.label {
         Some(Label::Normal) => true,
-        Some(Label::Anomalous) => matches!(sample.mask, MaskSource::File(_)),
+        Some(Label::Anomalous) => matches!(sample.mask, MaskSource::Files(_)),
         None => false,
     }
 }
@@ -236,16 +236,11 @@ fn open(input: &Input, sample: &Sample) -> Result<(Picture, Option<Mask>), Failu
     let (mode, limits) = (Preprocess::Published, DecodeLimits::default());
     let picture =
         Picture::decode(&input.read(&sample.image_id, None, limits.max_bytes)?, mode, limits)?;
-    let MaskSource::File(id) = &sample.mask else { return Ok((picture, None)) };
-    let mask = Mask::decode(&input.read(id, None, limits.max_bytes)?, mode, limits)?;
-    match mask.size() == picture.size() {
-        true => Ok((picture, Some(mask))),
-        false => Err(Failure::new(
-            Stage::Mask,
-            FailureCode::MaskSizeMismatch,
-            "mask and picture differ in size: export the mask at the picture's size",
-        )),
-    }
+    let MaskSource::Files(ids) = &sample.mask else { return Ok((picture, None)) };
+    let files = ids.iter().map(|id| input.read(id, None, limits.max_bytes));
+    let files = files.collect::<Result<Vec<_>, Failure>>()?;
+    let mask = Mask::of_files(&files, &picture, mode, limits)?;
+    Ok((picture, Some(mask)))
 }
 
 #[cfg(test)]

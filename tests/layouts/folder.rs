@@ -51,9 +51,33 @@ fn files_that_are_no_pictures_are_counted_by_kind() {
     let ignored: Vec<_> = listing.ignored.iter().map(|(k, n)| (k.as_str(), *n)).collect();
     assert_eq!(
         ignored,
-        [("(ground_truth)", 1), ("(hidden)", 2), ("(no extension)", 1), ("db", 1), ("json", 1)]
-            .into_iter()
-            .chain([("txt", 2)])
-            .collect::<Vec<_>>()
+        [
+            ("(ground_truth)", 1),
+            ("(hidden)", 2),
+            ("(no extension)", 1),
+            ("(system files)", 1),
+            ("json", 1)
+        ]
+        .into_iter()
+        .chain([("txt", 2)])
+        .collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn what_systems_leave_behind_is_no_image() {
+    let dir = tree(&[
+        "line 1/0.png",
+        "line 1/1.png",
+        "line 1/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg",
+        "line 1/.ipynb_checkpoints/0-checkpoint.png",
+        "line 1/._0.png",
+        "#recycle/old.png",
+        "__MACOSX/line 1/x.png",
+        "$RECYCLE.BIN/a.png",
+        "System Volume Information/b.png",
+    ]);
+    let listing = auto(dir.path());
+    assert_eq!(ids(&listing), ["line 1/0.png", "line 1/1.png"]);
+    assert_eq!((listing.ignored["(system files)"], listing.ignored["(hidden)"]), (5, 2));
 }

@@ -138,7 +138,7 @@ candle/./Data/Images/Normal/0.JPG,melt,",
 fn a_csv_that_cannot_be_understood_is_an_error_with_its_line() {
     let cases = [
         ("image,label,mask\na.JPG,normal,\nb.JPG,normal\n", 3, "2 cells"),
-        ("image,label,mask\na.JPG,,\n", 2, "column label is empty"),
+        ("image,label,mask\n,normal,\n", 2, "column image is empty"),
         ("picture,label,mask\na.JPG,normal,\n", 1, "no column image"),
         ("", 1, "no column image"),
     ];
@@ -159,4 +159,35 @@ fn a_csv_as_a_spreadsheet_writes_it_is_understood() {
     let listing = auto(dir.path());
     assert_eq!(listing.n_labelled, 1);
     assert_eq!(sample(&listing, "candle/Data/Images/Normal/0.JPG").label, Some(Label::Normal));
+}
+
+#[test]
+fn a_csv_that_was_edited_by_hand_is_understood() {
+    for text in [
+        "image,label,mask\nData/Images/Normal/0.JPG,Normal,\nData/Images/Anomaly/0.JPG,Anomaly,Data/Masks/Anomaly/0.png\n",
+        "image;label;mask\nData/Images/Normal/0.JPG;GOOD;\nData/Images/Anomaly/0.JPG;bad;Data/Masks/Anomaly/0.png\n",
+        "image,label,mask\nData\\Images\\Normal\\0.JPG,normal,\ncandle\\Data\\Images\\Anomaly\\0.JPG,1,Data\\Masks\\Anomaly\\0.png\n",
+    ] {
+        let dir = candle();
+        write(dir.path(), "candle/image_anno.csv", text);
+        let listing = auto(dir.path());
+        let normal = sample(&listing, "candle/Data/Images/Normal/0.JPG");
+        let anomalous = sample(&listing, "candle/Data/Images/Anomaly/0.JPG");
+        assert_eq!(
+            (normal.label, &normal.mask),
+            (Some(Label::Normal), &MaskSource::AllNormal),
+            "{text}"
+        );
+        assert_eq!((anomalous.label, &anomalous.kind), (Some(Label::Anomalous), &None), "{text}");
+        assert_eq!(mask_name(anomalous), "candle/Data/Masks/Anomaly/0.png");
+        assert_eq!((listing.n_entries, listing.n_labelled), (4, 2), "{text}");
+    }
+}
+
+#[test]
+fn a_label_that_says_nothing_is_unknown() {
+    let dir =
+        annotated("candle/Data/Images/Normal/0.JPG,,\ncandle/Data/Images/Normal/1.JPG,unknown,");
+    let listing = auto(dir.path());
+    assert_eq!((listing.n_entries, listing.n_labelled), (4, 0));
 }

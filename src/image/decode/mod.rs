@@ -5,9 +5,12 @@
 mod jpeg;
 mod others;
 mod png;
+mod stored;
 
 use image::ImageFormat;
 use image::metadata::Orientation;
+
+pub(super) use stored::{Stored, decode_stored};
 
 use super::orientation::oriented_size;
 use super::samples::Samples;
@@ -67,19 +70,32 @@ struct Decoded {
     orientation: Orientation,
 }
 
-/// Decodes `bytes` and applies what `mode` asks for.
+/// Decodes `bytes` and applies what `mode` asks for. The orientation is what EXIF asks for, whether
+/// it was applied or not.
 pub(super) fn decode(
     bytes: &[u8],
     mode: Preprocess,
     limits: DecodeLimits,
-) -> Result<(Size, Samples), Failure> {
+) -> Result<(Size, Samples, Orientation), Failure> {
+    let Decoded { size, samples, orientation } = decode_as_stored(bytes, limits)?;
+    Ok(match mode {
+        Preprocess::Published => (size, samples, orientation),
+        Preprocess::Sensible => (
+            oriented_size(size, orientation),
+            samples.into_shown().oriented(size, orientation),
+            orientation,
+        ),
+    })
+}
+
+fn decode_as_stored(bytes: &[u8], limits: DecodeLimits) -> Result<Decoded, Failure> {
     if bytes.is_empty() {
         return Err(failure(
             FailureCode::EmptyFile,
             "the file has no bytes: fetch it again from its source",
         ));
     }
-    let Decoded { size, samples, orientation } = match image::guess_format(bytes) {
+    match image::guess_format(bytes) {
         Ok(ImageFormat::Png) => png::decode(bytes, &limits),
         Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, &limits),
         Ok(ImageFormat::Bmp) => others::decode_bmp(bytes, &limits),
@@ -90,13 +106,7 @@ pub(super) fn decode(
             FailureCode::UnknownFormat,
             "the content is no picture: PNG, JPEG, BMP, TIFF and WebP are read",
         )),
-    }?;
-    Ok(match mode {
-        Preprocess::Published => (size, samples),
-        Preprocess::Sensible => {
-            (oriented_size(size, orientation), samples.into_shown().oriented(size, orientation))
-        }
-    })
+    }
 }
 
 fn failure(code: FailureCode, message: impl Into<String>) -> Failure {

@@ -1,0 +1,234 @@
+//! The samples of a file as they are stored, for masks: bits, ids and palette indices that an image
+//! for the eye would lose. In: the bytes of a file. Out: one number per pixel that is 0 where the
+//! mask says nothing, and whether the encoding is lossy.
+
+use std::io::Cursor;
+
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::tiff::TiffDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
+use image::{ImageDecoder, ImageFormat, ImageResult};
+use png::{ColorType, Transformations};
+
+use super::{DecodeLimits, Decoded, corrupt, decode_as_stored};
+use crate::error::Failure;
+use crate::image::Size;
+use crate::image::orientation::oriented_size;
+use crate::image::samples::Samples;
+
+/// What a mask file holds.
+pub(in crate::image) struct Stored {
+    pub size: Size,
+    /// 0 is background. Of a lossy file the brightness, else 1 for all that is not background.
+    pub values: Vec<u8>,
+    pub is_lossy: bool,
+    /// What EXIF asks for; nothing was turned.
+    pub orientation: Orientation,
+}
+
+/// Decodes a mask.
+pub(in crate::image) fn decode_stored(
+    bytes: &[u8],
+    limits: DecodeLimits,
+) -> Result<Stored, Failure> {
+    // Every check of an image is one of a mask, and this names the formats that are not read.
+    let Decoded { size, samples, orientation } = decode_as_stored(bytes, limits)?;
+    let format = image::guess_format(bytes).ok();
+    let is_lossy = match format {
+        Some(ImageFormat::Jpeg) => true,
+        Some(ImageFormat::WebP) => has_lossy_chunk(bytes),
+        _ => false,
+    };
+    let values = match format {
+        _ if is_lossy => brightness(&samples),
+        Some(ImageFormat::Png) => png_values(bytes, limits)?,
+        Some(ImageFormat::Bmp) => BmpDecoder::new(Cursor::new(bytes))
+            .and_then(bmp_values)
+            .unwrap_or_else(|_| flags(&samples)),
+        // The orientation of a TIFF is applied to its samples already.
+        Some(ImageFormat::Tiff) if orientation == Orientation::NoTransforms => {
+            let raw = TiffDecoder::new(Cursor::new(bytes)).and_then(oriented_values);
+            raw.ok().filter(|values| values.len() == size.area()).unwrap_or_else(|| flags(&samples))
+        }
+        Some(ImageFormat::WebP) => {
+            let raw = WebPDecoder::new(Cursor::new(bytes)).and_then(raw_values);
+            raw.unwrap_or_else(|_| flags(&samples))
+        }
+        _ => flags(&samples),
+    };
+    if values.len() != size.area() {
+        return Err(corrupt("mask", "it has fewer samples than its header says"));
+    }
+    Ok(Stored { size, values, is_lossy, orientation })
+}
+
+/// Whether a WebP has a frame of its lossy kind.
+fn has_lossy_chunk(bytes: &[u8]) -> bool {
+    bytes.windows(4).take(1 << 16).any(|window| window == b"VP8 ")
+}
+
+/// What every decoder's samples tell: a colour other than black.
+fn flags(samples: &Samples) -> Vec<u8> {
+    fn any<const C: usize>(raw: &[u8], colours: usize) -> Vec<u8> {
+        raw.as_chunks::<C>()
+            .0
+            .iter()
+            .map(|pixel| u8::from(pixel[..colours].iter().any(|v| *v > 0)))
+            .collect()
+    }
+    match samples {
+        Samples::Grey8(raw) | Samples::Bilevel(raw) => any::<1>(raw, 1),
+        Samples::Grey16(raw) => raw.iter().map(|value| u8::from(*value > 0)).collect(),
+        Samples::GreyAlpha8(raw) => values(raw, 2, 1, true),
+        Samples::Rgb8(raw) | Samples::PaletteRgb8(raw) => any::<3>(raw, 3),
+        Samples::Rgba8(raw) => values(raw, 4, 1, true),
+        // No ink is white, all ink is black.
+        Samples::Cmyk8(raw) => raw
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|p| u8::from(p[3] < 255 && p[..3] != [255; 3]))
+            .collect(),
+    }
+}
+
+/// The brightest channel of each pixel.
+fn brightness(samples: &Samples) -> Vec<u8> {
+    fn brightest<const C: usize>(raw: &[u8], colours: usize) -> Vec<u8> {
+        let brightest =
+            |pixel: &[u8; C]| pixel[..colours].iter().copied().max().unwrap_or_default();
+        raw.as_chunks::<C>().0.iter().map(brightest).collect()
+    }
+    match samples {
+        Samples::Grey8(raw) | Samples::Bilevel(raw) => raw.clone(),
+        Samples::Grey16(raw) => raw.iter().map(|value| (value >> 8) as u8).collect(),
+        Samples::GreyAlpha8(raw) => brightest::<2>(raw, 1),
+        Samples::Rgb8(raw) | Samples::PaletteRgb8(raw) => brightest::<3>(raw, 3),
+        Samples::Rgba8(raw) => brightest::<4>(raw, 3),
+        Samples::Cmyk8(raw) => raw
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|[c, m, y, k]| 255 - (*c).min(*m).min(*y).saturating_add(*k))
+            .collect(),
+    }
+}
+
+/// 1 where a pixel has a colour byte that is not 0. Where all pixels are of one colour and alpha is
+/// not, alpha is the mask.
+fn values(raw: &[u8], channels: usize, bytes_per_sample: usize, has_alpha: bool) -> Vec<u8> {
+    let colours = (channels - usize::from(has_alpha)) * bytes_per_sample;
+    let pixel_bytes = channels * bytes_per_sample;
+    let pixels = || raw.chunks_exact(pixel_bytes);
+    let any = |bytes: &[u8]| u8::from(bytes.iter().any(|byte| *byte > 0));
+    if has_alpha {
+        let first = pixels().next().unwrap_or_default();
+        let one_colour = pixels().all(|pixel| pixel[..colours] == first[..colours]);
+        let one_alpha = pixels().all(|pixel| pixel[colours..] == first[colours..]);
+        if one_colour && !one_alpha {
+            return pixels().map(|pixel| any(&pixel[colours..])).collect();
+        }
+    }
+    pixels().map(|pixel| any(&pixel[..colours])).collect()
+}
+
+fn raw_values(decoder: impl ImageDecoder) -> ImageResult<Vec<u8>> {
+    let colour = decoder.color_type();
+    let mut raw = vec![0; decoder.total_bytes() as usize];
+    decoder.read_image(&mut raw)?;
+    let channels = usize::from(colour.channel_count());
+    Ok(values(&raw, channels, usize::from(colour.bytes_per_pixel()) / channels, colour.has_alpha()))
+}
+
+fn oriented_values(mut decoder: impl ImageDecoder) -> ImageResult<Vec<u8>> {
+    let orientation = decoder.orientation()?;
+    let (width, height) = decoder.dimensions();
+    let size = Size { width: width as usize, height: height as usize };
+    let values = raw_values(decoder)?;
+    debug_assert_eq!(oriented_size(size, orientation).area(), size.area());
+    Ok(match orientation {
+        Orientation::NoTransforms => values,
+        _ => crate::image::orientation::orient::<1, _>(&values, size, orientation),
+    })
+}
+
+fn bmp_values<R: std::io::BufRead + std::io::Seek>(
+    mut decoder: BmpDecoder<R>,
+) -> ImageResult<Vec<u8>> {
+    let Some(palette) = decoder.get_palette().map(<[[u8; 3]]>::to_vec) else {
+        return raw_values(decoder);
+    };
+    decoder.set_indexed_color(true);
+    let mut indices = vec![0; decoder.total_bytes() as usize];
+    decoder.read_image(&mut indices)?;
+    Ok(of_palette(&indices, &palette))
+}
+
+/// Index 0 is the background, whatever its colour; in a picture of pure black and pure white only,
+/// which is a bilevel mask stored with a palette, black is.
+fn of_palette(indices: &[u8], palette: &[[u8; 3]]) -> Vec<u8> {
+    let colour = |index: u8| palette.get(usize::from(index)).copied().unwrap_or_default();
+    let bilevel = indices.iter().all(|index| [[0; 3], [255; 3]].contains(&colour(*index)));
+    let same_colour = || {
+        let first = indices.first().map(|index| colour(*index));
+        indices.iter().all(|index| Some(colour(*index)) == first)
+    };
+    let by_colour = bilevel && (!same_colour() || palette.len() <= 2);
+    let is_defect = |index: &u8| if by_colour { colour(*index) != [0; 3] } else { *index != 0 };
+    indices.iter().map(|index| u8::from(is_defect(index))).collect()
+}
+
+fn png_values(bytes: &[u8], limits: DecodeLimits) -> Result<Vec<u8>, Failure> {
+    let max_bytes = usize::try_from(limits.max_bytes).unwrap_or(usize::MAX);
+    let mut decoder =
+        png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: max_bytes });
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_transformations(Transformations::IDENTITY);
+    let failed = |error: png::DecodingError| corrupt("PNG", error);
+    let mut reader = decoder.read_info().map_err(failed)?;
+    let length = reader.output_buffer_size().ok_or_else(|| corrupt("PNG", "it is too large"))?;
+    let mut raw = vec![0; length];
+    let frame = reader.next_frame(&mut raw).map_err(failed)?;
+    let (channels, bits) = (frame.color_type.samples(), frame.bit_depth as usize);
+    if bits < 8 {
+        let most = u8::MAX >> (8 - bits);
+        let width = frame.width as usize;
+        let samples = raw.chunks_exact(frame.line_size).flat_map(|row| {
+            (0..width).map(move |x| row[x * bits / 8] >> (8 - bits - x * bits % 8) & most)
+        });
+        raw = samples.collect();
+    }
+    if frame.color_type == ColorType::Indexed {
+        let palette = reader.info().palette.as_deref().unwrap_or_default();
+        return Ok(of_palette(&raw, palette.as_chunks::<3>().0));
+    }
+    let has_alpha = matches!(frame.color_type, ColorType::GrayscaleAlpha | ColorType::Rgba);
+    Ok(values(&raw, channels, bits.div_ceil(8), has_alpha))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_background_of_a_palette_is_its_first_colour_unless_it_is_black_and_white() {
+        let (black, white, red) = ([0; 3], [255; 3], [255, 0, 0]);
+        assert_eq!(of_palette(&[0, 1, 2], &[black, red, red]), [0, 1, 1]);
+        // Ids that no colour tells from each other, a background that is shown in red.
+        assert_eq!(of_palette(&[0, 1, 3], &[black; 4]), [0, 1, 1]);
+        assert_eq!(of_palette(&[0, 0, 1], &[red, black]), [0, 0, 1]);
+        assert_eq!(of_palette(&[0, 1, 1], &[white, black]), [1, 0, 0]);
+        assert_eq!(of_palette(&[1, 1, 1], &[white, black]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn alpha_is_the_mask_only_where_colour_says_nothing() {
+        assert_eq!(values(&[255, 0, 255, 9, 255, 255], 2, 1, true), [0, 1, 1]);
+        assert_eq!(values(&[255, 0, 0, 9, 255, 255], 2, 1, true), [1, 0, 1]);
+        assert_eq!(values(&[255, 255, 255, 255], 2, 1, true), [1, 1]);
+        // 16 bits: the low byte counts.
+        assert_eq!(values(&[0, 1, 0, 0], 1, 2, false), [1, 0]);
+    }
+}
