@@ -8,11 +8,13 @@ use std::io::ErrorKind;
 use super::answer::{Answer, NO_ROLE, PLAIN_HTTP_ON_TLS};
 use super::redact::redacted;
 use super::settings::BadSetting;
-use super::transport::{NoAnswer, causes, is_unknown_host};
+use super::transport::{HANDSHAKE_EOF, NoAnswer, causes, is_unknown_host};
 use crate::error::StoreAction;
 
 /// Variables that send requests through a proxy.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY"];
+
+const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "InvalidBucketName", "ContainerNotFound"];
 
 const NO_CREDENTIALS: &str = "no credentials: set the variables of the store (AWS_ACCESS_KEY_ID and \
                               AWS_SECRET_ACCESS_KEY, GOOGLE_…, AZURE_…), or AWS_PROFILE";
@@ -38,6 +40,12 @@ pub(super) fn advice(action: StoreAction, error: &(dyn StdError + 'static)) -> S
         }
     }
     redacted(&of_the_rest(error))
+}
+
+/// Whether what is not there is the bucket itself.
+pub(super) fn is_of_bucket(error: &object_store::Error) -> bool {
+    let answers = causes(error).filter_map(|cause| Answer::in_text(&cause.to_string()));
+    answers.into_iter().any(|(_, answer)| NO_BUCKET.contains(&answer.code.as_str()))
 }
 
 /// What the system says of a file.
@@ -75,7 +83,7 @@ fn of_answer(status: u16, answer: &Answer, action: StoreAction) -> String {
     let resume = "then run the same command again, it goes on where it was";
     match (code.as_str(), status) {
         (NO_ROLE, _) => NO_CREDENTIALS.to_owned(),
-        ("NoSuchBucket" | "InvalidBucketName" | "ContainerNotFound", _) => {
+        (code, _) if NO_BUCKET.contains(&code) => {
             "no such bucket: check the name in the URI, and the endpoint".to_owned()
         }
         ("ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired", _) => {
@@ -162,6 +170,9 @@ fn of_no_answer(no: &NoAnswer) -> String {
             _ => {}
         }
         let text = cause.to_string();
+        if text.contains(HANDSHAKE_EOF) {
+            return no_tls(peer, &check);
+        }
         if text.contains("tunnel") || text.contains("proxy") {
             return format!(
                 "the proxy on the way to {peer} does not let this through ({text}): check \
@@ -195,6 +206,10 @@ fn of_no_answer(no: &NoAnswer) -> String {
     }
     let last = causes(error).last().map_or(String::new(), ToString::to_string);
     format!("no answer from {peer} ({}): {check} and the network{proxy}", first_line(&last))
+}
+
+fn no_tls(peer: &str, check: &str) -> String {
+    format!("{peer} does not speak TLS: write http:// instead of https://: {check}")
 }
 
 fn of_the_rest(error: &(dyn StdError + 'static)) -> String {

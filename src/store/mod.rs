@@ -80,7 +80,10 @@ impl Store {
         }
         let folder = location.disk().unwrap_or(std::path::Path::new("")).to_path_buf();
         // By itself the client says of a missing folder only that it has no canonical path.
-        std::fs::metadata(&folder).map_err(|e| cannot(e.into()))?;
+        let found = std::fs::metadata(&folder).map_err(|e| cannot(e.into()))?;
+        if !found.is_dir() {
+            return Err(cannot(std::io::Error::from(std::io::ErrorKind::NotADirectory).into()));
+        }
         let inner = LocalFileSystem::new_with_prefix(&folder).map_err(|e| cannot(e.into()))?;
         let inner = Arc::new(inner.with_fsync(true));
         let contact = Arc::default();
@@ -124,7 +127,10 @@ impl Store {
 
     /// `path` with the place before it, for messages.
     pub fn display(&self, path: &str) -> String {
-        format!("{}/{path}", self.uri.trim_end_matches('/'))
+        match path {
+            "" => self.uri.clone(),
+            path => format!("{}/{path}", self.uri.trim_end_matches('/')),
+        }
     }
 
     /// Writes a file, replacing the one that is there.
@@ -329,7 +335,8 @@ impl Store {
         answer: object_store::Result<T>,
     ) -> Result<Option<T>, StoreError> {
         match answer {
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            // Without its bucket nothing is there, and nobody asked for that.
+            Err(e @ object_store::Error::NotFound { .. }) if !advice::is_of_bucket(&e) => Ok(None),
             answer => answer.map(Some).map_err(|e| self.failed(path, action, e)),
         }
     }

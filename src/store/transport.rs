@@ -202,13 +202,16 @@ fn listed_prefix(method: &Method, url: &reqwest::Url) -> Option<String> {
     (lists && method == Method::GET).then(|| of("prefix").unwrap_or_default())
 }
 
+/// What is said where the other side hangs up at the first words of TLS.
+pub(super) const HANDSHAKE_EOF: &str = "tls handshake eof";
+
 /// Whether trying again cannot help: what answers speaks something else, or nobody can trust it.
 fn is_final(error: &HttpError) -> bool {
-    causes(error).any(|cause| {
-        matches!(
-            cause.downcast_ref::<rustls::Error>(),
-            Some(rustls::Error::InvalidMessage(_) | rustls::Error::InvalidCertificate(_))
-        )
+    causes(error).any(|cause| match cause.downcast_ref::<rustls::Error>() {
+        Some(error) => {
+            matches!(error, rustls::Error::InvalidMessage(_) | rustls::Error::InvalidCertificate(_))
+        }
+        None => cause.to_string() == HANDSHAKE_EOF,
     })
 }
 
