@@ -230,7 +230,7 @@ mod tests {
         symlink("nowhere", path("nut/notes")).unwrap();
         symlink("nowhere.png", path("nut/2.png")).unwrap();
         symlink("self", path("self")).unwrap();
-        std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0o000)).unwrap();
         // An administrator may list everything.
         let shut = std::fs::read_dir(path("shut")).is_err();
         let mut tree = walk(dir.path()).unwrap();

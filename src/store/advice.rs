@@ -219,6 +219,12 @@ fn of_the_rest(error: &(dyn StdError + 'static)) -> String {
                 or a proxy?"
             .to_owned();
     }
+    let is_missing = |cause: &(dyn StdError + 'static)| {
+        matches!(cause.downcast_ref(), Some(object_store::Error::NotFound { .. }))
+    };
+    if causes(error).any(is_missing) {
+        return "no such object or bucket: check the URI".to_owned();
+    }
     first_line(texts.last().map_or("", String::as_str)).to_owned()
 }
 

@@ -97,7 +97,7 @@ mod tests {
         assert_eq!((html.code.as_str(), html.region.as_str()), ("", "eu"));
         let text = format!("non-2xx status code: 502 Bad Gateway: {html}");
         assert_eq!(Answer::in_text(&text).unwrap().0, 502);
-        assert_eq!(Answer::in_text("no status").is_none(), true);
+        assert_eq!(Answer::in_text("no status"), None);
         let go = Answer::read(b"Client sent an HTTP request to an HTTPS server.\n", None, "");
         assert_eq!(go.code, PLAIN_HTTP_ON_TLS);
     }

@@ -138,7 +138,7 @@ fn ask(command: &[String], origin: &str) -> Result<Keys, BadSetting> {
     }
     let parts = [&answer.access_key_id, &answer.secret_access_key];
     let words = |text: &&String| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
-    if !parts.iter().all(|part| words(part)) || !answer.session_token.iter().all(|t| words(&t)) {
+    if !parts.iter().all(words) || !answer.session_token.iter().all(|t| words(&t)) {
         return Err(bad(origin, "printed keys with characters that no key has"));
     }
     keep_secret(&answer.secret_access_key);

@@ -223,10 +223,10 @@ impl Setting {
                     return Err(self.bad("is no path of a URI: it begins with /"));
                 }
             }
-            "azure_storage_account_name" => {
-                if !self.value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-                    return Err(self.bad("is no account name: it has letters and digits"));
-                }
+            "azure_storage_account_name"
+                if !self.value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') =>
+            {
+                return Err(self.bad("is no account name: it has letters and digits"));
             }
             _ => {}
         }
