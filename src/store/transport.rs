@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use object_store::client::{
 };
 
 use super::answer::{Answer, NO_ROLE};
+use super::connect::RETRY_FOR;
 use super::keys;
 
 /// How long a server that never answered is tried: long enough for one that is just starting.
@@ -50,6 +52,8 @@ pub(super) struct Origins {
 pub(super) struct Contact {
     pub origins: Origins,
     trouble: Mutex<Option<String>>,
+    /// Whether there ever was an answer.
+    answered: AtomicBool,
     /// When a line said so.
     pub said: Mutex<Option<Instant>>,
 }
@@ -62,6 +66,15 @@ impl Contact {
     /// What is in the way at the moment, in a few words.
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long it is tried, for a person.
+    pub(super) fn how_long(&self) -> String {
+        match self.answered.load(Ordering::Relaxed) {
+            true => format!("for {} s in all", RETRY_FOR.as_secs()),
+            // Long where it takes connections and says nothing.
+            false => "for a minute at most, as it never answered".to_owned(),
+        }
     }
 
     fn note(&self, trouble: Option<String>) {
@@ -123,6 +136,7 @@ impl HttpService for Transport {
                         let mut answered = ANSWERED.lock().unwrap_or_else(PoisonError::into_inner);
                         answered.insert(peer.clone());
                     }
+                    self.contact.answered.store(true, Ordering::Relaxed);
                     let failed = response.status().is_server_error();
                     let what = || format!("{peer} answers {}", response.status());
                     self.contact.note(failed.then(what));
@@ -131,6 +145,7 @@ impl HttpService for Transport {
                 Err(error) => error,
             };
             let (kind, known) = (error.kind(), known());
+            self.contact.answered.fetch_or(known, Ordering::Relaxed);
             self.contact.note(Some(in_few_words(&peer, &error)));
             let of_connection = matches!(
                 kind,

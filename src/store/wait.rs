@@ -52,7 +52,8 @@ impl Store {
         loop {
             match tokio::time::timeout(PATIENCE, &mut request).await {
                 Ok(answer) => {
-                    if said {
+                    // It may also have been given up.
+                    if said && self.contact.trouble().is_none() {
                         tracing::info!("{}: answers again", self.uri);
                     }
                     return answer;
@@ -71,11 +72,11 @@ impl Store {
         *last = Some(Instant::now());
         let trouble = self.contact.trouble().map_or(String::new(), |what| format!(" ({what})"));
         tracing::warn!(
-            "{}: no answer for {} s{trouble}; still trying, for {} s in all; Ctrl-C stops, and the same \
-             command goes on later",
+            "{}: no answer for {} s{trouble}; still trying, {}; Ctrl-C stops, and the same command goes \
+             on later",
             self.uri,
             waited.as_secs(),
-            connect::RETRY_FOR.as_secs()
+            self.contact.how_long()
         );
         true
     }
