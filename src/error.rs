@@ -21,7 +21,7 @@ pub use weights::WeightsError;
 pub enum SourceError {
     #[error("{uri}: no such file or folder: check --input")]
     NotFound { uri: String },
-    #[error("{path}: cannot be listed ({source}): fix its permissions or exclude it, a partial listing would lose pictures", path = path.display())]
+    #[error("{path}: cannot be listed ({source}): fix its permissions", path = path.display())]
     Unlistable { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),

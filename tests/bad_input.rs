@@ -186,12 +186,18 @@ fn a_folder_in_which_every_picture_fails_still_ends_with_open_tables() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_listed_is_an_error_not_a_shorter_run() {
+fn a_folder_that_cannot_be_listed_is_said_and_the_rest_is_scored() {
     let folder = folder();
     // Permissions would not stop root; a loop of links stops everybody.
     std::os::unix::fs::symlink(folder.path("in"), folder.path("in/nut/again")).unwrap();
-    run(folder.score()).refused(&["again: cannot be listed"]);
-    assert!(!folder.path("out").exists());
+    let ended = run(folder.score());
+    assert!(ended.has_scored(1, 0), "{}", ended.stdout);
+    let said = "left out, images in there are not scored: 1 (link loop): ";
+    assert!(
+        ended.stderr.contains(said) && ended.stderr.contains("/in/nut/again ("),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -31,6 +31,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Error;
 use crate::job::LogFormat;
+use crate::store::RedactedWriter;
 
 pub use say::tell;
 
@@ -121,7 +122,7 @@ fn log_to_stderr(format: LogFormat, verbose: bool) {
     let filter = EnvFilter::try_from_env("FILO_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| RedactedWriter(std::io::stderr()))
         .with_ansi(std::io::stderr().is_terminal())
         // A log that nobody reads any more, as with `2>&1 | head`, must not end the run.
         .log_internal_errors(false)

@@ -1,5 +1,6 @@
 //! The whole listing: decide on the layout, let it collect its entries, sort them, count them and
-//! cut them into shards. A listing that would miss pictures is an error, never a shorter listing.
+//! cut them into shards. A listing that breaks off is an error, never a shorter listing; what a disk
+//! does not show is left out, counted and said.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +17,7 @@ use super::{
 use super::{PICTURE_EXTENSIONS, Rejected, Sample, Shard, ShardSize};
 use super::{archive, folder, layout, mvtec, visa, walk};
 use crate::error::{Failure, SourceError};
-use crate::store::{Location, Store, StoredFile};
+use crate::store::{Listed, Location, Store, StoredFile};
 
 /// All entries of an input, and what a log line says about them.
 #[derive(Debug)]
@@ -281,8 +282,15 @@ fn folder_name(location: &Location) -> String {
 
 fn open_bucket(location: &Location, store: Store) -> Result<Opened, SourceError> {
     let mut keys = Keys::default();
-    store.list_each("", usize::MAX, |object| keys.add(object))?;
-    let (tree, input) = (keys.tree(), Input::bucket(location, store));
+    let input = Input::bucket(location, store.clone());
+    store.list_all("", usize::MAX, |listed| match listed {
+        Listed::File(object) => keys.add(object),
+        Listed::Unnamable(key) => {
+            let uri = input.uri_of(&key.key);
+            keys.add_unnamable(&key, uri);
+        }
+    })?;
+    let tree = keys.tree();
     Ok(Opened { input, tree, single: false, name: folder_name(location) })
 }
 

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{ArchiveKind, Ignored, PICTURE_EXTENSIONS};
-use crate::error::Failure;
-use crate::store::{FileVersion, StoredFile};
+use crate::error::{Failure, FailureCode, Stage};
+use crate::store::{FileVersion, StoredFile, UnnamableKey};
 
 /// Files and folders whose name starts with a dot.
 pub(super) const HIDDEN: &str = "(hidden)";
@@ -182,6 +182,24 @@ impl Keys {
         self.files.push(Found { id: path.into(), bytes, version, trouble: None });
     }
 
+    /// Adds an object that cannot be asked for: a failure if it is called like an image, whatever the
+    /// layout. Its folders are none that a layout knows.
+    pub fn add_unnamable(&mut self, key: &UnnamableKey, uri: String) {
+        let id = key.escaped();
+        // `a//` is the marker of a folder without a name.
+        if key.bytes == 0 && key.key.ends_with('/') {
+            return;
+        }
+        if let Some((start, reason)) = hidden_part(&id) {
+            self.hide(&id, start, reason);
+            return;
+        }
+        let why = format!("{}: copy the object to a key without it", key.why());
+        let failure = Failure::new(Stage::List, FailureCode::Unreadable, why);
+        let trouble = Some(Box::new(Trouble { failure, uri: Some(uri) }));
+        self.files.push(Found { id: id.into(), bytes: key.bytes, version: None, trouble });
+    }
+
     /// Counts what begins at `start` of `path`; as on a disk, a hidden folder counts once, whatever
     /// is in it.
     fn hide(&mut self, path: &str, start: usize, reason: &str) {
@@ -260,6 +278,27 @@ mod tests {
         assert_eq!(tree.ignored, [(HIDDEN.to_owned(), 4)].into());
         assert!(tree.file("b.7").is_some() && tree.has_folder("b"));
         assert!(!tree.has_folder(".x") && !tree.has_folder("b/.x"));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_asked_for_is_a_failure_of_its_own() {
+        let mut keys = Keys::default();
+        keys.add(object("nut/1.png", 1));
+        for (key, bytes) in [("nut//2.png", 5), ("nut/../3.png", 5), ("nut//", 0), ("a\n.txt", 5)] {
+            let key = UnnamableKey { key: key.to_owned(), bytes };
+            keys.add_unnamable(&key, format!("s3://b/{}", key.key.len()));
+        }
+        let mut tree = keys.tree();
+        assert_eq!(tree.subfolders(""), ["nut"]);
+        let found = tree.take_files();
+        let ids: Vec<&str> = found.iter().map(|found| found.id.as_ref()).collect();
+        assert_eq!(ids, ["a\\x0A.txt", "nut/1.png", "nut/\\x2E\\x2E/3.png", "nut/\\x2F2.png"]);
+        let Trouble { failure, uri } = found[3].trouble.as_deref().unwrap();
+        assert_eq!(
+            failure.message,
+            "the key has an empty part: copy the object to a key without it"
+        );
+        assert_eq!((failure.stage, uri.as_deref()), (Stage::List, Some("s3://b/10")));
     }
 
     #[test]

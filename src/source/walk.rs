@@ -1,10 +1,11 @@
-//! A folder of a disk goes in, the [`Tree`] of all files below it comes out. A folder that cannot
-//! be listed to its end is an error, since pictures would be lost.
+//! A folder of a disk goes in, the [`Tree`] of all files below it comes out. What cannot be entered
+//! below it (a link to a folder above, a link to nothing, a folder without permission) is left out,
+//! counted, and named in a warning: one of them in an archive of years must not stop it.
 //! Never here: opening a file, and deciding what a picture means (that is the layout's).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
-use std::path::{MAIN_SEPARATOR, Path};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use walkdir::WalkDir;
@@ -15,17 +16,32 @@ use super::tree::{Found, HIDDEN, Tree, Trouble, hidden_reason, is_picture};
 use crate::error::{Failure, FailureCode, SourceError, Stage};
 use crate::store::FileVersion;
 
+/// Links to a folder that they are in.
+const LOOP: &str = "(link loop)";
+/// Links to nothing, and files that went while they were listed.
+const BROKEN_LINK: &str = "(broken link)";
+/// Folders that this user may not list, or that the disk does not give.
+const UNREADABLE: &str = "(unreadable)";
+
+/// How many of them a warning names.
+const EXAMPLES: usize = 5;
+
 /// Everything below `root`, links followed. Hidden folders are not entered.
+///
+/// # Errors
+/// If `root` itself cannot be listed.
 pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
     let (mut files, mut folders, mut left_out) = (Vec::new(), BTreeSet::new(), Ignored::new());
+    let mut skipped = Skipped::default();
     let mut entries = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
     while let Some(entry) = entries.next() {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
                 match without_entry(root, error)? {
-                    Some(found) => files.push(found),
-                    None => *left_out.entry(HIDDEN.to_owned()).or_default() += 1,
+                    Without::Picture(found) => files.push(found),
+                    Without::Hidden => *left_out.entry(HIDDEN.to_owned()).or_default() += 1,
+                    Without::Skipped(reason, path, why) => skipped.add(reason, &path, why),
                 }
                 continue;
             }
@@ -43,6 +59,8 @@ pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
             files.push(found(root, entry.path(), metadata));
         }
     }
+    skipped.say();
+    left_out.extend(skipped.counts());
     Ok(Tree::new(files, folders, left_out))
 }
 
@@ -88,20 +106,72 @@ fn name_below(root: &Path, path: &Path) -> (String, bool) {
     }
 }
 
-/// A link that leads nowhere but is called a picture is a lost picture; `None` if it is hidden. Any
-/// other error may hide a whole folder.
-fn without_entry(root: &Path, error: walkdir::Error) -> Result<Option<Found>, SourceError> {
+/// What there is instead of an entry.
+enum Without {
+    /// Called a picture, and lost: a failure of its own.
+    Picture(Found),
+    Hidden,
+    /// The reason that it is counted under, where it is, and what the system says.
+    Skipped(&'static str, PathBuf, String),
+}
+
+fn without_entry(root: &Path, error: walkdir::Error) -> Result<Without, SourceError> {
     let path = error.path().unwrap_or(root).to_owned();
-    if path != root && hidden(&path).is_some() {
-        return Ok(None);
+    if path == root {
+        return Err(SourceError::Unlistable { path, source: error.into() });
+    }
+    if hidden(&path).is_some() {
+        return Ok(Without::Hidden);
+    }
+    if let Some(above) = error.loop_ancestor() {
+        let why = format!("leads to {}, which it is in", above.display());
+        return Ok(Without::Skipped(LOOP, path, why));
     }
     let is_link = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
     let vanished = error.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound);
-    let called_a_picture = is_picture(&name_below(root, &path).0);
-    if error.loop_ancestor().is_none() && (is_link || vanished) && called_a_picture {
-        return Ok(Some(look_at(root, &path)));
+    if (is_link || vanished) && is_picture(&name_below(root, &path).0) {
+        return Ok(Without::Picture(look_at(root, &path)));
     }
-    Err(SourceError::Unlistable { path, source: error.into() })
+    let why = error.io_error().map_or(error.to_string(), ToString::to_string);
+    let reason = if is_link || vanished { BROKEN_LINK } else { UNREADABLE };
+    Ok(Without::Skipped(reason, path, why))
+}
+
+/// What was left out of a walk.
+#[derive(Default)]
+struct Skipped {
+    counts: BTreeMap<&'static str, usize>,
+    examples: Vec<String>,
+}
+
+impl Skipped {
+    fn add(&mut self, reason: &'static str, path: &Path, why: String) {
+        *self.counts.entry(reason).or_default() += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(format!("{} ({why})", path.display()));
+        }
+    }
+
+    fn say(&self) {
+        let all: usize = self.counts.values().sum();
+        if all == 0 {
+            return;
+        }
+        let counts = self.counts.iter().map(|(reason, n)| format!("{n} {reason}"));
+        let more = match all - self.examples.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        tracing::warn!(
+            "left out, images in there are not scored: {}: {}{more}",
+            counts.collect::<Vec<_>>().join(", "),
+            self.examples.join(", ")
+        );
+    }
+
+    fn counts(self) -> impl Iterator<Item = (String, usize)> {
+        self.counts.into_iter().map(|(reason, n)| (reason.to_owned(), n))
+    }
 }
 
 fn hidden(path: &Path) -> Option<&'static str> {
@@ -144,6 +214,35 @@ mod tests {
         let files = disk.take_files().into_iter().map(|found| Found { version: None, ..found });
         assert_eq!(files.collect::<Vec<_>>(), bucket.take_files());
         assert_eq!(disk, bucket);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_loop_a_broken_link_and_a_closed_folder_cost_themselves_only() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for folder in ["nut", "shut"] {
+            std::fs::create_dir(path(folder)).unwrap();
+            std::fs::write(path(folder).join("1.png"), "x").unwrap();
+        }
+        symlink("..", path("nut/up")).unwrap();
+        symlink("nowhere", path("nut/notes")).unwrap();
+        symlink("nowhere.png", path("nut/2.png")).unwrap();
+        symlink("self", path("self")).unwrap();
+        std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0o000)).unwrap();
+        // An administrator may list everything.
+        let shut = std::fs::read_dir(path("shut")).is_err();
+        let mut tree = walk(dir.path()).unwrap();
+        std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let mut left_out = vec![(BROKEN_LINK.to_owned(), 2), (LOOP.to_owned(), 1)];
+        left_out.extend(shut.then(|| (UNREADABLE.to_owned(), 1)));
+        assert_eq!(tree.ignored, left_out.into_iter().collect());
+        let files = tree.take_files();
+        let seen = files.iter().map(|found| (found.id.as_ref(), found.trouble.is_some()));
+        let mut expected = vec![("nut/1.png", false), ("nut/2.png", true)];
+        expected.extend((!shut).then_some(("shut/1.png", false)));
+        assert_eq!(seen.collect::<Vec<_>>(), expected);
     }
 
     #[cfg(unix)]

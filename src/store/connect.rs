@@ -1,15 +1,19 @@
 //! Buckets of S3, Google and Azure. In: the name of a bucket, and the standard variables of its
 //! store (`AWS_*`, `GOOGLE_*`, `AZURE_*`). Out: a client that waits and tries again.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::{HttpConnector, ReqwestConnector};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use tokio::runtime::Runtime;
 
+use super::problem::BoxError;
+use super::settings::{self, BadSetting, Setting, Settings, Variables};
+use super::transport::{Connector, Contact, Origins};
 use super::{Bucket, BucketKind};
 
 /// Longest time for one request with its answer; `AWS_TIMEOUT` and the like say otherwise.
@@ -26,43 +30,91 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Threads that do the requests of all stores; the work on pixels is elsewhere.
 const THREADS: usize = 2;
 
-/// A client of the whole bucket. Nothing is asked yet.
-pub(super) fn bucket(bucket: &Bucket) -> object_store::Result<Box<dyn ObjectStore>> {
-    let variables = std::env::vars_os().filter_map(|(name, value)| {
-        // Set to nothing is not set.
-        let value = value.into_string().ok().filter(|value| !value.trim().is_empty())?;
-        Some((name.into_string().ok()?.to_ascii_lowercase(), value))
-    });
-    let variables = variables.collect::<Vec<_>>();
+/// A client of the whole bucket, and what its requests meet. Nothing is asked yet.
+///
+/// # Errors
+/// If a variable or the profile cannot be used.
+pub(super) fn bucket(bucket: &Bucket) -> Result<(Box<dyn ObjectStore>, Arc<Contact>), BoxError> {
+    client(bucket, &settings::variables(), |contact| Connector {
+        contact,
+        below: ReqwestConnector::default(),
+    })
+}
+
+fn client<C: HttpConnector>(
+    bucket: &Bucket,
+    variables: &Variables,
+    connector: impl Fn(Arc<Contact>) -> Connector<C>,
+) -> Result<(Box<dyn ObjectStore>, Arc<Contact>), BoxError> {
+    let mut settings = Settings::read(bucket.kind, variables)?;
+    let endpoint = settings.endpoint().map(|setting| setting.origin.clone());
+    let process = settings.process.take().map(Arc::new);
     let mut defaults = vec![("timeout", TIMEOUT), ("connect_timeout", CONNECT_TIMEOUT)];
     // Whoever names an endpoint without TLS wants it so.
-    let plain = |(name, value): &(String, String)| {
-        name.starts_with("aws_endpoint") && value.starts_with("http://")
-    };
-    if variables.iter().any(plain) {
+    if settings.endpoint().is_some_and(|setting| setting.value.starts_with("http://")) {
         defaults.push(("allow_http", "true"));
     }
+    let credentials = std::mem::take(&mut settings.credentials);
+    let contact = Contact::of(Origins { endpoint, credentials });
     /// The three builders have the same methods and no trait.
     macro_rules! client {
-        ($builder:ident, $prefix:literal, $named:ident) => {{
-            let mut builder = $builder::new().$named(&bucket.name).with_retry(retry());
-            let ours = variables.iter().filter(|(name, _)| name.starts_with($prefix));
-            let ours = ours.map(|(name, value)| (name.as_str(), value.as_str()));
-            for (name, value) in defaults.into_iter().chain(ours) {
-                if let Ok(key) = name.parse() {
-                    builder = builder.with_config(key, value);
+        ($builder:ident, $named:ident, $with:expr) => {{
+            let with = |settings: &[Setting]| {
+                let mut builder = $builder::new().$named(&bucket.name).with_retry(retry());
+                let ours = settings.iter().map(|setting| (setting.key.as_str(), &*setting.value));
+                for (key, value) in defaults.iter().copied().chain(ours) {
+                    if let Ok(key) = key.parse() {
+                        builder = builder.with_config(key, value);
+                    }
                 }
-            }
-            builder.build().map(|client| Box::new(client) as Box<dyn ObjectStore>)
+                let builder = builder.with_http_connector(connector(contact.clone()));
+                let built = $with(builder).build();
+                built.map(|client| Box::new(client) as Box<dyn ObjectStore>)
+            };
+            with(&settings.list).map_err(|error| match with(&[]) {
+                // The client does not say which of them it is.
+                Ok(_) => blamed(&settings.list, error, |alone| with(alone).err()),
+                Err(_) => error.into(),
+            })
         }};
     }
-    match bucket.kind {
-        BucketKind::S3 => client!(AmazonS3Builder, "aws_", with_bucket_name),
+    let built = match bucket.kind {
+        BucketKind::S3 => client!(AmazonS3Builder, with_bucket_name, |builder: AmazonS3Builder| {
+            match &process {
+                Some(process) => builder.with_credentials(process.clone()),
+                None => builder,
+            }
+        }),
         BucketKind::Google => {
-            client!(GoogleCloudStorageBuilder, "google_", with_bucket_name)
+            client!(GoogleCloudStorageBuilder, with_bucket_name, |builder| builder)
         }
-        BucketKind::Azure => client!(MicrosoftAzureBuilder, "azure_", with_container_name),
+        BucketKind::Azure => client!(MicrosoftAzureBuilder, with_container_name, |builder| builder),
+    };
+    Ok((built?, contact))
+}
+
+/// The error of the first setting that the client refuses by itself, or `error`.
+fn blamed(
+    settings: &[Setting],
+    error: object_store::Error,
+    refused: impl Fn(&[Setting]) -> Option<object_store::Error>,
+) -> BoxError {
+    for (index, setting) in settings.iter().enumerate() {
+        // Keys are refused without each other.
+        if setting.key.ends_with("access_key_id") || setting.key.ends_with("secret_access_key") {
+            continue;
+        }
+        if let Some(error) = refused(&settings[index..=index]) {
+            let why = match std::error::Error::source(&error) {
+                Some(cause) => cause.to_string(),
+                None => error.to_string(),
+            };
+            let why =
+                format!("{}: correct it, or unset it", why.lines().next().unwrap_or_default());
+            return BadSetting { origin: setting.origin.clone(), why }.into();
+        }
     }
+    error.into()
 }
 
 fn retry() -> RetryConfig {
@@ -94,56 +146,141 @@ pub(crate) fn runtime() -> std::io::Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
-/// Said of credentials that do not do.
-pub(super) const REFUSED: &str = "the store refuses these credentials: check their rights, and its \
-                                  variables (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …)";
-
-/// Where a machine in the cloud finds its credentials: asked when the variables have none.
-const OF_MACHINE: &str = "169.254.169.254";
-
-/// What a failed request said, in one line, with what to do.
-pub(super) fn problem(said: &str) -> String {
-    if said.contains(OF_MACHINE) || said.contains("metadata.google.internal") {
-        return "no credentials: set the variables of the store (AWS_ACCESS_KEY_ID and \
-                AWS_SECRET_ACCESS_KEY, GOOGLE_…, AZURE_…)"
-            .to_owned();
-    }
-    if said.contains(": 403 ") || said.contains(": 401 ") {
-        return REFUSED.to_owned();
-    }
-    // A page of XML may follow.
-    let line = without_queries(said.lines().next().unwrap_or_default());
-    format!("{line}: check the endpoint (AWS_ENDPOINT_URL) and the network")
-}
-
-/// `text` without what follows a `?` in its addresses: signatures are there.
-pub(super) fn without_queries(text: &str) -> String {
-    let words = text.split(' ').map(|word| match word.split_once('?') {
-        Some((address, _)) if address.contains("://") => format!("{address}?***"),
-        _ => word.to_owned(),
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
+    use object_store::ObjectStoreExt;
+    use object_store::client::{
+        ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, HttpService,
+    };
+    use proptest::prelude::*;
+
+    use super::super::Location;
     use super::*;
 
-    #[test]
-    fn a_signature_in_an_address_is_not_repeated() {
-        let text = "GET https://box.example/a?sig=s%2Fcret&x=1 failed? yes";
-        assert_eq!(without_queries(text), "GET https://box.example/a?*** failed? yes");
+    /// A network on which nothing is found, at once.
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl HttpConnector for Nowhere {
+        fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+            // What the real one refuses is refused.
+            ReqwestConnector::default().connect(options)?;
+            Ok(HttpClient::new(Nowhere))
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl HttpService for Nowhere {
+        async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+            // As the real one does.
+            let _: reqwest::Url = request.uri().to_string().parse().unwrap();
+            let mut response = HttpResponse::new(String::new().into());
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            Ok(response)
+        }
+    }
+
+    fn ask(uri: &str, key: &str, variables: &Variables) -> Result<(), String> {
+        let location = uri.parse::<Location>().map_err(|error| error.to_string())?;
+        let Some(bucket) = location.bucket() else { return Ok(()) };
+        let runtime = runtime().unwrap();
+        let connector = |contact| Connector { contact, below: Nowhere };
+        let (client, _) = client(bucket, variables, connector).map_err(|error| {
+            super::super::problem::failed(uri, crate::error::StoreAction::Open, error).to_string()
+        })?;
+        let path = object_store::path::Path::parse(key).map_err(|error| error.to_string())?;
+        runtime.block_on(async {
+            let _ = client.head(&path).await;
+            let _ = client.put(&path, "x".into()).await;
+            let _ = client.delete(&path).await;
+            let mut listed = client.list(Some(&path));
+            let _ = futures::TryStreamExt::try_next(&mut listed).await;
+        });
+        Ok(())
+    }
+
+    const NAMES: [&str; 30] = [
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_SESSION_TOKEN",
+        "AWS_TIMEOUT",
+        "AWS_CONNECT_TIMEOUT",
+        "AWS_PROXY_URL",
+        "AWS_USER_AGENT",
+        "AWS_DEFAULT_CONTENT_TYPE",
+        "AWS_SKIP_SIGNATURE",
+        "AWS_S3_EXPRESS",
+        "AWS_CHECKSUM_ALGORITHM",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+        "AWS_SERVER_SIDE_ENCRYPTION",
+        "AWS_SSE_KMS_KEY_ID",
+        "AWS_SSE_CUSTOMER_KEY_BASE64",
+        "AWS_BUCKET",
+        "AWS_METADATA_ENDPOINT",
+        "AWS_ROLE_ARN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_ALLOW_HTTP",
+        "AWS_REQUEST_PAYER",
+        "AWS_CONDITIONAL_PUT",
+        "AWS_PROXY_EXCLUDES",
+        "AZURE_STORAGE_ENDPOINT",
+        "GOOGLE_BASE_URL",
+        "AWS_PROFILE",
+    ];
+
+    fn value() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "\\PC{0,12}",
+            "(https?://)?[a-z:@/\\[\\]%?# .0-9\\x00-\\x1F|\"^]{0,14}",
+            Just("true".to_owned()),
+            Just("AKIAEXAMPLE".to_owned()),
+            Just("5 seconds".to_owned()),
+            Just("aws:kms".to_owned()),
+            Just("http://127.0.0.1:1".to_owned()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+        #[test]
+        fn no_variable_uri_or_key_makes_the_client_panic(
+            uri in "(s3|gs|az)://[a-zA-Z0-9 ._$%ü@:-]{0,10}(/\\PC{0,8})?",
+            key in "\\PC{0,12}",
+            keys in prop::option::of((value(), value())),
+            variables in prop::collection::vec((prop::sample::select(&NAMES[..]), value()), 0..3),
+        ) {
+            let mut all = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
+            if let Some((id, secret)) = keys {
+                all.push(("AWS_ACCESS_KEY_ID".to_owned(), id));
+                all.push(("AWS_SECRET_ACCESS_KEY".to_owned(), secret));
+            }
+            all.retain(|(_, value)| !value.trim().is_empty());
+            if let Err(message) = ask(&uri, &key, &all) {
+                prop_assert!(!message.chars().any(char::is_control), "{:?}", message);
+            }
+        }
     }
 
     #[test]
-    fn a_problem_is_one_line_that_says_what_to_do() {
-        let refused =
-            "Error performing GET http://h/b?x in 1ms - status code: 403 Forbidden: <?xml";
-        assert_eq!(problem(refused), REFUSED);
-        let alone = "Error performing PUT http://169.254.169.254/latest/api/token in 1 ms";
-        assert!(problem(alone).starts_with("no credentials: set"), "{}", problem(alone));
-        let slow = problem("Error performing GET http://h/b?x in 1ms - timed out\n<Error>");
-        assert!(!slow.contains('\n') && slow.contains("http://h/b?*** in 1ms - timed out: check"));
+    fn a_value_that_the_client_refuses_is_named() {
+        let cases = [
+            ("AWS_TIMEOUT", "soon"),
+            ("AWS_SKIP_SIGNATURE", "perhaps"),
+            ("AWS_PROXY_URL", "http://"),
+        ];
+        for (name, value) in cases {
+            let message =
+                ask("s3://b/a", "k", &vec![(name.to_owned(), value.to_owned())]).unwrap_err();
+            assert!(
+                message.starts_with(&format!("s3://b/a: cannot be opened: {name}: ")),
+                "{message}"
+            );
+            assert!(message.ends_with("correct it, or unset it"), "{message}");
+        }
     }
 
     #[test]

@@ -118,13 +118,19 @@ impl FromStr for Location {
         if name.contains(['@', ':']) {
             return bad("a URI with credentials, which belong into the store's variables (AWS_…)");
         }
-        if name.is_empty() || name.contains(['?', '#']) {
+        if name.is_empty() || name.starts_with(['?', '#']) {
             return bad("a URI without the name of a bucket");
+        }
+        if !is_bucket_name(name) {
+            return bad("a bucket name with characters that no bucket's name has");
         }
         let prefix = prefix.trim_matches('/');
         let hollow = |part: &str| part.is_empty() || part == "." || part == "..";
         if !prefix.is_empty() && prefix.split('/').any(hollow) {
             return bad("a prefix with an empty part, `.` or `..`");
+        }
+        if prefix.contains(|c: char| c.is_ascii_control()) {
+            return bad("a prefix with a control character");
         }
         let (name, prefix) = (name.to_owned(), prefix.to_owned());
         Ok(Location { uri, place: Place::Bucket(Bucket { kind, name, prefix }) })
@@ -141,6 +147,12 @@ impl serde::Serialize for Location {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.uri)
     }
+}
+
+/// Whether a store could have given this name: it becomes a part of an address. `$` is Azure's.
+fn is_bucket_name(name: &str) -> bool {
+    let of_names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '$');
+    name.chars().all(of_names) && !name.starts_with('.') && !name.ends_with('.')
 }
 
 /// `rest` is what follows `file://`: an empty host or `localhost`, then an absolute path.
@@ -212,7 +224,17 @@ mod tests {
 
     #[test]
     fn a_uri_of_another_kind_or_machine_is_refused() {
-        let prefixes = ["s3://", "s3:///a", "s3://box/a//b", "gs://box/../b"];
+        let prefixes = [
+            "s3://",
+            "s3:///a",
+            "s3://box/a//b",
+            "gs://box/../b",
+            "s3://b x/a",
+            "s3://b?x/a",
+            "s3://../a",
+            "s3://box/a\nb",
+            "s3://bü/a",
+        ];
         for uri in prefixes.iter().chain(&["ftp://host/a", "file://server/a", "file:///a%FF", ""]) {
             let error = uri.parse::<Location>().unwrap_err();
             assert!(matches!(error, SourceError::BadUri { .. }), "{error}");

@@ -4,20 +4,27 @@
 //! A file appears complete and durable or not at all (on disks staged, synced, renamed). Errors name the
 //! file and what to do; none shows a credential. What fails for a while is tried again.
 
+mod advice;
+mod answer;
 mod cache;
 mod connect;
+mod credential_process;
 mod durable;
 mod file;
 mod html;
+mod keys;
 mod location;
 mod problem;
+mod profile;
+mod redact;
+mod settings;
 mod stale;
+mod transport;
+mod wait;
 
-use std::future::Future;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -33,16 +40,14 @@ pub use cache::cache_folder;
 pub(crate) use connect::runtime;
 pub use durable::{sync_folder_of, write_whole};
 pub use file::{Content, FileVersion, Put, StoredFile};
+pub use keys::{Listed, UnnamableKey};
 pub use location::{Bucket, BucketKind, Location, redact};
 use problem::{BoxError, failed};
+pub use redact::{RedactedWriter, redacted};
+use transport::Contact;
 
 /// Files of a disk on their way to where they belong.
 const STAGING: &str = "_filo/staging";
-
-/// After this time without an answer, a line in the log says so.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How often a request is made whose answer was lost.
-const TRIES: u32 = 4;
 
 /// A folder, or a prefix in a bucket. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -52,6 +57,8 @@ pub struct Store {
     folder: Option<PathBuf>,
     /// What the requests of a bucket run on.
     runtime: Option<&'static Runtime>,
+    /// What the requests of a bucket meet.
+    contact: Arc<Contact>,
     uri: String,
 }
 
@@ -65,16 +72,22 @@ impl Store {
         let cannot = |source: BoxError| failed(&uri, StoreAction::Open, source);
         if let Some(bucket) = location.bucket() {
             let runtime = runtime().map_err(|e| cannot(e.into()))?;
-            let inner = connect::bucket(bucket).map_err(|e| cannot(e.into()))?;
-            let inner = PrefixStore::new(inner, bucket.prefix.as_str());
-            return Ok(Store { inner: Arc::new(inner), folder: None, runtime: Some(runtime), uri });
+            // Not by `into`, which escapes what a prefix may hold.
+            let prefix = Path::parse(&bucket.prefix).map_err(|e| cannot(e.into()))?;
+            let (inner, contact) = connect::bucket(bucket).map_err(cannot)?;
+            let inner = Arc::new(PrefixStore::new(inner, prefix));
+            return Ok(Store { inner, folder: None, runtime: Some(runtime), contact, uri });
         }
         let folder = location.disk().unwrap_or(std::path::Path::new("")).to_path_buf();
         // By itself the client says of a missing folder only that it has no canonical path.
-        std::fs::metadata(&folder).map_err(|e| cannot(e.into()))?;
+        let found = std::fs::metadata(&folder).map_err(|e| cannot(e.into()))?;
+        if !found.is_dir() {
+            return Err(cannot(std::io::Error::from(std::io::ErrorKind::NotADirectory).into()));
+        }
         let inner = LocalFileSystem::new_with_prefix(&folder).map_err(|e| cannot(e.into()))?;
         let inner = Arc::new(inner.with_fsync(true));
-        Ok(Store { inner, folder: Some(folder), runtime: None, uri })
+        let contact = Arc::default();
+        Ok(Store { inner, folder: Some(folder), runtime: None, contact, uri })
     }
 
     /// Opens a place; a folder is made if it does not exist.
@@ -103,7 +116,8 @@ impl Store {
 
     /// A store of any kind, called `uri` in messages.
     pub fn of(inner: Arc<dyn ObjectStore>, uri: &str) -> Store {
-        Store { inner, folder: None, runtime: None, uri: uri.to_owned() }
+        let (contact, uri) = (Arc::default(), uri.to_owned());
+        Store { inner, folder: None, runtime: None, contact, uri }
     }
 
     /// The place, for messages.
@@ -113,7 +127,10 @@ impl Store {
 
     /// `path` with the place before it, for messages.
     pub fn display(&self, path: &str) -> String {
-        format!("{}/{path}", self.uri.trim_end_matches('/'))
+        match path {
+            "" => self.uri.clone(),
+            path => format!("{}/{path}", self.uri.trim_end_matches('/')),
+        }
     }
 
     /// Writes a file, replacing the one that is there.
@@ -269,11 +286,27 @@ impl Store {
         limit: usize,
         mut take: impl FnMut(StoredFile),
     ) -> Result<(), StoreError> {
+        // Nothing of ours has a name that is none.
+        self.list_all(prefix, limit, |listed| match listed {
+            Listed::File(file) => take(file),
+            Listed::Unnamable(_) => {}
+        })
+    }
+
+    /// As [`Store::list_each`], with the keys of a bucket that cannot be asked for.
+    pub fn list_all(
+        &self,
+        prefix: &str,
+        limit: usize,
+        mut take: impl FnMut(Listed),
+    ) -> Result<(), StoreError> {
         let location = self.location(prefix, StoreAction::List)?;
         let mut found = self.inner.list(Some(&location)).take(limit);
         let all = async {
-            while let Some(ObjectMeta { location, size, e_tag, .. }) = found.try_next().await? {
-                take(StoredFile { path: location.to_string(), bytes: size, etag: e_tag });
+            while let Some(meta) = self.patiently(found.try_next()).await? {
+                let ObjectMeta { location, size, e_tag, .. } = meta;
+                let path = location.to_string();
+                take(keys::listed(StoredFile { path, bytes: size, etag: e_tag }));
             }
             Ok(())
         };
@@ -290,48 +323,6 @@ impl Store {
         }
     }
 
-    /// The answer to a request that may be made again: all of them, since files are written whole.
-    /// The client below tries again itself, but not where a lost answer leaves it in doubt.
-    fn tried<T, F>(&self, mut request: impl FnMut() -> F) -> object_store::Result<T>
-    where
-        F: Future<Output = object_store::Result<T>>,
-    {
-        let started = Instant::now();
-        for tries in 1..TRIES {
-            match self.wait(self.patiently(request())) {
-                Err(object_store::Error::Generic { .. })
-                    if self.folder.is_none() && started.elapsed() < connect::RETRY_FOR =>
-                {
-                    std::thread::sleep(connect::pause(tries));
-                }
-                answer => return answer,
-            }
-        }
-        self.wait(self.patiently(request()))
-    }
-
-    /// Says now and then that nothing comes.
-    async fn patiently<F: Future>(&self, request: F) -> F::Output {
-        if self.runtime.is_none() {
-            return request.await;
-        }
-        let mut request = std::pin::pin!(request);
-        loop {
-            match tokio::time::timeout(PATIENCE, &mut request).await {
-                Ok(answer) => return answer,
-                Err(_) => tracing::warn!("{}: no answer yet, still trying", self.uri),
-            }
-        }
-    }
-
-    /// Waits for an answer; requests of a bucket need the runtime.
-    fn wait<F: Future>(&self, request: F) -> F::Output {
-        match self.runtime {
-            Some(runtime) => runtime.block_on(request),
-            None => futures::executor::block_on(request),
-        }
-    }
-
     fn location(&self, path: &str, action: StoreAction) -> Result<Path, StoreError> {
         Path::parse(path).map_err(|e| failed(&self.display(path), action, e.into()))
     }
@@ -344,7 +335,8 @@ impl Store {
         answer: object_store::Result<T>,
     ) -> Result<Option<T>, StoreError> {
         match answer {
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            // Without its bucket nothing is there, and nobody asked for that.
+            Err(e @ object_store::Error::NotFound { .. }) if !advice::is_of_bucket(&e) => Ok(None),
             answer => answer.map(Some).map_err(|e| self.failed(path, action, e)),
         }
     }
