@@ -125,3 +125,33 @@ open("tables/t.parquet", "wb").write(data)
     assert_eq!(rows.only_failure().image_id, "t.parquet/(rows 2-3)");
     assert_eq!(rows.scores.len(), 4);
 }
+
+#[test]
+fn labels_and_columns_as_others_write_them_are_understood() {
+    let folder = with_table(
+        r#"
+p = read("p.png")
+labels = {
+    "bytes": pa.array([b"good", b"crack", b"?", None], pa.binary()),
+    "floats": pa.array([0.0, 1.0, 0.7, None], pa.float64()),
+    "truths": pa.array([False, True, None, None], pa.bool_()),
+    "small": pa.array([0, 1, -1, 2], pa.int8()),
+    "lists": pa.array([[0], [0, 1], [], None], pa.list_(pa.int64())),
+    "large": pa.array(["Normal", "NG", "banana", ""], pa.large_string()),
+    "dictionary": pa.array(["OK", "bad", "n/a", None]).dictionary_encode(),
+}
+for name, label in labels.items():
+    pq.write_table(pa.table({"img": [p] * 4, "label": label}), f"tables/{name}.parquet")
+pq.write_table(pa.table({"Photo": [p], "mask_image": [p]}), "tables/photo.parquet")
+pq.write_table(pa.table({"front": [p], "back": [p]}), "tables/two.parquet")
+"#,
+    );
+    let (rows, log) = score(&folder, 30);
+    for name in ["bytes", "floats", "truths", "small", "lists", "large", "dictionary"] {
+        let of = rows.scores.iter().filter(|row| row.image_id.starts_with(name));
+        let labels = of.map(|row| row.label).collect::<Vec<_>>();
+        assert_eq!(labels, [Some(false), Some(true), None, None], "{name}");
+    }
+    assert_eq!(rows.only_failure().image_id, "two.parquet/(all)");
+    assert!(log.contains("labels that are not understood"), "{log}");
+}

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -31,8 +31,15 @@ use crate::error::{Failure, FailureCode, Stage};
 /// Rows that are decoded at a time.
 const BATCH_ROWS: usize = 16;
 
+/// The column of images.
+const IMAGE: &str = "image";
+
+/// What it is called in sets of others.
+const USUAL: [&str; 9] =
+    ["image", "img", "images", "picture", "photo", "jpg", "png", "image_bytes", "pixels"];
+
 /// Columns that mean something.
-const COLUMNS: [&str; 5] = ["image", "mask", "label", "kind", "category"];
+const COLUMNS: [&str; 4] = ["mask", "label", "kind", "category"];
 
 /// Hands the pictures of a file to `take`, one after the other, until it wants no more. A picture of
 /// more than `max_bytes` is left out with a reason, as is what cannot be decoded.
@@ -101,6 +108,8 @@ struct Table {
     blocks: Blocks,
     metadata: ArrowReaderMetadata,
     columns: ProjectionMask,
+    /// Name of the column of images.
+    image: String,
     /// Names of the numbers in `label`.
     classes: Vec<String>,
 }
@@ -111,19 +120,20 @@ impl Table {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::load(&blocks, options)?;
         let schema = metadata.schema();
-        let image = schema.field_with_name("image").ok();
-        if !image.is_some_and(|field| is_file(field.data_type())) {
-            let names = schema.fields().iter().map(|field| field.name().as_str());
-            let names = names.collect::<Vec<_>>().join(", ");
-            let what = "no column `image` with the bytes of pictures, or with a group of `bytes` and `path`";
-            return Err(ParquetError::General(format!("{what}: its columns are {names}")));
+        let image = image_column(schema).map_err(ParquetError::General)?;
+        if image != IMAGE {
+            tracing::info!(column = image, "no column `image`: images are taken from this one");
         }
         let fields = schema.fields().iter().enumerate();
-        let wanted = fields.filter(|(_, field)| COLUMNS.contains(&field.name().as_str()));
+        let wanted = fields.filter(|(_, field)| {
+            let name = field.name().as_str();
+            name == image || COLUMNS.contains(&name)
+        });
         let roots = wanted.map(|(index, _)| index).collect::<Vec<_>>();
         let columns = ProjectionMask::roots(metadata.parquet_schema(), roots);
         let classes = classes(metadata.metadata()).unwrap_or_default();
-        Ok(Table { blocks, metadata, columns, classes })
+        let image = image.to_owned();
+        Ok(Table { blocks, metadata, columns, image, classes })
     }
 
     /// The row groups with their numbers of rows.
@@ -161,8 +171,8 @@ impl Table {
         max_bytes: u64,
         names: &mut HashSet<String>,
     ) -> Vec<Member> {
-        let column = |name| batch.column_by_name(name);
-        let (image, mask) = (column("image"), column("mask"));
+        let column = |name: &str| batch.column_by_name(name);
+        let (image, mask) = (column(&self.image), column("mask"));
         let texts = |name| column(name).and_then(texts_of);
         let (kinds, categories) = (texts("kind"), texts("category"));
         let of_row = |row: usize| {
@@ -219,6 +229,31 @@ impl Table {
             },
         }
     }
+}
+
+/// The column that has the images: `image`, else one of its usual names in any case, else the only one
+/// that holds files and is not the mask.
+fn image_column(schema: &Schema) -> Result<&str, String> {
+    let files = schema.fields().iter().filter(|field| is_file(field.data_type()));
+    let files = files.map(|field| field.name().as_str()).collect::<Vec<_>>();
+    let named = |wanted: &str| files.iter().find(|name| name.eq_ignore_ascii_case(wanted));
+    if let Some(name) = files
+        .iter()
+        .find(|name| **name == IMAGE)
+        .or_else(|| USUAL.iter().find_map(|name| named(name)))
+    {
+        return Ok(name);
+    }
+    let others = files.iter().filter(|name| !name.to_lowercase().contains("mask"));
+    if let [only] = others.collect::<Vec<_>>().as_slice() {
+        return Ok(only);
+    }
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    let names = names.collect::<Vec<_>>().join(", ");
+    Err(format!(
+        "no column `image` with the bytes of images, or with a group of `bytes` and `path`: its \
+         columns are {names}"
+    ))
 }
 
 /// Whether a column of this type holds files.
