@@ -114,7 +114,18 @@ impl Index {
         let end = match index.fill(tar, &noted) {
             Ok(end) => end,
             Err(error) => {
-                let what = format!("the tar is broken or cut off ({error}): write it again");
+                let first = |error: std::io::Error| {
+                    let words = error.to_string();
+                    let words = words.split(|c: char| c.is_whitespace() || c.is_control());
+                    let words = words.filter(|word| !word.is_empty()).take(12);
+                    words.collect::<Vec<_>>().join(" ")
+                };
+                let what = match index.images.is_empty() && index.known.is_empty() {
+                    true => format!("is no tar ({}): pack its files in one", first(error)),
+                    false => {
+                        format!("the tar is broken or cut off ({}): write it again", first(error))
+                    }
+                };
                 index.broken = Some(noted.get().cloned().unwrap_or_else(|| corrupt(what)));
                 return index;
             }
