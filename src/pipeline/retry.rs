@@ -48,6 +48,18 @@ impl Task {
         Ok(retry.map(|retry| Task { shard: Arc::new(shard), retry: Some(retry) }))
     }
 
+    /// What is left of it to do when `committed` is what the shard has committed by now, if anything:
+    /// another worker may have been at it since this one looked.
+    pub fn left(self, committed: Option<&LedgerEntry>) -> Option<Self> {
+        match (&self.retry, committed) {
+            (None, None) => Some(self),
+            // It was taken back, and whoever did has ended: all of it is to be scored.
+            (Some(_), None) => Some(Task { retry: None, ..self }),
+            (Some(retry), Some(now)) if *retry.entry == *now => Some(self),
+            (_, Some(_)) => None,
+        }
+    }
+
     /// Pictures that have yet to be scored; `None` for an archive that has not been read.
     pub fn pictures(&self) -> Option<u64> {
         match &self.retry {

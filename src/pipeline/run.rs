@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::claims::Claims;
 use super::decision::Decider;
 use super::features::FeatureMaker;
 use super::finish::FinishSettings;
@@ -32,7 +33,7 @@ use crate::reference::MadeBy;
 use crate::source::{Category, Input, LayoutChoice, Listing, Shard, list};
 use crate::store::Store;
 use crate::tables::{
-    self, ExpectedShard, Manifest, PlanEntry, RunIdentity, RunWriter, Table, Worker, WorkerState,
+    self, ExpectedShard, Leases, Manifest, PlanEntry, RunIdentity, RunWriter, Table, Worker, WorkerState,
 };
 
 /// A run that is ready to start.
@@ -173,7 +174,8 @@ impl Run {
     pub fn start(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
         let worker = Worker::new(self.partition.to_string());
         let store = self.writer.store().clone();
-        let work = || self.work(progress, stop);
+        let leases = Leases::new(store.clone(), &worker);
+        let work = || self.work(leases, progress, stop);
         with_heartbeat(worker, &store, progress, work, |outcome| match outcome {
             Ok(Outcome::Finished(_) | Outcome::PartDone) => WorkerState::Done,
             Ok(Outcome::Stopped) => WorkerState::Stopped,
@@ -181,7 +183,12 @@ impl Run {
         })
     }
 
-    fn work(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
+    fn work(
+        self,
+        mut leases: Leases,
+        progress: &Progress,
+        stop: &AtomicBool,
+    ) -> Result<Outcome, Error> {
         let Run { mut infer, prepare, finish, writer, tasks, expected, .. } = self;
         let ToMake { source, made_by, on_missing } = self.references;
         let mut maker = ReferenceMaker {
@@ -190,6 +197,7 @@ impl Run {
             finish: &finish,
             made_by: &made_by,
             store: writer.store(),
+            leases: &mut leases,
             stop,
         };
         let wanted = Wanted::of(&tasks, self.partition);
@@ -198,7 +206,8 @@ impl Run {
         }
         let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
         let (decider, references) = (finish.decider.clone(), finish.references.clone());
-        let pipeline = Pipeline { tasks, prepare, infer, finish, writer: &writer, progress, stop };
+        let claims = Claims::new(tasks, leases, &writer, progress, stop);
+        let pipeline = Pipeline { claims, prepare, infer, finish, writer: &writer, progress, stop };
         if pipeline.run()? == Ending::Stopped {
             return Ok(Outcome::Stopped);
         }

@@ -4,9 +4,10 @@
 //! `_SUCCESS`. Every step may be killed and repeated: names are deterministic, and an entry is
 //! only ever created. No worker talks to another; the folder is all they share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::ledger::{LateTable, LedgerEntry, PartEntry, entry_path, read_ledger};
+use super::lease::Leases;
+use super::ledger::{LateTable, LedgerEntry, PartEntry, entry_path, list_ledger, read_entry, read_ledger};
 use super::manifest::{MANIFEST_PATH, Manifest, RunIdentity, RunTotals, spec_differences, to_json};
 use super::part::{PartIds, encode_part};
 use super::partition::{check_category, check_id, part_name, part_path};
@@ -128,6 +129,22 @@ impl RunWriter {
         self.committed.get(shard_id)
     }
 
+    /// What the shard has committed now, by whichever worker.
+    ///
+    /// # Errors
+    /// If the entry cannot be read.
+    pub fn committed_now(&self, shard_id: &str) -> Result<Option<LedgerEntry>, TableError> {
+        read_entry(&self.store, shard_id)
+    }
+
+    /// Ids of all shards that are committed now.
+    ///
+    /// # Errors
+    /// If the ledger cannot be listed.
+    pub fn all_committed_now(&self) -> Result<HashSet<String>, TableError> {
+        list_ledger(&self.store)
+    }
+
     /// Takes a commit back: the run is unfinished and without metrics, and the shard has yet to be
     /// scored. Nothing happens if `entry` is no longer the one that counts.
     ///
@@ -206,7 +223,7 @@ impl RunWriter {
                 .map(|of| (of.category, of.left_out))
                 .collect(),
             shards: expected.len() as u64,
-            entries: entries.iter().map(|entry| pictures(entry)).sum(),
+            entries: entries.iter().map(|entry| entry.pictures()).sum(),
             rows: rows_by_table(&entries),
         };
         self.fill_empty_tables(&totals)?;
@@ -214,6 +231,7 @@ impl RunWriter {
         let bytes = to_json(&self.store.display(MANIFEST_PATH), &manifest)?;
         self.store.put(MANIFEST_PATH, bytes)?;
         self.store.put(SUCCESS_PATH, "")?;
+        Leases::clear(&self.store)?;
         Ok(manifest)
     }
 
@@ -339,11 +357,6 @@ fn check_sum(shard_id: &str, listed: u64, scores: u64, failures: u64) -> Result<
     }
     let shard_id = shard_id.to_string();
     Err(TableError::CountMismatch { shard_id, listed, scores, failures })
-}
-
-/// Pictures of a committed shard.
-fn pictures(entry: &LedgerEntry) -> u64 {
-    entry.rows_of(Table::Scores) + entry.rows_of(Table::Failures)
 }
 
 fn rows_by_table(entries: &[&LedgerEntry]) -> BTreeMap<Table, BTreeMap<String, u64>> {
