@@ -218,7 +218,7 @@ fn an_output_that_holds_another_run_is_left_alone() {
         "mask_threshold: \"auto\" → ",
     ]);
     folder.picture("in/nut/more.png", 20, 20);
-    run(folder.score()).refused(&["holds another run", "listing: "]);
+    run(folder.score()).refused(&["1 new, 0 changed, 0 gone since", "another --output"]);
     std::fs::remove_file(folder.path("in/nut/more.png")).unwrap();
     scored(&folder, 1);
 }

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod prepare;
 pub mod reduce;
 pub mod references;
+pub mod repair;
 pub mod retry;
 pub mod run;
 pub mod status;

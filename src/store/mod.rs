@@ -12,6 +12,7 @@ mod html;
 mod location;
 mod problem;
 mod stale;
+mod trial;
 
 use std::future::Future;
 use std::ops::Range;

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::lease::Leases;
-use super::ledger::{LateTable, LedgerEntry, PartEntry, entry_path, list_ledger, read_entry, read_ledger};
+use super::ledger::{
+    LateTable, LedgerEntry, PartEntry, entry_path, list_ledger, read_entry, read_ledger,
+};
 use super::manifest::{MANIFEST_PATH, Manifest, RunIdentity, RunTotals, spec_differences, to_json};
 use super::part::{PartIds, encode_part};
 use super::partition::{check_category, check_id, part_name, part_path};
@@ -302,10 +304,7 @@ fn flagged(rows: &[ScoreRow]) -> Option<u64> {
 
 /// Creates the manifest, unless another worker is first; then that one is returned.
 fn begin(store: &Store, identity: RunIdentity) -> Result<Manifest, TableError> {
-    // A start that was killed early leaves a plan that nothing names.
-    let mut files = store.list_at_most("", FOREIGN_EXAMPLES + OWN_LEFTOVERS)?;
-    files.retain(|file| !file.path.starts_with(OWN_FOLDER));
-    files.truncate(FOREIGN_EXAMPLES);
+    let files = foreign_files(store)?;
     let plan = identity.plan.clone();
     let manifest = Manifest::begin(identity);
     if files.is_empty() {
@@ -318,10 +317,17 @@ fn begin(store: &Store, identity: RunIdentity) -> Result<Manifest, TableError> {
         }
     }
     // Either the files are foreign, or another worker began the run a moment ago.
-    Manifest::read(store)?.ok_or_else(|| TableError::ForeignFiles {
-        uri: store.uri().to_string(),
-        examples: files.into_iter().map(|file| file.path).collect(),
-    })
+    Manifest::read(store)?
+        .ok_or_else(|| TableError::ForeignFiles { uri: store.uri().to_string(), examples: files })
+}
+
+/// A few files of an output that no run of ours wrote.
+pub(super) fn foreign_files(store: &Store) -> Result<Vec<String>, TableError> {
+    // A start that was killed early leaves a plan that nothing names.
+    let mut files = store.list_at_most("", FOREIGN_EXAMPLES + OWN_LEFTOVERS)?;
+    files.retain(|file| !file.path.starts_with(OWN_FOLDER));
+    files.truncate(FOREIGN_EXAMPLES);
+    Ok(files.into_iter().map(|file| file.path).collect())
 }
 
 /// The entries of the expected shards, in their order, all there and complete.

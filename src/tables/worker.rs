@@ -3,7 +3,7 @@
 //! still has an owner. No row depends on it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ impl Worker {
             "" => "unknown".to_string(),
             name => name.to_string(),
         };
-        let (now, process) = (Utc::now(), std::process::id());
+        let (now, process) = (now(), std::process::id());
         Worker {
             format: FORMAT,
             partition,
@@ -103,7 +103,7 @@ impl Worker {
     /// # Errors
     /// If the output cannot be written.
     pub fn say(&mut self, store: &Store) -> Result<(), TableError> {
-        self.said = Utc::now();
+        self.said = now();
         let path = worker_path(&self.name());
         Ok(store.put(&path, to_json(&store.display(&path), self)?)?)
     }
@@ -113,6 +113,11 @@ impl Worker {
         let silent = (now - self.said).to_std().unwrap_or_default();
         self.state == WorkerState::Running && silent < SILENCE && !self.has_died_here()
     }
+}
+
+/// The time of this machine's clock, which may be set to before 1970: [`Utc::now`] panics then.
+fn now() -> DateTime<Utc> {
+    SystemTime::now().into()
 }
 
 /// Where the worker of this name says how it is.

@@ -76,7 +76,7 @@ pub(super) fn decode(
     if bytes.is_empty() {
         return Err(failure(
             FailureCode::EmptyFile,
-            "the file has no bytes: fetch it again from its source",
+            "the file has no bytes: fetch it again from its source, then --retry-failed",
         ));
     }
     let Decoded { size, samples, orientation } = match image::guess_format(bytes) {
@@ -108,7 +108,9 @@ fn corrupt(format: &str, what: impl ToString) -> Failure {
     let what = in_one_line(what);
     failure(
         FailureCode::CorruptImage,
-        format!("{format} broken or cut off ({what}): fetch it again from its source"),
+        format!(
+            "{format} broken or cut off ({what}): fetch it again from its source, then --retry-failed"
+        ),
     )
 }
 
