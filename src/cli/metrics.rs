@@ -66,6 +66,11 @@ impl MetricsArgs {
         let shown = match (self.csv, self.json) {
             (true, _) => table::csv(&rows),
             (_, true) => table::json(&rows),
+            _ if rows.iter().flat_map(|of| &of.rows).all(|row| row.n_images == 0) => {
+                "no labels: no image is known to be normal or anomalous, so there are no figures; \
+                 folders laid out as mvtec or visa, tars and Parquet files can say it"
+                    .to_string()
+            }
             _ => {
                 let rows = if self.kinds { rows } else { table::without_kinds(rows) };
                 let detail = if self.intervals { Detail::Interval } else { Detail::Value };
