@@ -109,10 +109,20 @@ fn a_dry_run_is_refused_for_what_the_run_would_be_refused_for() {
     assert!(said.last_line().starts_with("60 images in 15 shards would be scored"));
     assert!(!folder.path("out").exists(), "nothing is left");
     folder.file("foreign/letter.txt", "dear");
-    let code = |ended: Ended| (ended.code, ended.stdout);
-    assert_eq!(code(dry("foreign", &[])), (2, String::new()));
-    assert_eq!(code(dry("out", &["--device", "cuda:9"])), (2, String::new()));
-    assert_eq!(code(dry("foreign/letter.txt", &[])), (2, String::new()));
+    let cases: [(&str, &[&str]); 3] =
+        [("foreign", &[]), ("out", &["--device", "cuda:9"]), ("foreign/letter.txt", &[])];
+    for (out, flags) in cases {
+        let mut command = score(&folder, out);
+        command.args(flags);
+        let (dry, real) = (dry(out, flags), run(command));
+        let said = |ended: &Ended| {
+            let event = ended.stderr.lines().last().unwrap();
+            let event = serde_json::from_str::<serde_json::Value>(event).unwrap();
+            (ended.code, event["fields"]["message"].clone())
+        };
+        assert!(dry.code != 0 && dry.stdout.is_empty(), "{out}: {}", dry.stderr);
+        assert_eq!(said(&dry), said(&real), "{out}");
+    }
 }
 
 #[test]
