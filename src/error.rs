@@ -193,6 +193,42 @@ impl std::fmt::Display for SpecDifference {
     }
 }
 
+/// How a listing differs from the one that a run was begun with: image ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListingChanges {
+    pub new: Vec<String>,
+    /// Of another size, label or mask.
+    pub changed: Vec<String>,
+    pub gone: Vec<String>,
+}
+
+impl ListingChanges {
+    /// Whether the files are the same.
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.changed.is_empty() && self.gone.is_empty()
+    }
+
+    /// What else can be done than to begin another run.
+    fn advice(&self) -> &'static str {
+        match (self.new.is_empty(), self.changed.is_empty(), self.gone.is_empty()) {
+            (true, false, true) => ", or add --retry-failed if they replace images that failed",
+            (true, true, false) => ", or restore them",
+            _ => "",
+        }
+    }
+}
+
+impl std::fmt::Display for ListingChanges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ListingChanges { new, changed, gone } = self;
+        write!(f, "{} new, {} changed, {} gone since", new.len(), changed.len(), gone.len())?;
+        let named = [("new", new), ("changed", changed), ("gone", gone)];
+        let first = named.iter().filter_map(|(what, ids)| Some((what, ids.first()?)));
+        let first = first.map(|(what, id)| format!("{what}: {id}")).collect::<Vec<_>>();
+        write!(f, " ({})", first.join("; "))
+    }
+}
+
 /// Reading a run-length encoded mask: the text comes from a table, so the table is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RleError {
@@ -234,6 +270,8 @@ pub enum TableError {
     ForeignFiles { uri: String, examples: Vec<String> },
     #[error("{uri}: holds another run ({differences}): choose another --output, or set these back to resume it", differences = list_differences(differences))]
     OtherRun { uri: String, differences: Vec<SpecDifference> },
+    #[error("{uri}: holds a finished run of other files: {changes}{}: choose another --output for what is there now{}", list_others(differences), changes.advice())]
+    OtherListing { uri: String, changes: ListingChanges, differences: Vec<SpecDifference> },
     #[error("{uri}: holds no run: check the path, it must be the --output of `filo score`")]
     NoRun { uri: String },
     #[error(
@@ -284,6 +322,14 @@ pub enum TableError {
         "{path}: is no map that this program wrote: score again with --maps into another --output"
     )]
     BadMapFile { path: String },
+}
+
+/// The differing keys behind what was said of the files.
+fn list_others(differences: &[SpecDifference]) -> String {
+    if differences.is_empty() {
+        return String::new();
+    }
+    format!("; also {}", list_differences(differences))
 }
 
 /// The differing keys in one line; without any, the spec is equal and its inputs are not.
@@ -351,6 +397,8 @@ pub enum Error {
     Describe(#[from] DescribeError),
     #[error("{path}: holds files that no demo made: choose another --out, or remove them", path = path.display())]
     NotADemo { path: PathBuf },
+    #[error("{path}: is there and no report of this program: choose another --out, or remove it", path = path.display())]
+    NotAPage { path: PathBuf },
     #[error("{path}: {why}: write maps.npy and masks.npy with numpy.save, float32 and uint8 of one shape [n, height, width]", path = path.display())]
     UnfitArray { path: PathBuf, why: String },
     #[error("{path}: cannot be written ({why}): free space or choose another folder", path = path.display())]
@@ -378,11 +426,13 @@ impl Error {
             | Error::Device(_)
             | Error::Store(StoreError { action: StoreAction::Open, .. })
             | Error::NotADemo { .. }
+            | Error::NotAPage { .. }
             | Error::UnfitArray { .. } => 2,
             Error::Table(error) => match error {
                 TableError::Store(StoreError { action: StoreAction::Open, .. })
                 | TableError::ForeignFiles { .. }
                 | TableError::OtherRun { .. }
+                | TableError::OtherListing { .. }
                 | TableError::NoRun { .. }
                 | TableError::NoThresholds { .. }
                 | TableError::OtherFormat { .. }

@@ -62,10 +62,18 @@ impl MetricsArgs {
             compare::run(first, second, self.json)?;
             return Ok(0);
         }
-        let rows = write_metrics(&self.run.unwrap_or_default(), protocol)?;
+        let uri = self.run.unwrap_or_default();
+        let rows = write_metrics(&uri, protocol)?;
+        let is_empty = open_whole(&uri)?.scored_rows().values().all(|n| *n == 0);
         let shown = match (self.csv, self.json) {
             (true, _) => table::csv(&rows),
             (_, true) => table::json(&rows),
+            _ if is_empty => "no image was scored, so there are no figures".to_string(),
+            _ if rows.iter().flat_map(|of| &of.rows).all(|row| row.n_images == 0) => {
+                "no labels: no image is known to be normal or anomalous, so there are no figures; \
+                 folders laid out as mvtec or visa, tars and Parquet files can say it"
+                    .to_string()
+            }
             _ => {
                 let rows = if self.kinds { rows } else { table::without_kinds(rows) };
                 let detail = if self.intervals { Detail::Interval } else { Detail::Value };

@@ -97,7 +97,14 @@ impl Cli {
                 // A job file may name the log format, so it is read before anything is logged.
                 let spec = args.spec()?;
                 log(spec.log_format);
-                score::run(&spec)
+                match score::run(&spec) {
+                    // Whoever reads events reads the last one, too.
+                    Err(error) if spec.log_format == LogFormat::Json => {
+                        tracing::error!(exit_code = error.exit_code(), "{error}");
+                        Ok(error.exit_code())
+                    }
+                    ended => ended,
+                }
             }
             Command::Status(args) => args.run(),
             Command::Metrics(args) => args.run(),
@@ -115,6 +122,12 @@ impl Cli {
     }
 }
 
+/// Not with a `NO_COLOR` that is not empty (no-color.org), nor on a terminal that says it is dumb.
+fn wants_colour() -> bool {
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !no_colour && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// Log lines go to stderr: what a run does, or with `verbose` more. `FILO_LOG` overrides both.
 fn log_to_stderr(format: LogFormat, verbose: bool) {
     use tracing_subscriber::EnvFilter;
@@ -123,7 +136,7 @@ fn log_to_stderr(format: LogFormat, verbose: bool) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| RedactedWriter(std::io::stderr()))
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && wants_colour())
         // A log that nobody reads any more, as with `2>&1 | head`, must not end the run.
         .log_internal_errors(false)
         .with_target(false);

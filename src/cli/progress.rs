@@ -68,7 +68,7 @@ fn draw(total: Option<u64>, progress: &Progress, done: &AtomicBool) {
     bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
     while !done.load(Ordering::Relaxed) {
         let (scored, failed) = counts(progress);
-        bar.set_position(scored + failed);
+        bar.set_position(scored + failed + progress.elsewhere.load(Ordering::Relaxed));
         let rate = bar.per_sec();
         let eta = total.map_or(String::new(), |_| format!("ETA {} · ", HumanDuration(bar.eta())));
         bar.set_message(format!("{rate:.1} images/s · {eta}{failed} failed"));
@@ -98,7 +98,8 @@ fn log(total: Option<u64>, progress: &Progress, done: &AtomicBool) {
             (finished - before) as f64 / since.elapsed().as_secs_f64().max(1e-3)
         });
         let speed = speed.filter(|speed| *speed > 0.0);
-        let left = total.map(|total| total.saturating_sub(finished) as f64);
+        let done = finished + progress.elsewhere.load(Ordering::Relaxed);
+        let left = total.map(|total| total.saturating_sub(done) as f64);
         let eta = left.zip(speed).map(|(left, speed)| left / speed);
         tracing::info!(
             scored,

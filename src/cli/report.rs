@@ -1,5 +1,6 @@
 //! `filo report`: the tables of a run and its pictures in, one HTML page out.
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -146,11 +147,27 @@ impl Target {
                 return is_folder();
             }
             let store = Store::create(&location.with_prefix(folder))?;
+            let bytes = store.size(name)?.unwrap_or_default().min(HEAD);
+            if bytes > 0 && !is_page(&store.get_range(name, 0..bytes)?) {
+                return Err(Error::NotAPage { path: store.display(name).into() });
+            }
             return Ok(Target::Bucket(store, name.to_string()));
         }
         let path = location.disk().unwrap_or(out.as_ref()).to_owned();
         if path.is_dir() || path.file_name().is_none() || out.ends_with('/') {
             return is_folder();
+        }
+        if path.exists() {
+            let unreadable = |error: std::io::Error| {
+                let (path, why) = (path.clone(), error.to_string());
+                Error::Unwritable { path, why }
+            };
+            let mut head = Vec::new();
+            let file = std::fs::File::open(&path).map_err(unreadable)?;
+            file.take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
+            if !head.is_empty() && !is_page(&head) {
+                return Err(Error::NotAPage { path });
+            }
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         match folder.is_none_or(|folder| folder.is_dir()) {
@@ -167,6 +184,15 @@ impl Target {
                 .map_err(|error| Error::Unwritable { path: path.clone(), why: error.to_string() }),
         }
     }
+}
+
+/// Bytes of a page in which it says what it is.
+const HEAD: u64 = 4096;
+
+/// Whether a file that begins so is a page of ours, which may be written anew.
+fn is_page(head: &[u8]) -> bool {
+    let mark = br#"<meta name="generator" content="filo "#;
+    head.windows(mark.len()).any(|window| window == mark)
 }
 
 /// The metrics table of the run, or what it would be.

@@ -10,13 +10,10 @@ use super::progress;
 use super::say::{say, shell_line, tell};
 use super::signals::{PATIENCE, Signals};
 use crate::error::Error;
-use crate::job::{JobSpec, RawJobSpec, RunMode, Strictness};
+use crate::job::{JobSpec, LogFormat, RawJobSpec, RetryMode, RunMode, Strictness};
 use crate::pipeline::Progress;
-use crate::pipeline::run::{Outcome, Run, listed};
-use crate::source::Layout;
-use crate::tables::Table;
-use crate::weights::WeightsPlace;
-use crate::weights::bundle::Bundle;
+use crate::pipeline::run::{Outcome, Run, Seen};
+use crate::tables::{OutputState, Table};
 
 /// Exit code of a strict run with failed pictures.
 const SOME_FAILED: u8 = 3;
@@ -50,32 +47,45 @@ pub fn run(spec: &JobSpec) -> Result<u8, Error> {
     }
 }
 
-/// Prints what a run would do in all its parts; output and weights files are not opened.
+/// Does all that a run does but scoring and writing, and prints what it would do. What the run would
+/// be refused for, this is refused for, with the same words.
 fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
-    let listing = listed(spec)?;
-    say(&listing.why)?;
-    for (category, pictures) in &listing.categories {
-        say(format_args!("{pictures:>9}  {category}"))?;
+    let Seen { plan, model_id, output } = Run::look(spec)?;
+    say(&plan.why)?;
+    for (category, images) in &plan.categories {
+        say(format_args!("{images:>9}  {category}"))?;
     }
     let weights = spec.weights_name();
-    if spec.weights.is_none() {
-        let model = Bundle::open_unchecked(&WeightsPlace::Embedded)?.model_id();
-        say(format_args!("weights {weights} · model {model}"))?;
-    } else {
-        say(format_args!("weights {weights}"))?;
+    match spec.weights {
+        None => say(format_args!("weights {weights} · model {model_id}"))?,
+        Some(_) => say(format_args!("weights {weights}"))?,
     }
-    let what = match listing.layout {
-        Layout::Webdataset => "tar files",
-        Layout::Parquet => "Parquet files",
-        Layout::Folder | Layout::Mvtec | Layout::Visa => "pictures",
+    let (entries, shards) = (plan.pictures() as u64, plan.shards.len());
+    let what = match plan.layout.as_str() {
+        "webdataset" => counted(entries, "tar file"),
+        "parquet" => counted(entries, "Parquet file"),
+        _ => counted(entries, "image"),
     };
-    say(format_args!(
-        "{} {what} in {} shards would be scored into {}",
-        listing.n_entries,
-        listing.shards.len(),
-        spec.output
-    ))?;
+    let what = format!("{what} in {}", counted(shards as u64, "shard"));
+    let out = &spec.output;
+    match output {
+        OutputState::New => say(format_args!("{what} would be scored into {out}"))?,
+        OutputState::Begun { shards } => say(format_args!(
+            "{what}, of which {shards} committed: the rest would be scored into {out}"
+        ))?,
+        OutputState::Finished if spec.retry_failed == RetryMode::RetryFailed => say(format_args!(
+            "{what}, all in {out}: failures that may be gone would be tried again"
+        ))?,
+        OutputState::Finished => {
+            say(format_args!("{what}, all in {out}: nothing would be scored"))?
+        }
+    }
     Ok(0)
+}
+
+/// A number of things whose name takes an `s`.
+fn counted(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Runs a job to its end, with progress, and says what was written.
@@ -88,14 +98,16 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             Signals::default()
         }
     };
-    signals.end_after(PATIENCE, |code| {
-        say_stopped();
+    let format = spec.log_format;
+    signals.end_after(PATIENCE, move |code| {
+        say_stopped(format);
         std::process::exit(code.into());
     });
-    let run = Run::open(spec)?;
+    let mut run = Run::open(spec)?;
     if run.resumed > 0 {
         tracing::info!(pictures = run.resumed, "committed by an earlier start");
     }
+    let repair = run.repair.take();
     let progress = Progress::default();
     let outcome = progress::show(spec.progress, run.pictures(), &progress, || {
         run.start(&progress, &signals.stop)
@@ -105,39 +117,55 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
         Outcome::Finished(manifest) => {
             let rows = |table| manifest.totals.as_ref().map_or(0, |totals| totals.rows_of(table));
             let (scored, failed) = (rows(Table::Scores), rows(Table::Failures));
+            for line in repair.iter().flat_map(|repair| repair.lines(failed)) {
+                say(line)?;
+            }
             let next = shell_line(["filo", "report", "--run", out.uri(), "--out", "report.html"]);
             let flagged = manifest.totals.as_ref().and_then(|totals| totals.flagged);
             let flagged = flagged.map_or(String::new(), |flagged| format!(" · {flagged} flagged"));
-            let images = if scored == 1 { "image" } else { "images" };
+            let images = counted(scored, "image");
+            if spec.log_format == LogFormat::Json {
+                let flagged = manifest.totals.as_ref().and_then(|totals| totals.flagged);
+                tracing::info!(scored, failed, flagged, seconds, output = out.uri(), "finished");
+            }
             say(format_args!(
-                "scored {scored} {images}{flagged} · {failed} failed in {seconds:.1} s · {out} · {next}"
+                "scored {images}{flagged} · {failed} failed in {seconds:.1} s · {out} · {next}"
             ))?;
             failed
         }
         Outcome::PartDone => {
             let failed = progress.failed.load(Ordering::Relaxed);
             let part = spec.partition;
+            if spec.log_format == LogFormat::Json {
+                let scored = progress.scored.load(Ordering::Relaxed);
+                tracing::info!(scored, failed, %part, seconds, output = out.uri(), "part done");
+            }
             say(format_args!(
                 "part {part} done in {seconds:.1} s · {out} · other parts are still open"
             ))?;
             failed
         }
         Outcome::Stopped => {
-            say_stopped();
+            say_stopped(spec.log_format);
             return Ok(signals.exit_code());
         }
     };
     if failed == 0 {
         return Ok(0);
     }
-    tracing::warn!("{failed} pictures could not be scored: see the table failures in {out}");
+    let lost = counted(failed, "image");
+    tracing::warn!("{lost} could not be scored: see the table failures in {out}");
     Ok(match spec.strict {
         Strictness::Strict => SOME_FAILED,
         Strictness::Lenient => 0,
     })
 }
 
-fn say_stopped() {
+fn say_stopped(format: LogFormat) {
     let again = shell_line(std::env::args_os());
+    if format == LogFormat::Json {
+        tracing::warn!(again, "stopped; whole shards are committed");
+        return;
+    }
     tell(format_args!("stopped; whole shards are committed. Resume with: {again}"));
 }

@@ -1,6 +1,5 @@
 //! `filo status`: how far a run is, part by part, and whether somebody is at it.
 
-use chrono::Utc;
 use clap::Args;
 
 use super::say::say;
@@ -25,7 +24,7 @@ impl StatusArgs {
     pub fn run(self) -> Result<u8, Error> {
         let location = self.run.parse::<Location>()?;
         let run = RunReader::open(Store::open(&location)?)?;
-        let parts = status(&run, Utc::now())?;
+        let parts = status(&run, std::time::SystemTime::now().into())?;
         let finished = run.manifest().totals.is_some();
         if self.json {
             let id = &run.manifest().run_id;
@@ -70,6 +69,9 @@ fn said(status: &WorkerStatus) -> String {
     let silent = status.silent_s;
     match (status.worker.state, status.alive) {
         (WorkerState::Running, true) => format!("running, {host} {process}, {silent} s ago"),
+        (WorkerState::Running, false) if status.worker.has_died_here() => {
+            format!("died, {host} {process}")
+        }
         (WorkerState::Running, false) => format!("dead?, {host} {process}, {silent} s ago"),
         (WorkerState::Done, _) => "done".to_string(),
         (WorkerState::Stopped, _) => "stopped".to_string(),

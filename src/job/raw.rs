@@ -148,7 +148,8 @@ pub struct RawJobSpec {
     #[arg(default_missing_value = "true")]
     pub strict: Option<Strictness>,
 
-    /// Try pictures in `failures` again whose reason may be gone: unreadable, changed, internal.
+    /// Try images in `failures` again: those whose reason may be gone, and those whose file was
+    /// replaced since they failed.
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     pub retry_failed: Option<RetryMode>,

@@ -95,7 +95,8 @@ impl TopShare {
 impl RunDate {
     /// Today in UTC, so that workers in several time zones agree.
     pub fn today() -> Self {
-        RunDate(chrono::Utc::now().date_naive())
+        // `Utc::now` panics where a clock is set to before 1970.
+        RunDate(chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now()).date_naive())
     }
 
     /// The date.

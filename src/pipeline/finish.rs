@@ -173,6 +173,11 @@ impl ShardBuilder {
         category.add_scored(subject.order, score, mask, boxes);
     }
 
+    /// The shard that is being built.
+    pub fn shard_id(&self) -> &str {
+        &self.shard.id
+    }
+
     /// Commits the rows of the whole shard, which has this many pictures, in listing order.
     ///
     /// # Errors

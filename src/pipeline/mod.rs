@@ -3,6 +3,7 @@
 //! behind it. Rayon does the pixels, one thread owns the device, one writes.
 
 pub mod batch;
+pub mod claims;
 pub mod compare;
 pub mod decision;
 mod features;
@@ -17,6 +18,7 @@ pub mod plan;
 pub mod prepare;
 pub mod reduce;
 pub mod references;
+pub mod repair;
 pub mod retry;
 pub mod run;
 pub mod status;
@@ -28,10 +30,10 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::batch::{Batch, Inferred, Work};
+use self::claims::Claims;
 use self::finish::{FinishSettings, ShardBuilder};
 use self::infer::Inferencer;
 use self::prepare::{PrepareSettings, prepare};
-use self::retry::Task;
 use crate::error::{Failure, FailureCode, Stage, TableError, panic_text};
 use crate::tables::RunWriter;
 
@@ -40,7 +42,8 @@ use crate::tables::RunWriter;
 pub struct Progress {
     pub scored: AtomicU64,
     pub failed: AtomicU64,
-    pub shards: AtomicU64,
+    /// Images that other workers committed while this one was at work.
+    pub elsewhere: AtomicU64,
 }
 
 /// How a run ended.
@@ -54,7 +57,7 @@ pub enum Ending {
 
 /// Everything a run needs.
 pub struct Pipeline<'a> {
-    pub tasks: Vec<Task>,
+    pub claims: Claims<'a>,
     pub prepare: PrepareSettings,
     pub infer: Inferencer,
     pub finish: FinishSettings,
@@ -67,20 +70,22 @@ impl Pipeline<'_> {
     /// Runs all stages to the end, or to the first error of the output.
     ///
     /// # Errors
-    /// If rows or maps cannot be written. Trouble with a picture is a row, not an error.
+    /// If the output cannot be read or written. Trouble with a picture is a row, not an error.
     pub fn run(self) -> Result<Ending, TableError> {
-        let Pipeline { tasks, prepare: settings, infer, finish, writer, progress, stop } = self;
-        let expected = tasks.len() as u64;
+        let Pipeline { claims, prepare: settings, infer, finish, writer, progress, stop } = self;
+        let claims = &claims;
         // No message waits in a channel: each stage holds the next one ready, and no more.
         let (to_infer, prepared) = bounded(0);
         let (to_finish, inferred) = bounded(0);
         thread::scope(|scope| {
-            scope.spawn(move || prepare(tasks.into_iter(), &settings, &to_infer, stop));
+            scope.spawn(move || prepare(claims, &settings, &to_infer, stop));
             scope.spawn(move || infer_all(infer, &prepared, &to_finish, stop));
             // An error here drops `inferred`: the stages in front find nobody listening and end.
-            finish_all(inferred, &finish, writer, progress)
+            let finished = finish_all(inferred, &finish, writer, claims, progress);
+            claims.close();
+            finished
         })?;
-        match progress.shards.load(Ordering::Relaxed) == expected {
+        match claims.are_done() {
             true => Ok(Ending::Complete),
             false => Ok(Ending::Stopped),
         }
@@ -119,6 +124,7 @@ fn finish_all(
     work: Receiver<Work<Vec<Inferred>>>,
     settings: &FinishSettings,
     writer: &RunWriter,
+    claims: &Claims<'_>,
     progress: &Progress,
 ) -> Result<(), TableError> {
     let mut open: Option<ShardBuilder> = None;
@@ -141,8 +147,11 @@ fn finish_all(
             }
             (Work::End { pictures }, _) => {
                 if let Some(builder) = open.take() {
-                    builder.commit(pictures as u64, writer)?;
-                    progress.shards.fetch_add(1, Ordering::Relaxed);
+                    let shard_id = builder.shard_id().to_string();
+                    if claims.is_ours(&shard_id)? {
+                        builder.commit(pictures as u64, writer)?;
+                        claims.committed(&shard_id)?;
+                    }
                 }
             }
             // Nothing but Begin follows End.

@@ -1,15 +1,15 @@
 //! What a run has to do: a listing, or the plan that its first worker made of one. In: a listing
 //! or rows of a plan. Out: shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::error::{Failure, FailureCode, Stage, TableError};
+use crate::error::{Failure, FailureCode, ListingChanges, Stage, TableError};
 use crate::source::{
     Archive, ArchiveKind, Category, Entry, Input, Label, Listing, MaskSource, Rejected, Sample,
     Shard, Shards,
 };
 use crate::store::{FileVersion, Store};
-use crate::tables::{PlanEntry, PlanRow};
+use crate::tables::{PlanEntry, PlanRow, ReplacedFiles};
 
 /// All work of a run.
 #[derive(Debug)]
@@ -17,16 +17,22 @@ pub struct Plan {
     pub input: Input,
     /// Name of the layout.
     pub layout: String,
+    /// One line: what was detected, and why.
+    pub why: String,
     /// In the order of the image ids of their entries.
     pub shards: Vec<Shard>,
     /// Categories of all entries.
     pub categories: BTreeMap<Category, usize>,
+    /// Sizes of files that were replaced since they were listed, by image id. Those in `shards` are
+    /// what the work is dealt by, and stay.
+    replaced: HashMap<Box<str>, u64>,
 }
 
 impl From<Listing> for Plan {
     fn from(listing: Listing) -> Self {
-        let Listing { input, layout, shards, categories, .. } = listing;
-        Plan { input, layout: layout.as_str().to_string(), shards, categories }
+        let Listing { input, layout, why, shards, categories, .. } = listing;
+        let layout = layout.as_str().to_string();
+        Plan { input, layout, why, shards, categories, replaced: HashMap::new() }
     }
 }
 
@@ -58,7 +64,44 @@ impl Plan {
             }
             shards.add(index, entry, bytes);
         }
-        Ok(Plan { input, layout, shards: shards.finish(), categories })
+        let mut shards = shards.finish();
+        let mut replaced = HashMap::new();
+        for of in ReplacedFiles::read_all(store)? {
+            let Some(shard) = shards.iter_mut().find(|shard| shard.id == of.shard_id) else {
+                continue;
+            };
+            for file in of.files {
+                let at = shard.entries.iter_mut().find(|entry| entry.image_id() == file.image_id);
+                if let Some(entry) = at {
+                    *entry = entry_of(file.row()).map_err(bad)?;
+                    let bytes = file.new.bytes.try_into().unwrap_or_default();
+                    replaced.insert(file.image_id.into(), bytes);
+                }
+            }
+        }
+        let why = format!("layout {layout}: as it was listed when the run began");
+        Ok(Plan { input, layout, why, shards, categories, replaced })
+    }
+
+    /// How the files of `now` differ from those of this plan.
+    pub fn changes(&self, now: &Plan) -> ListingChanges {
+        let of = |plan: &Plan| -> BTreeMap<String, PlanRow> {
+            let rows = plan.rows().map(|mut row| {
+                // Where it is dealt to, and when it was written, makes no other file of it.
+                (row.shard, row.etag, row.modified_ns) = (0, None, None);
+                if let Some(bytes) = plan.replaced.get(row.image_id.as_str()) {
+                    row.bytes = i64::try_from(*bytes).unwrap_or(i64::MAX);
+                }
+                (row.image_id.clone(), row)
+            });
+            rows.collect()
+        };
+        let (before, now) = (of(self), of(now));
+        let new = now.keys().filter(|id| !before.contains_key(*id)).cloned().collect();
+        let gone = before.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
+        let differs = |id: &&String| now.get(*id).is_some_and(|row| *row != before[*id]);
+        let changed = before.keys().filter(differs).cloned().collect();
+        ListingChanges { new, changed, gone }
     }
 
     /// One row per entry, in order.
@@ -75,7 +118,8 @@ impl Plan {
     }
 }
 
-fn row_of(shard: &Shard, entry: &Entry, bytes: u64) -> PlanRow {
+/// What the plan has of an entry, whose file has `bytes`.
+pub(super) fn row_of(shard: &Shard, entry: &Entry, bytes: u64) -> PlanRow {
     let of_all = PlanRow {
         // An index beyond this would be of 2³¹ shards.
         shard: shard.index.try_into().unwrap_or(i32::MAX),

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::batch::{Batch, Begun, DetectorPlanes, Lost, Prepared, Referred, Subject, Truth, Work};
 use super::caught;
+use super::claims::Claims;
 use super::members::prepare_archive;
 use super::retry::Task;
 use crate::error::{Failure, Stage, TableError};
@@ -56,15 +57,20 @@ impl ReferredPlanes {
     }
 }
 
-/// Sends all of `tasks`, or as many as there are before `stop` is set.
+/// Sends all that `claims` gives, or as much as there is before `stop` is set.
 pub fn prepare(
-    tasks: impl Iterator<Item = Task>,
+    claims: &Claims<'_>,
     settings: &PrepareSettings,
     out: &Sender<Work<Batch>>,
     stop: &AtomicBool,
 ) {
-    for task in tasks {
-        let (begun, kept) = match begin(task, &settings.output) {
+    loop {
+        let begun = match claims.next() {
+            Ok(Some(task)) => begin(task, &settings.output),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        let (begun, kept) = match begun {
             Ok(begun) => begun,
             Err(error) => {
                 let _ = out.send(Work::Broken(Box::new(error)));

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::error::{FailureCode, Stage, TableError};
+use crate::error::TableError;
 use crate::source::Shard;
 use crate::store::Store;
 use crate::tables::{BoxRow, FailureRow, LedgerEntry, MaskRow, PartialRow, RunWriter, ScoreRow};
@@ -21,8 +21,16 @@ pub struct Task {
 #[derive(Debug, Clone)]
 pub struct Retry {
     entry: Arc<LedgerEntry>,
-    /// Failures that are tried again.
-    again: u64,
+    again: Again,
+}
+
+/// What is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Again {
+    /// Failures with these names.
+    These(Arc<HashSet<Box<str>>>),
+    /// Everything: the file that held the images is another one.
+    All,
 }
 
 impl Task {
@@ -31,37 +39,38 @@ impl Task {
         Task { shard: Arc::new(shard), retry: None }
     }
 
-    /// The shard, if it committed failures that may be gone.
-    ///
-    /// # Errors
-    /// If its failures cannot be read.
-    pub fn again(
-        shard: Shard,
-        entry: &LedgerEntry,
-        store: &Store,
-    ) -> Result<Option<Self>, TableError> {
-        let mut again = 0;
-        for row in entry.rows::<FailureRow>(store) {
-            again += u64::from(may_be_gone(&row?.1));
+    /// The shard, of whose failures those named `again` are tried again, if there are any.
+    pub fn again(shard: Shard, entry: &LedgerEntry, again: HashSet<Box<str>>) -> Option<Self> {
+        let retry = Retry { entry: Arc::new(entry.clone()), again: Again::These(Arc::new(again)) };
+        let some = retry.again != Again::These(Arc::default());
+        some.then(|| Task { shard: Arc::new(shard), retry: Some(retry) })
+    }
+
+    /// The shard, of which nothing that it committed stays.
+    pub fn anew(shard: Shard, entry: &LedgerEntry) -> Self {
+        let retry = Retry { entry: Arc::new(entry.clone()), again: Again::All };
+        Task { shard: Arc::new(shard), retry: Some(retry) }
+    }
+
+    /// What is left of it to do when `committed` is what the shard has committed by now, if anything:
+    /// another worker may have been at it since this one looked.
+    pub fn left(self, committed: Option<&LedgerEntry>) -> Option<Self> {
+        match (&self.retry, committed) {
+            (None, None) => Some(self),
+            // It was taken back, and whoever did has ended: all of it is to be scored.
+            (Some(_), None) => Some(Task { retry: None, ..self }),
+            (Some(retry), Some(now)) if *retry.entry == *now => Some(self),
+            (_, Some(_)) => None,
         }
-        let retry = (again > 0).then(|| Retry { entry: Arc::new(entry.clone()), again });
-        Ok(retry.map(|retry| Task { shard: Arc::new(shard), retry: Some(retry) }))
     }
 
     /// Pictures that have yet to be scored; `None` for an archive that has not been read.
     pub fn pictures(&self) -> Option<u64> {
         match &self.retry {
-            Some(retry) => Some(retry.again),
-            None => self.shard.pictures(),
+            Some(Retry { again: Again::These(these), .. }) => Some(these.len() as u64),
+            Some(Retry { again: Again::All, .. }) | None => self.shard.pictures(),
         }
     }
-}
-
-/// Whether a picture that failed so may do better without a change of the input.
-fn may_be_gone(row: &FailureRow) -> bool {
-    // What is plain from the listing is in the plan.
-    row.stage != Stage::List.as_str()
-        && FailureCode::named(&row.code).is_some_and(FailureCode::may_be_gone)
 }
 
 /// The rows of a shard's earlier commit, by picture, without pixel counts.
@@ -87,6 +96,7 @@ impl Retry {
     /// If one of the parts is not what was committed.
     pub fn earlier(&self, store: &Store) -> Result<Earlier, TableError> {
         let mut earlier = Earlier::default();
+        let Again::These(again) = &self.again else { return Ok(earlier) };
         for row in self.entry.rows::<ScoreRow>(store) {
             let (category, row) = row?;
             earlier.scores.insert(row.image_id.as_str().into(), (category.to_owned(), row));
@@ -101,7 +111,7 @@ impl Retry {
         }
         for row in self.entry.rows::<FailureRow>(store) {
             let (category, row) = row?;
-            if !may_be_gone(&row) {
+            if !again.contains(row.image_id.as_str()) {
                 let id = row.image_id.as_str().into();
                 earlier.failures.insert(id, (category.to_owned(), row));
             }
@@ -109,11 +119,14 @@ impl Retry {
         Ok(earlier)
     }
 
-    /// The pixel counts of all pictures that were scored, by category.
+    /// The pixel counts of all pictures that were scored and stay, by category.
     ///
     /// # Errors
     /// If one of the parts is not what was committed.
     pub fn partials(&self, store: &Store) -> Result<Vec<(String, PartialRow)>, TableError> {
+        if self.again == Again::All {
+            return Ok(Vec::new());
+        }
         let rows = self.entry.rows::<PartialRow>(store);
         rows.map(|row| row.map(|(category, row)| (category.to_owned(), row))).collect()
     }

@@ -3,11 +3,13 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::claims::Claims;
 use super::decision::Decider;
 use super::features::FeatureMaker;
 use super::finish::FinishSettings;
@@ -16,23 +18,25 @@ use super::infer::Inferencer;
 use super::localise::DETECTOR_SIDE;
 use super::networks::Networks;
 use super::plan::Plan;
-use super::prepare::PrepareSettings;
+use super::prepare::{PrepareSettings, ReferredPlanes};
 use super::references::References;
 use super::references::choose::{ReferenceSource, Start, Wanted};
 use super::references::make::{Made, ReferenceMaker};
+use super::repair::{Repair, SeenNow};
 use super::retry::Task;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
-use crate::error::{Error, JobError, TableError};
-use crate::image::DecodeLimits;
+use crate::error::{Error, JobError, ListingChanges, SpecDifference, TableError};
+use crate::image::{DecodeLimits, DetectorSide};
 use crate::job::{JobSpec, MapsFormat, Partition, ReferenceFallback, RetryMode, RunDate};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::reference::MadeBy;
-use crate::source::{Category, Input, LayoutChoice, Listing, Shard, list};
+use crate::source::{Category, Input, Layout, LayoutChoice, Listing, Shard, list};
 use crate::store::Store;
 use crate::tables::{
-    self, ExpectedShard, Manifest, PlanEntry, RunIdentity, RunWriter, Table, Worker, WorkerState,
+    self, ExpectedShard, Leases, Manifest, OutputState, PlanEntry, RunIdentity, RunWriter, Worker,
+    WorkerState,
 };
 
 /// A run that is ready to start.
@@ -48,6 +52,8 @@ pub struct Run {
     partition: Partition,
     /// Pictures of this worker's partition that an earlier start committed.
     pub resumed: u64,
+    /// What is known of failures that are tried again, where that is wanted.
+    pub repair: Option<Repair>,
 }
 
 /// References that have to be there before the first shard.
@@ -67,6 +73,14 @@ pub enum Outcome {
     Stopped,
 }
 
+/// What a run would have to do, and where.
+pub struct Seen {
+    pub plan: Plan,
+    /// Digest of the weights.
+    pub model_id: String,
+    pub output: OutputState,
+}
+
 impl Run {
     /// Lists the input, loads the weights, begins or resumes the run in the output. A run that was
     /// begun has its plan there, and nothing is listed again. The output is written last: what is
@@ -75,22 +89,132 @@ impl Run {
     /// # Errors
     /// If any of the three cannot be used as the spec says.
     pub fn open(spec: &JobSpec) -> Result<Self, Error> {
-        if let Some(plan) = begun(spec)? {
-            return Self::open_with(spec, plan, None);
-        }
-        let plan = Plan::from(listed(spec)?);
-        let file = tables::encode_plan(plan.rows())?;
-        match Self::open_with(spec, plan, Some(file)) {
-            // Another worker began the run meanwhile, from another state of the input.
-            Err(Error::Table(TableError::OtherRun { uri, differences })) => match begun(spec)? {
-                Some(plan) => Self::open_with(spec, plan, None),
-                None => Err(TableError::OtherRun { uri, differences }.into()),
-            },
-            opened => opened,
-        }
+        assembled(spec, |run| run.begin(spec))
     }
 
-    fn open_with(spec: &JobSpec, plan: Plan, file: Option<Bytes>) -> Result<Self, Error> {
+    /// As [`Run::open`], but writes nothing.
+    ///
+    /// # Errors
+    /// As [`Run::open`].
+    pub fn look(spec: &JobSpec) -> Result<Seen, Error> {
+        assembled(spec, |run| {
+            run.source.check(run.plan.categories.keys(), spec.reference_fallback)?;
+            let output = match Store::try_out(&spec.output)? {
+                Some(store) => OutputState::of(&store, &run.identity)?,
+                None => OutputState::New,
+            };
+            let Assembled { plan, model_id, .. } = run;
+            Ok(Seen { plan, model_id, output })
+        })
+    }
+
+    /// Pictures that this worker has yet to score; `None` where some are in archives that have not
+    /// been read.
+    pub fn pictures(&self) -> Option<u64> {
+        self.tasks.iter().map(Task::pictures).sum()
+    }
+
+    /// Scores them.
+    ///
+    /// # Errors
+    /// If the output cannot be written, or its counts do not add up.
+    pub fn start(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
+        let worker = Worker::new(self.partition.to_string());
+        let store = self.writer.store().clone();
+        let leases = Leases::new(store.clone(), &worker);
+        let work = || self.work(leases, progress, stop);
+        with_heartbeat(worker, &store, progress, work, |outcome| match outcome {
+            Ok(Outcome::Finished(_) | Outcome::PartDone) => WorkerState::Done,
+            Ok(Outcome::Stopped) => WorkerState::Stopped,
+            Err(_) => WorkerState::Failed,
+        })
+    }
+
+    fn work(
+        self,
+        mut leases: Leases,
+        progress: &Progress,
+        stop: &AtomicBool,
+    ) -> Result<Outcome, Error> {
+        let Run { mut infer, prepare, finish, writer, tasks, expected, .. } = self;
+        let ToMake { source, made_by, on_missing } = self.references;
+        let mut maker = ReferenceMaker {
+            infer: &mut infer,
+            prepare: &prepare,
+            finish: &finish,
+            made_by: &made_by,
+            store: writer.store(),
+            leases: &mut leases,
+            stop,
+        };
+        let wanted = Wanted::of(&tasks, self.partition);
+        if maker.make(source, &wanted, on_missing)? == Made::Stopped {
+            return Ok(Outcome::Stopped);
+        }
+        let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
+        let (decider, references) = (finish.decider.clone(), finish.references.clone());
+        let claims = Claims::new(tasks, leases, &writer, progress, stop);
+        let pipeline = Pipeline { claims, prepare, infer, finish, writer: &writer, progress, stop };
+        if pipeline.run()? == Ending::Stopped {
+            return Ok(Outcome::Stopped);
+        }
+        match writer.finish(&expected, |run| decider.table(run, &references)) {
+            Ok(manifest) => Ok(Outcome::Finished(Box::new(manifest))),
+            Err(TableError::MissingShards { shards, .. })
+                if shards.iter().all(|shard| !ours.contains(shard)) =>
+            {
+                Ok(Outcome::PartDone)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Hands a run that is whole but for its output to `end`: the one that the output has a plan of, or a
+/// new one.
+fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> Result<T, Error> {
+    let with = |plan, file| end(Assembled::of(spec, plan, file)?);
+    if let Some(plan) = begun(spec)? {
+        return with(plan, None);
+    }
+    let plan = Plan::from(listed(spec)?);
+    let recorded = recorded(spec)?;
+    let changes = recorded.as_ref().map(|recorded| recorded.changes(&plan));
+    if let (Some(recorded), true) = (recorded, changes.as_ref().is_some_and(|c| c.is_empty())) {
+        // The same files, in the shards in which they were listed: some may have been replaced.
+        return with(recorded, None);
+    }
+    let file = tables::encode_plan(plan.rows())?;
+    match with(plan, Some(file)) {
+        // Another worker began the run meanwhile, from another state of the input.
+        Err(Error::Table(TableError::OtherRun { uri, differences })) => match begun(spec)? {
+            Some(plan) => with(plan, None),
+            None => Err(other_run(uri, differences, changes).into()),
+        },
+        ended => ended,
+    }
+}
+
+/// All of a run but its output.
+struct Assembled {
+    plan: Plan,
+    identity: RunIdentity,
+    model_id: String,
+    infer: Inferencer,
+    mapper: AnomalyMapper,
+    side: usize,
+    peak_share: Option<f64>,
+    batch_size: usize,
+    detector_side: Option<DetectorSide>,
+    referred: Option<ReferredPlanes>,
+    decider: Decider,
+    source: ReferenceSource,
+    made_by: MadeBy,
+}
+
+impl Assembled {
+    /// Opens the device and all that is read from it but images.
+    fn of(spec: &JobSpec, plan: Plan, file: Option<Bytes>) -> Result<Self, Error> {
         let device = device::device(spec.device, spec.precision)?;
         let networks = Networks::open(spec, &device)?;
         let (descriptions, descriptions_id) = descriptions_of(spec.descriptions.as_deref())?;
@@ -124,22 +248,41 @@ impl Run {
         let referred = features.as_ref().map(FeatureMaker::planes);
         let mut infer = Inferencer::new(networks, features, descriptions, device)?;
         infer.read_words(plan.categories.keys())?;
-
-        let writer = RunWriter::open(Store::create(&spec.output)?, identity)?;
-        let prepare = PrepareSettings {
-            input: plan.input.clone(),
+        Ok(Assembled {
+            plan,
+            identity,
+            model_id,
+            infer,
+            mapper,
             side,
+            peak_share,
             batch_size,
             detector_side,
             referred,
+            decider,
+            source,
+            made_by,
+        })
+    }
+
+    /// Begins or resumes the run in its output.
+    fn begin(self, spec: &JobSpec) -> Result<Run, Error> {
+        let Assembled { plan, infer, source, made_by, .. } = self;
+        let writer = RunWriter::open(Store::create(&spec.output)?, self.identity)?;
+        let prepare = PrepareSettings {
+            input: plan.input.clone(),
+            side: self.side,
+            batch_size: self.batch_size,
+            detector_side: self.detector_side,
+            referred: self.referred,
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
             output: writer.store().clone(),
         };
         let finish = FinishSettings {
-            mapper,
-            peak_share,
-            decider,
+            mapper: self.mapper,
+            peak_share: self.peak_share,
+            decider: self.decider,
             references: match source.is_some() {
                 true => References::of_run(writer.store().clone(), made_by.clone()),
                 false => References::none(),
@@ -150,67 +293,25 @@ impl Run {
                 MapsFormat::F16 => Some(tables::MapsFormat::F16),
             },
             store: writer.store().clone(),
-            model_id,
+            model_id: self.model_id,
             input: plan.input.clone(),
         };
         let expected = expected(&plan);
-        let (tasks, resumed) = tasks(plan, spec, &writer)?;
+        let Found { tasks, resumed, repair } = tasks(plan, spec, &writer)?;
         let partition = spec.partition;
         let references = ToMake { source, made_by, on_missing: spec.reference_fallback };
-        Ok(Run { infer, prepare, finish, writer, tasks, expected, references, partition, resumed })
-    }
-
-    /// Pictures that this worker has yet to score; `None` where some are in archives that have not
-    /// been read.
-    pub fn pictures(&self) -> Option<u64> {
-        self.tasks.iter().map(Task::pictures).sum()
-    }
-
-    /// Scores them.
-    ///
-    /// # Errors
-    /// If the output cannot be written, or its counts do not add up.
-    pub fn start(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
-        let worker = Worker::new(self.partition.to_string());
-        let store = self.writer.store().clone();
-        let work = || self.work(progress, stop);
-        with_heartbeat(worker, &store, progress, work, |outcome| match outcome {
-            Ok(Outcome::Finished(_) | Outcome::PartDone) => WorkerState::Done,
-            Ok(Outcome::Stopped) => WorkerState::Stopped,
-            Err(_) => WorkerState::Failed,
+        Ok(Run {
+            infer,
+            prepare,
+            finish,
+            writer,
+            tasks,
+            expected,
+            references,
+            partition,
+            resumed,
+            repair,
         })
-    }
-
-    fn work(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
-        let Run { mut infer, prepare, finish, writer, tasks, expected, .. } = self;
-        let ToMake { source, made_by, on_missing } = self.references;
-        let mut maker = ReferenceMaker {
-            infer: &mut infer,
-            prepare: &prepare,
-            finish: &finish,
-            made_by: &made_by,
-            store: writer.store(),
-            stop,
-        };
-        let wanted = Wanted::of(&tasks, self.partition);
-        if maker.make(source, &wanted, on_missing)? == Made::Stopped {
-            return Ok(Outcome::Stopped);
-        }
-        let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
-        let (decider, references) = (finish.decider.clone(), finish.references.clone());
-        let pipeline = Pipeline { tasks, prepare, infer, finish, writer: &writer, progress, stop };
-        if pipeline.run()? == Ending::Stopped {
-            return Ok(Outcome::Stopped);
-        }
-        match writer.finish(&expected, |run| decider.table(run, &references)) {
-            Ok(manifest) => Ok(Outcome::Finished(Box::new(manifest))),
-            Err(TableError::MissingShards { shards, .. })
-                if shards.iter().all(|shard| !ours.contains(shard)) =>
-            {
-                Ok(Outcome::PartDone)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 }
 
@@ -220,16 +321,27 @@ impl Run {
 /// If the input cannot be listed to its end.
 pub fn listed(spec: &JobSpec) -> Result<Listing, Error> {
     let listing = list(&spec.input, spec.layout, spec.category.as_ref(), spec.shard_size)?;
-    tracing::info!(
-        pictures = listing.n_entries,
-        categories = listing.categories.len(),
-        shards = listing.shards.len(),
-        labelled = listing.n_labelled,
-        masks = listing.n_masks,
-        ignored = ?listing.ignored,
-        "{}",
-        listing.why
-    );
+    let (entries, shards) = (listing.n_entries, listing.shards.len());
+    match listing.layout {
+        // How many images they have shows when they are read.
+        Layout::Webdataset | Layout::Parquet => tracing::info!(
+            archives = entries,
+            shards,
+            ignored = ?listing.ignored,
+            "{}",
+            listing.why
+        ),
+        Layout::Folder | Layout::Mvtec | Layout::Visa => tracing::info!(
+            images = entries,
+            categories = listing.categories.len(),
+            shards,
+            labelled = listing.n_labelled,
+            masks = listing.n_masks,
+            ignored = ?listing.ignored,
+            "{}",
+            listing.why
+        ),
+    }
     Ok(listing)
 }
 
@@ -245,18 +357,53 @@ fn begun(spec: &JobSpec) -> Result<Option<Plan>, Error> {
     let retry = spec.retry_failed == RetryMode::RetryFailed;
     let wanted = |_: &&PlanEntry| retry || manifest.totals.is_none();
     let Some(entry) = manifest.plan.as_ref().filter(wanted) else { return Ok(None) };
-    let recorded = manifest.spec["layout"].as_str().unwrap_or_default().to_string();
-    let layout = match spec.layout {
-        LayoutChoice::Auto => recorded,
-        chosen => chosen.to_string(),
-    };
-    let plan = Plan::read(&store, entry, Input::open(&spec.input)?, layout)?;
+    let plan = plan_of(spec, &store, &manifest, entry)?;
     tracing::info!(
         pictures = plan.pictures(),
         shards = plan.shards.len(),
         "resuming the run that was begun here: pictures that were added since are not in it"
     );
     Ok(Some(plan))
+}
+
+/// The plan of the run in the output, whether or not it is finished.
+fn recorded(spec: &JobSpec) -> Result<Option<Plan>, Error> {
+    if spec.output.disk().is_some_and(|folder| !folder.exists()) {
+        return Ok(None);
+    }
+    let store = Store::open(&spec.output)?;
+    let Some(manifest) = Manifest::read(&store)? else { return Ok(None) };
+    let plan = manifest.plan.as_ref().map(|entry| plan_of(spec, &store, &manifest, entry));
+    plan.transpose()
+}
+
+fn plan_of(
+    spec: &JobSpec,
+    store: &Store,
+    manifest: &Manifest,
+    entry: &PlanEntry,
+) -> Result<Plan, Error> {
+    let recorded = manifest.spec["layout"].as_str().unwrap_or_default().to_string();
+    let layout = match spec.layout {
+        LayoutChoice::Auto => recorded,
+        chosen => chosen.to_string(),
+    };
+    Ok(Plan::read(store, entry, Input::open(&spec.input)?, layout)?)
+}
+
+/// Says of another listing what differs, where only digests are compared.
+fn other_run(
+    uri: String,
+    mut differences: Vec<SpecDifference>,
+    changes: Option<ListingChanges>,
+) -> TableError {
+    match changes.filter(|changes| !changes.is_empty()) {
+        Some(changes) => {
+            differences.retain(|of| of.key != "listing");
+            TableError::OtherListing { uri, changes, differences }
+        }
+        None => TableError::OtherRun { uri, differences },
+    }
 }
 
 /// Categories that nobody has described, with a warning for each.
@@ -378,10 +525,27 @@ fn expected(plan: &Plan) -> Vec<ExpectedShard> {
     plan.shards.iter().map(shard).collect()
 }
 
-/// The shards of this worker's partition that are not committed, or are tried again, and the number
-/// of pictures that are done.
-fn tasks(plan: Plan, spec: &JobSpec, writer: &RunWriter) -> Result<(Vec<Task>, u64), TableError> {
+/// What a worker found to do.
+struct Found {
+    /// The shards of its partition that are not committed, or are tried again.
+    tasks: Vec<Task>,
+    /// Images that are done.
+    resumed: u64,
+    repair: Option<Repair>,
+}
+
+fn tasks(plan: Plan, spec: &JobSpec, writer: &RunWriter) -> Result<Found, Error> {
     let (mut tasks, mut resumed) = (Vec::new(), 0);
+    let mut repair = (spec.retry_failed == RetryMode::RetryFailed).then(Repair::default);
+    let mut seen = None;
+    // Listed once, and only if a failure asks for it.
+    let mut now = || -> Result<Rc<SeenNow>, Error> {
+        if let Some(seen) = &seen {
+            return Ok(Rc::clone(seen));
+        }
+        let listed = Rc::new(SeenNow::from(listed(spec)?));
+        Ok(Rc::clone(seen.insert(listed)))
+    };
     let bytes = plan.shards.iter().map(Shard::bytes).collect::<Vec<_>>();
     let dealt = Partition::deal(spec.partition.count(), &bytes);
     let dealt = plan.shards.into_iter().zip(dealt);
@@ -391,13 +555,13 @@ fn tasks(plan: Plan, spec: &JobSpec, writer: &RunWriter) -> Result<(Vec<Task>, u
             tasks.push(Task::new(shard));
             continue;
         };
-        resumed += entry.rows_of(Table::Scores) + entry.rows_of(Table::Failures);
-        if spec.retry_failed == RetryMode::RetryFailed
-            && let Some(task) = Task::again(shard, entry, writer.store())?
+        resumed += entry.pictures();
+        if let Some(repair) = &mut repair
+            && let Some(task) = repair.task(shard, entry, writer.store(), &mut now)?
         {
             resumed -= task.pictures().unwrap_or_default();
             tasks.push(task);
         }
     }
-    Ok((tasks, resumed))
+    Ok(Found { tasks, resumed, repair })
 }

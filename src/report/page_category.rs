@@ -164,10 +164,14 @@ fn charts_of(category: &CategoryData) -> Vec<ChartView> {
 fn wins_of<'a>(summary: &'a CategorySummary) -> Vec<WinView<'a>> {
     let mut wins = summary.wins.iter().collect::<Vec<_>>();
     wins.sort_by(|a, b| b.1.all.cmp(&a.1.all).then(a.0.cmp(b.0)));
+    let labelled = summary.counts.of(NORMAL) + summary.counts.of(ANOMALOUS) > 0;
     let view = |(description, wins): (&'a String, &Wins)| WinView {
         description,
         all: grouped(wins.all),
-        anomalous: grouped(wins.anomalous),
+        anomalous: match labelled {
+            true => grouped(wins.anomalous),
+            false => "unknown".to_string(),
+        },
     };
     wins.into_iter().take(WINS).map(view).collect()
 }

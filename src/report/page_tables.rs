@@ -109,7 +109,11 @@ impl RowView {
             n_images: row.n_images,
             n_images_text: text(row.n_images),
             n_anomalous: row.n_anomalous,
-            n_anomalous_text: text(row.n_anomalous),
+            // Of images without labels nobody knows how many are.
+            n_anomalous_text: match row.n_images {
+                0 => "unknown".to_string(),
+                _ => text(row.n_anomalous),
+            },
             cells: Metric::ALL.map(|of| CellView::new(row.metric(of.as_str()))).into(),
         }
     }

@@ -210,7 +210,9 @@ fn etag_of(version: Option<&FileVersion>) -> Option<&str> {
 }
 
 pub(super) fn changed(place: &dyn std::fmt::Display) -> Failure {
-    let what = format!("{place}: changed after it was listed: score it in another run");
+    let what = format!(
+        "{place}: changed after it was listed: the same command with --retry-failed scores it as it is now"
+    );
     Failure::new(Stage::Fetch, FailureCode::InputChanged, what)
 }
 

@@ -20,6 +20,7 @@ mod redact;
 mod settings;
 mod stale;
 mod transport;
+mod trial;
 mod wait;
 
 use std::ops::Range;

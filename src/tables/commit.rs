@@ -4,9 +4,12 @@
 //! `_SUCCESS`. Every step may be killed and repeated: names are deterministic, and an entry is
 //! only ever created. No worker talks to another; the folder is all they share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::ledger::{LateTable, LedgerEntry, PartEntry, entry_path, read_ledger};
+use super::lease::Leases;
+use super::ledger::{
+    LateTable, LedgerEntry, PartEntry, entry_path, list_ledger, read_entry, read_ledger,
+};
 use super::manifest::{MANIFEST_PATH, Manifest, RunIdentity, RunTotals, spec_differences, to_json};
 use super::part::{PartIds, encode_part};
 use super::partition::{check_category, check_id, part_name, part_path};
@@ -128,6 +131,22 @@ impl RunWriter {
         self.committed.get(shard_id)
     }
 
+    /// What the shard has committed now, by whichever worker.
+    ///
+    /// # Errors
+    /// If the entry cannot be read.
+    pub fn committed_now(&self, shard_id: &str) -> Result<Option<LedgerEntry>, TableError> {
+        read_entry(&self.store, shard_id)
+    }
+
+    /// Ids of all shards that are committed now.
+    ///
+    /// # Errors
+    /// If the ledger cannot be listed.
+    pub fn all_committed_now(&self) -> Result<HashSet<String>, TableError> {
+        list_ledger(&self.store)
+    }
+
     /// Takes a commit back: the run is unfinished and without metrics, and the shard has yet to be
     /// scored. Nothing happens if `entry` is no longer the one that counts.
     ///
@@ -206,7 +225,7 @@ impl RunWriter {
                 .map(|of| (of.category, of.left_out))
                 .collect(),
             shards: expected.len() as u64,
-            entries: entries.iter().map(|entry| pictures(entry)).sum(),
+            entries: entries.iter().map(|entry| entry.pictures()).sum(),
             rows: rows_by_table(&entries),
         };
         self.fill_empty_tables(&totals)?;
@@ -214,6 +233,7 @@ impl RunWriter {
         let bytes = to_json(&self.store.display(MANIFEST_PATH), &manifest)?;
         self.store.put(MANIFEST_PATH, bytes)?;
         self.store.put(SUCCESS_PATH, "")?;
+        Leases::clear(&self.store)?;
         Ok(manifest)
     }
 
@@ -284,10 +304,7 @@ fn flagged(rows: &[ScoreRow]) -> Option<u64> {
 
 /// Creates the manifest, unless another worker is first; then that one is returned.
 fn begin(store: &Store, identity: RunIdentity) -> Result<Manifest, TableError> {
-    // A start that was killed early leaves a plan that nothing names.
-    let mut files = store.list_at_most("", FOREIGN_EXAMPLES + OWN_LEFTOVERS)?;
-    files.retain(|file| !file.path.starts_with(OWN_FOLDER));
-    files.truncate(FOREIGN_EXAMPLES);
+    let files = foreign_files(store)?;
     let plan = identity.plan.clone();
     let manifest = Manifest::begin(identity);
     if files.is_empty() {
@@ -300,10 +317,17 @@ fn begin(store: &Store, identity: RunIdentity) -> Result<Manifest, TableError> {
         }
     }
     // Either the files are foreign, or another worker began the run a moment ago.
-    Manifest::read(store)?.ok_or_else(|| TableError::ForeignFiles {
-        uri: store.uri().to_string(),
-        examples: files.into_iter().map(|file| file.path).collect(),
-    })
+    Manifest::read(store)?
+        .ok_or_else(|| TableError::ForeignFiles { uri: store.uri().to_string(), examples: files })
+}
+
+/// A few files of an output that no run of ours wrote.
+pub(super) fn foreign_files(store: &Store) -> Result<Vec<String>, TableError> {
+    // A start that was killed early leaves a plan that nothing names.
+    let mut files = store.list_at_most("", FOREIGN_EXAMPLES + OWN_LEFTOVERS)?;
+    files.retain(|file| !file.path.starts_with(OWN_FOLDER));
+    files.truncate(FOREIGN_EXAMPLES);
+    Ok(files.into_iter().map(|file| file.path).collect())
 }
 
 /// The entries of the expected shards, in their order, all there and complete.
@@ -339,11 +363,6 @@ fn check_sum(shard_id: &str, listed: u64, scores: u64, failures: u64) -> Result<
     }
     let shard_id = shard_id.to_string();
     Err(TableError::CountMismatch { shard_id, listed, scores, failures })
-}
-
-/// Pictures of a committed shard.
-fn pictures(entry: &LedgerEntry) -> u64 {
-    entry.rows_of(Table::Scores) + entry.rows_of(Table::Failures)
 }
 
 fn rows_by_table(entries: &[&LedgerEntry]) -> BTreeMap<Table, BTreeMap<String, u64>> {

@@ -3,7 +3,7 @@
 //! A part counts only if an entry names it, and only as long as its digest is that of the entry.
 //! Files on the disk without an entry are what a killed worker left; the next overwrites them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,11 @@ impl LedgerEntry {
         LedgerEntry { format: FORMAT, run_id, shard_id, parts: Vec::new() }
     }
 
+    /// Images of this shard: each has a score or a failure.
+    pub fn pictures(&self) -> u64 {
+        self.rows_of(Table::Scores) + self.rows_of(Table::Failures)
+    }
+
     /// Rows of `table` in this shard.
     pub fn rows_of(&self, table: Table) -> u64 {
         self.parts.iter().filter(|part| part.table == table).map(|part| part.rows).sum()
@@ -162,6 +167,22 @@ impl LedgerEntry {
 /// Where the entry of a shard lies.
 pub(super) fn entry_path(shard_id: &str) -> String {
     format!("{LEDGER_FOLDER}/{shard_id}.json")
+}
+
+/// The entry of a shard, if it has one.
+pub(super) fn read_entry(store: &Store, shard_id: &str) -> Result<Option<LedgerEntry>, TableError> {
+    let path = entry_path(shard_id);
+    match store.get_if_there(&path)? {
+        Some(bytes) => parse(&store.display(&path), &bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Ids of all shards that have an entry.
+pub(super) fn list_ledger(store: &Store) -> Result<HashSet<String>, TableError> {
+    let files = store.list(LEDGER_FOLDER)?;
+    let names = files.iter().filter_map(|file| file.path.rsplit('/').next());
+    Ok(names.filter_map(|name| name.strip_suffix(".json")).map(str::to_string).collect())
 }
 
 /// All entries by shard id. An entry that belongs to another run is an error.

@@ -9,6 +9,7 @@
 //!     run_date=YYYY-MM-DD/category=<escaped>/part-<run id>-<shard id>.parquet
 //! maps/<shard id>/<n>.npy
 //! _filo/manifest.json   _filo/ledger/<shard id>.json   _filo/reference/<category>.safetensors
+//! _filo/workers/<name>.json   _filo/leases/<name>.<n>.json   _filo/replaced/<shard id>.json
 //! _filo/thresholds.json   _filo/metrics.json   _SUCCESS
 //! ```
 
@@ -17,7 +18,9 @@ mod cell;
 mod commit;
 mod failures;
 mod fold;
+mod lease;
 mod ledger;
+mod look;
 mod manifest;
 mod maps;
 mod masks;
@@ -27,6 +30,7 @@ mod part_reader;
 mod partials;
 mod partition;
 mod plan;
+mod replaced;
 mod row;
 mod run_reader;
 mod scores;
@@ -42,7 +46,9 @@ pub use cell::ColumnType;
 pub use commit::{CategoryRows, Committed, ExpectedShard, RunWriter, ShardRows};
 pub use failures::FailureRow;
 pub use fold::fold_parts;
+pub use lease::{Claim, Lease, Leases};
 pub use ledger::{LedgerEntry, PartEntry};
+pub use look::OutputState;
 pub use manifest::{LeftOut, Manifest, RunIdentity, RunTotals};
 pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
 pub use masks::MaskRow;
@@ -52,6 +58,7 @@ pub use metrics::{
 pub use partials::PartialRow;
 pub use partition::{REFERENCE_FOLDER, escape, reference_path};
 pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
+pub use replaced::{FileState, ReplacedFile, ReplacedFiles};
 pub use row::{Column, Columns, Row};
 pub use run_reader::{ComparedScore, DecidedScore, LabelledScore, RunReader, ShownScore, TopScore};
 pub use scores::ScoreRow;

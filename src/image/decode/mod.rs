@@ -92,7 +92,7 @@ fn decode_as_stored(bytes: &[u8], limits: DecodeLimits) -> Result<Decoded, Failu
     if bytes.is_empty() {
         return Err(failure(
             FailureCode::EmptyFile,
-            "the file has no bytes: fetch it again from its source",
+            "the file has no bytes: fetch it again from its source, then --retry-failed",
         ));
     }
     match image::guess_format(bytes) {
@@ -118,7 +118,9 @@ fn corrupt(format: &str, what: impl ToString) -> Failure {
     let what = in_one_line(what);
     failure(
         FailureCode::CorruptImage,
-        format!("{format} broken or cut off ({what}): fetch it again from its source"),
+        format!(
+            "{format} broken or cut off ({what}): fetch it again from its source, then --retry-failed"
+        ),
     )
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, SourceError};
 use crate::job::{JobSpec, Partition, ReferenceChoice, ReferenceFallback};
 use crate::pipeline::retry::Task;
-use crate::reference::{Choice, Origin, rank};
+use crate::reference::{Choice, MIN_REFERENCES, Origin, rank};
 use crate::source::{
     Archive, Category, Entry, Input, Label, LayoutChoice, Listing, Sample, Shard, ShardSize, list,
     list_train,
@@ -95,6 +95,36 @@ impl ReferenceSource {
         match start {
             Start::First => later.open(),
             Start::Again => Ok(ReferenceSource::Later(later)),
+        }
+    }
+
+    /// Whether each of `categories` has as many references as it must have, as far as that shows
+    /// before an image is read.
+    ///
+    /// # Errors
+    /// If one has too few, and nothing may take their place.
+    pub fn check<'a>(
+        &self,
+        categories: impl Iterator<Item = &'a Category>,
+        on_missing: ReferenceFallback,
+    ) -> Result<(), SourceError> {
+        let ReferenceSource::Images { chosen, .. } = self else { return Ok(()) };
+        let lenient = on_missing != ReferenceFallback::Error || chosen.origin == Origin::Archive;
+        if lenient || !chosen.archives.is_empty() {
+            return Ok(());
+        }
+        let few = |category: &&Category| {
+            chosen.files.get(*category).is_none_or(|files| files.len() < MIN_REFERENCES)
+        };
+        let few = categories.filter(few).collect::<Vec<_>>();
+        match few.first() {
+            None => Ok(()),
+            Some(category) => Err(SourceError::TooFewReferences {
+                uri: chosen.input.display(""),
+                category: category.to_string(),
+                more: few.len() - 1,
+                least: MIN_REFERENCES,
+            }),
         }
     }
 

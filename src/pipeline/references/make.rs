@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -19,10 +20,12 @@ use crate::pipeline::prepare::{Given, PrepareSettings, prepare_sample};
 use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage};
 use crate::source::{Category, Sample};
 use crate::store::Store;
-use crate::tables::{LeftOut, REFERENCE_FOLDER, reference_path};
+use crate::tables::{Claim, Leases, LeftOut, REFERENCE_FOLDER, reference_path};
 
 /// Bytes of images from archives that are held at a time.
 const HELD_BYTES: usize = 512 << 20;
+/// How long to wait before looking again at what another worker is making.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Makes reference files.
 pub struct ReferenceMaker<'a> {
@@ -32,6 +35,8 @@ pub struct ReferenceMaker<'a> {
     pub made_by: &'a MadeBy,
     /// The output.
     pub store: &'a Store,
+    /// Who makes which of them.
+    pub leases: &'a mut Leases,
     pub stop: &'a AtomicBool,
 }
 
@@ -154,20 +159,53 @@ impl ReferenceMaker<'_> {
 
     fn make_chosen(&mut self, chosen: &Chosen, categories: &[Category]) -> Result<Made, Error> {
         let prepare = PrepareSettings { input: chosen.input.clone(), ..self.prepare.clone() };
-        for category in self.missing(categories)? {
-            let Some(samples) = chosen.files.get(&category) else { continue };
-            if samples.len() < MIN_REFERENCES {
-                continue;
+        let enough = |category: &Category| {
+            chosen.files.get(category).is_some_and(|samples| samples.len() >= MIN_REFERENCES)
+        };
+        let mut left = self.missing(categories)?;
+        left.retain(enough);
+        while !left.is_empty() {
+            let mut held = Vec::new();
+            for category in &left {
+                let lease = match self.leases.claim(&lease_name(category))? {
+                    Claim::Ours(lease) => lease,
+                    Claim::Held => {
+                        held.push(category.clone());
+                        continue;
+                    }
+                };
+                // Whoever had the lease before may have made them.
+                let missing = !self.store.exists(&reference_path(category.as_str()))?;
+                if let Some(samples) = chosen.files.get(category).filter(|_| missing) {
+                    let read = |sample: &Sample| prepare_sample(0, sample, &prepare);
+                    let made = self.make_category(category, chosen.origin, samples, read)?;
+                    if made == Made::Stopped {
+                        return Ok(Made::Stopped);
+                    }
+                }
+                self.leases.release(&lease)?;
             }
-            let read = |sample: &Sample| prepare_sample(0, sample, &prepare);
-            if self.make_category(&category, chosen.origin, samples, read)? == Made::Stopped {
+            if self.wait_for(&held) == Made::Stopped {
                 return Ok(Made::Stopped);
             }
+            left = self.missing(&held)?;
         }
         if chosen.archives.is_empty() {
             return Ok(Made::All);
         }
         self.make_from_archives(chosen, &prepare)
+    }
+
+    /// Waits a moment for what other workers are making, if anything.
+    fn wait_for(&self, held: &[Category]) -> Made {
+        if !held.is_empty() {
+            tracing::debug!(categories = held.len(), "other workers are making these references");
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        match self.stop.load(Ordering::Relaxed) {
+            true => Made::Stopped,
+            false => Made::All,
+        }
     }
 
     /// Categories of images in archives: those that the first archives have.
@@ -268,6 +306,12 @@ impl ReferenceMaker<'_> {
         }
         Ok(())
     }
+}
+
+/// What the lease of a category's references is called; any text may name a category.
+fn lease_name(category: &Category) -> String {
+    let digest = blake3::hash(category.as_str().as_bytes()).to_hex();
+    format!("reference-{}", &digest[..16])
 }
 
 /// References of a category on the way.
