@@ -84,6 +84,8 @@ pub struct Picture {
     size: Size,
     samples: Samples,
     frame: Frame,
+    /// Whether transparent pixels weigh less when it is resized.
+    alpha_weighs: bool,
 }
 
 /// The frames that a mask may be drawn in.
@@ -113,7 +115,7 @@ impl Picture {
         };
         // A turn by a quarter swaps the sides back.
         let frame = Frame { turned, stored: oriented_size(size, turned), shown: size };
-        Ok(Picture { size, samples, frame })
+        Ok(Picture { size, samples, frame, alpha_weighs: mode == Preprocess::Published })
     }
 
     pub(super) fn frame(&self) -> Frame {
@@ -128,20 +130,29 @@ impl Picture {
     /// The picture stretched to `side` × `side` (at least 1) with the bicubic filter, as CLIP sees it.
     ///
     /// Published code differs from what one expects: it resizes in the mode of the file and then
-    /// converts to RGB. So transparent pixels weigh less before alpha is dropped, 16-bit grey is
-    /// clipped only afterwards, and palette and 1-bit pictures get no filter at all.
+    /// converts to RGB. So transparent pixels weigh less before alpha is dropped (unless the picture has
+    /// the wanted size already), 16-bit grey is clipped only afterwards, and palette and 1-bit pictures
+    /// get no filter at all. A sensible reading drops alpha first: it never changes the colours under it.
     pub fn clip_pixels(&self, side: usize) -> Rgb8 {
         let (from, to) = (self.size, Size::square(side));
         let bytes = match &self.samples {
             Samples::Grey8(grey) => grey_to_rgb(&resize::<1>(grey, from, to, Filter::Bicubic)),
             Samples::Grey16(grey) => grey_to_rgb(&resize_then_clip_grey16(grey, from, to)),
             Samples::Bilevel(grey) => grey_to_rgb(&resize_nearest::<1>(grey, from, to)),
-            Samples::GreyAlpha8(pixels) => {
+            Samples::GreyAlpha8(pixels) if self.alpha_weighs => {
                 grey_to_rgb(&drop_alpha::<2>(&resize_premultiplied::<2>(pixels, from, to)))
+            }
+            Samples::GreyAlpha8(pixels) => {
+                grey_to_rgb(&resize::<1>(&drop_alpha::<2>(pixels), from, to, Filter::Bicubic))
             }
             Samples::Rgb8(pixels) => resize::<3>(pixels, from, to, Filter::Bicubic),
             Samples::PaletteRgb8(pixels) => resize_nearest::<3>(pixels, from, to),
-            Samples::Rgba8(pixels) => drop_alpha::<4>(&resize_premultiplied::<4>(pixels, from, to)),
+            Samples::Rgba8(pixels) if self.alpha_weighs => {
+                drop_alpha::<4>(&resize_premultiplied::<4>(pixels, from, to))
+            }
+            Samples::Rgba8(pixels) => {
+                resize::<3>(&drop_alpha::<4>(pixels), from, to, Filter::Bicubic)
+            }
             Samples::Cmyk8(pixels) => cmyk_to_rgb(&resize::<4>(pixels, from, to, Filter::Bicubic)),
         };
         Rgb8 { size: to, bytes }

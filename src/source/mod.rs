@@ -43,8 +43,11 @@ pub use open_file::OpenFile;
 pub use shard::{Shard, ShardSize, Shards};
 pub use tar::Ignored;
 
-/// The extensions that make a file a picture, in any case.
-pub const PICTURE_EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
+/// The extensions that make a file a picture, in any case; its content decides how it is read.
+pub const PICTURE_EXTENSIONS: [&str; 16] = [
+    "png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "jpe", "jfif", "jif", "jfi", "pjpeg",
+    "pjp", "dib", "tf8", "btf",
+];
 
 /// Where the true mask of a picture is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,120 +1,152 @@
-//! JPEG. In: the bytes of a file. Out: grey, RGB or CMYK samples. A file that lacks its end is a
-//! failure, never grey filling: a decoder that fills would give a score to a picture nobody took.
+//! JPEG. In: the bytes of a file. Out: grey, RGB or CMYK samples, bit for bit those of libjpeg-turbo
+//! as Pillow uses it. A file that lacks pixels is a failure, never grey filling: a decoder that
+//! fills would give a score to an image nobody took.
+
+use std::borrow::Cow;
 
 use image::metadata::Orientation;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use libjpeg_turbo_rs::{
+    ColorSpace, DecodeLimits as DecoderLimits, Decoder, JpegError, PixelFormat,
+};
 
-use super::{DecodeLimits, Decoded, corrupt, unreadable_kind};
+use super::jpeg_outline::Outline;
+use super::{DecodeLimits, Decoded, beyond_memory, corrupt, not_read, unreadable_kind};
 use crate::error::Failure;
+use crate::image::Size;
 use crate::image::samples::Samples;
 
 /// Bytes that the decoder holds per pixel: four channels, and for progressive files their 16-bit
 /// coefficients too.
 const BYTES_PER_PIXEL: u64 = 12;
+/// More scans than any encoder writes; each costs a pass over all coefficients.
+const MAX_SCANS: usize = 500;
+/// Zeros at the end of the pixels that are worth a closer look.
+const MANY_ZEROS: usize = 16;
+const END: [u8; 2] = [0xFF, 0xD9];
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
-    if !has_end_marker(bytes) {
-        return Err(corrupt("JPEG", "its end marker is missing"));
+    let outline = Outline::of(bytes);
+    if let Some(name) = outline.coding_not_read() {
+        return Err(not_read(&name));
     }
-    let failed = |error: DecodeErrors| match error {
-        DecodeErrors::Unsupported(scheme) => unreadable_kind("JPEG", format!("{scheme:?}")),
-        error => corrupt("JPEG", error),
-    };
-    // Our limits are checked below, in one place for all formats.
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(failed)?;
-    let header = decoder.info().ok_or_else(|| corrupt("JPEG", "it has no header"))?;
-    let size = limits.check(header.width.into(), header.height.into(), BYTES_PER_PIXEL)?;
-    let colours = decoder.input_colorspace().unwrap_or(ColorSpace::Unknown);
-    let wanted = match colours {
-        ColorSpace::Luma | ColorSpace::CMYK | ColorSpace::YCCK => colours,
-        ColorSpace::RGB | ColorSpace::YCbCr => ColorSpace::RGB,
-        other => return Err(unreadable_kind("JPEG", format!("its colours are {other:?}"))),
-    };
-    decoder.set_options(options.jpeg_set_out_colorspace(wanted));
-    let pixels = decoder.decode().map_err(failed)?;
-    let orientation = header.exif_data.as_deref().and_then(Orientation::from_exif_chunk);
+    let data = whole_data(bytes, outline.end, limits)?;
+    let decoder = Pixels::open(&data, limits)?;
+    if !outline.has_all_scans() {
+        return Err(corrupt("JPEG", "its last scans are missing"));
+    }
+    let orientation = decoder.inner.exif_data().and_then(Orientation::from_exif_chunk);
     Ok(Decoded {
-        size,
-        samples: samples(pixels, wanted),
+        size: decoder.size,
+        samples: decoder.samples()?,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
     })
 }
 
-/// Names the decoded bytes; inks are turned, see [`ycck_to_cmyk`].
-fn samples(mut pixels: Vec<u8>, colours: ColorSpace) -> Samples {
-    match colours {
-        ColorSpace::Luma => Samples::Grey8(pixels),
-        ColorSpace::CMYK => {
-            pixels.iter_mut().for_each(|ink| *ink = 255 - *ink);
-            Samples::Cmyk8(pixels)
-        }
-        ColorSpace::YCCK => {
-            ycck_to_cmyk(&mut pixels);
-            Samples::Cmyk8(pixels)
-        }
-        _ => Samples::Rgb8(pixels),
-    }
-}
-
-/// Luma, chroma and black to inks, in place. Adobe stores all inks upside down and Pillow assumes
-/// that of every file; so JFIF's conversion to RGB (libjpeg's, 16 bits behind the point) already
-/// gives upright inks, and only black is turned.
-fn ycck_to_cmyk(pixels: &mut [u8]) {
-    const HALF: i32 = 1 << 15;
-    for [luma, blue, red, black] in pixels.as_chunks_mut::<4>().0 {
-        let (y, cb, cr) = (i32::from(*luma), i32::from(*blue) - 128, i32::from(*red) - 128);
-        let inks = [
-            y + ((91_881 * cr + HALF) >> 16),
-            y + ((-22_554 * cb - 46_802 * cr + HALF) >> 16),
-            y + ((116_130 * cb + HALF) >> 16),
-        ];
-        [*luma, *blue, *red] = inks.map(|ink| ink.clamp(0, 255) as u8);
-        *black = 255 - *black;
-    }
-}
-
-/// Walks over the segments to the end marker, so that a thumbnail's own end marker does not count.
-fn has_end_marker(bytes: &[u8]) -> bool {
-    const END: u8 = 0xD9;
-    let mut rest = bytes;
-    loop {
-        // Entropy-coded data lies before the next 0xFF; any number of 0xFF may precede a marker.
-        let Some(start) = rest.iter().position(|&byte| byte == 0xFF) else { return false };
-        let Some(code) = rest[start..].iter().position(|&byte| byte != 0xFF) else { return false };
-        let after = &rest[start + code + 1..];
-        rest = match rest[start + code] {
-            END => return true,
-            // An escaped 0xFF, a stand-alone marker, a restart marker or the start of the file.
-            0x00 | 0x01 | 0xD0..=0xD8 => after,
-            _ => {
-                let Some(&[high, low]) = after.first_chunk::<2>() else { return false };
-                let length = usize::from(u16::from_be_bytes([high, low]));
-                let Some(next) = after.get(length..) else { return false };
-                next
-            }
+/// The file as it must hold all pixels, with `end` where its end marker stands.
+///
+/// Zeros are valid codes, so a file whose tail was never written decodes to the end. Without an end
+/// marker zeros are therefore no data: they may only follow the last pixel. Before an end marker
+/// they are data, unless there are more of them than pixels are missing without them.
+fn whole_data<'a>(
+    bytes: &'a [u8],
+    end: Option<usize>,
+    limits: &DecodeLimits,
+) -> Result<Cow<'a, [u8]>, Failure> {
+    let before_end = &bytes[..end.unwrap_or(bytes.len())];
+    let zeros = before_end.iter().rev().take_while(|byte| **byte == 0).count();
+    let without = |count: usize| [&before_end[..before_end.len() - count], &END].concat();
+    if end.is_none() {
+        return match zeros {
+            0 => Err(corrupt("JPEG", "its end marker is missing")),
+            _ => Ok(without(zeros).into()),
         };
     }
+    let has_all_pixels =
+        |data: Vec<u8>| Pixels::open(&data, limits).and_then(Pixels::samples).is_ok();
+    if zeros >= MANY_ZEROS && !has_all_pixels(without(zeros)) && has_all_pixels(without(2)) {
+        return Err(corrupt("JPEG", "zeros stand where its last pixels should be"));
+    }
+    Ok(bytes.into())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A stream inside another file: the size and the decoded values without a change of colours, unless
+/// they are luma and chroma and `as_rgb` is set.
+pub(super) fn decode_embedded(
+    bytes: &[u8],
+    as_rgb: bool,
+    limits: &DecodeLimits,
+) -> Result<(Size, Vec<u8>), Failure> {
+    if let Some(name) = Outline::of(bytes).coding_not_read() {
+        return Err(not_read(&format!("TIFF with {name}")));
+    }
+    let mut pixels = Pixels::open(bytes, limits)?;
+    let stored = pixels.inner.jpeg_color_space();
+    if !as_rgb && stored == ColorSpace::YCbCr {
+        pixels.inner.set_output_colorspace(ColorSpace::YCbCr);
+    }
+    let size = pixels.size;
+    Ok((size, pixels.values()?))
+}
 
-    #[test]
-    fn only_an_end_marker_of_the_file_itself_counts() {
-        let thumbnail_has_one = [0xFF, 0xD8, 0xFF, 0xE1, 0, 4, 0xFF, 0xD9, 0x11, 0xFF, 0x00];
-        assert!(!has_end_marker(&thumbnail_has_one));
-        let whole = [0xFF, 0xD8, 0xFF, 0xDA, 0, 2, 0x11, 0xFF, 0xD0, 0x11, 0xFF, 0xD9, 0x00];
-        assert!(has_end_marker(&whole));
-        assert!(!has_end_marker(&[0xFF, 0xD8, 0xFF, 0xE1, 0xFF, 0xFF]));
+/// A file whose header is read and allowed.
+struct Pixels<'a> {
+    inner: Decoder<'a>,
+    size: Size,
+    colours: ColorSpace,
+    limits: &'a DecodeLimits,
+}
+
+impl<'a> Pixels<'a> {
+    fn open(bytes: &'a [u8], limits: &'a DecodeLimits) -> Result<Self, Failure> {
+        // Our limits on sizes are checked below, in one place for all formats.
+        let decoder_limits = DecoderLimits {
+            max_width: usize::MAX,
+            max_height: usize::MAX,
+            max_pixels: u64::MAX,
+            max_scans: MAX_SCANS,
+            max_memory: None,
+        };
+        let mut inner = Decoder::new_with_limits(bytes, decoder_limits)
+            .map_err(|error| failed(error, limits))?;
+        // Both are 16-bit numbers in the file.
+        let (width, height) = (inner.header().width() as u32, inner.header().height() as u32);
+        let size = limits.check(width, height, BYTES_PER_PIXEL)?;
+        let colours = inner.jpeg_color_space();
+        inner.set_output_format(match colours {
+            ColorSpace::Grayscale => PixelFormat::Grayscale,
+            ColorSpace::Cmyk | ColorSpace::Ycck => PixelFormat::Cmyk,
+            ColorSpace::Rgb | ColorSpace::YCbCr => PixelFormat::Rgb,
+            other => return Err(unreadable_kind("JPEG", format!("its colours are {other:?}"))),
+        });
+        // As libjpeg does; it concerns progressive files alone.
+        inner.set_block_smoothing(true);
+        Ok(Pixels { inner, size, colours, limits })
+    }
+
+    fn values(self) -> Result<Vec<u8>, Failure> {
+        let image = self.inner.decode_image().map_err(|error| failed(error, self.limits))?;
+        Ok(image.data)
+    }
+
+    /// Names the decoded bytes. Adobe stores inks upside down, and Pillow assumes that of every file.
+    fn samples(self) -> Result<Samples, Failure> {
+        let colours = self.colours;
+        let mut values = self.values()?;
+        Ok(match colours {
+            ColorSpace::Grayscale => Samples::Grey8(values),
+            ColorSpace::Cmyk | ColorSpace::Ycck => {
+                values.iter_mut().for_each(|ink| *ink = 255 - *ink);
+                Samples::Cmyk8(values)
+            }
+            _ => Samples::Rgb8(values),
+        })
+    }
+}
+
+fn failed(error: JpegError, limits: &DecodeLimits) -> Failure {
+    match error {
+        JpegError::Unsupported(what) => unreadable_kind("JPEG", what),
+        JpegError::AllocationFailed { .. } => beyond_memory("JPEG", limits),
+        error => corrupt("JPEG", error),
     }
 }

@@ -3,9 +3,13 @@
 //! and nothing large is allocated before the header has been checked.
 
 mod jpeg;
+mod jpeg_outline;
+mod not_image;
 mod others;
 mod png;
 mod stored;
+mod tiff;
+mod tiff_header;
 
 use image::ImageFormat;
 use image::metadata::Orientation;
@@ -95,17 +99,16 @@ fn decode_as_stored(bytes: &[u8], limits: DecodeLimits) -> Result<Decoded, Failu
             "the file has no bytes: fetch it again from its source, then --retry-failed",
         ));
     }
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Png) => png::decode(bytes, &limits),
-        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, &limits),
-        Ok(ImageFormat::Bmp) => others::decode_bmp(bytes, &limits),
-        Ok(ImageFormat::Tiff) => others::decode_tiff(bytes, &limits),
-        Ok(ImageFormat::WebP) => others::decode_webp(bytes, &limits),
-        Ok(other) => Err(unreadable_kind(&format!("{other:?}"), "this format is not read")),
-        Err(_) => Err(failure(
-            FailureCode::UnknownFormat,
-            "the content is no picture: PNG, JPEG, BMP, TIFF and WebP are read",
-        )),
+    match bytes {
+        // BigTIFF too, which `image` does not recognise.
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => tiff::decode(bytes, &limits),
+        _ => match image::guess_format(bytes) {
+            Ok(ImageFormat::Png) => png::decode(bytes, &limits),
+            Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, &limits),
+            Ok(ImageFormat::Bmp) => others::decode_bmp(bytes, &limits),
+            Ok(ImageFormat::WebP) => others::decode_webp(bytes, &limits),
+            _ => Err(not_image::failure_of(bytes)),
+        },
     }
 }
 
@@ -128,6 +131,11 @@ fn corrupt(format: &str, what: impl ToString) -> Failure {
 fn unreadable_kind(format: &str, what: impl ToString) -> Failure {
     let what = in_one_line(what);
     failure(FailureCode::UnknownFormat, format!("{format} ({what}): save it as an 8-bit PNG"))
+}
+
+/// A format that is complete and that no decoder here takes.
+fn not_read(name: &str) -> Failure {
+    failure(FailureCode::UnknownFormat, format!("{name} is not read: save it as an 8-bit PNG"))
 }
 
 /// The decoder hit a limit of its own.

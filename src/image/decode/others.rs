@@ -1,10 +1,9 @@
-//! BMP, TIFF and WebP, through the `image` crate. In: the bytes of a file. Out: samples in the mode
-//! of the file; floating-point pictures are refused. Of several pages or frames the first.
+//! BMP and WebP, through the `image` crate. In: the bytes of a file. Out: samples in the mode of the
+//! file. Of several frames the first.
 
 use std::io::Cursor;
 
 use image::codecs::bmp::BmpDecoder;
-use image::codecs::tiff::TiffDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::error::ImageError;
 use image::metadata::Orientation;
@@ -13,7 +12,7 @@ use image::{ColorType, ExtendedColorType, ImageDecoder, Limits};
 use super::{DecodeLimits, Decoded, beyond_memory, corrupt, unreadable_kind};
 use crate::error::Failure;
 use crate::image::Size;
-use crate::image::orientation::oriented_size;
+use crate::image::colour::drop_alpha;
 use crate::image::samples::Samples;
 
 /// Palette and 1-bit pictures keep their mark, except a palette that is just the greys in order:
@@ -28,6 +27,12 @@ pub(super) fn decode_bmp(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded,
             Samples::Grey8(pixels.into_iter().step_by(3).collect())
         }
         (Some(_), Samples::Rgb8(pixels)) => Samples::PaletteRgb8(pixels),
+        // The fourth byte is often filling that a header calls alpha: nothing at all would be shown.
+        (_, Samples::Rgba8(pixels))
+            if pixels.iter().skip(3).step_by(4).all(|alpha| *alpha == 0) =>
+        {
+            Samples::Rgb8(drop_alpha::<4>(&pixels))
+        }
         (_, samples) => samples,
     };
     Ok(Decoded { size, samples, orientation: Orientation::NoTransforms })
@@ -37,20 +42,6 @@ pub(super) fn decode_bmp(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded,
 fn is_grey_ramp(palette: &[[u8; 3]]) -> bool {
     let used = palette.iter().rposition(|colour| *colour != [0; 3]).map_or(0, |last| last + 1);
     (0u8..=255).zip(&palette[..used]).all(|(i, colour)| *colour == [i; 3])
-}
-
-/// The orientation of a TIFF is part of the picture: Pillow applies it whatever the mode.
-pub(super) fn decode_tiff(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
-    let file = File { format: "TIFF", limits };
-    let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(|error| file.failed(error))?;
-    let size = file.admit(&mut decoder)?;
-    let orientation = decoder.orientation().map_err(|error| file.failed(error))?;
-    let samples = file.samples(decoder)?.oriented(size, orientation);
-    Ok(Decoded {
-        size: oriented_size(size, orientation),
-        samples,
-        orientation: Orientation::NoTransforms,
-    })
 }
 
 pub(super) fn decode_webp(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
