@@ -55,8 +55,9 @@ row! {
 impl PlanRow {
     /// Paths of all files of the mask.
     pub fn masks(&self) -> Vec<String> {
-        let more = self.more_masks.as_deref().and_then(|list| serde_json::from_str(list).ok());
-        self.mask.iter().cloned().chain(more.unwrap_or_else(Vec::new)).collect()
+        let more = self.more_masks.as_deref();
+        let more = more.and_then(|list| serde_json::from_str::<Vec<String>>(list).ok());
+        self.mask.iter().cloned().chain(more.unwrap_or_default()).collect()
     }
 
     /// Which content of the file was listed.
