@@ -18,22 +18,23 @@ pub fn with_heartbeat<T>(
     ending: impl FnOnce(&T) -> WorkerState,
 ) -> T {
     let (finished, wait) = channel::<WorkerState>();
+    // Before the first lease: of an owner that was never heard, others could tell only after a minute
+    // that it is gone.
+    said(&mut worker, store);
     thread::scope(|scope| {
         scope.spawn(move || {
             loop {
-                worker.scored = progress.scored.load(Ordering::Relaxed);
-                worker.failed = progress.failed.load(Ordering::Relaxed);
-                if let Err(error) = worker.say(store) {
-                    tracing::debug!("heartbeat: {error}");
-                }
-                if worker.state != WorkerState::Running {
-                    return;
-                }
                 match wait.recv_timeout(HEARTBEAT) {
                     Err(RecvTimeoutError::Timeout) => {}
                     Ok(state) => worker.state = state,
                     // After a panic nobody says how it ended; the file then falls silent.
                     Err(RecvTimeoutError::Disconnected) => return,
+                }
+                worker.scored = progress.scored.load(Ordering::Relaxed);
+                worker.failed = progress.failed.load(Ordering::Relaxed);
+                said(&mut worker, store);
+                if worker.state != WorkerState::Running {
+                    return;
                 }
             }
         });
@@ -42,4 +43,10 @@ pub fn with_heartbeat<T>(
         let _ = finished.send(ending(&result));
         result
     })
+}
+
+fn said(worker: &mut Worker, store: &Store) {
+    if let Err(error) = worker.say(store) {
+        tracing::debug!("heartbeat: {error}");
+    }
 }
