@@ -43,7 +43,9 @@ fn refused_in_a_line(ended: &Ended, parts: &[&str]) {
 /// As [`refused_in_a_line`], where it shows when something is read.
 fn failed_in_a_line(ended: &Ended, parts: &[&str]) {
     assert!(matches!(ended.code, 1 | 2), "{}", ended.stderr);
-    let lines = ended.stderr.lines().filter(|line| line.starts_with("filo: ")).collect::<Vec<_>>();
+    // A log in JSON ends in an event.
+    let is_error = |line: &&str| line.starts_with("filo: ") || line.contains("\"level\":\"ERROR\"");
+    let lines = ended.stderr.lines().filter(is_error).collect::<Vec<_>>();
     let [line] = lines[..] else { panic!("{}", ended.stderr) };
     for part in parts {
         assert!(line.contains(part), "{part}: {line}");
