@@ -176,7 +176,7 @@ fn a_value_that_is_not_allowed_is_answered_with_what_is() {
         ("partition = '4/4'", "must be I/N with I from 0 to N-1"),
         ("device = 'gpu'", "must be auto, cpu, cuda, cuda:N, wgpu or wgpu:N"),
         ("run_date = '2026-02-30'", "must be a date such as 2026-11-24"),
-        ("category = '__mean__'", "must be 1 to 200 characters"),
+        ("category = '__mean__'", "must be 1 to 230 bytes"),
     ];
     for (line, allowed) in cases {
         let text = message(&format!("{LEAST}{line}"));
