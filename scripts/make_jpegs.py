@@ -79,6 +79,13 @@ def files(sizes):
         yield f"cmyk_{size}", inks
         yield f"cmyk_{size}_progressive", by_pillow(cmyk, quality=quality, progressive=True)
         yield f"ycck_{size}", as_ycck(inks)
+        for sampling in ["4:2:2", "4:2:0"]:
+            name = f"{sampling.replace(':', '')}_{size}"
+            options = {"quality": quality, "subsampling": sampling}
+            halved = by_pillow(cmyk, **options)
+            yield f"cmyk_{name}", halved
+            yield f"ycck_{name}", as_ycck(halved)
+            yield f"cmyk_{name}_progressive", by_pillow(cmyk, **options, progressive=True)
 
 
 def main():

@@ -184,6 +184,46 @@ fn sensible_reading_resizes_a_palette_picture_as_the_colours_it_shows() {
 }
 
 #[test]
+fn alpha_never_changes_the_colours_under_it_whatever_the_size() {
+    // 518 is the network's own side, where nothing is resized.
+    for side in [127, 128, 129, 517, 518, 519] {
+        let colours = image::RgbImage::from_fn(side, side, |x, y| {
+            image::Rgb([(x * 7 + y) as u8, (x ^ y) as u8, (y * 5) as u8])
+        });
+        let see_through = image::RgbaImage::from_fn(side, side, |x, y| {
+            let [r, g, b] = colours.get_pixel(x, y).0;
+            image::Rgba([r, g, b, if (x / 9 + y / 9) % 2 == 0 { 0 } else { (x * 3) as u8 }])
+        });
+        let (opaque, see_through) =
+            (DynamicImage::ImageRgb8(colours), DynamicImage::ImageRgba8(see_through));
+        for (opaque, see_through) in
+            [(opaque.to_luma8().into(), see_through.to_luma_alpha8().into()), (opaque, see_through)]
+        {
+            let [opaque, see_through] = [&opaque, &see_through].map(|picture| {
+                let bytes = encoded(picture, ImageFormat::Png);
+                Picture::decode(&bytes, Preprocess::Sensible, DecodeLimits::default()).unwrap()
+            });
+            assert_eq!(opaque.clip_pixels(518), see_through.clip_pixels(518), "{side}");
+            let [opaque, see_through] =
+                [opaque, see_through].map(|p| p.detector_pixels(&DETECTOR_SIDE));
+            assert_eq!(opaque, see_through, "{side}");
+        }
+    }
+}
+
+#[test]
+fn a_bmp_that_is_nowhere_opaque_is_read_as_if_it_had_no_alpha() {
+    let picture = image::RgbaImage::from_fn(40, 30, |x, y| image::Rgba([x as u8, y as u8, 9, 0]));
+    let bytes = encoded(&DynamicImage::ImageRgba8(picture.clone()), ImageFormat::Bmp);
+    let plain = encoded(&DynamicImage::ImageRgba8(picture).to_rgb8().into(), ImageFormat::Png);
+    for mode in [Preprocess::Sensible, Preprocess::Published] {
+        let [found, expected] = [&bytes, &plain]
+            .map(|bytes| Picture::decode(bytes, mode, DecodeLimits::default()).unwrap());
+        assert_eq!(found.clip_pixels(128), expected.clip_pixels(128), "{mode:?}");
+    }
+}
+
+#[test]
 fn every_format_gives_the_same_pixels() {
     let pixels = pixels_of("in_rgb_150x90.png");
     let picture = DynamicImage::ImageRgb8(pixels.clone());
@@ -263,6 +303,34 @@ fn files_that_are_no_picture_have_their_own_codes() {
     assert_eq!(mask.code, FailureCode::MaskCorrupt);
 }
 
+#[test]
+fn small_files_of_every_format_are_failures_wherever_they_are_cut() {
+    let colours = image::RgbaImage::from_fn(17, 11, |x, y| {
+        image::Rgba([(x * 15) as u8, (y * 20) as u8, (x * y) as u8, (x * 11) as u8])
+    });
+    let colours = DynamicImage::ImageRgba8(colours);
+    let (rgb, grey) = (colours.to_rgb8().into(), colours.to_luma8().into());
+    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP] {
+        for picture in [&colours, &rgb, &grey] {
+            let bytes = encoded(picture, format);
+            let read =
+                |bytes| Picture::decode(bytes, Preprocess::Sensible, DecodeLimits::default());
+            let whole = read(&bytes).unwrap().rgb_pixels();
+            for length in 1..bytes.len() {
+                match read(&bytes[..length]) {
+                    // What lies behind the last pixel may be missing.
+                    Ok(found) => assert_eq!(found.rgb_pixels(), whole, "{format:?} {length}"),
+                    Err(failure) => {
+                        let known = [FailureCode::CorruptImage, FailureCode::UnknownFormat];
+                        assert!(known.contains(&failure.code), "{format:?} {length}: {failure:?}");
+                        assert!(!failure.message.contains('\n'), "{failure:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A PNG that has a header and nothing else.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -288,11 +356,26 @@ fn a_header_beyond_the_limits_is_refused_before_anything_is_allocated() {
     }
 }
 
-const MAGICS: [&[u8]; 5] = [
+#[test]
+fn headers_of_every_format_that_promise_too_much_are_too_large() {
+    let huge = 60_000u32.to_le_bytes();
+    let mut bmp = encoded(&DynamicImage::new_rgb8(2, 2), ImageFormat::Bmp);
+    bmp[18..22].copy_from_slice(&huge);
+    bmp[22..26].copy_from_slice(&huge);
+    assert_eq!(code_of(&bmp), FailureCode::TooLarge);
+    let mut webp = b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0".to_vec();
+    webp.extend([0xFF, 0xFF, 0x0F, 0xFF, 0x0F, 0]);
+    assert!([FailureCode::TooLarge, FailureCode::CorruptImage].contains(&code_of(&webp)));
+}
+
+const MAGICS: [&[u8]; 8] = [
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
     b"\xff\xd8\xff",
     b"BM",
     b"II*\0\x08\0\0\0",
+    b"MM\0*\0\0\0\x08",
+    b"II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0",
+    b"\xff\xd8\xff\xc0\0\x11\x08",
     b"RIFF\xff\0\0\0WEBPVP8",
 ];
 

@@ -253,7 +253,8 @@ mod tests {
 
     #[test]
     fn extensions_count_in_any_case_and_other_files_do_not() {
-        for name in ["a.png", "a.JPG", "a.b.Jpeg", "a.TIF", "b/a.webp"] {
+        for name in ["a.png", "a.JPG", "a.b.Jpeg", "a.TIF", "b/a.webp", "a.JFIF", "a.jpe", "a.dib"]
+        {
             assert!(is_picture(name), "{name}");
         }
         for name in ["a.txt", "png", "Thumbs.db", "a.png.json", ".png", "a.png/b", "a/.png"] {

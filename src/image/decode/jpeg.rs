@@ -10,6 +10,7 @@ use libjpeg_turbo_rs::{
 };
 
 use super::jpeg_outline::Outline;
+use super::jpeg_planes::{self, ycc_to_rgb};
 use super::{DecodeLimits, Decoded, beyond_memory, corrupt, not_read, unreadable_kind};
 use crate::error::Failure;
 use crate::image::Size;
@@ -76,13 +77,17 @@ pub(super) fn decode_embedded(
     as_rgb: bool,
     limits: &DecodeLimits,
 ) -> Result<(Size, Vec<u8>), Failure> {
-    if let Some(name) = Outline::of(bytes).coding_not_read() {
+    let outline = Outline::of(bytes);
+    if let Some(name) = outline.coding_not_read() {
         return Err(not_read(&format!("TIFF with {name}")));
     }
+    if !outline.has_all_scans() {
+        return Err(corrupt("TIFF", "scans of a JPEG stream are missing"));
+    }
     let mut pixels = Pixels::open(bytes, limits)?;
-    let stored = pixels.inner.jpeg_color_space();
-    if !as_rgb && stored == ColorSpace::YCbCr {
+    if !as_rgb && pixels.wanted == ColorSpace::YCbCr {
         pixels.inner.set_output_colorspace(ColorSpace::YCbCr);
+        pixels.wanted = ColorSpace::Unknown;
     }
     let size = pixels.size;
     Ok((size, pixels.values()?))
@@ -92,7 +97,8 @@ pub(super) fn decode_embedded(
 struct Pixels<'a> {
     inner: Decoder<'a>,
     size: Size,
-    colours: ColorSpace,
+    /// What is converted to RGB or CMYK where it is luma and chroma, and left alone elsewhere.
+    wanted: ColorSpace,
     limits: &'a DecodeLimits,
 }
 
@@ -118,19 +124,52 @@ impl<'a> Pixels<'a> {
             ColorSpace::Rgb | ColorSpace::YCbCr => PixelFormat::Rgb,
             other => return Err(unreadable_kind("JPEG", format!("its colours are {other:?}"))),
         });
-        // As libjpeg does; it concerns progressive files alone.
-        inner.set_block_smoothing(true);
-        Ok(Pixels { inner, size, colours, limits })
+        Ok(Pixels { inner, size, wanted: colours, limits })
     }
 
+    /// Samples as they are stored, except that luma and chroma become RGB where that is wanted.
     fn values(self) -> Result<Vec<u8>, Failure> {
+        if !self.has_usual_factors() {
+            return self.values_of_planes();
+        }
         let image = self.inner.decode_image().map_err(|error| failed(error, self.limits))?;
         Ok(image.data)
     }
 
+    /// Grey, and colours whose chroma has the factors 1 × 1: what the decoder reads in one go. The rest
+    /// it reads wrongly or not at all.
+    fn has_usual_factors(&self) -> bool {
+        matches!(self.factors()[..], [_] | [_, (1, 1), (1, 1)])
+    }
+
+    fn factors(&self) -> Vec<(u8, u8)> {
+        let components = self.inner.header().components.iter();
+        components.map(|one| (one.horizontal_sampling, one.vertical_sampling)).collect()
+    }
+
+    fn values_of_planes(self) -> Result<Vec<u8>, Failure> {
+        let (factors, colours, size) = (self.factors(), self.wanted, self.size);
+        let raw = self.inner.decode_raw().map_err(|error| failed(error, self.limits))?;
+        let mut values = jpeg_planes::interleaved(&raw, &factors, size).ok_or_else(|| {
+            unreadable_kind("JPEG", format!("its sampling factors are {factors:?}"))
+        })?;
+        match colours {
+            ColorSpace::YCbCr => ycc_to_rgb::<3>(&mut values),
+            // Ink is what is left of light; black is stored as it is.
+            ColorSpace::Ycck => {
+                ycc_to_rgb::<4>(&mut values);
+                for pixel in values.as_chunks_mut::<4>().0 {
+                    pixel[..3].iter_mut().for_each(|value| *value = 255 - *value);
+                }
+            }
+            _ => {}
+        }
+        Ok(values)
+    }
+
     /// Names the decoded bytes. Adobe stores inks upside down, and Pillow assumes that of every file.
     fn samples(self) -> Result<Samples, Failure> {
-        let colours = self.colours;
+        let colours = self.wanted;
         let mut values = self.values()?;
         Ok(match colours {
             ColorSpace::Grayscale => Samples::Grey8(values),

@@ -4,6 +4,7 @@
 
 mod jpeg;
 mod jpeg_outline;
+mod jpeg_planes;
 mod not_image;
 mod others;
 mod png;

@@ -14,6 +14,7 @@ use super::tiff_header::Header;
 use super::{DecodeLimits, Decoded, beyond_memory, corrupt, jpeg, unreadable_kind};
 use crate::error::Failure;
 use crate::image::Size;
+use crate::image::colour::unpremultiply;
 use crate::image::orientation::oriented_size;
 use crate::image::samples::Samples;
 
@@ -22,6 +23,8 @@ use crate::image::samples::Samples;
 const BYTES_PER_PIXEL: u64 = 12;
 /// Entries of a directory, such as the offsets of strips.
 const MAX_ENTRY_BYTES: usize = 32 << 20;
+/// The kind of extra sample that the colours are multiplied by.
+const ASSOCIATED_ALPHA: u16 = 1;
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
     let header = Header::read(bytes);
@@ -83,6 +86,9 @@ impl<'a> File<'a> {
         }
         let (bits, area) = (self.color.bit_depth(), self.size.area());
         let values = self.values()?;
+        let extra = self.inner.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples);
+        let extra = extra.map_err(|error| self.failed(error))?.unwrap_or_default();
+        let is_premultiplied = extra.first() == Some(&ASSOCIATED_ALPHA);
         let channels = |count: usize| {
             let wanted = area * count;
             match &values {
@@ -111,7 +117,13 @@ impl<'a> File<'a> {
                 Ok(Samples::GreyAlpha8(channels(2)?))
             }
             (ColorType::RGB(8 | 16), _) => Ok(Samples::Rgb8(channels(3)?)),
-            (ColorType::RGBA(8 | 16), _) => Ok(Samples::Rgba8(channels(4)?)),
+            (ColorType::RGBA(8 | 16), _) => {
+                let mut pixels = channels(4)?;
+                if is_premultiplied {
+                    unpremultiply::<4>(&mut pixels);
+                }
+                Ok(Samples::Rgba8(pixels))
+            }
             (ColorType::CMYK(8 | 16), _) => Ok(Samples::Cmyk8(channels(4)?)),
             (other, _) => Err(unreadable_kind("TIFF", format!("{other:?} samples are not read"))),
         }
