@@ -12,9 +12,7 @@ use support::run::{Folder, filo, manifest, reader, run};
 
 /// Published numbers are for 518 px; the tiny model's positions are resized to it.
 const SIDE: usize = 518;
-/// Decoders of JPEG differ by a few grey levels.
-const JPEG_SCORE: f64 = 1e-3;
-const PNG_SCORE: f64 = 1e-4;
+const SCORE: f64 = 1e-4;
 const MAP: f64 = 1e-3;
 
 #[derive(Deserialize)]
@@ -88,19 +86,13 @@ fn check(case: &Case, out: &Path) {
     let name = format!("{} at {}", case.image, case.box_threshold);
     let rows = reader(out).rows::<ScoreRow>(&case.category).unwrap();
     let row = rows.iter().find(|row| row.image_id.ends_with(&case.image)).expect("it was scored");
-    let jpeg = case.image.ends_with(".jpg");
-    let tolerance = if jpeg { JPEG_SCORE } else { PNG_SCORE };
     let close = |what: &str, actual: f32, expected: f64, tolerance: f64| {
         let error = (f64::from(actual) - expected).abs();
         assert!(error <= tolerance, "{name}: {what} {actual}, expected {expected}");
     };
-    close("score", row.score, case.score, tolerance);
-    close("global score", row.global_score, case.text_probs[1], tolerance);
+    close("score", row.score, case.score, SCORE);
+    close("global score", row.global_score, case.text_probs[1], SCORE);
     assert_eq!(row.position.as_ref(), case.position.first(), "{name}");
-    if jpeg {
-        // A few grey levels carry random weights across a threshold here and there.
-        return;
-    }
     close("peak of the damped map", row.map_max, case.map_after.max, MAP);
     close("mean of the damped map", row.map_mean, case.map_after.mean, MAP);
     let accepted = case.accepted.iter().filter(|&&accepted| accepted).count();
