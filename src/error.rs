@@ -4,6 +4,7 @@
 //! [`Failure`] with a stable [`FailureCode`] and end as a row of the `failures` table.
 
 mod describe;
+mod differences;
 mod failure;
 mod train;
 mod weights;
@@ -12,6 +13,7 @@ use std::any::Any;
 use std::path::PathBuf;
 
 pub use describe::DescribeError;
+pub use differences::{ListingChanges, SpecDifference};
 pub use failure::{Failure, FailureCode, Stage};
 pub use train::TrainError;
 pub use weights::WeightsError;
@@ -173,59 +175,6 @@ impl StoreAction {
             StoreAction::List => "listed",
             StoreAction::Delete => "deleted",
         }
-    }
-}
-
-/// One key of the job spec that differs between the run in an output and the one at hand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpecDifference {
-    /// Dotted path of the key, for example `score.mask_threshold`.
-    pub key: String,
-    /// The value in the output, as JSON; "not set" where the key is absent.
-    pub old: String,
-    /// The value of the run at hand, likewise.
-    pub new: String,
-}
-
-impl std::fmt::Display for SpecDifference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} → {}", self.key, self.old, self.new)
-    }
-}
-
-/// How a listing differs from the one that a run was begun with: image ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListingChanges {
-    pub new: Vec<String>,
-    /// Of another size, label or mask.
-    pub changed: Vec<String>,
-    pub gone: Vec<String>,
-}
-
-impl ListingChanges {
-    /// Whether the files are the same.
-    pub fn is_empty(&self) -> bool {
-        self.new.is_empty() && self.changed.is_empty() && self.gone.is_empty()
-    }
-
-    /// What else can be done than to begin another run.
-    fn advice(&self) -> &'static str {
-        match (self.new.is_empty(), self.changed.is_empty(), self.gone.is_empty()) {
-            (true, false, true) => ", or add --retry-failed if they replace images that failed",
-            (true, true, false) => ", or restore them",
-            _ => "",
-        }
-    }
-}
-
-impl std::fmt::Display for ListingChanges {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ListingChanges { new, changed, gone } = self;
-        write!(f, "{} new, {} changed, {} gone since", new.len(), changed.len(), gone.len())?;
-        let named = [("new", new), ("changed", changed), ("gone", gone)];
-        let first = named.iter().filter_map(|(what, ids)| Some((what, ids.first()?)));
-        let first = first.map(|(what, id)| format!("{what}: {id}")).collect::<Vec<_>>();
-        write!(f, " ({})", first.join("; "))
     }
 }
 

@@ -5,13 +5,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
 use filo::error::{Failure, FailureCode};
 use filo::image::{DecodeLimits, Picture, Preprocess};
+use support::pillow::{assert_pixels_of_pillow, files};
 use support::run::python;
 
 const START: [u8; 2] = [0xFF, 0xD8];
@@ -19,17 +18,6 @@ const END: [u8; 2] = [0xFF, 0xD9];
 
 fn golden_folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/jpeg"))
-}
-
-/// The files of a folder that `scripts/make_jpegs.py` wrote: name, bytes, digest of the pixels.
-fn files(folder: &Path) -> Vec<(String, Vec<u8>, String)> {
-    let digests = std::fs::read(folder.join("digests.json")).unwrap();
-    let digests: BTreeMap<String, String> = serde_json::from_slice(&digests).unwrap();
-    let file = |(name, digest): (String, String)| {
-        let bytes = std::fs::read(folder.join(format!("{name}.jpg"))).unwrap();
-        (name, bytes, digest)
-    };
-    digests.into_iter().map(file).collect()
 }
 
 fn golden(name: &str) -> Vec<u8> {
@@ -49,27 +37,9 @@ fn assert_corrupt(bytes: &[u8], what: &str) {
     }
 }
 
-fn assert_pixels_of_pillow(folder: &Path) -> usize {
-    let files = files(folder);
-    for (name, bytes, expected) in &files {
-        for mode in [Preprocess::Published, Preprocess::Sensible] {
-            let picture = Picture::decode(bytes, mode, DecodeLimits::default())
-                .unwrap_or_else(|failure| panic!("{name}: {failure:?}"));
-            let pixels = picture.rgb_pixels();
-            let digest = ring::digest::digest(&ring::digest::SHA256, pixels.as_bytes());
-            let hex = digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-                write!(hex, "{byte:02x}").unwrap();
-                hex
-            });
-            assert_eq!(hex, *expected, "{name}, {mode:?}");
-        }
-    }
-    files.len()
-}
-
 #[test]
 fn pixels_of_the_golden_files_are_those_of_pillow() {
-    assert_eq!(assert_pixels_of_pillow(golden_folder()), 34);
+    assert_eq!(assert_pixels_of_pillow(&files(golden_folder(), "jpg")), 34);
 }
 
 #[test]
@@ -79,12 +49,12 @@ fn pixels_of_306_files_of_all_samplings_are_those_of_pillow() {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/make_jpegs.py");
         command.arg(script).arg(folder.path());
     });
-    assert_eq!(assert_pixels_of_pillow(folder.path()), 306);
+    assert_eq!(assert_pixels_of_pillow(&files(folder.path(), "jpg")), 306);
 }
 
 #[test]
 fn a_file_is_corrupt_wherever_it_is_cut_with_or_without_an_end_marker() {
-    for (name, bytes, _) in files(golden_folder()) {
+    for (name, bytes, _) in files(golden_folder(), "jpg") {
         let whole = pixels(&bytes).unwrap();
         for length in 3..bytes.len() {
             let cut = &bytes[..length];

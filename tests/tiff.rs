@@ -2,12 +2,13 @@
 //! refused by its name. `tests/golden/tiff` and the digests of its pixels were made by
 //! `scripts/make_tiffs.py` with Pillow 13.0.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+mod support;
+
 use std::path::Path;
 
 use filo::error::FailureCode;
 use filo::image::{DecodeLimits, Picture, Preprocess};
+use support::pillow::{assert_pixels_of_pillow, files};
 
 fn golden_folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiff"))
@@ -17,28 +18,9 @@ fn golden(name: &str) -> Vec<u8> {
     std::fs::read(golden_folder().join(format!("{name}.tif"))).unwrap()
 }
 
-fn digests() -> BTreeMap<String, String> {
-    serde_json::from_slice(&std::fs::read(golden_folder().join("digests.json")).unwrap()).unwrap()
-}
-
 #[test]
 fn pixels_of_every_kind_are_those_of_pillow() {
-    let digests = digests();
-    assert_eq!(digests.len(), 52);
-    for (name, expected) in digests {
-        let bytes = golden(&name);
-        for mode in [Preprocess::Published, Preprocess::Sensible] {
-            let picture = Picture::decode(&bytes, mode, DecodeLimits::default())
-                .unwrap_or_else(|failure| panic!("{name}: {failure:?}"));
-            let pixels = picture.rgb_pixels();
-            let digest = ring::digest::digest(&ring::digest::SHA256, pixels.as_bytes());
-            let hex = digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-                write!(hex, "{byte:02x}").unwrap();
-                hex
-            });
-            assert_eq!(hex, expected, "{name}, {mode:?}");
-        }
-    }
+    assert_eq!(assert_pixels_of_pillow(&files(golden_folder(), "tif")), 52);
 }
 
 /// The file with the number in the entry of `tag` replaced; little-endian, of the plain kind.
@@ -96,8 +78,7 @@ fn headers_that_lie_are_failures() {
 
 #[test]
 fn a_file_is_a_failure_or_whole_wherever_it_is_cut() {
-    for name in digests().keys() {
-        let bytes = golden(name);
+    for (name, bytes, _) in files(golden_folder(), "tif") {
         let read = |bytes| Picture::decode(bytes, Preprocess::Sensible, DecodeLimits::default());
         let whole = read(&bytes).unwrap().rgb_pixels();
         for length in 4..bytes.len() {

@@ -16,7 +16,7 @@ use crate::describe::{Endpoint, Key, Question, Rules, describe};
 use crate::error::{DescribeError, Error};
 use crate::job::RunDate;
 use crate::model::filo::descriptions::FORMAT;
-use crate::pipeline::run::{BUILT_IN, descriptions_of};
+use crate::pipeline::identity::{BUILT_IN, descriptions_of};
 use crate::source::Category;
 use crate::store::{Location, Store};
 use crate::tables::RunReader;

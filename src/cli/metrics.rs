@@ -64,15 +64,11 @@ impl MetricsArgs {
         }
         let uri = self.run.unwrap_or_default();
         let rows = write_metrics(&uri, protocol)?;
-        let is_empty = open_whole(&uri)?.scored_rows().values().all(|n| *n == 0);
         let shown = match (self.csv, self.json) {
             (true, _) => table::csv(&rows),
             (_, true) => table::json(&rows),
-            _ if is_empty => "no image was scored, so there are no figures".to_string(),
             _ if rows.iter().flat_map(|of| &of.rows).all(|row| row.n_images == 0) => {
-                "no labels: no image is known to be normal or anomalous, so there are no figures; \
-                 folders laid out as mvtec or visa, tars and Parquet files can say it"
-                    .to_string()
+                why_no_figures(&uri)?.to_string()
             }
             _ => {
                 let rows = if self.kinds { rows } else { table::without_kinds(rows) };
@@ -94,6 +90,18 @@ pub fn open_whole(uri: &str) -> Result<RunReader, Error> {
     let run = RunReader::open(Store::open(&uri.parse::<Location>()?)?)?;
     run.check_shards_are_there()?;
     Ok(run)
+}
+
+/// Why a run has no figures.
+fn why_no_figures(uri: &str) -> Result<&'static str, Error> {
+    let is_empty = open_whole(uri)?.scored_rows().values().all(|n| *n == 0);
+    Ok(match is_empty {
+        true => "no image was scored, so there are no figures",
+        false => {
+            "no labels: no image is known to be normal or anomalous, so there are no figures; \
+             folders laid out as mvtec or visa, tars and Parquet files can say it"
+        }
+    })
 }
 
 /// Computes the metrics of the run at `uri`, writes its table and returns the rows.

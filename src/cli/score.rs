@@ -122,12 +122,11 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             }
             let next = shell_line(["filo", "report", "--run", out.uri(), "--out", "report.html"]);
             let flagged = manifest.totals.as_ref().and_then(|totals| totals.flagged);
-            let flagged = flagged.map_or(String::new(), |flagged| format!(" · {flagged} flagged"));
             let images = counted(scored, "image");
             if spec.log_format == LogFormat::Json {
-                let flagged = manifest.totals.as_ref().and_then(|totals| totals.flagged);
                 tracing::info!(scored, failed, flagged, seconds, output = out.uri(), "finished");
             }
+            let flagged = flagged.map_or(String::new(), |flagged| format!(" · {flagged} flagged"));
             say(format_args!(
                 "scored {images}{flagged} · {failed} failed in {seconds:.1} s · {out} · {next}"
             ))?;

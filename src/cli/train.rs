@@ -13,7 +13,7 @@ use crate::device::device;
 use crate::error::{Error, TrainError};
 use crate::job::{DeviceChoice, Precision, Progress};
 use crate::model::config::FiloConfig;
-use crate::pipeline::run::descriptions_of;
+use crate::pipeline::identity::descriptions_of;
 use crate::source::{LayoutChoice, Listing, ShardSize, list};
 use crate::store::Location;
 use crate::train::data::TrainingData;

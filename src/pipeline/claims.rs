@@ -171,7 +171,7 @@ impl<'a> Claims<'a> {
         let committed = self.writer.committed_now(&id)?;
         let Some(task) = task.left(committed.as_ref()) else {
             state.leases.release(&lease)?;
-            self.count_elsewhere(committed.map(|entry| entry.pictures()));
+            self.count_elsewhere(committed.map(|entry| entry.images()));
             return Ok(Taken::Done);
         };
         state.open.insert(id, (lease, task.clone()));

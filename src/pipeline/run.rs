@@ -2,22 +2,22 @@
 //! weights and the output, gives the run its name, and hands all of it to the stages.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
 
 use super::claims::Claims;
 use super::decision::Decider;
 use super::features::FeatureMaker;
 use super::finish::FinishSettings;
 use super::heartbeat::with_heartbeat;
+use super::identity::{Ids, descriptions_of, generic_categories, identity, made_by};
 use super::infer::Inferencer;
 use super::localise::DETECTOR_SIDE;
 use super::networks::Networks;
 use super::plan::Plan;
+use super::planned::{InOutput, listed, other_run};
 use super::prepare::{PrepareSettings, ReferredPlanes};
 use super::references::References;
 use super::references::choose::{ReferenceSource, Start, Wanted};
@@ -26,17 +26,15 @@ use super::repair::{Repair, SeenNow};
 use super::retry::Task;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
-use crate::error::{Error, JobError, ListingChanges, SpecDifference, TableError};
+use crate::error::{Error, TableError};
 use crate::image::{DecodeLimits, DetectorSide};
-use crate::job::{JobSpec, MapsFormat, Partition, ReferenceFallback, RetryMode, RunDate};
+use crate::job::{JobSpec, MapsFormat, Partition, ReferenceFallback, RetryMode};
 use crate::model::filo::anomaly_map::AnomalyMapper;
-use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::reference::MadeBy;
-use crate::source::{Category, Input, Layout, LayoutChoice, Listing, Shard, list};
+use crate::source::{Category, Shard};
 use crate::store::Store;
 use crate::tables::{
-    self, ExpectedShard, Leases, Manifest, OutputState, PlanEntry, RunIdentity, RunWriter, Worker,
-    WorkerState,
+    self, ExpectedShard, Leases, Manifest, OutputState, RunIdentity, RunWriter, Worker, WorkerState,
 };
 
 /// A run that is ready to start.
@@ -174,11 +172,19 @@ impl Run {
 /// new one.
 fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> Result<T, Error> {
     let with = |plan, file| end(Assembled::of(spec, plan, file)?);
-    if let Some(plan) = begun(spec)? {
+    let begun = |there: &Option<InOutput>| match there {
+        Some(there) => there.begun(spec),
+        None => Ok(None),
+    };
+    let there = InOutput::of(spec)?;
+    if let Some(plan) = begun(&there)? {
         return with(plan, None);
     }
     let plan = Plan::from(listed(spec)?);
-    let recorded = recorded(spec)?;
+    let recorded = match there {
+        Some(there) => there.recorded(spec)?,
+        None => None,
+    };
     let changes = recorded.as_ref().map(|recorded| recorded.changes(&plan));
     if let (Some(recorded), true) = (recorded, changes.as_ref().is_some_and(|c| c.is_empty())) {
         // The same files, in the shards in which they were listed: some may have been replaced.
@@ -187,10 +193,12 @@ fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> 
     let file = tables::encode_plan(plan.rows())?;
     match with(plan, Some(file)) {
         // Another worker began the run meanwhile, from another state of the input.
-        Err(Error::Table(TableError::OtherRun { uri, differences })) => match begun(spec)? {
-            Some(plan) => with(plan, None),
-            None => Err(other_run(uri, differences, changes).into()),
-        },
+        Err(Error::Table(TableError::OtherRun { uri, differences })) => {
+            match begun(&InOutput::of(spec)?)? {
+                Some(plan) => with(plan, None),
+                None => Err(other_run(uri, differences, changes).into()),
+            }
+        }
         ended => ended,
     }
 }
@@ -315,210 +323,6 @@ impl Assembled {
     }
 }
 
-/// The listing of a job, with what was detected in the log.
-///
-/// # Errors
-/// If the input cannot be listed to its end.
-pub fn listed(spec: &JobSpec) -> Result<Listing, Error> {
-    let listing = list(&spec.input, spec.layout, spec.category.as_ref(), spec.shard_size)?;
-    let (entries, shards) = (listing.n_entries, listing.shards.len());
-    match listing.layout {
-        // How many images they have shows when they are read.
-        Layout::Webdataset | Layout::Parquet => tracing::info!(
-            archives = entries,
-            shards,
-            ignored = ?listing.ignored,
-            "{}",
-            listing.why
-        ),
-        Layout::Folder | Layout::Mvtec | Layout::Visa => tracing::info!(
-            images = entries,
-            categories = listing.categories.len(),
-            shards,
-            labelled = listing.n_labelled,
-            masks = listing.n_masks,
-            ignored = ?listing.ignored,
-            "{}",
-            listing.why
-        ),
-    }
-    Ok(listing)
-}
-
-/// The plan of the run that the output holds, if it is not finished. A finished one is compared
-/// with what there is now: pictures that came since must not go unnoticed.
-fn begun(spec: &JobSpec) -> Result<Option<Plan>, Error> {
-    if spec.output.disk().is_some_and(|folder| !folder.exists()) {
-        return Ok(None);
-    }
-    let store = Store::open(&spec.output)?;
-    store.check()?;
-    let Some(manifest) = Manifest::read(&store)? else { return Ok(None) };
-    let retry = spec.retry_failed == RetryMode::RetryFailed;
-    let wanted = |_: &&PlanEntry| retry || manifest.totals.is_none();
-    let Some(entry) = manifest.plan.as_ref().filter(wanted) else { return Ok(None) };
-    let plan = plan_of(spec, &store, &manifest, entry)?;
-    tracing::info!(
-        pictures = plan.pictures(),
-        shards = plan.shards.len(),
-        "resuming the run that was begun here: pictures that were added since are not in it"
-    );
-    Ok(Some(plan))
-}
-
-/// The plan of the run in the output, whether or not it is finished.
-fn recorded(spec: &JobSpec) -> Result<Option<Plan>, Error> {
-    if spec.output.disk().is_some_and(|folder| !folder.exists()) {
-        return Ok(None);
-    }
-    let store = Store::open(&spec.output)?;
-    let Some(manifest) = Manifest::read(&store)? else { return Ok(None) };
-    let plan = manifest.plan.as_ref().map(|entry| plan_of(spec, &store, &manifest, entry));
-    plan.transpose()
-}
-
-fn plan_of(
-    spec: &JobSpec,
-    store: &Store,
-    manifest: &Manifest,
-    entry: &PlanEntry,
-) -> Result<Plan, Error> {
-    let recorded = manifest.spec["layout"].as_str().unwrap_or_default().to_string();
-    let layout = match spec.layout {
-        LayoutChoice::Auto => recorded,
-        chosen => chosen.to_string(),
-    };
-    Ok(Plan::read(store, entry, Input::open(&spec.input)?, layout)?)
-}
-
-/// Says of another listing what differs, where only digests are compared.
-fn other_run(
-    uri: String,
-    mut differences: Vec<SpecDifference>,
-    changes: Option<ListingChanges>,
-) -> TableError {
-    match changes.filter(|changes| !changes.is_empty()) {
-        Some(changes) => {
-            differences.retain(|of| of.key != "listing");
-            TableError::OtherListing { uri, changes, differences }
-        }
-        None => TableError::OtherRun { uri, differences },
-    }
-}
-
-/// Categories that nobody has described, with a warning for each.
-fn generic_categories(plan: &Plan, descriptions: &Descriptions) -> Vec<String> {
-    let generic = plan.categories.keys().filter(|category| {
-        descriptions.prompts(category.as_str()).source == DescriptionSource::Generic
-    });
-    let generic = generic.map(ToString::to_string).collect::<Vec<_>>();
-    for category in &generic {
-        tracing::warn!(
-            category,
-            "no descriptions for this category: scoring with the generic states only; \
-             add them with --descriptions FILE, which `filo describe` can make"
-        );
-    }
-    generic
-}
-
-/// What was read besides the input.
-struct Ids<'a> {
-    model: &'a str,
-    descriptions: &'a str,
-    /// Categories without descriptions of their own.
-    generic: &'a [String],
-    decision: Value,
-    /// What makes patch features, where there are references.
-    features: Option<&'a str>,
-}
-
-/// What decides the numbers of references: those of another run can be used if it is equal.
-fn made_by(spec: &JobSpec, ids: &Ids, size: usize) -> MadeBy {
-    MadeBy::new([
-        ("features", ids.features.unwrap_or_default().to_string()),
-        ("model", ids.model.to_string()),
-        ("size", size.to_string()),
-        ("descriptions", ids.descriptions.to_string()),
-        ("grounding", spec.grounding.to_string()),
-        ("preprocess", format!("{:?}", spec.preprocess).to_lowercase()),
-    ])
-}
-
-/// What runs call the descriptions inside the program.
-pub const BUILT_IN: &str = "built-in";
-
-/// Where the manifest names categories that were scored with generic states only.
-const GENERIC_KEY: &str = "generic_descriptions";
-
-/// What makes this run this run. Who does the work, and how much at a time, does not.
-fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Ids) -> RunIdentity {
-    let mut listed = blake3::Hasher::new();
-    plan.shards.iter().for_each(|shard| {
-        listed.update(shard.id.as_bytes());
-    });
-    let mut spec_value = json!({
-        "program": env!("CARGO_PKG_VERSION"),
-        "input": spec.input,
-        "run_date": spec.run_date,
-        "listing": listed.finalize().to_hex().as_str(),
-        "layout": plan.layout,
-        "category": spec.category,
-        "shard_size": spec.shard_size,
-        "weights": spec.weights_name(),
-        "model_id": ids.model,
-        "descriptions": ids.descriptions,
-        "precision": spec.precision,
-        "grounding": spec.grounding,
-        "box_threshold": spec.box_threshold,
-        "mask_threshold": spec.mask_threshold,
-        "decision": ids.decision,
-        "reference": spec.reference,
-        "maps": spec.maps,
-        "preprocess": spec.preprocess,
-    });
-    // Named only where it is chosen: runs begun before there was a choice go on.
-    if let Some(size) = spec.size {
-        spec_value["size"] = size.get().into();
-    }
-    if let Some(features) = ids.features {
-        spec_value["features"] = features.into();
-        spec_value["reference_fallback"] = json!(spec.reference_fallback);
-    }
-    if !ids.generic.is_empty() {
-        spec_value[GENERIC_KEY] = ids.generic.into();
-    }
-    let run_date = spec.run_date.unwrap_or_else(RunDate::today).date();
-    let shards = plan.shards.iter().map(|shard| shard.id.clone()).collect();
-    RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value, shards, plan: file }
-}
-
-/// 16 hex digits over everything in the identity but the places of the input and of the weights:
-/// the same pictures and numbers elsewhere are the same run.
-fn run_id(spec: &Value) -> String {
-    let mut named = spec.clone();
-    if let Value::Object(fields) = &mut named {
-        fields.remove("input");
-        fields.remove("weights");
-        // Follows from the rest, and was not always told.
-        fields.remove(GENERIC_KEY);
-    }
-    blake3::hash(named.to_string().as_bytes()).to_hex()[..16].to_string()
-}
-
-/// The built-in descriptions with those of `file` laid over, and what a run calls them.
-///
-/// # Errors
-/// If the file cannot be read, or breaks a rule.
-pub fn descriptions_of(file: Option<&Path>) -> Result<(Descriptions, String), Error> {
-    let built_in = Descriptions::built_in()?;
-    let Some(file) = file else { return Ok((built_in, BUILT_IN.to_string())) };
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| JobError::Unreadable { path: file.into(), source })?;
-    let id = blake3::hash(text.as_bytes()).to_hex().to_string();
-    Ok((built_in.with_file(file, &text)?, id))
-}
-
 fn expected(plan: &Plan) -> Vec<ExpectedShard> {
     let shard =
         |shard: &Shard| ExpectedShard { shard_id: shard.id.clone(), entries: shard.pictures() };
@@ -555,7 +359,7 @@ fn tasks(plan: Plan, spec: &JobSpec, writer: &RunWriter) -> Result<Found, Error>
             tasks.push(Task::new(shard));
             continue;
         };
-        resumed += entry.pictures();
+        resumed += entry.images();
         if let Some(repair) = &mut repair
             && let Some(task) = repair.task(shard, entry, writer.store(), &mut now)?
         {

@@ -266,11 +266,12 @@ impl Drawing<'_> {
         let map = row.map_path.as_ref().and_then(|path| {
             read_map_npy(self.run.store(), path).map_err(|why| told("map", &why)).ok()
         });
-        let limits = DecodeLimits::default();
-        let truth = (!fetched.masks.is_empty()).then_some(()).and_then(|()| {
-            let mask = Mask::of_files(&fetched.masks, picture, self.mode, limits);
-            mask.map_err(|failure| told("true mask", &failure.message)).ok()
-        });
+        let truth = match fetched.masks.as_slice() {
+            [] => None,
+            files => Mask::of_files(files, picture, self.mode, DecodeLimits::default())
+                .map_err(|failure| told("true mask", &failure.message))
+                .ok(),
+        };
         let mask = self.masks.get(&row.image_id).and_then(|rows| rows.first());
         let prediction = mask.and_then(|mask| {
             let rle = Rle::from_counts(picture.size(), mask.counts.clone());

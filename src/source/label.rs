@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use super::label_words::{ANOMALOUS, DEFECT_WORDS, NEGATIONS, NORMAL, UNKNOWN};
+
 /// What is known of a whole image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Label {
@@ -33,280 +35,8 @@ pub(super) struct LabelValue {
     pub unclear: Option<String>,
 }
 
-/// Images without a defect. Compared without case, and with `-`, `_` and blanks left out.
-const NORMAL: &[&str] = &[
-    "normal",
-    "good",
-    "ok",
-    "okay",
-    "okey",
-    "io",
-    "goed",
-    "gut",
-    "bon",
-    "bueno",
-    "buono",
-    "pass",
-    "passed",
-    "accept",
-    "accepted",
-    "fine",
-    "clean",
-    "healthy",
-    "intact",
-    "perfect",
-    "flawless",
-    "faultless",
-    "undamaged",
-    "unbroken",
-    "undefective",
-    "nondefective",
-    "notdefective",
-    "defectfree",
-    "defectless",
-    "nodefect",
-    "nodefects",
-    "withoutdefect",
-    "withoutdefects",
-    "nonanomalous",
-    "notanomalous",
-    "noanomaly",
-    "noanomalies",
-    "anomalyfree",
-    "faultfree",
-    "nofault",
-    "nofaults",
-    "errorfree",
-    "noerror",
-    "nodamage",
-    "nocrack",
-    "noflaw",
-    "spotless",
-    "negative",
-    "neg",
-    "inlier",
-];
-
-/// Images with a defect of no particular type.
-const ANOMALOUS: &[&str] = &[
-    "anomalous",
-    "anomaly",
-    "anomalies",
-    "abnormal",
-    "notnormal",
-    "nonnormal",
-    "bad",
-    "ng",
-    "ko",
-    "nok",
-    "notok",
-    "nio",
-    "notgood",
-    "nogood",
-    "defect",
-    "defects",
-    "defective",
-    "defected",
-    "fail",
-    "failed",
-    "failure",
-    "faulty",
-    "fault",
-    "reject",
-    "rejected",
-    "scrap",
-    "damaged",
-    "damage",
-    "flawed",
-    "flaw",
-    "error",
-    "unhealthy",
-    "positive",
-    "pos",
-    "outlier",
-    "schlecht",
-];
-
 /// Truth values that are written out: whether the image is anomalous.
 const TRUTH: [&str; 2] = ["false", "true"];
-
-/// Said where somebody does not know.
-const UNKNOWN: &[&str] = &[
-    "",
-    "unknown",
-    "unlabelled",
-    "unlabeled",
-    "nolabel",
-    "na",
-    "n/a",
-    "nan",
-    "null",
-    "nil",
-    "none",
-    "?",
-    "??",
-    "???",
-    "tbd",
-    "todo",
-    "undefined",
-    "unsure",
-    "uncertain",
-    "pending",
-    "undecided",
-    "notset",
-    "unset",
-];
-
-/// Beginnings of words for defects: a label with such a word is a defect type. From the defect types
-/// of MVTec AD, AD 2, LOCO and 3D, VisA, BTAD, MPDD, Real-IAD, NEU, Severstal and magnetic tiles.
-const DEFECT_WORDS: &[&str] = &[
-    "abras",
-    "anomal",
-    "bend",
-    "bent",
-    "bleed",
-    "blister",
-    "blob",
-    "blotch",
-    "blowhole",
-    "break",
-    "brittle",
-    "broke",
-    "bruis",
-    "bubble",
-    "buckl",
-    "bulge",
-    "bump",
-    "burn",
-    "burr",
-    "burst",
-    "cavit",
-    "chip",
-    "chipped",
-    "clog",
-    "collaps",
-    "contamin",
-    "corrod",
-    "corros",
-    "crack",
-    "craz",
-    "crease",
-    "crimp",
-    "crush",
-    "cut",
-    "damag",
-    "debris",
-    "defect",
-    "deform",
-    "degrad",
-    "delamin",
-    "dent",
-    "deposit",
-    "dirt",
-    "discolo",
-    "dislo",
-    "distort",
-    "drip",
-    "dust",
-    "eroded",
-    "erosion",
-    "excess",
-    "fail",
-    "fault",
-    "fissur",
-    "flak",
-    "flash",
-    "flaw",
-    "fold",
-    "foreign",
-    "fractur",
-    "fray",
-    "freckle",
-    "fuzz",
-    "glue",
-    "gouge",
-    "graystroke",
-    "greystroke",
-    "groove",
-    "hole",
-    "impurit",
-    "inclusion",
-    "insufficient",
-    "irregular",
-    "jagged",
-    "leak",
-    "lessglue",
-    "lump",
-    "melt",
-    "metalcontamin",
-    "misalign",
-    "mismatch",
-    "misplac",
-    "misprint",
-    "missing",
-    "mold",
-    "mould",
-    "nick",
-    "notch",
-    "oil",
-    "overflow",
-    "oxid",
-    "patch",
-    "peel",
-    "perforat",
-    "pinhole",
-    "pit",
-    "pitted",
-    "pitting",
-    "poke",
-    "pore",
-    "poro",
-    "protru",
-    "punctur",
-    "residue",
-    "ripple",
-    "rough",
-    "rupture",
-    "rust",
-    "scab",
-    "scar",
-    "scorch",
-    "scratch",
-    "scuff",
-    "shatter",
-    "shrink",
-    "skew",
-    "slag",
-    "smear",
-    "smudge",
-    "snag",
-    "spall",
-    "spatter",
-    "splatter",
-    "splinter",
-    "spot",
-    "squeez",
-    "stain",
-    "stripe",
-    "swirl",
-    "tear",
-    "thread",
-    "tilt",
-    "torn",
-    "twist",
-    "undercut",
-    "uneven",
-    "void",
-    "warp",
-    "wear",
-    "worn",
-    "wrink",
-    "wrong",
-];
-
-/// Words that turn a defect into its opposite: with one of these a label is no defect type.
-const NEGATIONS: &[&str] =
-    &["no", "not", "non", "without", "free", "less", "never", "ohne", "sans"];
 
 impl LabelValue {
     /// A value that is not understood.
@@ -325,12 +55,11 @@ impl LabelValue {
             return LabelValue::of_number(number, text);
         }
         let word = folded(text);
-        let listed = |words: &[&str]| words.contains(&word.as_str());
         match () {
-            _ if listed(UNKNOWN) => LabelValue::default(),
+            _ if word.is_empty() || is_in(UNKNOWN, &word) => LabelValue::default(),
             _ if TRUTH.contains(&word.as_str()) => LabelValue::of_truth(word == "true"),
-            _ if listed(NORMAL) => LabelValue::named(Label::Normal, text),
-            _ if listed(ANOMALOUS) => LabelValue::named(Label::Anomalous, text),
+            _ if is_in(NORMAL, &word) => LabelValue::named(Label::Normal, text),
+            _ if is_in(ANOMALOUS, &word) => LabelValue::named(Label::Anomalous, text),
             _ if names_a_defect(text) => LabelValue::named(Label::Anomalous, text),
             _ => LabelValue::unclear(text),
         }
@@ -404,10 +133,15 @@ impl LabelValue {
     pub(super) fn defect_type(self) -> Option<String> {
         let says_no_more = |kind: &String| {
             let word = folded(kind);
-            NORMAL.contains(&word.as_str()) || ANOMALOUS.contains(&word.as_str())
+            is_in(NORMAL, &word) || is_in(ANOMALOUS, &word)
         };
         self.kind.filter(|kind| !says_no_more(kind))
     }
+}
+
+/// Whether a list of words has this one.
+fn is_in(words: &str, word: &str) -> bool {
+    words.split_whitespace().any(|listed| listed == word)
 }
 
 /// Lower case, without `-`, `_`, `.` and blanks.
@@ -421,8 +155,9 @@ fn names_a_defect(text: &str) -> bool {
     let lower = text.to_lowercase();
     let words = || lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let negated = words()
-        .any(|word| NEGATIONS.contains(&word) || word.ends_with("free") || word.ends_with("less"));
-    !negated && words().any(|word| DEFECT_WORDS.iter().any(|defect| word.starts_with(defect)))
+        .any(|word| is_in(NEGATIONS, word) || word.ends_with("free") || word.ends_with("less"));
+    !negated
+        && words().any(|word| DEFECT_WORDS.split_whitespace().any(|begin| word.starts_with(begin)))
 }
 
 /// The first characters of a value, for a message.

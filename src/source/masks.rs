@@ -45,14 +45,11 @@ impl Group {
 
     /// `inside` is the path of the mask below the mask folder of its kind.
     pub(super) fn add_mask(&mut self, inside: &str, id: Box<str>) {
-        match inside.rsplit_once('/') {
-            // A folder of masks is named like its image; so may be a folder of images with masks.
-            Some((folder, _)) => {
-                self.parts.entry(composed(folder)).or_default().push(id.clone());
-                self.masks.entry(composed(stem(inside))).or_default().push(id);
-            }
-            None => self.masks.entry(composed(stem(inside))).or_default().push(id),
+        // A folder of masks is named like its image; so may be a folder of images with masks.
+        if let Some((folder, _)) = inside.rsplit_once('/') {
+            self.parts.entry(composed(folder)).or_default().push(id.clone());
         }
+        self.masks.entry(composed(stem(inside))).or_default().push(id);
     }
 
     /// Gives each picture its mask. If there is no `mask_folder`, the masks are unknown; if there

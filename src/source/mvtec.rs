@@ -88,10 +88,9 @@ struct GroupKey {
 /// have a folder named `test`, too.
 pub(super) fn looks_like_a_category(tree: &Tree, folder: &str) -> bool {
     let at = |inside: &str| below(folder, inside);
-    let is_normal = |kind: &&str| LabelValue::of_class(kind).label == Some(Label::Normal);
-    let kinds =
-        |part: &str| tree.subfolders(&at(part)).into_iter().map(str::to_owned).collect::<Vec<_>>();
-    let has_normal = |part: &str| kinds(part).iter().any(|kind| is_normal(&kind.as_str()));
+    let kinds = |part: &str| tree.subfolders(&at(part));
+    let has_normal =
+        |part: &str| kinds(part).iter().any(|kind| label_of(kind) == Some(Label::Normal));
     FAMILY.iter().any(|member| {
         let has_kinds = !kinds(member.test).is_empty();
         let has_masks = match member.masks {
@@ -128,9 +127,9 @@ pub(super) fn list(
             None => (None, Role::Other("(outside test)")),
         };
         match (split, role) {
-            (Split::Train, Role::Train { kind }) if is_normal(&kind) => {
+            (Split::Train, Role::Train { kind }) if label_of(&kind) == Some(Label::Normal) => {
                 let category = categories.of(category.as_deref())?;
-                push_without_mask(&mut drafts, found, category, Some(kind));
+                push_without_mask(&mut drafts, found, category, Some(Label::Normal), Some(kind));
             }
             (Split::Train, _) => drafts.ignore("(not train/good)"),
             (Split::Test, Role::Train { .. }) => drafts.ignore("(train)"),
@@ -140,16 +139,18 @@ pub(super) fn list(
                 let group = groups.entry(GroupKey { category, kind, masks }).or_default();
                 group.add_mask(&inside, found.id);
             }
-            (Split::Test, Role::Image(InKind { kind, inside, masks })) => match kind {
-                Some(kind) if LabelValue::of_class(&kind).label == Some(Label::Anomalous) => {
-                    let group = groups.entry(GroupKey { category, kind, masks }).or_default();
-                    group.add_picture(&inside, found);
+            (Split::Test, Role::Image(InKind { kind, inside, masks })) => {
+                match (kind.as_deref().and_then(label_of), kind) {
+                    (Some(Label::Anomalous), Some(kind)) => {
+                        let group = groups.entry(GroupKey { category, kind, masks }).or_default();
+                        group.add_picture(&inside, found);
+                    }
+                    (label, kind) => {
+                        let category = categories.of(category.as_deref())?;
+                        push_without_mask(&mut drafts, found, category, label, kind);
+                    }
                 }
-                kind => {
-                    let category = categories.of(category.as_deref())?;
-                    push_without_mask(&mut drafts, found, category, kind);
-                }
-            },
+            }
         }
     }
     for (key, group) in groups {
@@ -158,15 +159,22 @@ pub(super) fn list(
     Ok(drafts)
 }
 
-fn is_normal(kind: &str) -> bool {
-    LabelValue::of_class(kind).label == Some(Label::Normal)
+/// What a kind says of its images.
+fn label_of(kind: &str) -> Option<Label> {
+    LabelValue::of_class(kind).label
 }
 
 /// A normal image, whose mask is empty, or one of which nothing is known.
-fn push_without_mask(drafts: &mut Drafts, found: Found, category: Category, kind: Option<String>) {
-    let (label, mask) = match kind.as_deref() {
-        Some(kind) if is_normal(kind) => (Some(Label::Normal), MaskSource::AllNormal),
-        _ => (None, MaskSource::Unknown),
+fn push_without_mask(
+    drafts: &mut Drafts,
+    found: Found,
+    category: Category,
+    label: Option<Label>,
+    kind: Option<String>,
+) {
+    let mask = match label {
+        Some(Label::Normal) => MaskSource::AllNormal,
+        _ => MaskSource::Unknown,
     };
     let kind = kind.map(Into::into);
     drafts.push(found, Known { category, label, kind }, Ok(mask));

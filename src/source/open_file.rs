@@ -92,11 +92,7 @@ impl OpenFile {
         range: Range<u64>,
         broke: &OnceLock<Failure>,
     ) -> std::io::Result<Bytes> {
-        self.read(range).map_err(|failure| {
-            let what = failure.message.clone();
-            broke.get_or_init(|| failure);
-            std::io::Error::other(what)
-        })
+        self.read(range).map_err(|failure| noted(failure, broke))
     }
 
     /// As [`OpenFile::read`], for ranges that follow each other closely: a bucket is asked for a
@@ -123,6 +119,13 @@ impl OpenFile {
     }
 }
 
+/// The failure as an error of the system; the first one is noted in `broke`.
+fn noted(failure: Failure, broke: &OnceLock<Failure>) -> std::io::Error {
+    let what = failure.message.clone();
+    broke.get_or_init(|| failure);
+    std::io::Error::other(what)
+}
+
 struct Seekable<'a> {
     file: &'a OpenFile,
     broke: &'a OnceLock<Failure>,
@@ -135,11 +138,8 @@ impl Read for Seekable<'_> {
         if self.next >= end {
             return Ok(0);
         }
-        let bytes = self.file.read_ahead(self.next..end).map_err(|failure| {
-            let what = failure.message.clone();
-            self.broke.get_or_init(|| failure);
-            std::io::Error::other(what)
-        })?;
+        let bytes = self.file.read_ahead(self.next..end);
+        let bytes = bytes.map_err(|failure| noted(failure, self.broke))?;
         out[..bytes.len()].copy_from_slice(&bytes);
         self.next = end;
         Ok(bytes.len())

@@ -13,7 +13,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -26,6 +25,7 @@ use super::blocks::Blocks;
 use super::label::LabelValue;
 use super::member::{Known, Member, unique};
 use super::open_file::OpenFile;
+use super::parquet_cells::{bytes_of, is_file, list_of, path_of, text_at, text_of, texts_of};
 use crate::error::{Failure, FailureCode, Stage};
 
 /// Rows that are decoded at a time.
@@ -254,68 +254,6 @@ fn image_column(schema: &Schema) -> Result<&str, String> {
         "no column `image` with the bytes of images, or with a group of `bytes` and `path`: its \
          columns are {names}"
     ))
-}
-
-/// Whether a column of this type holds files.
-fn is_file(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Binary => true,
-        DataType::Struct(fields) => fields
-            .iter()
-            .any(|field| field.name() == "bytes" && *field.data_type() == DataType::Binary),
-        _ => false,
-    }
-}
-
-/// The bytes in a row of a column of files.
-fn bytes_of(column: &ArrayRef, row: usize) -> Option<&[u8]> {
-    let bytes = match column.as_struct_opt() {
-        Some(group) if group.is_valid(row) => group.column_by_name("bytes")?,
-        Some(_) => return None,
-        None => column,
-    };
-    let bytes = bytes.as_binary_opt::<i32>()?;
-    bytes.is_valid(row).then(|| bytes.value(row))
-}
-
-/// The name beside the bytes.
-fn path_of(column: &ArrayRef, row: usize) -> Option<String> {
-    let group = column.as_struct_opt().filter(|group| group.is_valid(row))?;
-    text_of(group.column_by_name("path")?, row)
-}
-
-/// The list in a row of a column of lists.
-fn list_of(column: &ArrayRef, row: usize) -> Option<ArrayRef> {
-    match column.data_type() {
-        DataType::List(_) => column.as_list_opt::<i32>().map(|lists| lists.value(row)),
-        DataType::LargeList(_) => column.as_list_opt::<i64>().map(|lists| lists.value(row)),
-        DataType::FixedSizeList(..) => {
-            column.as_fixed_size_list_opt().map(|lists| lists.value(row))
-        }
-        _ => None,
-    }
-}
-
-/// A column as text, whatever numbers or words it has; bytes are text in UTF-8.
-fn texts_of(column: &ArrayRef) -> Option<ArrayRef> {
-    let lossless = match column.data_type() {
-        DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_) => {
-            &cast(column, &DataType::Binary).ok()?
-        }
-        _ => column,
-    };
-    cast(lossless, &DataType::Utf8).ok()
-}
-
-/// The value of a row as text.
-fn text_at(column: &ArrayRef, row: usize) -> Option<String> {
-    let texts = texts_of(&column.slice(row, 1))?;
-    text_of(&texts, 0)
-}
-
-fn text_of(column: &ArrayRef, row: usize) -> Option<String> {
-    let texts = column.as_string_opt::<i32>()?;
-    texts.is_valid(row).then(|| texts.value(row).to_owned())
 }
 
 fn sized(bytes: &[u8], row: u64, max_bytes: u64) -> Result<Vec<u8>, Failure> {

@@ -39,7 +39,7 @@ pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
             Ok(entry) => entry,
             Err(error) => {
                 match without_entry(root, error)? {
-                    Without::Picture(found) => files.push(found),
+                    Without::Image(found) => files.push(found),
                     Without::Hidden => *left_out.entry(HIDDEN.to_owned()).or_default() += 1,
                     Without::Skipped(reason, path, why) => skipped.add(reason, &path, why),
                 }
@@ -108,8 +108,8 @@ fn name_below(root: &Path, path: &Path) -> (String, bool) {
 
 /// What there is instead of an entry.
 enum Without {
-    /// Called a picture, and lost: a failure of its own.
-    Picture(Found),
+    /// Called an image, and lost: a failure of its own.
+    Image(Found),
     Hidden,
     /// The reason that it is counted under, where it is, and what the system says.
     Skipped(&'static str, PathBuf, String),
@@ -130,7 +130,7 @@ fn without_entry(root: &Path, error: walkdir::Error) -> Result<Without, SourceEr
     let is_link = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
     let vanished = error.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound);
     if (is_link || vanished) && is_picture(&name_below(root, &path).0) {
-        return Ok(Without::Picture(look_at(root, &path)));
+        return Ok(Without::Image(look_at(root, &path)));
     }
     let why = error.io_error().map_or(error.to_string(), ToString::to_string);
     let reason = if is_link || vanished { BROKEN_LINK } else { UNREADABLE };

@@ -157,9 +157,7 @@ fn of_no_answer(no: &NoAnswer) -> String {
     for cause in causes(error) {
         match cause.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidMessage(_)) => {
-                return format!(
-                    "{peer} does not speak TLS: write http:// instead of https://: {check}"
-                );
+                return no_tls(peer, &check);
             }
             Some(error @ rustls::Error::InvalidCertificate(_)) => {
                 return format!(

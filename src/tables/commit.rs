@@ -225,7 +225,7 @@ impl RunWriter {
                 .map(|of| (of.category, of.left_out))
                 .collect(),
             shards: expected.len() as u64,
-            entries: entries.iter().map(|entry| entry.pictures()).sum(),
+            entries: entries.iter().map(|entry| entry.images()).sum(),
             rows: rows_by_table(&entries),
         };
         self.fill_empty_tables(&totals)?;

@@ -108,7 +108,7 @@ impl LedgerEntry {
     }
 
     /// Images of this shard: each has a score or a failure.
-    pub fn pictures(&self) -> u64 {
+    pub fn images(&self) -> u64 {
         self.rows_of(Table::Scores) + self.rows_of(Table::Failures)
     }
 

@@ -4,5 +4,6 @@
 pub mod chat;
 pub mod fake_s3;
 pub mod golden;
+pub mod pillow;
 pub mod run;
 pub mod s3;

@@ -113,6 +113,23 @@ fn decode_as_stored(bytes: &[u8], limits: DecodeLimits) -> Result<Decoded, Failu
     }
 }
 
+/// Samples of 1, 2, 4 or 8 `bits` of one channel, one by one. Each of the rows, of `row_bytes` and with
+/// `width` samples, begins with a byte of its own.
+fn unpacked(
+    packed: &[u8],
+    row_bytes: usize,
+    width: usize,
+    bits: usize,
+) -> impl Iterator<Item = u8> {
+    let most = u8::MAX >> (8 - bits);
+    packed.chunks_exact(row_bytes).flat_map(move |row| {
+        (0..width).map(move |x| {
+            let bit = x * bits;
+            row[bit / 8] >> (8 - bits - bit % 8) & most
+        })
+    })
+}
+
 fn failure(code: FailureCode, message: impl Into<String>) -> Failure {
     Failure::new(Stage::Decode, code, message)
 }

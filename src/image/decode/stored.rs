@@ -6,15 +6,15 @@ use std::io::Cursor;
 
 use image::codecs::bmp::BmpDecoder;
 use image::codecs::tiff::TiffDecoder;
-use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageFormat, ImageResult};
 use png::{ColorType, Transformations};
 
-use super::{DecodeLimits, Decoded, corrupt, decode_as_stored};
+use super::png::Frame;
+use super::{DecodeLimits, Decoded, decode_as_stored};
 use crate::error::Failure;
 use crate::image::Size;
-use crate::image::orientation::oriented_size;
+use crate::image::orientation::orient;
 use crate::image::samples::Samples;
 
 /// What a mask file holds.
@@ -32,34 +32,35 @@ pub(in crate::image) fn decode_stored(
     bytes: &[u8],
     limits: DecodeLimits,
 ) -> Result<Stored, Failure> {
-    // Every check of an image is one of a mask, and this names the formats that are not read.
-    let Decoded { size, samples, orientation } = decode_as_stored(bytes, limits)?;
     let format = image::guess_format(bytes).ok();
+    if format == Some(ImageFormat::Png) {
+        let frame = Frame::read(bytes, &limits, |_| Transformations::IDENTITY)?;
+        let (size, orientation) = (frame.size, frame.orientation);
+        return Ok(Stored { size, values: png_values(&frame), is_lossy: false, orientation });
+    }
+    let Decoded { size, samples, orientation } = decode_as_stored(bytes, limits)?;
     let is_lossy = match format {
         Some(ImageFormat::Jpeg) => true,
         Some(ImageFormat::WebP) => has_lossy_chunk(bytes),
         _ => false,
     };
-    let values = match format {
-        _ if is_lossy => brightness(&samples),
-        Some(ImageFormat::Png) => png_values(bytes, limits)?,
-        Some(ImageFormat::Bmp) => BmpDecoder::new(Cursor::new(bytes))
-            .and_then(bmp_values)
-            .unwrap_or_else(|_| flags(&samples)),
-        // The orientation of a TIFF is applied to its samples already.
-        Some(ImageFormat::Tiff) if orientation == Orientation::NoTransforms => {
-            let raw = TiffDecoder::new(Cursor::new(bytes)).and_then(oriented_values);
-            raw.ok().filter(|values| values.len() == size.area()).unwrap_or_else(|| flags(&samples))
+    // Only what samples of an image do not have is read once more.
+    let again = match (format, &samples) {
+        (Some(ImageFormat::Bmp), Samples::PaletteRgb8(_)) => {
+            BmpDecoder::new(Cursor::new(bytes)).and_then(bmp_values).ok()
         }
-        Some(ImageFormat::WebP) => {
-            let raw = WebPDecoder::new(Cursor::new(bytes)).and_then(raw_values);
-            raw.unwrap_or_else(|_| flags(&samples))
-        }
-        _ => flags(&samples),
+        // They may have had 16 bits.
+        (
+            Some(ImageFormat::Tiff),
+            Samples::GreyAlpha8(_) | Samples::Rgb8(_) | Samples::Rgba8(_),
+        ) => TiffDecoder::new(Cursor::new(bytes)).and_then(oriented_values).ok(),
+        _ => None,
     };
-    if values.len() != size.area() {
-        return Err(corrupt("mask", "it has fewer samples than its header says"));
-    }
+    let values = match again.filter(|values| values.len() == size.area()) {
+        _ if is_lossy => brightness(&samples),
+        Some(values) => values,
+        None => flags(&samples),
+    };
     Ok(Stored { size, values, is_lossy, orientation })
 }
 
@@ -70,26 +71,17 @@ fn has_lossy_chunk(bytes: &[u8]) -> bool {
 
 /// What every decoder's samples tell: a colour other than black.
 fn flags(samples: &Samples) -> Vec<u8> {
-    fn any<const C: usize>(raw: &[u8], colours: usize) -> Vec<u8> {
-        raw.as_chunks::<C>()
-            .0
-            .iter()
-            .map(|pixel| u8::from(pixel[..colours].iter().any(|v| *v > 0)))
-            .collect()
-    }
     match samples {
-        Samples::Grey8(raw) | Samples::Bilevel(raw) => any::<1>(raw, 1),
+        Samples::Grey8(raw) | Samples::Bilevel(raw) => values(raw, 1, 1, false),
         Samples::Grey16(raw) => raw.iter().map(|value| u8::from(*value > 0)).collect(),
         Samples::GreyAlpha8(raw) => values(raw, 2, 1, true),
-        Samples::Rgb8(raw) | Samples::PaletteRgb8(raw) => any::<3>(raw, 3),
+        Samples::Rgb8(raw) | Samples::PaletteRgb8(raw) => values(raw, 3, 1, false),
         Samples::Rgba8(raw) => values(raw, 4, 1, true),
         // No ink is white, all ink is black.
-        Samples::Cmyk8(raw) => raw
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|p| u8::from(p[3] < 255 && p[..3] != [255; 3]))
-            .collect(),
+        Samples::Cmyk8(raw) => {
+            let pixels = raw.as_chunks::<4>().0.iter();
+            pixels.map(|p| u8::from(p[3] < 255 && p[..3] != [255; 3])).collect()
+        }
     }
 }
 
@@ -146,10 +138,9 @@ fn oriented_values(mut decoder: impl ImageDecoder) -> ImageResult<Vec<u8>> {
     let (width, height) = decoder.dimensions();
     let size = Size { width: width as usize, height: height as usize };
     let values = raw_values(decoder)?;
-    debug_assert_eq!(oriented_size(size, orientation).area(), size.area());
     Ok(match orientation {
         Orientation::NoTransforms => values,
-        _ => crate::image::orientation::orient::<1, _>(&values, size, orientation),
+        _ => orient::<1, _>(&values, size, orientation),
     })
 }
 
@@ -165,7 +156,7 @@ fn bmp_values<R: std::io::BufRead + std::io::Seek>(
     Ok(of_palette(&indices, &palette))
 }
 
-/// Index 0 is the background, whatever its colour; in a picture of pure black and pure white only,
+/// Index 0 is the background, whatever its colour; in an image of pure black and pure white only,
 /// which is a bilevel mask stored with a palette, black is.
 fn of_palette(indices: &[u8], palette: &[[u8; 3]]) -> Vec<u8> {
     let colour = |index: u8| palette.get(usize::from(index)).copied().unwrap_or_default();
@@ -179,33 +170,16 @@ fn of_palette(indices: &[u8], palette: &[[u8; 3]]) -> Vec<u8> {
     indices.iter().map(|index| u8::from(is_defect(index))).collect()
 }
 
-fn png_values(bytes: &[u8], limits: DecodeLimits) -> Result<Vec<u8>, Failure> {
-    let max_bytes = usize::try_from(limits.max_bytes).unwrap_or(usize::MAX);
-    let mut decoder =
-        png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: max_bytes });
-    decoder.set_ignore_text_chunk(true);
-    decoder.set_ignore_iccp_chunk(true);
-    decoder.set_transformations(Transformations::IDENTITY);
-    let failed = |error: png::DecodingError| corrupt("PNG", error);
-    let mut reader = decoder.read_info().map_err(failed)?;
-    let length = reader.output_buffer_size().ok_or_else(|| corrupt("PNG", "it is too large"))?;
-    let mut raw = vec![0; length];
-    let frame = reader.next_frame(&mut raw).map_err(failed)?;
-    let (channels, bits) = (frame.color_type.samples(), frame.bit_depth as usize);
-    if bits < 8 {
-        let most = u8::MAX >> (8 - bits);
-        let width = frame.width as usize;
-        let samples = raw.chunks_exact(frame.line_size).flat_map(|row| {
-            (0..width).map(move |x| row[x * bits / 8] >> (8 - bits - x * bits % 8) & most)
-        });
-        raw = samples.collect();
+fn png_values(frame: &Frame) -> Vec<u8> {
+    let bits = frame.depth as usize;
+    match frame.color {
+        ColorType::Indexed => of_palette(&frame.unpacked().collect::<Vec<_>>(), &frame.palette),
+        ColorType::Grayscale if bits < 8 => frame.unpacked().map(|v| u8::from(v > 0)).collect(),
+        color => {
+            let has_alpha = matches!(color, ColorType::GrayscaleAlpha | ColorType::Rgba);
+            values(&frame.raw, color.samples(), bits / 8, has_alpha)
+        }
     }
-    if frame.color_type == ColorType::Indexed {
-        let palette = reader.info().palette.as_deref().unwrap_or_default();
-        return Ok(of_palette(&raw, palette.as_chunks::<3>().0));
-    }
-    let has_alpha = matches!(frame.color_type, ColorType::GrayscaleAlpha | ColorType::Rgba);
-    Ok(values(&raw, channels, bits.div_ceil(8), has_alpha))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tiff::tags::{CompressionMethod, PhotometricInterpretation, SampleFormat, Tag
 use tiff::{ColorType, TiffError};
 
 use super::tiff_header::Header;
-use super::{DecodeLimits, Decoded, beyond_memory, corrupt, jpeg, unreadable_kind};
+use super::{DecodeLimits, Decoded, beyond_memory, corrupt, jpeg, unpacked, unreadable_kind};
 use crate::error::Failure;
 use crate::image::Size;
 use crate::image::colour::unpremultiply;
@@ -193,15 +193,8 @@ impl<'a> File<'a> {
         if packed.len() < row_bytes * self.size.height {
             return Err(corrupt("TIFF", "it has too few samples"));
         }
-        let mask = u8::MAX >> (8 - bits);
-        let rows = packed.chunks_exact(row_bytes).take(self.size.height);
-        let values = rows.flat_map(|row| {
-            (0..self.size.width).map(move |x| {
-                let bit = x * bits;
-                row[bit / 8] >> (8 - bits - bit % 8) & mask
-            })
-        });
-        Ok(values.collect())
+        let packed = &packed[..row_bytes * self.size.height];
+        Ok(unpacked(packed, row_bytes, self.size.width, bits).collect())
     }
 
     /// Samples of a file whose strips or tiles are JPEG streams: decoded as JPEG files are, each by
