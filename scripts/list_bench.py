@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """How long filo plans a run over very many keys, and how much memory that takes.
 
-    list_bench.py PROGRAM [--keys N]
+    list_bench.py PROGRAM [--keys N] [--table csv|jsonl]
 
 A server on loopback lists N keys in pages of a thousand, as S3 does, and takes what is written. The
 clock runs from the program's start to the moment at which its manifest is written: listing, layout,
-shards and the plan are then done. Nothing is scored.
+shards and the plan are then done. Nothing is scored. With --table the input is a table on the disk that
+names as many objects, with a label and a kept column each.
 """
 
 import argparse
@@ -91,6 +92,22 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def write_table(path: Path, kind: str, keys: int):
+    with path.open("w") as table:
+        if kind == "csv":
+            table.write("image,category,label,kind,serial\n")
+        for n in range(keys):
+            uri, category = f"s3://many/archive/{key(n, keys)}", f"part {n % CATEGORIES}"
+            label, kind_of, serial = ("ng", "scratch", n) if n % 50 == 0 else ("ok", "", n)
+            if kind == "csv":
+                table.write(f"{uri},{category},{label},{kind_of},SN-{serial:09}\n")
+            else:
+                table.write(
+                    f'{{"image": "{uri}", "category": "{category}", "label": "{label}", '
+                    f'"kind": "{kind_of}", "serial": "SN-{serial:09}"}}\n'
+                )
+
+
 def peak_mb(process: int) -> float:
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
@@ -100,14 +117,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", type=Path)
     parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--table", choices=["csv", "jsonl"])
     arguments = parser.parse_args()
     server = Server(arguments.keys)
     environment = os.environ | {
         "AWS_ENDPOINT_URL": f"http://{HOST}:{server.server_port}",
         "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1",
     }
-    command = [arguments.program, "score", "--input", "s3://many/archive", "--output", "s3://many/out"]
-    with tempfile.TemporaryFile() as said:
+    command = [arguments.program, "score", "--output", "s3://many/out", "--input"]
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory() as folder:
+        if arguments.table:
+            table = Path(folder, f"list.{arguments.table}")
+            write_table(table, arguments.table, arguments.keys)
+            command += [table, "--keep", "serial"]
+        else:
+            command += ["s3://many/archive"]
         started = time.monotonic()
         run = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
         while not server.planned.wait(0.05):
@@ -119,7 +143,7 @@ def main() -> int:
         run.kill()
         run.wait()
     print(
-        f"{arguments.keys} keys in {server.pages} pages: planned in {seconds:.1f} s, peak {memory:.0f} MB, "
+        f"{arguments.keys} {f'rows of {arguments.table}' if arguments.table else f'keys in {server.pages} pages'}: planned in {seconds:.1f} s, peak {memory:.0f} MB, "
         f"plan of {server.plan_bytes / 1e6:.1f} MB"
     )
     return 0

@@ -50,6 +50,12 @@ pub enum SourceError {
         "{name:?} is no category name ({rule}): rename the folder, or name it with --category if pictures lie directly in --input"
     )]
     BadCategory { name: String, rule: String },
+    #[error(
+        "--{flag}: an input of layout {layout} has no columns: leave it out, or list the images in a table (--layout table)"
+    )]
+    NoColumns { flag: &'static str, layout: &'static str },
+    #[error("{place}: {why}; nothing was scored")]
+    BadTable { place: String, why: String },
     #[error("{path}:{line}: {why}: correct this row, nothing was scored", path = path.display())]
     BadCsv { path: PathBuf, line: u64, why: String },
 }
@@ -98,6 +104,8 @@ pub enum JobError {
     TwoDecisions { first: &'static str, second: &'static str },
     #[error("`{key}` is missing: pass --{key} URI, or set it in the job file")]
     Missing { key: &'static str },
+    #[error("`keep`: {column:?} {why}: leave it out, or rename it where the input is made")]
+    Keep { column: String, why: &'static str },
     #[error("`{key}` has {variable}, which {why}")]
     Variable { key: &'static str, variable: String, why: &'static str },
     #[error("`{key}`: {source}")]

@@ -28,8 +28,9 @@ use serde::{Serialize, Serializer};
 
 use crate::error::JobError;
 use crate::image::Preprocess;
-use crate::source::{Category, LayoutChoice, ShardSize};
+use crate::source::{Category, Columns, Filter, LayoutChoice, ListOptions, ShardSize};
 use crate::store::Location;
+use crate::tables::Table;
 use crate::weights::WeightsPlace;
 
 pub use choices::{
@@ -59,6 +60,10 @@ pub struct JobSpec {
     pub layout: LayoutChoice,
     /// For pictures that the layout gives no category; `None`: the name of the input folder.
     pub category: Option<Category>,
+    /// Which columns or keys of the input count.
+    pub columns: Columns,
+    /// Which images of the input count.
+    pub filter: Filter,
     /// Category → anomaly descriptions; `None`: the built-in set.
     pub descriptions: Option<PathBuf>,
     /// The day that the run counts for; `None`: the day on which it begins.
@@ -144,6 +149,12 @@ impl JobSpec {
             grounding_weights,
             layout: raw.layout.unwrap_or_default(),
             category: raw.category,
+            columns: columns(raw.image_column, raw.keep.unwrap_or_default())?,
+            filter: Filter {
+                include: raw.include.unwrap_or_default(),
+                exclude: raw.exclude.unwrap_or_default(),
+                limit: raw.limit,
+            },
             descriptions: raw.descriptions,
             run_date: raw.run_date,
             partition,
@@ -166,6 +177,17 @@ impl JobSpec {
             progress: raw.progress.unwrap_or_default(),
             log_format: raw.log_format.unwrap_or_default(),
         })
+    }
+
+    /// How the input is listed.
+    pub fn list_options(&self) -> ListOptions {
+        ListOptions {
+            layout: self.layout,
+            category: self.category.clone(),
+            shard_size: self.shard_size,
+            columns: self.columns.clone(),
+            filter: self.filter.clone(),
+        }
     }
 
     /// What messages and records call the weights: `nano`, or where they are, without credentials.
@@ -195,6 +217,24 @@ fn location(
     let text = text.ok_or(JobError::Missing { key })?;
     let expanded = expand::expand(key, text, env)?;
     expanded.parse().map_err(|source| JobError::Location { key, source })
+}
+
+/// The columns that count: names that `scores` can have beside its own.
+fn columns(image: Option<String>, keep: Vec<String>) -> Result<Columns, JobError> {
+    let bad = |column: &str, why| Err(JobError::Keep { column: column.to_owned(), why });
+    for (index, column) in keep.iter().enumerate() {
+        let same = |other: &str| other.eq_ignore_ascii_case(column);
+        if column.trim().is_empty() {
+            return bad(column, "is no name of a column");
+        }
+        if Table::Scores.columns().iter().any(|own| same(own.name)) {
+            return bad(column, "is a column that `scores` has of its own");
+        }
+        if keep[..index].iter().any(|other| same(other)) {
+            return bad(column, "is named twice");
+        }
+    }
+    Ok(Columns { image, keep })
 }
 
 /// The one rule that `raw` names, or the default.

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use filo::error::{FailureCode, SourceError};
 use filo::source::{
-    Category, Entry, Label, Layout, LayoutChoice, Listing, MaskSource, Sample, ShardSize, list,
+    Category, Entry, Label, Layout, LayoutChoice, ListOptions, Listing, MaskSource, Sample,
+    ShardSize, list,
 };
 use filo::store::Location;
 use tempfile::TempDir;
@@ -25,6 +26,8 @@ mod both_ways;
 mod folder;
 #[path = "layouts/mvtec.rs"]
 mod mvtec;
+#[path = "layouts/selection.rs"]
+mod selection;
 #[path = "layouts/shards.rs"]
 mod shards;
 #[path = "layouts/visa.rs"]
@@ -47,7 +50,7 @@ fn write(root: &Path, file: &str, text: &str) {
 
 /// The listing of the folder `path`, which is also that of a bucket with the same files.
 fn try_list(path: &Path, choice: LayoutChoice) -> Result<Listing, SourceError> {
-    both_ways::list(path, choice, None)
+    both_ways::list(path, &ListOptions { layout: choice, ..ListOptions::default() })
 }
 
 fn auto(path: &Path) -> Listing {
@@ -56,7 +59,7 @@ fn auto(path: &Path) -> Listing {
 
 /// The listing of what no bucket can have: a link, a socket, a name that is no UTF-8; or a file.
 fn on_disk(path: &Path) -> Result<Listing, SourceError> {
-    list(&Location::local(path), LayoutChoice::Auto, None, ShardSize::default())
+    list(&Location::local(path), &ListOptions::default())
 }
 
 fn entry<'a>(listing: &'a Listing, id: &str) -> &'a Entry {

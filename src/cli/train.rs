@@ -14,7 +14,7 @@ use crate::error::{Error, TrainError};
 use crate::job::{DeviceChoice, Precision, Progress};
 use crate::model::config::FiloConfig;
 use crate::pipeline::identity::descriptions_of;
-use crate::source::{LayoutChoice, Listing, ShardSize, list};
+use crate::source::{LayoutChoice, ListOptions, Listing, list};
 use crate::store::Location;
 use crate::train::data::TrainingData;
 use crate::train::spec::{RawTrainSpec, TrainSpec, Unfreeze};
@@ -206,7 +206,8 @@ impl TrainArgs {
 
     fn listed(&self, uri: &str) -> Result<Listing, Error> {
         let location: Location = uri.parse()?;
-        let listing = list(&location, self.layout, None, ShardSize::default())?;
+        let listing =
+            list(&location, &ListOptions { layout: self.layout, ..ListOptions::default() })?;
         tracing::info!("{}", listing.why);
         Ok(listing)
     }

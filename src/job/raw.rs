@@ -2,7 +2,7 @@
 //! job file and a line of the schema. What is not said stays `None`; defaults come with validation.
 //! Never here: looking at the environment or at the disk.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -19,7 +19,7 @@ use super::values::{
     BatchSize, DeviceChoice, FalseAlarmRate, MaskThreshold, RunDate, TopShare, UnitThreshold,
 };
 use crate::image::Preprocess;
-use crate::source::{Category, LayoutChoice, ShardSize};
+use crate::source::{Category, Glob, LayoutChoice, ShardSize};
 
 /// A job as it is written down, in a job file or as flags. Paths are relative to the working
 /// directory. `${VAR}` is expanded in `input`, `output`, `weights`,
@@ -28,7 +28,8 @@ use crate::source::{Category, LayoutChoice, ShardSize};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "JobSpec")]
 pub struct RawJobSpec {
-    /// Folder of pictures, tars or Parquet files, or one file: a path, s3://, gs:// or az://.
+    /// Folder of images, tars or Parquet files, one of them, or a table that lists images: a path,
+    /// s3://, gs:// or az://.
     #[arg(long, value_name = "URI")]
     pub input: Option<String>,
 
@@ -48,6 +49,29 @@ pub struct RawJobSpec {
     /// How the input is laid out [default: auto].
     #[arg(long)]
     pub layout: Option<LayoutChoice>,
+
+    /// Column with the images, or with their paths in a table [default: image or uri, else a usual
+    /// name].
+    #[arg(long, value_name = "NAME")]
+    pub image_column: Option<String>,
+
+    /// Columns of the input, or keys of its JSON sidecars, that `scores` gets as text.
+    #[arg(long, value_name = "COLUMN,COLUMN", value_delimiter = ',')]
+    pub keep: Option<Vec<String>>,
+
+    /// Only images and archives whose path below the input matches: `*.png`, `line3/**`; may be given
+    /// more than once.
+    #[arg(long, value_name = "GLOB")]
+    pub include: Option<Vec<Glob>>,
+
+    /// No images and archives whose path matches, and none in folders that match: `old`, `*_mask.png`;
+    /// may be given more than once.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Option<Vec<Glob>>,
+
+    /// So many images at most, spread evenly over the listing; of archives the first of each.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroU64>,
 
     /// One category for all pictures that the layout gives none [default: the input's name].
     #[arg(long, value_name = "NAME")]
@@ -177,6 +201,11 @@ impl RawJobSpec {
             weights: self.weights.or(file.weights),
             grounding_weights: self.grounding_weights.or(file.grounding_weights),
             layout: self.layout.or(file.layout),
+            image_column: self.image_column.or(file.image_column),
+            keep: self.keep.or(file.keep),
+            include: self.include.or(file.include),
+            exclude: self.exclude.or(file.exclude),
+            limit: self.limit.or(file.limit),
             category: self.category.or(file.category),
             descriptions: self.descriptions.or(file.descriptions),
             run_date: self.run_date.or(file.run_date),

@@ -41,7 +41,9 @@ pub struct Lost {
     /// Index in the shard.
     pub order: usize,
     pub image_id: Box<str>,
-    /// Where it is, if its id does not tell.
+    /// Its file, as in a [`Sample`], if that is not its id.
+    pub file: Option<Box<str>>,
+    /// Where it is, if neither tells.
     pub uri: Option<String>,
     pub category: Category,
     pub failure: Failure,
@@ -53,6 +55,7 @@ impl Lost {
         Lost {
             order,
             image_id: sample.image_id.clone(),
+            file: sample.file.clone(),
             uri: None,
             category: sample.category.clone(),
             failure,

@@ -20,15 +20,17 @@ use crate::model::filo::anomaly_map::{AnomalyMapper, highest, image_score};
 use crate::model::filo::position::{PixelBox, damp_outside};
 use crate::model::grounding::phrases::Detection;
 use crate::reference::{GRID, Reference, Seen, cell_means};
-use crate::source::{Category, Input, Label, Shard};
+use crate::source::{Category, Input, Label, Sample, Shard};
 use crate::store::Store;
 use crate::tables::{
-    BoxRow, CategoryRows, FailureRow, MapsFormat, MaskRow, RunWriter, ScoreRow, ShardRows,
-    write_map_npy,
+    BoxRow, CategoryRows, FailureRow, KeptValue, MapsFormat, MaskRow, RunWriter, ScoreRow,
+    ShardRows, write_map_npy,
 };
 
 /// What finishing needs to know.
 pub struct FinishSettings {
+    /// Columns of the input that `scores` gets.
+    pub keep: Vec<Arc<str>>,
     pub mapper: AnomalyMapper,
     /// The configuration's `peak_share`.
     pub peak_share: Option<f64>,
@@ -91,7 +93,9 @@ impl ShardBuilder {
 
     /// Adds a picture that could not be scored.
     pub fn add_lost(&mut self, lost: Lost) {
-        let uri = lost.uri.unwrap_or_else(|| self.input.uri_of(&lost.image_id));
+        let uri = lost
+            .uri
+            .unwrap_or_else(|| self.input.uri_of(lost.file.as_ref().unwrap_or(&lost.image_id)));
         let row = FailureRow::new(lost.image_id.into(), uri, lost.failure);
         self.categories.entry(lost.category.into()).or_default().failures.push((lost.order, row));
     }
@@ -307,7 +311,7 @@ fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError>
         .collect::<Vec<_>>();
     let row = ScoreRow {
         image_id: sample.image_id.to_string(),
-        uri: settings.input.uri_of(&sample.image_id),
+        uri: settings.input.uri_of(sample.file()),
         width: subject.size.width as i32,
         height: subject.size.height as i32,
         score,
@@ -332,9 +336,19 @@ fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError>
         pixel_summary: None,
         ms_infer,
         model_id: settings.model_id.clone(),
+        kept: kept(sample, &settings.keep),
     };
     let mask = mask_row(&sample.image_id, &mask, limits.mask);
     Ok(Finished { subject, score: row, mask, boxes, map })
+}
+
+/// The values of the columns `keep` that the listing, or the archive, has of an image.
+fn kept(sample: &Sample, keep: &[Arc<str>]) -> Vec<KeptValue> {
+    let values = sample.kept.as_deref().and_then(|list| serde_json::from_str(list).ok());
+    let mut values = values.unwrap_or_else(Vec::<Option<String>>::new).into_iter();
+    let mut kept =
+        |column: &Arc<str>| KeptValue { column: column.clone(), value: values.next().flatten() };
+    keep.iter().map(|column| kept(column)).collect()
 }
 
 fn damp_outside_boxes(map: &mut [f32], size: usize, accepted: &[Detection]) {

@@ -11,7 +11,7 @@ use crate::error::{Error, JobError};
 use crate::job::{JobSpec, RunDate};
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::reference::MadeBy;
-use crate::tables::RunIdentity;
+use crate::tables::{KEEP_KEY, RunIdentity};
 
 /// Categories that nobody has described, with a warning for each.
 pub(super) fn generic_categories(plan: &Plan, descriptions: &Descriptions) -> Vec<String> {
@@ -87,6 +87,13 @@ pub(super) fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Id
     // Named only where it is chosen: runs begun before there was a choice go on.
     if let Some(size) = spec.size {
         spec_value["size"] = size.get().into();
+    }
+    // Which images were left out shows in the listing.
+    if let Some(column) = &spec.columns.image {
+        spec_value["image_column"] = column.as_str().into();
+    }
+    if !spec.columns.keep.is_empty() {
+        spec_value[KEEP_KEY] = spec.columns.keep.clone().into();
     }
     if let Some(features) = ids.features {
         spec_value["features"] = features.into();

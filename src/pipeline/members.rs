@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 
 use super::batch::{Batch, Lost, Work};
 use super::prepare::{Given, PrepareSettings, send_batch};
-use crate::source::{Archive, Category, Label, MaskSource, Member, Sample, read_archive};
+use crate::source::{Archive, Category, Label, MaskSource, Member, Sample, Unclear, read_archive};
 
 /// Bytes of pictures that wait until there are enough of their category.
 const WAITING_BYTES: usize = 128 << 20;
@@ -26,7 +26,7 @@ pub fn prepare_archive(
         Ok(file) => file,
         Err(failure) => {
             let (image_id, category) = (archive.image_id.clone(), archive.category.clone());
-            let lost = Lost { order: 0, image_id, uri: None, category, failure };
+            let lost = Lost { order: 0, image_id, file: None, uri: None, category, failure };
             return out.send(Work::Failed(lost)).ok().map(|()| 1);
         }
     };
@@ -35,69 +35,30 @@ pub fn prepare_archive(
     let mut unclear = Unclear::default();
     let mut wanted = Some(());
     let take = |member: Member| {
-        unclear.note(&member);
+        unclear.note(&member.known);
         wanted = match stop.load(Ordering::Relaxed) {
             true => None,
             false => waiting.add(archive, sent, member),
         };
         sent += 1;
-        if wanted.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if wanted.is_some() && archive.counts(sent) {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     };
     let max_bytes = settings.limits.max_bytes;
-    let ignored = read_archive(file, archive.kind, max_bytes, take);
+    let ignored = read_archive(file, archive.kind, &settings.columns, max_bytes, take);
     if !ignored.is_empty() {
         tracing::debug!(archive = &*archive.image_id, ?ignored, "files that are no image");
     }
-    unclear.report(&archive.image_id);
+    unclear.report(&archive.image_id, "the archive's");
     wanted?;
     if sent == 0 {
         tracing::warn!(archive = &*archive.image_id, ?ignored, "no image in this archive");
     }
     waiting.send_all()?;
     Some(sent)
-}
-
-/// What archives say that is not understood: it costs no image, and is reported.
-#[derive(Default)]
-struct Unclear {
-    labels: usize,
-    /// The first of these values.
-    examples: Vec<String>,
-    categories: usize,
-}
-
-impl Unclear {
-    fn note(&mut self, member: &Member) {
-        if let Some(value) = &member.known.unclear {
-            self.labels += 1;
-            if self.examples.len() < 3 && !self.examples.contains(value) {
-                self.examples.push(value.clone());
-            }
-        }
-        let category = member.known.category.as_deref();
-        self.categories +=
-            usize::from(category.is_some_and(|name| name.parse::<Category>().is_err()));
-    }
-
-    fn report(&self, archive: &str) {
-        let Unclear { labels, examples, categories } = self;
-        if *labels > 0 {
-            let values = examples.join(", ");
-            tracing::warn!(
-                archive,
-                images = labels,
-                values,
-                "labels that are not understood: these images are scored without a label"
-            );
-        }
-        if *categories > 0 {
-            tracing::warn!(
-                archive,
-                images = categories,
-                "categories that cannot be names: these images count for the archive's"
-            );
-        }
-    }
 }
 
 /// Pictures whose batch is not full yet.
@@ -154,15 +115,24 @@ pub(super) fn given(
     let category = named.unwrap_or_else(|| archive.category.clone());
     let picture = match picture {
         Ok(picture) => picture,
-        Err(failure) => return Err(Lost { order, image_id, uri: None, category, failure }),
+        Err(failure) => {
+            return Err(Lost { order, image_id, file: None, uri: None, category, failure });
+        }
     };
     let truth = match (known.label, &mask) {
         (Some(Label::Normal), _) => MaskSource::AllNormal,
         (_, Some(_)) => MaskSource::Files([image_id.clone()].into()),
         (_, None) => MaskSource::Unknown,
     };
-    let kind = known.kind.map(Into::into);
-    let sample =
-        Sample { image_id, version: None, category, label: known.label, kind, mask: truth };
+    let sample = Sample {
+        image_id,
+        file: None,
+        version: None,
+        category,
+        label: known.label,
+        kind: known.kind.map(Into::into),
+        mask: truth,
+        kept: known.kept,
+    };
     Ok(Given { order, sample, picture, mask })
 }

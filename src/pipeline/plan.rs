@@ -2,6 +2,7 @@
 //! or rows of a plan. Out: shards.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 
 use crate::error::{Failure, FailureCode, ListingChanges, Stage, TableError};
 use crate::source::{
@@ -141,6 +142,7 @@ pub(super) fn row_of(shard: &Shard, entry: &Entry, bytes: u64) -> PlanRow {
                 etag,
                 modified_ns,
                 archive: Some(archive.kind.as_str().to_string()),
+                most: archive.most.map(|most| i64::try_from(most.get()).unwrap_or(i64::MAX)),
                 ..of_all
             }
         }
@@ -151,6 +153,8 @@ pub(super) fn row_of(shard: &Shard, entry: &Entry, bytes: u64) -> PlanRow {
                 modified_ns,
                 label: sample.label.map(|label| label == Label::Anomalous),
                 kind: sample.kind.as_deref().map(str::to_string),
+                file: sample.file.as_deref().map(str::to_string),
+                kept: sample.kept.as_deref().map(str::to_string),
                 mask_known: Some(sample.mask != MaskSource::Unknown),
                 mask: match &sample.mask {
                     MaskSource::Files(ids) => ids.first().map(ToString::to_string),
@@ -193,7 +197,9 @@ fn entry_of(row: PlanRow) -> Result<Entry, String> {
     }
     if let Some(kind) = row.archive {
         let kind = ArchiveKind::named(&kind).ok_or(kind)?;
-        return Ok(Entry::Archive(Archive { image_id, kind, version, category }));
+        let most = row.most.map(|most| u64::try_from(most).ok().and_then(NonZeroU64::new));
+        let most = most.map(|most| most.ok_or("most")).transpose()?;
+        return Ok(Entry::Archive(Archive { image_id, kind, version, category, most }));
     }
     let label = row.label.map(|label| if label { Label::Anomalous } else { Label::Normal });
     let mask = match (row.mask_known, row.mask) {
@@ -202,13 +208,14 @@ fn entry_of(row: PlanRow) -> Result<Entry, String> {
         (_, None) => MaskSource::Unknown,
     };
     let kind = row.kind.map(Into::into);
-    Ok(Entry::Sample(Sample { image_id, version, category, label, kind, mask }))
+    let (file, kept) = (row.file.map(Into::into), row.kept.map(Into::into));
+    Ok(Entry::Sample(Sample { image_id, file, version, category, label, kind, mask, kept }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{LayoutChoice, ShardSize, list};
+    use crate::source::{LayoutChoice, ListOptions, list};
     use crate::store::Location;
 
     #[test]
@@ -229,8 +236,12 @@ mod tests {
         }
         std::os::unix::fs::symlink("nowhere", dir.path().join("nut/test/dent/lost.png")).unwrap();
         let location = Location::local(dir.path());
-        let size = ShardSize::try_from(2).unwrap();
-        let plan = Plan::from(list(&location, LayoutChoice::Mvtec, None, size).unwrap());
+        let options = ListOptions {
+            layout: LayoutChoice::Mvtec,
+            shard_size: 2.try_into().unwrap(),
+            ..ListOptions::default()
+        };
+        let plan = Plan::from(list(&location, &options).unwrap());
         let kinds = plan.shards.iter().flat_map(|shard| &shard.entries);
         let rejected = kinds.filter(|entry| matches!(entry, Entry::Rejected(_))).count();
         assert_eq!((plan.pictures(), rejected, plan.shards.len()), (6, 2, 3));

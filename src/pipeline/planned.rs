@@ -13,7 +13,7 @@ use crate::tables::Manifest;
 /// # Errors
 /// If the input cannot be listed to its end.
 pub fn listed(spec: &JobSpec) -> Result<Listing, Error> {
-    let listing = list(&spec.input, spec.layout, spec.category.as_ref(), spec.shard_size)?;
+    let listing = list(&spec.input, &spec.list_options())?;
     let (entries, shards) = (listing.n_entries, listing.shards.len());
     match listing.layout {
         // How many images they have shows when they are read.
@@ -24,7 +24,7 @@ pub fn listed(spec: &JobSpec) -> Result<Listing, Error> {
             "{}",
             listing.why
         ),
-        Layout::Folder | Layout::Mvtec | Layout::Visa => tracing::info!(
+        Layout::Folder | Layout::Mvtec | Layout::Visa | Layout::Table => tracing::info!(
             images = entries,
             categories = listing.categories.len(),
             shards,

@@ -17,7 +17,7 @@ use crate::image::{
     ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, normalize,
 };
 use crate::reference::Digest;
-use crate::source::{Category, Entry, Input, Label, MaskSource, Rejected, Sample};
+use crate::source::{Category, Columns, Entry, Input, Label, MaskSource, Rejected, Sample};
 use crate::store::Store;
 
 /// What preparing needs to know.
@@ -25,6 +25,8 @@ use crate::store::Store;
 pub struct PrepareSettings {
     /// Where the pictures are.
     pub input: Input,
+    /// What of tables and sidecars is read.
+    pub columns: Columns,
     /// Side of the network's input and of its maps, pixels.
     pub side: usize,
     pub batch_size: usize,
@@ -117,7 +119,7 @@ fn prepare_shard(
             Entry::Sample(sample) => samples.push((order, sample)),
             Entry::Rejected(rejected) => {
                 let Rejected { image_id, uri, category, failure } = rejected.as_ref().clone();
-                let lost = Lost { order, image_id, uri, category, failure };
+                let lost = Lost { order, image_id, file: None, uri, category, failure };
                 out.send(Work::Failed(lost)).ok()?;
             }
             // It is the only entry of its shard.
@@ -181,7 +183,7 @@ fn prepare_file(
     settings: &PrepareSettings,
 ) -> Result<Prepared, Failure> {
     let (input, max_bytes) = (&settings.input, settings.limits.max_bytes);
-    let picture = input.read(&sample.image_id, sample.version.as_ref(), max_bytes)?;
+    let picture = input.read(sample.file(), sample.version.as_ref(), max_bytes)?;
     let mask = || match &sample.mask {
         MaskSource::Files(ids) => {
             ids.iter().map(|id| input.read(id, None, max_bytes).map_err(as_mask)).collect()

@@ -129,6 +129,8 @@ impl Repair {
                     files.push(file);
                 }
                 (None, Hope::Again) => self.again += 1,
+                // Nothing tells whether it is another file.
+                (None, _) if there && is_unversioned(&shard.entries[index]) => self.again += 1,
                 (None, _) if !there => {
                     self.gone += 1;
                     continue;
@@ -200,6 +202,11 @@ fn replaced(shard: &mut Shard, index: usize, now: &SeenNow) -> Option<ReplacedFi
     let file = ReplacedFile::new(&row(planned, shard.sizes[index]), row(seen, *size));
     shard.entries[index] = seen.clone();
     Some(file)
+}
+
+/// Whether the listing does not say which content of the file it saw: an object that a table names.
+fn is_unversioned(entry: &Entry) -> bool {
+    matches!(entry, Entry::Sample(sample) if sample.version.is_none())
 }
 
 fn tell(file: &ReplacedFile) {

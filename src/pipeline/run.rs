@@ -279,6 +279,7 @@ impl Assembled {
         let writer = RunWriter::open(Store::create(&spec.output)?, self.identity)?;
         let prepare = PrepareSettings {
             input: plan.input.clone(),
+            columns: spec.columns.clone(),
             side: self.side,
             batch_size: self.batch_size,
             detector_side: self.detector_side,
@@ -288,6 +289,7 @@ impl Assembled {
             output: writer.store().clone(),
         };
         let finish = FinishSettings {
+            keep: spec.columns.keep.iter().map(|name| name.as_str().into()).collect(),
             mapper: self.mapper,
             peak_share: self.peak_share,
             decider: self.decider,

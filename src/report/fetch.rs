@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 
 use crate::error::TableError;
-use crate::source::{ArchiveKind, Input, Member, read_archive};
+use crate::source::{ArchiveKind, Columns, Input, Member, read_archive};
 use crate::store::FileVersion;
 use crate::tables::RunReader;
 
@@ -30,11 +30,15 @@ pub struct Files {
     loose: BTreeMap<String, Loose>,
     /// Those with the most wanted pictures come first.
     archives: Vec<Archive>,
+    /// What of archives is read.
+    columns: Columns,
 }
 
 /// A picture that is a file of its own.
 #[derive(Default)]
 struct Loose {
+    /// Its file, if that is not its id.
+    file: Option<String>,
     /// Paths of the files of its mask.
     masks: Vec<String>,
     /// What was scored.
@@ -56,7 +60,7 @@ pub fn each<T: Send>(
     max_bytes: u64,
     draw: impl Fn(&str, Result<Fetched, String>) -> T + Sync,
 ) -> BTreeMap<String, T> {
-    let Files { loose, archives } = files;
+    let Files { loose, archives, columns } = files;
     let mut left = ARCHIVE_GIB << 30;
     let archives = archives.into_iter().map(|archive| {
         let file = input.open_file(&archive.path, archive.version.as_ref());
@@ -96,7 +100,7 @@ pub fn each<T: Send>(
                         let done = missing.is_empty();
                         if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                     };
-                    read_archive(file, kind, max_bytes, take);
+                    read_archive(file, kind, &columns, max_bytes, take);
                     why
                 }
             };
@@ -113,7 +117,8 @@ pub fn each<T: Send>(
         let of_files = loose.into_par_iter().with_max_len(1).map(|(id, of)| {
             let masks = of.masks.iter().map(|path| read(path, None).ok()).collect::<Option<_>>();
             let masks = masks.unwrap_or_default();
-            let fetched = read(&id, of.version).map(|picture| Fetched { picture, masks });
+            let file = of.file.as_ref().unwrap_or(&id);
+            let fetched = read(file, of.version).map(|picture| Fetched { picture, masks });
             let drawn = draw(&id, fetched);
             (id, drawn)
         });
@@ -160,7 +165,7 @@ impl Files {
                     }
                 } else if wanted.contains(row.image_id.as_str()) {
                     let masks = row.masks();
-                    loose.insert(row.image_id, Loose { masks, version });
+                    loose.insert(row.image_id, Loose { file: row.file, masks, version });
                 }
             }
         }
@@ -168,7 +173,8 @@ impl Files {
             loose.entry(id.to_string()).or_default();
         }
         archives.sort_by_key(|archive| std::cmp::Reverse(archive.wanted.len()));
-        Ok(Files { loose, archives })
+        let image = run.manifest().spec["image_column"].as_str().map(str::to_string);
+        Ok(Files { loose, archives, columns: Columns { image, keep: Vec::new() } })
     }
 
     /// Of images at a place without a plan: what is below a file that is called like an archive is in
@@ -192,7 +198,7 @@ impl Files {
         }
         let mut archives = archives.into_values().collect::<Vec<_>>();
         archives.sort_by_key(|archive| std::cmp::Reverse(archive.wanted.len()));
-        Files { loose, archives }
+        Files { loose, archives, columns: Columns::default() }
     }
 }
 

@@ -9,7 +9,7 @@ use super::listing::Drafts;
 use super::parquet::read_parquet;
 use super::tar::read_tar;
 use super::tree::Tree;
-use super::{Ignored, Member, OpenFile};
+use super::{Columns, Ignored, Member, OpenFile};
 use crate::error::SourceError;
 
 /// What a file with pictures in it is.
@@ -43,13 +43,14 @@ impl ArchiveKind {
 pub fn read_archive(
     file: OpenFile,
     kind: ArchiveKind,
+    columns: &Columns,
     max_bytes: u64,
     take: impl FnMut(Member) -> ControlFlow<()>,
 ) -> Ignored {
     match kind {
-        ArchiveKind::Tar => read_tar(&file, max_bytes, take),
+        ArchiveKind::Tar => read_tar(&file, &columns.keep, max_bytes, take),
         ArchiveKind::Parquet => {
-            read_parquet(Arc::new(file), max_bytes, take);
+            read_parquet(Arc::new(file), columns, max_bytes, take);
             Ignored::new()
         }
     }

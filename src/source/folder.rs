@@ -21,8 +21,7 @@ pub(super) fn list(tree: &mut Tree, categories: &mut Categories) -> Result<Draft
             continue;
         }
         let category = categories.of_folders(folders)?;
-        let known = Known { category, label: None, kind: None };
-        drafts.push(found, known, Ok(MaskSource::Unknown));
+        drafts.push(found, Known::of(category), Ok(MaskSource::Unknown));
     }
     Ok(drafts)
 }

@@ -2,18 +2,21 @@
 //! input goes in, a URI or the content of that file comes out.
 //! Never here: listing, and decoding.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::open_file::{OpenBytes, OpenFile};
+use super::table::is_table;
 use super::tree::is_readable;
 use super::walk::modified;
 use crate::error::{Failure, FailureCode, SourceError, Stage, StoreError};
-use crate::store::{Content, FileVersion, Location, Store, StoredFile};
+use crate::store::{Content, FileVersion, Location, Store, StoredFile, redact};
 
 /// What must be escaped in the path of a URI.
 const PATH: &AsciiSet = &CONTROLS
@@ -39,6 +42,14 @@ pub struct Input {
     place: Place,
     /// What stands before the names of files in a URI, with its `/`.
     uri: Arc<str>,
+    /// Buckets that a table's URIs name, once they were needed.
+    others: Arc<Mutex<HashMap<String, Store>>>,
+}
+
+/// Where one file is.
+enum At<'a> {
+    Disk(PathBuf),
+    Bucket(Store, Cow<'a, str>),
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +75,8 @@ impl Input {
 
     /// The folder `root`, which is an absolute path.
     pub(super) fn disk(root: &Path) -> Self {
-        Input { uri: format!("{}/", uri_of(root)).into(), place: Place::Disk(root.into()) }
+        let uri = format!("{}/", uri_of(root)).into();
+        Input { uri, place: Place::Disk(root.into()), others: Arc::default() }
     }
 
     /// The prefix of a bucket at `location`, opened as `store`.
@@ -74,20 +86,62 @@ impl Input {
             format!("{}://{}/{prefix}", bucket.kind.scheme(), bucket.name)
         });
         let slash = if uri.ends_with('/') { "" } else { "/" };
-        Input { uri: format!("{uri}{slash}").into(), place: Place::Bucket(store) }
+        let uri = format!("{uri}{slash}").into();
+        Input { uri, place: Place::Bucket(store), others: Arc::default() }
     }
 
-    /// The URI of a file, percent-encoded.
+    /// The folder of the input, if it is on a disk.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Disk(root) => Some(root),
+            Place::Bucket(_) => None,
+        }
+    }
+
+    /// The URI of the file `id`, percent-encoded.
     pub fn uri_of(&self, id: &str) -> String {
-        format!("{}{}", self.uri, percent_encode(id.as_bytes(), PATH))
+        match id.split_once("://") {
+            None => format!("{}{}", self.uri, percent_encode(id.as_bytes(), PATH)),
+            Some(("file", _)) => id.to_owned(),
+            Some((scheme, rest)) => {
+                format!("{scheme}://{}", percent_encode(rest.as_bytes(), PATH))
+            }
+        }
     }
 
     /// The file `id` as a person would look for it.
     pub fn display(&self, id: &str) -> String {
         match &self.place {
+            _ if is_uri(id) => redact(id),
             Place::Disk(root) => root.join(id).display().to_string(),
             Place::Bucket(store) => store.display(id),
         }
+    }
+
+    /// Where the file `id` is: a path below the input, or a URI.
+    fn find<'a>(&self, id: &'a str) -> Result<At<'a>, Failure> {
+        if !is_uri(id) {
+            return Ok(match &self.place {
+                Place::Disk(root) => At::Disk(root.join(id)),
+                Place::Bucket(store) => At::Bucket(store.clone(), id.into()),
+            });
+        }
+        let unreadable = |what: String| Failure::new(Stage::Fetch, FailureCode::Unreadable, what);
+        let location = id.parse::<Location>().map_err(|error| unreadable(error.to_string()))?;
+        let Some(bucket) = location.bucket() else {
+            return Ok(At::Disk(location.disk().unwrap_or(Path::new("")).to_owned()));
+        };
+        let whole = location.with_prefix("");
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = match others.get(whole.uri()) {
+            Some(store) => store.clone(),
+            None => {
+                let store = Store::open(&whole).map_err(|error| unreadable(error.to_string()))?;
+                others.insert(whole.uri().to_owned(), store.clone());
+                store
+            }
+        };
+        Ok(At::Bucket(store, bucket.prefix.clone().into()))
     }
 
     /// The content of the file `id`, if it has at most `max_bytes` and is still the `version` that
@@ -101,9 +155,9 @@ impl Input {
         version: Option<&FileVersion>,
         max_bytes: u64,
     ) -> Result<Vec<u8>, Failure> {
-        match &self.place {
-            Place::Disk(root) => read_file(&root.join(id), version, max_bytes),
-            Place::Bucket(store) => read_object(store, id, version, max_bytes),
+        match self.find(id)? {
+            At::Disk(path) => read_file(&path, version, max_bytes),
+            At::Bucket(store, id) => read_object(&store, &id, version, max_bytes),
         }
     }
 
@@ -112,21 +166,20 @@ impl Input {
     /// # Errors
     /// A [`Failure`] of [`Stage::Fetch`].
     pub fn open_file(&self, id: &str, version: Option<&FileVersion>) -> Result<OpenFile, Failure> {
-        match &self.place {
-            Place::Disk(root) => {
-                let path = root.join(id);
+        match self.find(id)? {
+            At::Disk(path) => {
                 let file = open_unchanged(&path, version)?;
                 let size = file.metadata().map_err(|error| unreadable(&path, &error))?.len();
                 let shown = path.display().to_string();
                 Ok(OpenFile::new(OpenBytes::Disk { file: Mutex::new(file), shown }, size))
             }
-            Place::Bucket(store) => {
+            At::Bucket(store, id) => {
+                let id = id.into_owned();
                 let unreadable =
                     |what: String| Failure::new(Stage::Fetch, FailureCode::Unreadable, what);
-                let size = store.size(id).map_err(|error| unreadable(error.to_string()))?;
-                let gone = || unreadable(format!("{}: is gone: restore it", store.display(id)));
+                let size = store.size(&id).map_err(|error| unreadable(error.to_string()))?;
+                let gone = || unreadable(format!("{}: is gone: restore it", store.display(&id)));
                 let (size, etag) = (size.ok_or_else(gone)?, etag_of(version).map(str::to_owned));
-                let (store, id) = (store.clone(), id.to_owned());
                 Ok(OpenFile::new(OpenBytes::Bucket { store, id, etag }, size))
             }
         }
@@ -140,6 +193,11 @@ impl Input {
             why: failure.message,
         })
     }
+}
+
+/// Whether a name of a file is a URI: the names below an input have no empty parts.
+pub(super) fn is_uri(id: &str) -> bool {
+    id.contains("://")
 }
 
 /// Larger tables are none that a person made.
@@ -254,7 +312,7 @@ impl InBucket {
     pub fn find(location: &Location) -> Result<Self, SourceError> {
         let prefix = location.bucket().map_or("", |bucket| bucket.prefix.as_str());
         let (folder, name) = prefix.rsplit_once('/').unwrap_or(("", prefix));
-        if is_readable(name) {
+        if is_readable(name) || is_table(name) {
             let parent = location.with_prefix(folder);
             let store = Store::open(&parent)?;
             if let Some(file) = store.stat(name)? {

@@ -30,14 +30,18 @@ pub enum LayoutChoice {
     Webdataset,
     /// Parquet files with a column `image`, and `mask`, `label`, `kind`, `category` if there are.
     Parquet,
+    /// A CSV, JSON Lines or Parquet file that lists images by `image` or `uri`, and their `category`,
+    /// `label`, `kind`, `mask` and `id` if it has them.
+    Table,
 }
 
 impl FromStr for LayoutChoice {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        <Self as ValueEnum>::from_str(text, false)
-            .map_err(|_| ValueError::new("one of auto, folder, mvtec, visa, webdataset, parquet"))
+        <Self as ValueEnum>::from_str(text, false).map_err(|_| {
+            ValueError::new("one of auto, folder, mvtec, visa, webdataset, parquet, table")
+        })
     }
 }
 
@@ -56,6 +60,7 @@ impl fmt::Display for LayoutChoice {
             LayoutChoice::Visa => "visa",
             LayoutChoice::Webdataset => "webdataset",
             LayoutChoice::Parquet => "parquet",
+            LayoutChoice::Table => "table",
         })
     }
 }
@@ -68,10 +73,11 @@ pub enum Layout {
     Visa,
     Webdataset,
     Parquet,
+    Table,
 }
 
 impl Layout {
-    /// The text form: `folder`, `mvtec`, `visa`, `webdataset` or `parquet`.
+    /// The text form: `folder`, `mvtec`, `visa`, `webdataset`, `parquet` or `table`.
     pub fn as_str(self) -> &'static str {
         match self {
             Layout::Folder => "folder",
@@ -79,6 +85,7 @@ impl Layout {
             Layout::Visa => "visa",
             Layout::Webdataset => "webdataset",
             Layout::Parquet => "parquet",
+            Layout::Table => "table",
         }
     }
 
@@ -90,6 +97,7 @@ impl Layout {
             Layout::Visa => "pictures in <category>/Data/Images/ or in split_csv/1cls.csv (visa)",
             Layout::Webdataset => "tar files in any folder (layout webdataset)",
             Layout::Parquet => "Parquet files in any folder (layout parquet)",
+            Layout::Table => "rows that name an image (layout table)",
         }
     }
 }
@@ -141,6 +149,7 @@ pub(super) fn decide(tree: &Tree, choice: LayoutChoice) -> (Layout, String) {
         LayoutChoice::Visa => Layout::Visa,
         LayoutChoice::Webdataset => Layout::Webdataset,
         LayoutChoice::Parquet => Layout::Parquet,
+        LayoutChoice::Table => Layout::Table,
     };
     (layout, format!("layout {choice}: chosen by --layout"))
 }

@@ -3,6 +3,7 @@
 //! does not show is left out, counted and said.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,9 +11,11 @@ use super::category::Categories;
 use super::input::{InBucket, OnDisk};
 use super::layout::Split;
 use super::shard::{Draft, cut};
+use super::table::{self, TABLE_EXTENSIONS};
 use super::tree::{Found, Keys, Tree, Trouble, is_readable};
 use super::{
-    Archive, ArchiveKind, Category, Entry, Input, Label, Layout, LayoutChoice, MaskSource,
+    Archive, ArchiveKind, Category, Entry, Filter, Input, Label, Layout, LayoutChoice, ListOptions,
+    MaskSource,
 };
 use super::{PICTURE_EXTENSIONS, Rejected, Sample, Shard, ShardSize};
 use super::{archive, folder, layout, mvtec, visa, walk};
@@ -45,6 +48,17 @@ pub(super) struct Known {
     pub category: Category,
     pub label: Option<Label>,
     pub kind: Option<Arc<str>>,
+    /// Its file, if that is not its id.
+    pub file: Option<Box<str>>,
+    /// The columns that are kept.
+    pub kept: Option<Box<str>>,
+}
+
+impl Known {
+    /// Nothing but the category.
+    pub fn of(category: Category) -> Self {
+        Known { category, label: None, kind: None, file: None, kept: None }
+    }
 }
 
 /// The entries of a listing while it grows.
@@ -72,14 +86,16 @@ impl Drafts {
     /// Adds a picture; it is rejected if its file, or its mask, already shows trouble.
     pub(super) fn push(&mut self, found: Found, known: Known, mask: Result<MaskSource, Failure>) {
         let Found { id: image_id, bytes, version, trouble } = found;
-        let Known { category, label, kind } = known;
+        let Known { category, label, kind, file, kept } = known;
         let trouble = match (trouble, mask) {
             (Some(trouble), _) => Err(*trouble),
             (None, Err(failure)) => Err(Trouble { failure, uri: None }),
             (None, Ok(mask)) => Ok(mask),
         };
         let entry = match trouble {
-            Ok(mask) => Entry::Sample(Sample { image_id, version, category, label, kind, mask }),
+            Ok(mask) => {
+                Entry::Sample(Sample { image_id, file, version, category, label, kind, mask, kept })
+            }
             Err(Trouble { failure, uri }) => {
                 Entry::Rejected(Box::new(Rejected { image_id, uri, category, failure }))
             }
@@ -91,13 +107,56 @@ impl Drafts {
     pub(super) fn push_archive(&mut self, found: Found, kind: ArchiveKind, category: Category) {
         let Found { id: image_id, bytes, version, trouble } = found;
         let entry = match trouble {
-            None => Entry::Archive(Archive { image_id, kind, version, category }),
+            None => Entry::Archive(Archive { image_id, kind, version, category, most: None }),
             Some(trouble) => {
                 let Trouble { failure, uri } = *trouble;
                 Entry::Rejected(Box::new(Rejected { image_id, uri, category, failure }))
             }
         };
         self.entries.push(Draft { entry, size_bytes: bytes });
+    }
+
+    /// These, which a layout has made itself.
+    pub(super) fn of(entries: Vec<Draft>) -> Self {
+        Drafts { entries, ignored: BTreeMap::new() }
+    }
+
+    /// Leaves out what `filter` does not want.
+    fn choose(&mut self, filter: &Filter) {
+        let mut left_out = BTreeMap::<&str, usize>::new();
+        self.entries.retain(|draft| match filter.left_out(draft.entry.image_id()) {
+            None => true,
+            Some(reason) => {
+                *left_out.entry(reason).or_default() += 1;
+                false
+            }
+        });
+        left_out.into_iter().for_each(|(reason, n)| self.ignore_many(reason, n));
+        if let Some(limit) = filter.limit {
+            self.limit(limit.get());
+        }
+    }
+
+    /// Leaves `most` images, spread evenly over the listing. How many an archive has shows when it is
+    /// read: each is left its share.
+    fn limit(&mut self, most: u64) {
+        self.sort();
+        let n = self.entries.len() as u64;
+        let mut index = 0u64;
+        // Of `n` entries in a row, `most` are those at which this sum becomes a whole number.
+        self.entries.retain(|_| {
+            let before = u128::from(index) * u128::from(most) / u128::from(n);
+            index += 1;
+            u128::from(index) * u128::from(most) / u128::from(n) > before
+        });
+        let left = self.entries.len() as u64;
+        self.ignore_many("(over the limit)", usize::try_from(n - left).unwrap_or(usize::MAX));
+        for (index, draft) in (0..).zip(&mut self.entries) {
+            if let Entry::Archive(archive) = &mut draft.entry {
+                let share = most / left + u64::from(index < most % left);
+                archive.most = NonZeroU64::new(share);
+            }
+        }
     }
 
     fn sort(&mut self) {
@@ -132,20 +191,14 @@ impl Drafts {
 
 /// Lists the input at `location`.
 ///
-/// `category` names pictures that the layout gives no category. Nothing is opened but the CSV
-/// files of the layout `visa`.
+/// Nothing is opened but the CSV files of the layout `visa` and the table of the layout `table`.
 ///
 /// # Errors
 /// If the input is missing, is a file but no picture, has no pictures, cannot be listed to its
 /// end, has a CSV that cannot be parsed, or names a category that is none.
-pub fn list(
-    location: &Location,
-    choice: LayoutChoice,
-    category: Option<&Category>,
-    shard_size: ShardSize,
-) -> Result<Listing, SourceError> {
-    let opened = opened(location)?;
-    list_opened(location, opened, choice, category, shard_size, Split::Test)
+pub fn list(location: &Location, options: &ListOptions) -> Result<Listing, SourceError> {
+    let opened = opened(location, options)?;
+    list_opened(location, opened, options, Split::Test)
 }
 
 /// Lists the images that the layout of the input sets aside for training: in `mvtec` those of
@@ -153,20 +206,19 @@ pub fn list(
 ///
 /// # Errors
 /// As [`list`]; also if the layout has none.
-pub fn list_train(
-    location: &Location,
-    choice: LayoutChoice,
-    category: Option<&Category>,
-) -> Result<Listing, SourceError> {
-    let opened = opened(location)?;
-    list_opened(location, opened, choice, category, ShardSize::default(), Split::Train)
+/// Which images of a set are scored, the filter of `options`, says nothing of these.
+pub fn list_train(location: &Location, options: &ListOptions) -> Result<Listing, SourceError> {
+    let options = ListOptions { filter: Filter::default(), ..options.clone() };
+    list_opened(location, opened(location, &options)?, &options, Split::Train)
 }
 
-fn opened(location: &Location) -> Result<Opened, SourceError> {
+fn opened(location: &Location, options: &ListOptions) -> Result<Opened, SourceError> {
     match location.disk() {
-        Some(given) => open_disk(location, given),
+        Some(given) => open_disk(location, given, options),
         None => match InBucket::find(location)? {
-            InBucket { location, store, file: None } => open_bucket(&location, store),
+            InBucket { location, store, file: None } => {
+                open_bucket(&location, store, &options.filter)
+            }
             InBucket { location, store, file: Some(file) } => {
                 Ok(open_object(&location, store, file))
             }
@@ -181,32 +233,36 @@ fn opened(location: &Location) -> Result<Opened, SourceError> {
 pub fn list_bucket(
     location: &Location,
     store: Store,
-    choice: LayoutChoice,
-    category: Option<&Category>,
-    shard_size: ShardSize,
+    options: &ListOptions,
 ) -> Result<Listing, SourceError> {
-    let opened = open_bucket(location, store)?;
-    list_opened(location, opened, choice, category, shard_size, Split::Test)
+    let opened = open_bucket(location, store, &options.filter)?;
+    list_opened(location, opened, options, Split::Test)
 }
 
 fn list_opened(
     location: &Location,
     opened: Opened,
-    choice: LayoutChoice,
-    category: Option<&Category>,
-    shard_size: ShardSize,
+    options: &ListOptions,
     split: Split,
 ) -> Result<Listing, SourceError> {
     let Opened { input, mut tree, single, name } = opened;
-    let mut categories = Categories::new(category, &name);
-    let (layout, mut why) = match (single, choice) {
+    let mut categories = Categories::new(options.category.as_ref(), &name);
+    let (layout, mut why) = match (single, options.layout) {
+        (true, LayoutChoice::Auto) if table::is_one(&tree, &input, &options.columns) => {
+            (Layout::Table, "layout table: the input is a file that lists images".to_owned())
+        }
         (true, LayoutChoice::Auto)
             if !tree.files().iter().any(|found| found.archive().is_some()) =>
         {
             (Layout::Folder, "layout folder: the input is one file".to_owned())
         }
-        _ => layout::decide(&tree, choice),
+        _ => layout::decide(&tree, options.layout),
     };
+    let has_columns = matches!(layout, Layout::Webdataset | Layout::Parquet | Layout::Table);
+    if !options.columns.is_empty() && !has_columns {
+        let flag = if options.columns.image.is_some() { "image-column" } else { "keep" };
+        return Err(SourceError::NoColumns { flag, layout: layout.as_str() });
+    }
     if split == Split::Train && (single || !matches!(layout, Layout::Mvtec | Layout::Visa)) {
         let (uri, layout) = (location.uri().to_owned(), layout.as_str());
         return Err(SourceError::NoTrainingImages { uri, layout });
@@ -216,6 +272,7 @@ fn list_opened(
         (true, Layout::Mvtec | Layout::Visa) => Drafts::default(),
         (_, Layout::Webdataset) => archive::list(&mut tree, ArchiveKind::Tar, &mut categories)?,
         (_, Layout::Parquet) => archive::list(&mut tree, ArchiveKind::Parquet, &mut categories)?,
+        (_, Layout::Table) => table::list(&tree, &input, &options.columns, &mut categories)?,
         (false, Layout::Folder) => folder::list(&mut tree, &mut categories)?,
         (false, Layout::Mvtec) => mvtec::list(&mut tree, &input, &mut categories, split)?,
         (false, Layout::Visa) => visa::list(&mut tree, &input, &mut categories, split)?,
@@ -223,6 +280,7 @@ fn list_opened(
     for (reason, n) in &tree.ignored {
         drafts.ignore_many(reason, *n);
     }
+    drafts.choose(&options.filter);
     if drafts.entries.is_empty() && split == Split::Train {
         let (uri, layout) = (location.uri().to_owned(), layout.as_str());
         return Err(SourceError::NoTrainingImages { uri, layout });
@@ -234,7 +292,7 @@ fn list_opened(
         why.push_str(&format!("; --category {unused} is not used, the layout names them"));
     }
     drafts.make_ids_unique();
-    Ok(summary(input, layout, why, drafts, shard_size))
+    Ok(summary(input, layout, why, drafts, options.shard_size))
 }
 
 /// An input with the names of all its files.
@@ -247,14 +305,24 @@ struct Opened {
     name: String,
 }
 
-fn open_disk(location: &Location, given: &Path) -> Result<Opened, SourceError> {
+fn open_disk(
+    location: &Location,
+    given: &Path,
+    options: &ListOptions,
+) -> Result<Opened, SourceError> {
     let OnDisk { folder, file } = OnDisk::find(location, given)?;
     let tree = match &file {
         Some(file) => walk::one(&folder, file),
-        None => walk::walk(&folder)?,
+        None => walk::walk(&folder, &options.filter)?,
     };
-    if file.is_some() && !tree.files().iter().all(|found| is_readable(&found.id)) {
-        let (uri, extensions) = (location.uri().to_owned(), PICTURE_EXTENSIONS.join(", "));
+    let is_read = |found: &Found| {
+        is_readable(&found.id)
+            || table::is_table(&found.id)
+            || options.layout == LayoutChoice::Table
+    };
+    if file.is_some() && !tree.files().iter().all(is_read) {
+        let uri = location.uri().to_owned();
+        let extensions = [&PICTURE_EXTENSIONS[..], &TABLE_EXTENSIONS].concat().join(", ");
         return Err(SourceError::NotAPicture { uri, extensions });
     }
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -264,7 +332,8 @@ fn open_disk(location: &Location, given: &Path) -> Result<Opened, SourceError> {
 
 /// One object of the folder at `location`.
 fn open_object(location: &Location, store: Store, file: StoredFile) -> Opened {
-    let mut keys = Keys::default();
+    let filter = Filter::default();
+    let mut keys = Keys::of(&filter);
     keys.add(file);
     let (tree, input) = (keys.tree(), Input::bucket(location, store));
     Opened { input, tree, single: true, name: folder_name(location) }
@@ -280,8 +349,8 @@ fn folder_name(location: &Location) -> String {
     name.to_owned()
 }
 
-fn open_bucket(location: &Location, store: Store) -> Result<Opened, SourceError> {
-    let mut keys = Keys::default();
+fn open_bucket(location: &Location, store: Store, filter: &Filter) -> Result<Opened, SourceError> {
+    let mut keys = Keys::of(filter);
     let input = Input::bucket(location, store.clone());
     store.list_all("", usize::MAX, |listed| match listed {
         Listed::File(object) => keys.add(object),
@@ -323,7 +392,7 @@ fn summary(input: Input, layout: Layout, why: String, drafts: Drafts, size: Shar
 fn one_picture(tree: &mut Tree, categories: &mut Categories) -> Result<Drafts, SourceError> {
     let mut drafts = Drafts::default();
     for found in tree.take_files() {
-        let known = Known { category: categories.of(None)?, label: None, kind: None };
+        let known = Known::of(categories.of(None)?);
         drafts.push(found, known, Ok(MaskSource::Unknown));
     }
     Ok(drafts)

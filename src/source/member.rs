@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Label;
 use super::label::LabelValue;
@@ -29,6 +29,26 @@ pub struct Known {
     pub category: Option<String>,
     /// A label, or a sidecar, that is not understood; the image has no label for it.
     pub unclear: Option<String>,
+    /// Values of the columns or keys that are kept, as in a [`Sample`](super::Sample).
+    pub kept: Option<Box<str>>,
+}
+
+/// The values of kept columns as one text; `None` where nothing is kept.
+pub(super) fn kept(values: &[Option<String>]) -> Option<Box<str>> {
+    if values.is_empty() {
+        return None;
+    }
+    serde_json::to_string(values).ok().map(Into::into)
+}
+
+/// A value as a person would write it: the words of a text, other values as JSON. `None` where it is
+/// empty.
+pub(super) fn text_of_value(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        other => Some(other.to_string()),
+    }
 }
 
 /// `name`, or with a number if it was given away before.
@@ -46,7 +66,7 @@ impl Known {
     /// What a label value says.
     pub(super) fn of_label(value: LabelValue) -> Self {
         let LabelValue { label, kind, unclear } = value;
-        Known { label, kind, category: None, unclear }
+        Known { label, kind, unclear, ..Known::default() }
     }
 
     /// Nothing, since what is there is not understood.
@@ -59,22 +79,15 @@ impl Known {
         Known::of_label(LabelValue::of_text(&text_of(bytes)))
     }
 
-    /// What a JSON sidecar says; keys that mean nothing here are allowed, and so is what the
-    /// standard does not know: a byte-order mark, NaN and infinity, numbers beyond all range.
-    pub(super) fn of_json(bytes: &[u8]) -> Self {
-        let text = text_of(bytes);
-        let parsed = serde_json::from_str(&text)
-            .or_else(|_| serde_json::from_str::<Value>(&without_odd_numbers(&text)));
-        let said = match parsed {
+    /// What a JSON sidecar says; keys that mean nothing here are allowed, those of `keep` are kept.
+    pub(super) fn of_json(bytes: &[u8], keep: &[String]) -> Self {
+        let said = match lenient_json(&text_of(bytes)) {
             Ok(Value::Object(said)) => said,
             // Somebody's list of boxes, say.
             Ok(_) => return Known::default(),
             Err(_) => return Known::unclear("a sidecar that is no JSON"),
         };
-        let key = |name: &str| {
-            let named = said.iter().find(|(key, _)| key.trim().eq_ignore_ascii_case(name));
-            named.map(|(_, value)| value)
-        };
+        let key = |name: &str| value_of(&said, name);
         let word = |value: &Value| match value {
             Value::String(word) => Some(word.trim().to_owned()).filter(|word| !word.is_empty()),
             Value::Number(number) => Some(number.to_string()),
@@ -85,6 +98,7 @@ impl Known {
         Known {
             kind: key("kind").and_then(word).or(known.kind),
             category: key("category").and_then(word),
+            kept: kept(&keep.iter().map(|name| text_of_value(key(name)?)).collect::<Vec<_>>()),
             ..known
         }
     }
@@ -96,6 +110,7 @@ impl Known {
             kind: self.kind.or(other.kind),
             category: self.category.or(other.category),
             unclear: self.unclear.or(other.unclear),
+            kept: self.kept.or(other.kept),
         }
     }
 }
@@ -113,6 +128,21 @@ pub(super) fn text_of(bytes: &[u8]) -> String {
         [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
         _ => String::from_utf8_lossy(bytes).into_owned(),
     }
+}
+
+/// The value of a key, whatever the case that it is written in.
+pub(super) fn value_of<'a>(said: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let exact = said.get(name);
+    exact.or_else(|| {
+        let mut all = said.iter();
+        all.find(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    })
+}
+
+/// JSON as others write it: with what the standard does not know, NaN and infinity, and numbers beyond
+/// all range, as null.
+pub(super) fn lenient_json(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(text).or_else(|_| serde_json::from_str(&without_odd_numbers(text)))
 }
 
 /// JSON with `null` for what is no number in it: Python writes NaN and Infinity, others 1e999.
@@ -153,7 +183,7 @@ mod tests {
     use super::*;
 
     fn said(json: &str) -> (Option<&'static str>, Option<String>, Option<String>, bool) {
-        let Known { label, kind, category, unclear } = Known::of_json(json.as_bytes());
+        let Known { label, kind, category, unclear, .. } = Known::of_json(json.as_bytes(), &[]);
         (label.map(Label::as_str), kind, category, unclear.is_some())
     }
 

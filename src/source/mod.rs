@@ -18,18 +18,25 @@ mod masks;
 mod member;
 mod mvtec;
 mod open_file;
+mod options;
 mod parquet;
 mod parquet_cells;
 mod shard;
+mod table;
+mod table_columns;
+mod table_paths;
+mod table_rows;
 mod tar;
 mod tar_index;
 mod tar_names;
 mod tree;
+mod unclear;
 mod visa;
 mod visa_csv;
 mod visa_rows;
 mod walk;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::error::Failure;
@@ -43,8 +50,10 @@ pub use layout::{Layout, LayoutChoice};
 pub use listing::{Listing, list, list_bucket, list_train};
 pub use member::{Known, Member};
 pub use open_file::OpenFile;
+pub use options::{Columns, Filter, Glob, ListOptions};
 pub use shard::{Shard, ShardSize, Shards};
 pub use tar::Ignored;
+pub use unclear::Unclear;
 
 /// The extensions that make a file a picture, in any case; its content decides how it is read.
 pub const PICTURE_EXTENSIONS: [&str; 16] = [
@@ -59,16 +68,18 @@ pub enum MaskSource {
     Unknown,
     /// The picture is normal, so its mask is empty.
     AllNormal,
-    /// Mask files by their paths below the input, not opened yet: together they are the mask. They
-    /// may be broken or of another size than the image.
+    /// Mask files, paths below the input or URIs, not opened yet: together they are the mask. They may
+    /// be broken or of another size than the image.
     Files(Box<[Box<str>]>),
 }
 
 /// One picture to score.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// Path below the input, `/`-separated; unique in a listing.
+    /// Path below the input, `/`-separated, or what a table calls it; unique in a listing.
     pub image_id: Box<str>,
+    /// Its file, where that is not the id: a path below the input, or a URI.
+    pub file: Option<Box<str>>,
     /// Tells this content from another one, where the place says so.
     pub version: Option<FileVersion>,
     pub category: Category,
@@ -77,6 +88,15 @@ pub struct Sample {
     /// What is wrong with it, in the words of the data set: `crack`.
     pub kind: Option<Arc<str>>,
     pub mask: MaskSource,
+    /// Values of the columns that are kept, as a JSON list of texts and nulls.
+    pub kept: Option<Box<str>>,
+}
+
+impl Sample {
+    /// Where its file is: a path below the input, or a URI.
+    pub fn file(&self) -> &str {
+        self.file.as_ref().unwrap_or(&self.image_id)
+    }
 }
 
 /// One picture of the input, whatever becomes of it.
@@ -100,6 +120,15 @@ pub struct Archive {
     pub version: Option<FileVersion>,
     /// Of the pictures that the archive gives no category.
     pub category: Category,
+    /// How many of its images count at most, its first ones.
+    pub most: Option<NonZeroU64>,
+}
+
+impl Archive {
+    /// Whether an image counts that has so many before it.
+    pub fn counts(&self, before: usize) -> bool {
+        self.most.is_none_or(|most| (before as u64) < most.get())
+    }
 }
 
 /// A picture that cannot be scored.

@@ -177,7 +177,7 @@ fn push_without_mask(
         _ => MaskSource::Unknown,
     };
     let kind = kind.map(Into::into);
-    drafts.push(found, Known { category, label, kind }, Ok(mask));
+    drafts.push(found, Known { label, kind, ..Known::of(category) }, Ok(mask));
 }
 
 fn push_group(
@@ -191,9 +191,11 @@ fn push_group(
     let masks = below(key.category.as_deref().unwrap_or_default(), &key.masks);
     let paired = group.pair(tree, input, &masks);
     for (found, mask) in paired.pictures {
-        let category = categories.of(key.category.as_deref())?;
-        let known =
-            Known { category, label: Some(Label::Anomalous), kind: Some(key.kind.as_str().into()) };
+        let known = Known {
+            label: Some(Label::Anomalous),
+            kind: Some(key.kind.as_str().into()),
+            ..Known::of(categories.of(key.category.as_deref())?)
+        };
         drafts.push(found, known, mask);
     }
     drafts.ignore_many("(unused mask)", paired.n_unused_masks);

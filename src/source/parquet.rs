@@ -23,8 +23,9 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::blocks::Blocks;
 use super::label::LabelValue;
-use super::member::{Known, Member, unique};
+use super::member::{Known, Member, kept, unique};
 use super::open_file::OpenFile;
+use super::options::Columns;
 use super::parquet_cells::{bytes_of, is_file, list_of, path_of, text_at, text_of, texts_of};
 use crate::error::{Failure, FailureCode, Stage};
 
@@ -45,6 +46,7 @@ const COLUMNS: [&str; 4] = ["mask", "label", "kind", "category"];
 /// more than `max_bytes` is left out with a reason, as is what cannot be decoded.
 pub fn read_parquet(
     file: Arc<OpenFile>,
+    columns: &Columns,
     max_bytes: u64,
     mut take: impl FnMut(Member) -> ControlFlow<()>,
 ) {
@@ -56,7 +58,7 @@ pub fn read_parquet(
         let picture = Err(broke.get().cloned().unwrap_or(failure));
         Member { id, picture, mask: None, known: Known::default() }
     };
-    let opened = caught(|| Table::open(blocks));
+    let opened = caught(|| Table::open(blocks, columns));
     let table = match opened {
         Ok(table) => table,
         Err(what) => {
@@ -96,7 +98,7 @@ pub fn read_parquet(
 }
 
 /// What `work` returns; a panic of a decoder, which strangers' bytes may cause, is an error.
-fn caught<T>(work: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
+pub(super) fn caught<T>(work: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err("its bytes are damaged".to_owned()),
@@ -110,30 +112,42 @@ struct Table {
     columns: ProjectionMask,
     /// Name of the column of images.
     image: String,
+    /// Names of the columns that are kept.
+    keep: Vec<String>,
     /// Names of the numbers in `label`.
     classes: Vec<String>,
 }
 
 impl Table {
-    fn open(blocks: Blocks) -> ParquetResult<Self> {
+    fn open(blocks: Blocks, asked: &Columns) -> ParquetResult<Self> {
         // Types as they are stored, whatever somebody's Arrow header says.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::load(&blocks, options)?;
         let schema = metadata.schema();
-        let image = image_column(schema).map_err(ParquetError::General)?;
-        if image != IMAGE {
+        let chosen = asked.image.as_deref();
+        let image = match chosen {
+            Some(chosen) => chosen_column(schema, chosen),
+            None => image_column(schema),
+        };
+        let image = image.map_err(ParquetError::General)?;
+        if image != IMAGE && chosen.is_none() {
             tracing::info!(column = image, "no column `image`: images are taken from this one");
         }
         let fields = schema.fields().iter().enumerate();
         let wanted = fields.filter(|(_, field)| {
             let name = field.name().as_str();
-            name == image || COLUMNS.contains(&name)
+            name == image || COLUMNS.contains(&name) || asked.keep.iter().any(|keep| keep == name)
         });
         let roots = wanted.map(|(index, _)| index).collect::<Vec<_>>();
         let columns = ProjectionMask::roots(metadata.parquet_schema(), roots);
         let classes = classes(metadata.metadata()).unwrap_or_default();
-        let image = image.to_owned();
-        Ok(Table { blocks, metadata, columns, image, classes })
+        let there = |name: &&String| schema.field_with_name(name).is_ok();
+        let missing = asked.keep.iter().filter(|name| !there(name)).collect::<Vec<_>>();
+        if !missing.is_empty() {
+            tracing::warn!(?missing, "columns to keep that this file does not have: null");
+        }
+        let (image, keep) = (image.to_owned(), asked.keep.clone());
+        Ok(Table { blocks, metadata, columns, image, keep, classes })
     }
 
     /// The row groups with their numbers of rows.
@@ -175,6 +189,7 @@ impl Table {
         let (image, mask) = (column(&self.image), column("mask"));
         let texts = |name| column(name).and_then(texts_of);
         let (kinds, categories) = (texts("kind"), texts("category"));
+        let keep = self.keep.iter().map(|name| texts(name)).collect::<Vec<_>>();
         let of_row = |row: usize| {
             let number = first + row as u64;
             let name = image.and_then(|image| path_of(image, row)).filter(|name| !name.is_empty());
@@ -196,6 +211,7 @@ impl Table {
             let said = Known {
                 kind: kinds.as_ref().and_then(|kinds| text_of(kinds, row)),
                 category: categories.as_ref().and_then(|categories| text_of(categories, row)),
+                kept: kept(&keep.iter().map(|of| text_of(of.as_ref()?, row)).collect::<Vec<_>>()),
                 ..Known::default()
             };
             let of_label = Known::of_label(label);
@@ -231,6 +247,23 @@ impl Table {
     }
 }
 
+/// The column `chosen`, if it has images.
+fn chosen_column<'a>(schema: &'a Schema, chosen: &str) -> Result<&'a str, String> {
+    match schema.field_with_name(chosen) {
+        Ok(field) if is_file(field.data_type()) => Ok(field.name()),
+        Ok(_) => Err(format!(
+            "column `{chosen}` has neither the bytes of images nor groups of `bytes` and `path`; if \
+             it has their paths, --layout table reads them"
+        )),
+        Err(_) => Err(format!("no column `{chosen}`: its columns are {}", names(schema))),
+    }
+}
+
+fn names(schema: &Schema) -> String {
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// The column that has the images: `image`, else one of its usual names in any case, else the only one
 /// that holds files and is not the mask.
 fn image_column(schema: &Schema) -> Result<&str, String> {
@@ -248,11 +281,10 @@ fn image_column(schema: &Schema) -> Result<&str, String> {
     if let [only] = others.collect::<Vec<_>>().as_slice() {
         return Ok(only);
     }
-    let names = schema.fields().iter().map(|field| field.name().as_str());
-    let names = names.collect::<Vec<_>>().join(", ");
     Err(format!(
         "no column `image` with the bytes of images, or with a group of `bytes` and `path`: its \
-         columns are {names}"
+         columns are {}; --image-column names one",
+        names(schema)
     ))
 }
 
@@ -308,7 +340,7 @@ mod tests {
             OpenBytes::Disk { file: Mutex::new(File::open(&path).unwrap()), shown: "t".to_owned() };
         let file = Arc::new(OpenFile::new(bytes_of, bytes.len() as u64));
         let mut members = Vec::new();
-        read_parquet(file, max_bytes, |member| {
+        read_parquet(file, &Columns::default(), max_bytes, |member| {
             members.push(member);
             if members.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });

@@ -176,12 +176,19 @@ fn digest_entry(digest: &mut blake3::Hasher, entry: &Entry, size_bytes: u64) {
             if let Some(FileVersion::Etag(etag)) = &archive.version {
                 field(etag.as_bytes());
             }
+            if let Some(most) = archive.most {
+                field(&most.get().to_le_bytes());
+            }
         }
         Entry::Sample(sample) => {
             field(sample.label.map_or("", Label::as_str).as_bytes());
             // The same on every machine, unlike the times of a disk.
             if let Some(FileVersion::Etag(etag)) = &sample.version {
                 field(etag.as_bytes());
+            }
+            if let Some(file) = &sample.file {
+                field(b"at");
+                field(file.as_bytes());
             }
             match &sample.mask {
                 MaskSource::Unknown => field(b"unknown"),

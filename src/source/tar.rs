@@ -23,10 +23,11 @@ pub type Ignored = BTreeMap<String, usize>;
 /// than `max_bytes` is not read. A tar that is broken ends with a member that says so.
 pub fn read_tar(
     tar: &OpenFile,
+    keep: &[String],
     max_bytes: u64,
     mut take: impl FnMut(Member) -> ControlFlow<()>,
 ) -> Ignored {
-    let Index { images, masks, known, ignored, broken } = Index::of(tar);
+    let Index { images, masks, known, ignored, broken } = Index::of(tar, keep);
     let mut given = HashSet::new();
     for image in &images {
         let sidecars = candidates(&image.path).filter_map(|stem| known.get(stem).cloned());
@@ -87,7 +88,7 @@ mod tests {
 
     fn read_limited(tar: &[u8], max_bytes: u64) -> Vec<Member> {
         let mut members = Vec::new();
-        read_tar(&OpenFile::of_bytes(tar.to_vec()), max_bytes, |member| {
+        read_tar(&OpenFile::of_bytes(tar.to_vec()), &[], max_bytes, |member| {
             members.push(member);
             ControlFlow::Continue(())
         });

@@ -60,14 +60,15 @@ fn corrupt(what: String) -> Failure {
 }
 
 impl Index {
-    pub fn of(tar: &OpenFile) -> Self {
+    /// What `tar` has; values of the keys of `keep` are kept.
+    pub fn of(tar: &OpenFile, keep: &[String]) -> Self {
         let mut index = Index::default();
         if let Some(failure) = no_tar(tar) {
             index.broken = Some(failure);
             return index;
         }
         let noted = OnceLock::new();
-        let end = match index.fill(tar, &noted) {
+        let end = match index.fill(tar, keep, &noted) {
             Ok(end) => end,
             Err(error) => {
                 // Bytes of the file are in the message, lines of text among them.
@@ -90,7 +91,12 @@ impl Index {
     }
 
     /// Reads all headers; returns where the last member ends.
-    fn fill(&mut self, tar: &OpenFile, noted: &OnceLock<Failure>) -> std::io::Result<u64> {
+    fn fill(
+        &mut self,
+        tar: &OpenFile,
+        keep: &[String],
+        noted: &OnceLock<Failure>,
+    ) -> std::io::Result<u64> {
         let mut archive = tar::Archive::new(BufReader::new(tar.seekable(noted)));
         let mut links = Vec::new();
         let mut end = 0;
@@ -98,7 +104,7 @@ impl Index {
             for entry in archive.entries_with_seek()? {
                 let mut entry = entry?;
                 end = entry.raw_file_position().saturating_add(entry.size());
-                self.add(&mut entry, &mut links)?;
+                self.add(&mut entry, keep, &mut links)?;
             }
             Ok(end)
         })();
@@ -110,6 +116,7 @@ impl Index {
     fn add(
         &mut self,
         entry: &mut tar::Entry<impl Read>,
+        keep: &[String],
         links: &mut Vec<(usize, String)>,
     ) -> std::io::Result<()> {
         let kind = entry.header().entry_type();
@@ -156,7 +163,7 @@ impl Index {
                 let said = match part {
                     _ if size > MAX_TEXT_BYTES => Known::unclear("a sidecar of more than 1 MiB"),
                     Part::Class => Known::of_class_file(&text),
-                    _ => Known::of_json(&text),
+                    _ => Known::of_json(&text, keep),
                 };
                 let known = self.known.remove(&stem).unwrap_or_default();
                 // What a JSON says is more than what a class says.

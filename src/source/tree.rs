@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::options::{EXCLUDED, Filter};
 use super::{ArchiveKind, Ignored, PICTURE_EXTENSIONS};
 use crate::error::{Failure, FailureCode, Stage};
 use crate::store::{FileVersion, StoredFile, UnnamableKey};
@@ -150,19 +151,32 @@ impl Tree {
 }
 
 /// A tree that grows key by key, as a bucket lists them.
-#[derive(Debug, Default)]
-pub(super) struct Keys {
+#[derive(Debug)]
+pub(super) struct Keys<'a> {
+    /// Folders that it excludes are as good as hidden.
+    filter: &'a Filter,
     files: Vec<Found>,
     folders: BTreeSet<Box<str>>,
     ignored: Ignored,
     hidden_folders: HashSet<Box<str>>,
 }
 
-impl Keys {
+impl<'a> Keys<'a> {
+    /// No keys yet.
+    pub fn of(filter: &'a Filter) -> Self {
+        Keys {
+            filter,
+            files: Vec::new(),
+            folders: BTreeSet::new(),
+            ignored: Ignored::new(),
+            hidden_folders: HashSet::new(),
+        }
+    }
+
     /// Adds an object. A key that ends in `/` stands for a folder without files.
     pub fn add(&mut self, object: StoredFile) {
         let StoredFile { path, bytes, etag } = object;
-        let hidden = hidden_part(&path);
+        let hidden = self.hidden_part(&path);
         let visible = &path[..hidden.map_or(path.len(), |(start, _)| start)];
         // Keys come sorted from most stores: the last folder is mostly this one's.
         for (end, _) in visible.match_indices('/').rev() {
@@ -190,7 +204,7 @@ impl Keys {
         if key.bytes == 0 && key.key.ends_with('/') {
             return;
         }
-        if let Some((start, reason)) = hidden_part(&id) {
+        if let Some((start, reason)) = self.hidden_part(&id) {
             self.hide(&id, start, reason);
             return;
         }
@@ -213,6 +227,19 @@ impl Keys {
         *self.ignored.entry(reason.to_owned()).or_default() += 1;
     }
 
+    /// Where the first part of `path` begins that is hidden, or a folder that is excluded, and under
+    /// which reason it is counted.
+    fn hidden_part(&self, path: &str) -> Option<(usize, &'static str)> {
+        let mut start = 0;
+        path.split('/').find_map(|part| {
+            let (at, end) = (start, start + part.len());
+            start = end + 1;
+            let excluded =
+                || (end < path.len() && self.filter.excludes(&path[..end])).then_some(EXCLUDED);
+            hidden_reason(part).or_else(excluded).map(|reason| (at, reason))
+        })
+    }
+
     /// The tree of all keys.
     ///
     /// The client drops the last `/` of a key: an empty object that is called like a folder, or like
@@ -225,22 +252,14 @@ impl Keys {
     }
 }
 
-/// Where the first part of `path` begins that is hidden, and under which reason it is counted.
-fn hidden_part(path: &str) -> Option<(usize, &'static str)> {
-    let mut start = 0;
-    path.split('/').find_map(|part| {
-        let at = start;
-        start += part.len() + 1;
-        hidden_reason(part).map(|reason| (at, reason))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    static FILTER: Filter = Filter { include: Vec::new(), exclude: Vec::new(), limit: None };
+
     fn of_keys(keys: &[&str]) -> Tree {
-        let mut tree = Keys::default();
+        let mut tree = Keys::of(&FILTER);
         for key in keys {
             tree.add(object(key, 1));
         }
@@ -283,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_key_that_cannot_be_asked_for_is_a_failure_of_its_own() {
-        let mut keys = Keys::default();
+        let mut keys = Keys::of(&FILTER);
         keys.add(object("nut/1.png", 1));
         for (key, bytes) in [("nut//2.png", 5), ("nut/../3.png", 5), ("nut//", 0), ("a\n.txt", 5)] {
             let key = UnnamableKey { key: key.to_owned(), bytes };
@@ -304,7 +323,7 @@ mod tests {
 
     #[test]
     fn the_marker_of_a_folder_is_no_file_even_without_its_slash() {
-        let mut keys = Keys::default();
+        let mut keys = Keys::of(&FILTER);
         for (key, bytes) in [("", 0), ("nut", 0), ("nut/1.png", 0), ("bolt", 3), ("bolt/2.png", 1)]
         {
             keys.add(object(key, bytes));

@@ -151,7 +151,7 @@ fn push_unnamed(
                 _ => (None, MaskSource::Unknown),
             };
             let category = categories.of(place.category.as_deref())?;
-            drafts.push(found, Known { category, label, kind: None }, Ok(mask));
+            drafts.push(found, Known { label, ..Known::of(category) }, Ok(mask));
         }
     }
     Ok(())
@@ -170,7 +170,7 @@ fn push_groups(
         drafts.ignore_many(UNUSED_MASK, paired.n_unused_masks);
         for (found, mask) in paired.pictures {
             let category = categories.of(folder.as_deref())?;
-            let known = Known { category, label: Some(Label::Anomalous), kind: None };
+            let known = Known { label: Some(Label::Anomalous), ..Known::of(category) };
             drafts.push(found, known, mask);
         }
     }

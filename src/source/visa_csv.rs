@@ -170,7 +170,7 @@ impl Table {
 }
 
 /// What separates the cells: where commas are decimal, spreadsheets write semicolons.
-fn delimiter(text: &[u8]) -> u8 {
+pub(super) fn delimiter(text: &[u8]) -> u8 {
     let header = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let count = |byte: u8| header.iter().filter(|found| **found == byte).count();
     // The first of equals: a comma.

@@ -108,9 +108,9 @@ impl Rows {
                 self.files.insert(mask_id, RowSays::Listed);
             }
             let known = Known {
-                category: categories.of(claim.category.as_deref())?,
                 label: claim.row.label,
                 kind: claim.row.kind.map(Into::into),
+                ..Known::of(categories.of(claim.category.as_deref())?)
             };
             drafts.push(found, known, mask);
             self.files.insert(id, RowSays::Listed);

@@ -12,6 +12,7 @@ use walkdir::WalkDir;
 
 use super::Ignored;
 use super::input::uri_of;
+use super::options::{EXCLUDED, Filter};
 use super::tree::{Found, HIDDEN, Tree, Trouble, hidden_reason, is_picture};
 use crate::error::{Failure, FailureCode, SourceError, Stage};
 use crate::store::FileVersion;
@@ -26,11 +27,12 @@ const UNREADABLE: &str = "(unreadable)";
 /// How many of them a warning names.
 const EXAMPLES: usize = 5;
 
-/// Everything below `root`, links followed. Hidden folders are not entered.
+/// Everything below `root`, links followed. Hidden folders are not entered, nor are those that `filter`
+/// excludes.
 ///
 /// # Errors
 /// If `root` itself cannot be listed.
-pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
+pub(super) fn walk(root: &Path, filter: &Filter) -> Result<Tree, SourceError> {
     let (mut files, mut folders, mut left_out) = (Vec::new(), BTreeSet::new(), Ignored::new());
     let mut skipped = Skipped::default();
     let mut entries = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
@@ -38,6 +40,11 @@ pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
+                let below = error.path().map(|path| name_below(root, path).0);
+                if below.is_some_and(|below| filter.excludes(&below)) {
+                    *left_out.entry(EXCLUDED.to_owned()).or_default() += 1;
+                    continue;
+                }
                 match without_entry(root, error)? {
                     Without::Image(found) => files.push(found),
                     Without::Hidden => *left_out.entry(HIDDEN.to_owned()).or_default() += 1,
@@ -53,7 +60,13 @@ pub(super) fn walk(root: &Path) -> Result<Tree, SourceError> {
             }
             *left_out.entry(reason.to_owned()).or_default() += 1;
         } else if is_folder {
-            folders.insert(name_below(root, entry.path()).0.into());
+            let name = name_below(root, entry.path()).0;
+            if filter.excludes(&name) {
+                entries.skip_current_dir();
+                *left_out.entry(EXCLUDED.to_owned()).or_default() += 1;
+                continue;
+            }
+            folders.insert(name.into());
         } else {
             let metadata = entry.metadata().map_err(|error| error.to_string());
             files.push(found(root, entry.path(), metadata));
@@ -75,7 +88,7 @@ pub(super) fn modified(metadata: &Metadata) -> Option<FileVersion> {
     u64::try_from(since.as_nanos()).ok().map(FileVersion::Modified)
 }
 
-fn look_at(root: &Path, path: &Path) -> Found {
+pub(super) fn look_at(root: &Path, path: &Path) -> Found {
     let metadata = std::fs::metadata(path).map_err(|error| error.to_string());
     found(root, path, metadata)
 }
@@ -202,7 +215,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let names =
             ["b/test/good/1.png", "b/test/c-d/2.png", "b/ground_truth/c-d/2.png", "b-a/x.csv", "y"];
-        let mut keys = Keys::default();
+        let filter = Filter::default();
+        let mut keys = Keys::of(&filter);
         for name in names.iter().chain(&[".z/1.png", "b/.2.png"]) {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -210,7 +224,7 @@ mod tests {
             let bytes = name.len() as u64;
             keys.add(StoredFile { path: name.to_string(), bytes, etag: None });
         }
-        let (mut disk, mut bucket) = (walk(dir.path()).unwrap(), keys.tree());
+        let (mut disk, mut bucket) = (walk(dir.path(), &Filter::default()).unwrap(), keys.tree());
         let files = disk.take_files().into_iter().map(|found| Found { version: None, ..found });
         assert_eq!(files.collect::<Vec<_>>(), bucket.take_files());
         assert_eq!(disk, bucket);
@@ -233,7 +247,7 @@ mod tests {
         std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0o000)).unwrap();
         // An administrator may list everything.
         let shut = std::fs::read_dir(path("shut")).is_err();
-        let mut tree = walk(dir.path()).unwrap();
+        let mut tree = walk(dir.path(), &Filter::default()).unwrap();
         std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0o700)).unwrap();
         let mut left_out = vec![(BROKEN_LINK.to_owned(), 2), (LOOP.to_owned(), 1)];
         left_out.extend(shut.then(|| (UNREADABLE.to_owned(), 1)));

@@ -244,7 +244,8 @@ impl RunWriter {
         category: &str,
         rows: impl IntoIterator<Item = R>,
     ) -> Result<Option<&'e mut PartEntry>, TableError> {
-        let ids = PartIds { run_id: &entry.run_id, shard_id: &entry.shard_id };
+        let keep = &self.manifest.keep();
+        let ids = PartIds { run_id: &entry.run_id, shard_id: &entry.shard_id, keep };
         let part = encode_part(ids, category, rows.into_iter())?;
         let path = self.part_path(R::TABLE, category, ids.shard_id);
         if part.rows == 0 {
@@ -282,7 +283,8 @@ impl RunWriter {
     fn fill_empty_tables(&self, totals: &RunTotals) -> Result<(), TableError> {
         let first = totals.rows.values().flat_map(|categories| categories.keys()).min();
         let category = first.map_or(NO_CATEGORY, String::as_str);
-        let ids = PartIds { run_id: &self.manifest.run_id, shard_id: NO_SHARD };
+        let keep = &self.manifest.keep();
+        let ids = PartIds { run_id: &self.manifest.run_id, shard_id: NO_SHARD, keep };
         for table in Table::ALL {
             if totals.rows_of(table) == 0 {
                 let path = self.part_path(table, category, NO_SHARD);

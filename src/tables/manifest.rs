@@ -22,6 +22,9 @@ pub(super) const MANIFEST_PATH: &str = "_filo/manifest.json";
 /// Version of the layout of an output. A program refuses any other.
 pub(super) const FORMAT: u32 = 2;
 
+/// The key of a run's spec that names the columns of its input that are kept.
+pub const KEEP_KEY: &str = "keep";
+
 /// What makes a run this run and no other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunIdentity {
@@ -94,6 +97,12 @@ impl Manifest {
         let RunIdentity { run_id, run_date, spec, shards, plan } = identity;
         let plan = plan.map(|plan| PlanEntry::of(&plan));
         Manifest { format: FORMAT, run_id, run_date, spec, shards, plan, totals: None }
+    }
+
+    /// Columns of the input that `scores` has beside its own.
+    pub fn keep(&self) -> Vec<String> {
+        let names = self.spec[KEEP_KEY].as_array().into_iter().flatten();
+        names.filter_map(|name| name.as_str().map(str::to_string)).collect()
     }
 
     /// The manifest of the output, or `None` if it has none.

@@ -49,7 +49,7 @@ pub use fold::fold_parts;
 pub use lease::{Claim, Lease, Leases};
 pub use ledger::{LedgerEntry, PartEntry};
 pub use look::OutputState;
-pub use manifest::{LeftOut, Manifest, RunIdentity, RunTotals};
+pub use manifest::{KEEP_KEY, LeftOut, Manifest, RunIdentity, RunTotals};
 pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
 pub use masks::MaskRow;
 pub use metrics::{
@@ -59,7 +59,7 @@ pub use partials::PartialRow;
 pub use partition::{REFERENCE_FOLDER, escape, reference_path};
 pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use replaced::{FileState, ReplacedFile, ReplacedFiles};
-pub use row::{Column, Columns, Row};
+pub use row::{Column, Columns, KeptValue, Row};
 pub use run_reader::{ComparedScore, DecidedScore, LabelledScore, RunReader, ShownScore, TopScore};
 pub use scores::ScoreRow;
 pub use thresholds::{CategoryThreshold, ThresholdRow};

@@ -28,11 +28,13 @@ const ROW_GROUP_ROWS: usize = 256 * 1024;
 /// Rows that are turned into arrays, or read back, at a time.
 pub(super) const BATCH_ROWS: usize = 8 * 1024;
 
-/// The two ids that every row of a part shares.
+/// The two ids that every row of a part shares, and what the run keeps of its input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PartIds<'a> {
     pub run_id: &'a str,
     pub shard_id: &'a str,
+    /// Columns of `scores` beside its own.
+    pub keep: &'a [String],
 }
 
 /// A part, ready to be written.
@@ -78,14 +80,16 @@ fn encode<R: Row>(
         .with_properties(properties::<R>()?)
         // The Parquet types say it all; Arrow's copy of the schema would only add bytes.
         .with_skip_arrow_metadata(true);
-    write_rows(part_schema::<R>(&id_columns()), options, &[ids.run_id, ids.shard_id], rows)
+    let schema = part_schema::<R>(&id_columns(), ids.keep);
+    write_rows(schema, options, &[ids.run_id, ids.shard_id], ids.keep, rows)
 }
 
-/// Writes a file of `schema`: in each row `leading`, which all share, then its own columns.
+/// Writes a file of `schema`: in each row `leading`, which all share, its own columns, those of `keep`.
 pub(super) fn write_rows<R: Columns>(
     schema: SchemaRef,
     options: ArrowWriterOptions,
     leading: &[&str],
+    keep: &[String],
     mut rows: impl Iterator<Item = R>,
 ) -> Result<EncodedPart, ParquetError> {
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)?;
@@ -96,7 +100,7 @@ pub(super) fn write_rows<R: Columns>(
             break;
         }
         written += batch.len() as u64;
-        writer.write(&record_batch(&schema, leading, &batch)?)?;
+        writer.write(&record_batch(&schema, leading, keep, &batch)?)?;
     }
     Ok(EncodedPart { rows: written, bytes: writer.into_inner()?.into() })
 }
@@ -118,12 +122,13 @@ fn properties<R: Row>() -> Result<WriterProperties, ParquetError> {
 fn record_batch<R: Columns>(
     schema: &SchemaRef,
     leading: &[&str],
+    keep: &[String],
     rows: &[R],
 ) -> Result<RecordBatch, ParquetError> {
     let same = |id: &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(std::iter::repeat_n(id, rows.len())))
     };
     let mut columns = leading.iter().map(|id| same(id)).collect::<Vec<_>>();
-    columns.extend(collect_columns(rows)?);
+    columns.extend(collect_columns(rows, keep)?);
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

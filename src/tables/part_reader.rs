@@ -19,7 +19,7 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::ledger::PartEntry;
 use super::part::BATCH_ROWS;
-use super::row::{Columns, Row, rows_of_batch};
+use super::row::{Columns, Row, is_own, rows_of_batch};
 use crate::error::TableError;
 use crate::store::{Content, Store};
 
@@ -138,7 +138,10 @@ fn open_batches<R: Row, F: ChunkReader + 'static>(
     for name in names.clone() {
         builder.schema().field_with_name(name)?;
     }
-    let own = ProjectionMask::columns(builder.parquet_schema(), names);
+    let fields = builder.schema().fields().iter().map(|field| field.name().as_str());
+    let kept = fields.filter(|name| R::KEEPS && !is_own::<R>(name));
+    let wanted = names.chain(kept).collect::<Vec<_>>();
+    let own = ProjectionMask::columns(builder.parquet_schema(), wanted);
     builder.with_projection(own).with_batch_size(BATCH_ROWS).build()
 }
 

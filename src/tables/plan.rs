@@ -23,6 +23,8 @@ row! {
         pub shard: i32,
         /// Path below the input.
         pub image_id: String,
+        /// Its file, a path below the input or a URI, where its id is neither.
+        pub file: Option<String>,
         /// Where it is, if its id does not tell.
         pub uri: Option<String>,
         /// Category that it counts for.
@@ -45,6 +47,10 @@ row! {
         pub more_masks: Option<String>,
         /// What it is if it is no picture but a file with pictures in it: `tar` or `parquet`.
         pub archive: Option<String>,
+        /// How many images of such a file count at most.
+        pub most: Option<i64>,
+        /// Values of the columns that are kept, as a JSON list.
+        pub kept: Option<String>,
         /// Why it cannot be scored, if that was plain from its name: a code of `failures`.
         pub failure: Option<String>,
         /// The same for a person.
@@ -122,5 +128,5 @@ pub fn encode_plan(rows: impl Iterator<Item = PlanRow>) -> Result<Bytes, TableEr
 fn encode(rows: impl Iterator<Item = PlanRow>) -> Result<Bytes, ParquetError> {
     let properties = writer_properties()?.build();
     let options = ArrowWriterOptions::new().with_properties(properties);
-    Ok(write_rows(part_schema::<PlanRow>(&[]), options, &[], rows)?.bytes)
+    Ok(write_rows(part_schema::<PlanRow>(&[], &[]), options, &[], &[], rows)?.bytes)
 }

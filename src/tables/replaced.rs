@@ -33,7 +33,15 @@ pub struct ReplacedFile {
     pub kind: Option<String>,
     pub mask_known: Option<bool>,
     pub mask: Option<String>,
+    #[serde(default)]
+    pub more_masks: Option<String>,
     pub archive: Option<String>,
+    #[serde(default)]
+    pub most: Option<i64>,
+    #[serde(default)]
+    pub file: Option<String>,
+    #[serde(default)]
+    pub kept: Option<String>,
 }
 
 /// Which content of a file was seen.
@@ -75,6 +83,10 @@ impl ReplacedFile {
             kind: new.kind,
             mask_known: new.mask_known,
             mask: new.mask,
+            more_masks: new.more_masks,
+            file: new.file,
+            kept: new.kept,
+            most: new.most,
             archive: new.archive,
         }
     }
@@ -91,6 +103,10 @@ impl ReplacedFile {
             kind: self.kind.clone(),
             mask_known: self.mask_known,
             mask: self.mask.clone(),
+            more_masks: self.more_masks.clone(),
+            file: self.file.clone(),
+            kept: self.kept.clone(),
+            most: self.most,
             archive: self.archive.clone(),
             ..PlanRow::default()
         }

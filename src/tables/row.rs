@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+use super::cell::Cell;
 use super::{ColumnInfo, ColumnType, Stored, Table};
 
 /// One column of the rows `R`.
@@ -29,6 +30,24 @@ pub struct Column<R> {
 /// The columns of a row struct, in the order of its fields. Implemented by `row!` only.
 pub trait Columns: Sized + 'static {
     const COLUMNS: &'static [Column<Self>];
+
+    /// Whether the rows have [`KeptValue`] values as well.
+    const KEEPS: bool = false;
+
+    /// The values of columns that are none of the struct's.
+    fn kept(&self) -> &[KeptValue] {
+        &[]
+    }
+
+    /// Adds such a value.
+    fn keep(&mut self, _: KeptValue) {}
+}
+
+/// The value that the input has of an image in a column that the run was told to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptValue {
+    pub column: Arc<str>,
+    pub value: Option<String>,
 }
 
 /// A row of a table.
@@ -56,12 +75,14 @@ macro_rules! row {
         $(#[doc = $doc:literal])+
         pub struct $row:ident {
             $($(#[doc = $about:literal])+ pub $name:ident: $kind:ty,)+
+            $(; $(#[doc = $more:literal])+ pub $kept:ident: Vec<KeptValue>)?
         }
     ) => {
         $(#[doc = $doc])+
         #[derive(Debug, Clone, PartialEq, Default)]
         pub struct $row {
             $($(#[doc = $about])+ pub $name: $kind,)+
+            $($(#[doc = $more])+ pub $kept: Vec<$crate::tables::row::KeptValue>,)?
         }
 
         impl $crate::tables::row::Columns for $row {
@@ -85,6 +106,17 @@ macro_rules! row {
                     },
                 },
             )+];
+            $(
+            const KEEPS: bool = true;
+
+            fn kept(&self) -> &[$crate::tables::row::KeptValue] {
+                &self.$kept
+            }
+
+            fn keep(&mut self, kept: $crate::tables::row::KeptValue) {
+                self.$kept.push(kept);
+            }
+            )?
         }
     };
 }
@@ -102,16 +134,31 @@ pub(super) fn describe<R: Row>() -> Vec<ColumnInfo> {
     R::COLUMNS.iter().map(info).collect()
 }
 
-/// The Arrow schema of a part: `ids` (never null), then the columns of `R`.
-pub(super) fn part_schema<R: Columns>(ids: &[ColumnInfo]) -> SchemaRef {
+/// The Arrow schema of a part: `ids` (never null), the columns of `R`, and those of `keep` if such rows
+/// keep any.
+pub(super) fn part_schema<R: Columns>(ids: &[ColumnInfo], keep: &[String]) -> SchemaRef {
     let ids = ids.iter().map(|id| Field::new(id.name, id.column_type.arrow(), id.nullable));
     let own = R::COLUMNS.iter().map(|c| Field::new(c.name, c.column_type.arrow(), c.nullable));
-    Arc::new(Schema::new(ids.chain(own).collect::<Vec<_>>()))
+    let keep = keep.iter().filter(|_| R::KEEPS);
+    let keep = keep.map(|name| Field::new(name, ColumnType::Text.arrow(), true));
+    Arc::new(Schema::new(ids.chain(own).chain(keep).collect::<Vec<_>>()))
 }
 
-/// The fields of `rows` as arrays, in the order of the columns.
-pub(super) fn collect_columns<R: Columns>(rows: &[R]) -> Result<Vec<ArrayRef>, ArrowError> {
-    R::COLUMNS.iter().map(|column| (column.collect)(rows)).collect()
+/// The fields of `rows` as arrays, in the order of the columns, then what they keep.
+pub(super) fn collect_columns<R: Columns>(
+    rows: &[R],
+    keep: &[String],
+) -> Result<Vec<ArrayRef>, ArrowError> {
+    let own = R::COLUMNS.iter().map(|column| (column.collect)(rows));
+    let kept = keep.iter().filter(|_| R::KEEPS).map(|name| {
+        let of = |row: &R| {
+            let kept = row.kept().iter().find(|kept| *kept.column == **name);
+            kept.and_then(|kept| kept.value.clone())
+        };
+        let values = rows.iter().map(of).collect::<Vec<_>>();
+        <Option<String> as Cell>::to_array(values.iter())
+    });
+    own.chain(kept).collect()
 }
 
 /// The rows of a batch; its columns are found by name. One that may be null and is not there was not
@@ -132,7 +179,24 @@ pub(super) fn rows_of_batch<R: Columns + Clone + Default>(
         (column.fill)(array, &mut rows)
             .map_err(|e| ArrowError::SchemaError(format!("column {}: {e}", column.name)))?;
     }
+    for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        if !R::KEEPS || is_own::<R>(field.name()) {
+            continue;
+        }
+        let column: Arc<str> = field.name().as_str().into();
+        let values = <Option<String> as Cell>::from_array(array)
+            .map_err(|e| ArrowError::SchemaError(format!("column {column}: {e}")))?;
+        for (row, value) in rows.iter_mut().zip(values) {
+            row.keep(KeptValue { column: column.clone(), value });
+        }
+    }
     Ok(rows)
+}
+
+/// Whether a column of a part is a field of `R`, or one of the ids before them.
+pub(super) fn is_own<R: Columns>(name: &str) -> bool {
+    R::COLUMNS.iter().any(|column| column.name == name)
+        || super::part::id_columns().iter().any(|column| column.name == name)
 }
 
 #[cfg(test)]
@@ -142,8 +206,8 @@ mod tests {
 
     fn without(column: &str) -> Result<Vec<ScoreRow>, ArrowError> {
         let rows = [ScoreRow { score: 0.5, top_similarity: Some(0.25), ..ScoreRow::default() }];
-        let schema = part_schema::<ScoreRow>(&[]);
-        let batch = RecordBatch::try_new(schema.clone(), collect_columns(&rows)?)?;
+        let schema = part_schema::<ScoreRow>(&[], &[]);
+        let batch = RecordBatch::try_new(schema.clone(), collect_columns(&rows, &[])?)?;
         let kept = (0..schema.fields().len()).filter(|&i| schema.field(i).name() != column);
         rows_of_batch(&batch.project(&kept.collect::<Vec<_>>())?)
     }

@@ -302,7 +302,7 @@ impl RunReader {
         let Manifest { run_id, run_date, .. } = &self.manifest;
         let mut entry = LedgerEntry::new(run_id, NO_SHARD);
         for (category, rows) in categories {
-            let ids = PartIds { run_id, shard_id: NO_SHARD };
+            let ids = PartIds { run_id, shard_id: NO_SHARD, keep: &[] };
             let part = encode_part(ids, category, rows.iter().cloned())?;
             let path = part_path(R::TABLE, *run_date, category, run_id, NO_SHARD);
             self.store.put(&path, part.bytes.clone())?;

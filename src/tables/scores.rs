@@ -69,6 +69,9 @@ row! {
         pub ms_infer: f32,
         /// Name or digest of the weights.
         pub model_id: String,
+        ;
+        /// Columns of the input that the run was told to keep.
+        pub kept: Vec<KeptValue>
     }
 }
 

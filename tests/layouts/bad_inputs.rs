@@ -5,7 +5,10 @@ use super::*;
 fn error(path: &Path, choice: LayoutChoice) -> String {
     let listing = match path.is_dir() {
         true => try_list(path, choice),
-        false => list(&Location::local(path), choice, None, ShardSize::default()),
+        false => {
+            let options = ListOptions { layout: choice, ..ListOptions::default() };
+            list(&Location::local(path), &options)
+        },
     };
     listing.unwrap_err().to_string()
 }

@@ -8,17 +8,12 @@ use filo::store::Store;
 use object_store::memory::InMemory;
 
 /// The listing of the folder `path`, or why there is none.
-pub fn list(
-    path: &Path,
-    choice: LayoutChoice,
-    category: Option<&Category>,
-) -> Result<Listing, SourceError> {
-    let size = ShardSize::default();
-    let disk = filo::source::list(&Location::local(path), choice, category, size);
+pub fn list(path: &Path, options: &ListOptions) -> Result<Listing, SourceError> {
+    let disk = filo::source::list(&Location::local(path), options);
     let path = std::path::absolute(path).unwrap();
     let uri = format!("s3://box/{}", path.file_name().unwrap().to_str().unwrap());
     let location: Location = uri.parse().unwrap();
-    let bucket = list_bucket(&location, bucket_of(&path, &uri), choice, category, size);
+    let bucket = list_bucket(&location, bucket_of(&path, &uri), options);
     assert_eq!(said(&bucket, &uri), said(&disk, path.to_str().unwrap()));
     disk
 }

@@ -2,11 +2,15 @@
 
 use super::*;
 
+fn of(category: Category) -> ListOptions {
+    ListOptions { category: Some(category), ..ListOptions::default() }
+}
+
 #[test]
 fn the_first_sub_folder_names_the_category() {
     let dir = tree(&["nut/a.png", "nut/deep/b.JPG", "bolt/a.png", "bolt/a.jpg", "loose.webp"]);
     let category: Category = "washer".parse().unwrap();
-    let listing = both_ways::list(dir.path(), LayoutChoice::Auto, Some(&category)).unwrap();
+    let listing = both_ways::list(dir.path(), &of(category)).unwrap();
     assert_eq!(listing.layout, Layout::Folder);
     assert!(listing.why.contains("neither"), "{}", listing.why);
     assert_eq!(
@@ -35,7 +39,7 @@ fn without_sub_folders_and_without_a_choice_the_input_names_the_category() {
 fn a_chosen_category_that_no_picture_needs_is_mentioned() {
     let dir = tree(&["nut/a.png"]);
     let category: Category = "washer".parse().unwrap();
-    let listing = both_ways::list(dir.path(), LayoutChoice::Auto, Some(&category)).unwrap();
+    let listing = both_ways::list(dir.path(), &of(category)).unwrap();
     assert!(listing.why.contains("--category washer is not used"), "{}", listing.why);
 }
 

@@ -136,7 +136,7 @@ fn the_normal_images_of_btad_are_called_ok() {
             ("02/test/unlabelled/0.bmp", None, 0),
         ]
     );
-    let train = filo::source::list_train(&Location::local(dir.path()), LayoutChoice::Auto, None);
+    let train = filo::source::list_train(&Location::local(dir.path()), &ListOptions::default());
     assert_eq!(ids(&train.unwrap()), ["01/train/ok/0.bmp"]);
 }
 
@@ -163,7 +163,7 @@ fn only_the_colour_images_of_mvtec_3d_are_images() {
         "bagel/test/hole/gt/0.png"
     );
     assert_eq!((listing.ignored["(not rgb)"], listing.ignored["(unused mask)"]), (2, 1));
-    let train = filo::source::list_train(&Location::local(dir.path()), LayoutChoice::Auto, None);
+    let train = filo::source::list_train(&Location::local(dir.path()), &ListOptions::default());
     assert_eq!(ids(&train.unwrap()), ["bagel/train/good/rgb/0.png"]);
 }
 

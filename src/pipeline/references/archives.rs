@@ -85,14 +85,16 @@ impl InArchives<'_> {
         let file = self.chosen.input.open_file(&archive.image_id, archive.version.as_ref());
         let Ok(file) = file else { return Some(0) };
         let (mut seen, mut stopped) = (0, false);
-        read_archive(file, archive.kind, self.prepare.limits.max_bytes, |member| {
+        let (columns, max_bytes) = (&self.prepare.columns, self.prepare.limits.max_bytes);
+        read_archive(file, archive.kind, columns, max_bytes, |member| {
             stopped = self.stop.load(Ordering::Relaxed);
             let image_id = format!("{}/{}", archive.image_id, member.id).into();
             if let Ok(given) = given(archive, seen, image_id, member) {
                 take(given);
             }
             seen += 1;
-            if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let more = !stopped && archive.counts(seen);
+            if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         (!stopped).then_some(seen)
     }

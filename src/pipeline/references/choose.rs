@@ -9,7 +9,7 @@ use crate::job::{JobSpec, Partition, ReferenceChoice, ReferenceFallback};
 use crate::pipeline::retry::Task;
 use crate::reference::{Choice, MIN_REFERENCES, Origin, rank};
 use crate::source::{
-    Archive, Category, Entry, Input, Label, LayoutChoice, Listing, Sample, Shard, ShardSize, list,
+    Archive, Category, Columns, Entry, Input, Label, ListOptions, Listing, Sample, Shard, list,
     list_train,
 };
 use crate::store::{Location, Store};
@@ -35,8 +35,7 @@ pub enum ReferenceSource {
 #[derive(Debug)]
 pub struct Later {
     input: Location,
-    layout: LayoutChoice,
-    category: Option<Category>,
+    options: ListOptions,
     choice: ReferenceChoice,
     /// The one category of the plan, if it has only one.
     only: Option<Category>,
@@ -83,8 +82,7 @@ impl ReferenceSource {
         };
         let later = Later {
             input: spec.input.clone(),
-            layout: spec.layout,
-            category: spec.category.clone(),
+            options: spec.list_options(),
             choice,
             only: only_category(shards),
             fallback: match spec.reference_fallback {
@@ -140,17 +138,17 @@ impl Later {
     /// # Errors
     /// If it cannot be listed.
     pub fn open(self) -> Result<ReferenceSource, Error> {
-        let Later { input, layout, category, choice, only, fallback } = self;
+        let Later { input, options, choice, only, fallback } = self;
         let listing = match choice {
             ReferenceChoice::At(place) => {
                 if let Some(store) = earlier_run(&place)? {
                     let uri = place.uri().to_string();
                     return Ok(ReferenceSource::EarlierRun { store, uri, fallback });
                 }
-                listed(&place, only)?
+                listed(&place, only, options.columns)?
             }
             ReferenceChoice::Train | ReferenceChoice::Archive | ReferenceChoice::None => {
-                list_train(&input, layout, category.as_ref())?
+                list_train(&input, &options)?
             }
         };
         // Images that are known to be anomalous say nothing of what is normal.
@@ -168,8 +166,13 @@ fn only_category(shards: &[Shard]) -> Option<Category> {
     entries.all(|entry| entry.category() == first).then(|| first.clone())
 }
 
-fn listed(place: &Location, category: Option<Category>) -> Result<Listing, Error> {
-    let listing = list(place, LayoutChoice::Auto, category.as_ref(), ShardSize::default())?;
+fn listed(
+    place: &Location,
+    category: Option<Category>,
+    columns: Columns,
+) -> Result<Listing, Error> {
+    let columns = Columns { keep: Vec::new(), ..columns };
+    let listing = list(place, &ListOptions { category, columns, ..ListOptions::default() })?;
     tracing::info!(images = listing.n_entries, "references: {}", listing.why);
     Ok(listing)
 }

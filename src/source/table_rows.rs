@@ -1,0 +1,298 @@
+//! The rows of a table of images: CSV, JSON Lines or Parquet. A file goes in, rows of JSON values come
+//! out, with the number of the line that each is in (in Parquet, of the row). A row that cannot be read
+//! costs that row; a table that breaks off is an error. Never here: what a column means.
+
+use std::cell::Cell;
+use std::io::{BufRead, BufReader, Read};
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::ChunkReader;
+use serde_json::{Map, Value};
+
+use super::blocks::{Blocks, From};
+use super::member::{lenient_json, text_of};
+use super::open_file::OpenFile;
+use super::parquet::caught;
+use super::parquet_cells::{is_file, list_of, text_of as text_in, texts_of};
+use super::visa_csv::delimiter;
+
+/// The longest row. A quote that is never closed would make one of the rest of the file.
+const MAX_ROW_BYTES: u64 = 1 << 20;
+
+/// Rows of Parquet that are decoded at a time.
+const BATCH_ROWS: usize = 1024;
+
+/// How a table is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TableKind {
+    /// Separated by commas, semicolons or tabs; the first line has the names.
+    Csv,
+    /// One object a line.
+    JsonLines,
+    Parquet,
+}
+
+/// The cells of a row.
+pub(super) enum Row {
+    /// In the order of the header.
+    Aligned(Vec<Value>),
+    /// By name.
+    Keyed(Map<String, Value>),
+}
+
+/// A table whose header has been read.
+pub(super) enum Table {
+    Csv(CsvTable),
+    JsonLines(BufReader<From>),
+    Parquet(ParquetTable),
+}
+
+pub(super) struct CsvTable {
+    header: Vec<String>,
+    reader: csv::Reader<Bounded<From>>,
+    left: Rc<Cell<u64>>,
+}
+
+pub(super) struct ParquetTable {
+    blocks: Blocks,
+    metadata: ArrowReaderMetadata,
+    header: Vec<String>,
+    /// Columns that hold files.
+    files: Vec<String>,
+}
+
+impl Table {
+    /// Opens a table and reads its header.
+    pub fn open(file: OpenFile, kind: TableKind) -> Result<Self, String> {
+        let blocks = Blocks::new(Arc::new(file), Arc::new(OnceLock::new()));
+        let from_start = || blocks.get_read(0).map_err(|error| error.to_string());
+        match kind {
+            TableKind::Csv => CsvTable::open(from_start()?, from_start()?).map(Table::Csv),
+            TableKind::JsonLines => Ok(Table::JsonLines(BufReader::new(from_start()?))),
+            TableKind::Parquet => {
+                let opened = caught(|| ParquetTable::open(blocks.clone()));
+                Ok(Table::Parquet(opened.map_err(|why| format!("no Parquet file: {why}"))?))
+            }
+        }
+    }
+
+    /// The names of the columns; `None` where each row has its own.
+    pub fn header(&self) -> Option<&[String]> {
+        match self {
+            Table::Csv(table) => Some(&table.header),
+            Table::JsonLines(_) => None,
+            Table::Parquet(table) => Some(&table.header),
+        }
+    }
+
+    /// Columns that hold files, not their paths.
+    pub fn files(&self) -> &[String] {
+        match self {
+            Table::Csv(_) | Table::JsonLines(_) => &[],
+            Table::Parquet(table) => &table.files,
+        }
+    }
+
+    /// Hands every row to `take`, with its line, or why it cannot be read; cells of other columns than
+    /// those at `wanted` may be null.
+    ///
+    /// # Errors
+    /// If the table breaks off.
+    pub fn each(
+        self,
+        wanted: &[usize],
+        take: &mut dyn FnMut(u64, Result<Row, String>),
+    ) -> Result<(), String> {
+        match self {
+            Table::Csv(table) => table.each(wanted, take),
+            Table::JsonLines(reader) => each_object(reader, take),
+            Table::Parquet(table) => caught(|| table.each(wanted, take)),
+        }
+    }
+}
+
+/// Bytes of which only so many are read until more are allowed.
+pub(super) struct Bounded<R> {
+    inner: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.left.get() == 0 {
+            let why = "a row of more than 1 MiB: is a quote not closed?";
+            return Err(std::io::Error::other(why));
+        }
+        let n = self.inner.read(out)?;
+        self.left.set(self.left.get().saturating_sub(n as u64));
+        Ok(n)
+    }
+}
+
+impl CsvTable {
+    /// `again` begins where `first` does.
+    fn open(first: From, again: From) -> Result<Self, String> {
+        let mut start = Vec::new();
+        let read = first.take(MAX_ROW_BYTES).read_to_end(&mut start);
+        read.map_err(|error| error.to_string())?;
+        if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+            return Err("text in UTF-16: save the table as UTF-8".to_owned());
+        }
+        let left = Rc::new(Cell::new(MAX_ROW_BYTES));
+        let mut reader = csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .flexible(true)
+            .delimiter(delimiter(&start))
+            .from_reader(Bounded { inner: again, left: left.clone() });
+        let header = reader.headers().map_err(|error| format!("the first line: {error}"))?;
+        let header = header.iter().map(str::to_owned).collect();
+        Ok(CsvTable { header, reader, left })
+    }
+
+    fn each(
+        mut self,
+        wanted: &[usize],
+        take: &mut dyn FnMut(u64, Result<Row, String>),
+    ) -> Result<(), String> {
+        let mut record = csv::ByteRecord::new();
+        loop {
+            self.left.set(MAX_ROW_BYTES);
+            let line = self.reader.position().line();
+            let more = self.reader.read_byte_record(&mut record);
+            if !more.map_err(|error| format!("line {line}: {error}"))? {
+                return Ok(());
+            }
+            let line = record.position().map_or(line, csv::Position::line);
+            take(line, self.row(&record, wanted));
+        }
+    }
+
+    fn row(&self, record: &csv::ByteRecord, wanted: &[usize]) -> Result<Row, String> {
+        let (cells, columns) = (record.len(), self.header.len());
+        let empty = |at: usize| record.get(at).is_none_or(<[u8]>::is_empty);
+        if cells < columns || !(columns..cells).all(empty) {
+            return Err(format!("{cells} cells where the header has {columns}: correct it"));
+        }
+        let mut row = vec![Value::Null; columns];
+        for &at in wanted {
+            let cell = std::str::from_utf8(record.get(at).unwrap_or_default());
+            let text = cell.map_err(|_| "text that is not UTF-8: save the table as UTF-8")?;
+            if !text.is_empty() {
+                row[at] = Value::String(text.to_owned());
+            }
+        }
+        Ok(Row::Aligned(row))
+    }
+}
+
+fn each_object(
+    mut reader: BufReader<From>,
+    take: &mut dyn FnMut(u64, Result<Row, String>),
+) -> Result<(), String> {
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        bytes.clear();
+        let read = reader.by_ref().take(MAX_ROW_BYTES).read_until(b'\n', &mut bytes);
+        if read.map_err(|error| format!("line {line}: {error}"))? == 0 {
+            break;
+        }
+        if !bytes.ends_with(b"\n") && bytes.len() as u64 == MAX_ROW_BYTES {
+            let end = reader.skip_until(b'\n').map_err(|error| format!("line {line}: {error}"))?;
+            if end > 0 {
+                take(line, Err("a row of more than 1 MiB: shorten it".to_owned()));
+                continue;
+            }
+        }
+        let text = text_of(&bytes);
+        if text.trim().is_empty() {
+            continue;
+        }
+        let row = match lenient_json(text.trim()) {
+            Ok(Value::Object(cells)) => Ok(Row::Keyed(cells)),
+            _ => Err("no JSON object: write one a line".to_owned()),
+        };
+        take(line, row);
+    }
+    Ok(())
+}
+
+impl ParquetTable {
+    fn open(blocks: Blocks) -> ParquetResult<Self> {
+        // Types as they are stored, whatever somebody's Arrow header says.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata = ArrowReaderMetadata::load(&blocks, options)?;
+        let fields = metadata.schema().fields();
+        let header = fields.iter().map(|field| field.name().to_owned()).collect();
+        let files = fields.iter().filter(|field| is_file(field.data_type()));
+        let files = files.map(|field| field.name().to_owned()).collect();
+        Ok(ParquetTable { blocks, metadata, header, files })
+    }
+
+    fn each(
+        &self,
+        wanted: &[usize],
+        take: &mut dyn FnMut(u64, Result<Row, String>),
+    ) -> ParquetResult<()> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.blocks.clone(),
+            self.metadata.clone(),
+        );
+        let columns = ProjectionMask::roots(self.metadata.parquet_schema(), wanted.iter().copied());
+        let mut row = 0;
+        for batch in builder.with_projection(columns).with_batch_size(BATCH_ROWS).build()? {
+            let batch = batch?;
+            let cells = self.cells(&batch);
+            for at in 0..batch.num_rows() {
+                let of_row =
+                    cells.iter().map(|cells| cells.as_ref().map_or(Value::Null, |c| c.of(at)));
+                take(row, Ok(Row::Aligned(of_row.collect())));
+                row += 1;
+            }
+        }
+        match u64::try_from(self.metadata.metadata().file_metadata().num_rows()) {
+            Ok(rows) if rows == row => Ok(()),
+            _ => Err(ParquetError::EOF("its columns end too early".to_owned())),
+        }
+    }
+
+    /// The columns of a batch in the order of the header.
+    fn cells(&self, batch: &RecordBatch) -> Vec<Option<ColumnCells>> {
+        let column = |name: &String| {
+            let column = batch.column_by_name(name)?;
+            Some(match list_of(column, 0).filter(|_| !column.is_empty()) {
+                Some(_) => ColumnCells::Lists(column.clone()),
+                None => ColumnCells::Texts(texts_of(column)?),
+            })
+        };
+        self.header.iter().map(column).collect()
+    }
+}
+
+/// A column of a batch.
+enum ColumnCells {
+    Texts(ArrayRef),
+    Lists(ArrayRef),
+}
+
+impl ColumnCells {
+    fn of(&self, row: usize) -> Value {
+        match self {
+            ColumnCells::Texts(texts) => text_in(texts, row).map_or(Value::Null, Value::String),
+            ColumnCells::Lists(lists) if !lists.is_valid(row) => Value::Null,
+            ColumnCells::Lists(lists) => {
+                let texts = list_of(lists, row).as_ref().and_then(texts_of);
+                let values = texts.iter().flat_map(|texts| {
+                    (0..texts.len()).map(|at| text_in(texts, at).map_or(Value::Null, Value::String))
+                });
+                Value::Array(values.collect())
+            }
+        }
+    }
+}
