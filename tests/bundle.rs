@@ -237,7 +237,7 @@ fn verify_finds_a_changed_byte_a_missing_file_and_numbers_that_are_not_finite() 
     let folder = Folder::new();
     let bundle = converted(&folder, "bundle", &[small("small.pth")], &[]);
     let sound = weights("verify", &bundle, &[]);
-    assert!(sound.last_line().starts_with("sound: 1 files, 115 tensors"), "{}", sound.stdout);
+    assert!(sound.last_line().starts_with("sound: 1 file, 115 tensors"), "{}", sound.stdout);
     let file = bundle.join("filo-00001-of-00001.safetensors");
     let bytes = std::fs::read(&file).unwrap();
     let mut changed = bytes.clone();
