@@ -126,7 +126,7 @@ fn the_embedded_weights_can_be_inspected_and_verified_by_name() {
     assert_eq!(inspected["model_id"], model_id());
     assert_eq!(inspected["parts"][0]["missing"], serde_json::json!([]));
     let verified = weights(&["verify", "nano"]);
-    assert!(verified.last_line().starts_with("sound: 1 files"), "{}", verified.stdout);
+    assert!(verified.last_line().starts_with("sound: 1 file"), "{}", verified.stdout);
     assert!(verified.last_line().ends_with(&model_id()));
 }
 

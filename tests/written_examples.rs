@@ -7,8 +7,6 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use filo::job::{JobSpec, RawJobSpec};
-use filo::source::LayoutChoice;
 use support::run::{Ended, Folder, WEIGHTS, run};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -137,9 +135,6 @@ fn the_nightly_job_takes_tars_as_well() {
     let command = moved(&command_of(&text_of("pipelines/nightly.toml")));
     let command = command.replace("line3/2026-11-24", "line3/tars");
     assert!(succeeds(&folder, &command).has_scored(1, 0));
-    let raw = RawJobSpec::from_file(&Path::new(ROOT).join("pipelines/nightly.toml")).unwrap();
-    let spec = JobSpec::validate(raw, |_| Some("elsewhere".to_string())).unwrap();
-    assert_eq!(spec.layout, LayoutChoice::Auto);
 }
 
 #[test]
