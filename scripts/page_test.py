@@ -1,6 +1,6 @@
 """Opens reports of `filo report` in a headless Chromium and uses them as a person would: reads the
-console, sorts, opens pictures by keyboard, toggles layers, at two widths and in both themes, and asks
-axe-core. Usage: page_test.py [--screenshots DIR] [--hostile] REPORT.html...
+console, follows links, sorts, opens pictures by keyboard, toggles layers, at two widths and in both
+themes, and asks axe-core. Usage: page_test.py [--screenshots DIR] [--hostile] REPORT.html...
 
 With --hostile the report must have a picture whose name is HTML, shown as text.
 """
@@ -133,6 +133,57 @@ def counts_add_up(page):
     check(sum(total) == sums[1][1], f"counts by threshold and by truth differ: {table} {sums}")
 
 
+def anchors_land(browser, uri, where, viewport):
+    """The first click on a link shows its heading below the bar, whatever lies undrawn between."""
+    def opened():
+        context = browser.new_context(viewport=viewport, offline=True)
+        page = context.new_page()
+        page.goto(uri, wait_until="load")
+        return context, page
+
+    context, page = opened()
+    links = page.evaluate("() => [...document.querySelectorAll('a[href^=\"#\"]')].map((a) => a.getAttribute('href'))")
+    context.close()
+    categories = [link for link in links if link.startswith("#category-")]
+    sections = [link for link in links if link not in categories and link != "#main"]
+    check({"#summary", "#metrics", "#failures"} <= set(sections), f"{where}: links {sections}")
+    for link in dict.fromkeys(sections + categories[-1:]):
+        context, page = opened()
+        page.locator(f'a[href="{link}"]').first.click()
+        page.wait_for_timeout(200)
+        top, bottom, left = page.evaluate(
+            """(link) => {
+              const heading = document.querySelector(link).querySelector('h1, h2, h3').getBoundingClientRect();
+              const bar = document.querySelector('header').getBoundingClientRect();
+              const page = document.documentElement;
+              return [heading.top - bar.bottom, innerHeight - heading.bottom, page.scrollHeight - innerHeight - scrollY];
+            }""",
+            link,
+        )
+        # The last sections of a page cannot rise to its top.
+        lands = top >= 0 and bottom >= 0 and (top <= 60 or left <= 1)
+        check(lands, f"{where}: {link} lands with its heading {top:.0f} pixels below the bar, {left:.0f} pixels from the end")
+        context.close()
+
+
+def tables_fit(page, where):
+    """No table leaves its card, not even with the counts of a million images; wide ones scroll."""
+    over = page.evaluate(
+        """() => {
+          for (const td of document.querySelectorAll('.confusion td')) {
+            if (td.closest('tbody')) { td.firstChild.textContent = '1,234,567 '; }
+          }
+          return [...document.querySelectorAll('table')].map((table) => {
+            const card = table.closest('.card, .category, .scroll');
+            const inner = card.clientWidth - 2 * parseFloat(getComputedStyle(card).paddingRight);
+            const scrolls = getComputedStyle(card).overflowX === 'auto';
+            return scrolls ? 0 : table.getBoundingClientRect().width - inner;
+          });
+        }"""
+    )
+    check(len(over) >= 2 and max(over) <= 0.5, f"{where}: tables leave their cards by {over} pixels")
+
+
 def test(browser, report, screenshots, hostile):
     uri = report.resolve().as_uri()
     notes = []
@@ -183,6 +234,9 @@ def test(browser, report, screenshots, hostile):
                     page.locator(".picture").first.click()
                     page.wait_for_timeout(300)
                     page.screenshot(path=screenshots / f"{report.stem}-{width}-{theme}-picture.png")
+            if theme == "light":
+                anchors_land(browser, uri, where, {"width": w, "height": h})
+                tables_fit(page, where)
             check(not complaints, f"{where}: the console says {complaints}")
             check(requests == [uri], f"{where}: asked for {requests}")
             context.close()

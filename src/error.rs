@@ -6,6 +6,7 @@
 mod describe;
 mod differences;
 mod failure;
+mod report;
 mod train;
 mod weights;
 
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 pub use describe::DescribeError;
 pub use differences::{ListingChanges, SpecDifference};
 pub use failure::{Failure, FailureCode, Stage};
+pub use report::ReportError;
 pub use train::TrainError;
 pub use weights::WeightsError;
 
@@ -310,23 +312,6 @@ pub enum DeviceError {
     NoDetector,
 }
 
-/// Making the page of a run.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    #[error("--category {category}: the run has no such category")]
-    NoCategory { category: String },
-    #[error("--category is given more than {most} times: a page would be too large")]
-    TooManyCategories { most: usize },
-    #[error(
-        "the manifest tells of {listed} pictures, {} scored and {} failed, the tables have {} and {}: \
-         restore the output, or score again",
-        said[0], said[1], found[0], found[1]
-    )]
-    Counts { listed: u64, said: [u64; 2], found: [u64; 2] },
-    #[error("the page cannot be written ({why}): please report this")]
-    Page { why: String },
-}
-
 /// What a command ends with when it does not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -356,6 +341,8 @@ pub enum Error {
     NotADemo { path: PathBuf },
     #[error("{path}: is there and no report of this program: choose another --out, or remove it", path = path.display())]
     NotAPage { path: PathBuf },
+    #[error("filo man {asked}: there is no such page: {hint}")]
+    NoPage { asked: String, hint: String },
     #[error("{path}: {why}: write maps.npy and masks.npy with numpy.save, float32 and uint8 of one shape [n, height, width]", path = path.display())]
     UnfitArray { path: PathBuf, why: String },
     #[error("{path}: cannot be written ({why}): free space or choose another folder", path = path.display())]
@@ -384,6 +371,7 @@ impl Error {
             | Error::Store(StoreError { action: StoreAction::Open, .. })
             | Error::NotADemo { .. }
             | Error::NotAPage { .. }
+            | Error::NoPage { .. }
             | Error::UnfitArray { .. } => 2,
             Error::Table(error) => match error {
                 TableError::Store(StoreError { action: StoreAction::Open, .. })

@@ -12,6 +12,7 @@
 //! # Ok::<(), filo::error::JobError>(())
 //! ```
 
+mod allowed;
 mod choices;
 mod expand;
 pub(crate) mod file;

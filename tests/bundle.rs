@@ -127,6 +127,41 @@ fn half_precisions_round_matrices_once_and_leave_vectors_alone() {
     }
 }
 
+#[test]
+fn a_bundle_becomes_one_of_another_precision_and_keeps_what_it_says_of_itself() {
+    let folder = Folder::new();
+    let from = [small("small.pth")];
+    let licence = ["--licence", "CC0-1.0"];
+    let full = converted(&folder, "full", &from, &licence);
+    let half = converted(&folder, "half", &from, &["--precision", "f16"]);
+    let rewritten =
+        converted(&folder, "rewritten", std::slice::from_ref(&full), &["--precision", "f16"]);
+    assert_eq!(opened(&rewritten).model_id(), opened(&half).model_id());
+    let manifest = opened(&rewritten).manifest().clone();
+    assert_eq!(manifest.licence, "CC0-1.0");
+    assert_eq!(manifest.sources, opened(&full).manifest().sources);
+    let widened = converted(&folder, "widened", std::slice::from_ref(&half), &[]);
+    assert!(parameters(&widened) == parameters(&half));
+    assert!(weights("verify", &widened, &[]).last_line().starts_with("sound: "));
+
+    // The detector comes along, too.
+    let two =
+        [golden("clip_tiny/filo_tiny.safetensors"), golden("gdino_tiny/gdino_tiny.safetensors")];
+    let both = converted(&folder, "both", &two, &[]);
+    let again = converted(&folder, "again", std::slice::from_ref(&both), &[]);
+    assert_eq!(opened(&again).model_id(), opened(&both).model_id());
+
+    let to = folder.path("nothing");
+    convert(&[full.clone(), half], &to, &[]).refused(&["/full: a bundle is converted alone"]);
+    convert(std::slice::from_ref(&full), &full, &[]).refused(&["no new or empty folder"]);
+    let text = std::fs::read_to_string(full.join("bundle.json")).unwrap();
+    let other = text.replace("\"n_ctx\": ", "\"n_ctx\": 1");
+    assert_ne!(other, text);
+    std::fs::write(full.join("bundle.json"), other).unwrap();
+    convert(&[full], &to, &[]).refused(&["its tensors are not those of its dimensions"]);
+    assert!(!to.exists());
+}
+
 /// Scores and raw maps of the golden pictures, best score first.
 fn scored(folder: &Folder, weights: &Path, out: &str) -> Vec<(ScoreRow, Vec<f32>)> {
     let mut command = filo("score");
@@ -237,7 +272,7 @@ fn verify_finds_a_changed_byte_a_missing_file_and_numbers_that_are_not_finite() 
     let folder = Folder::new();
     let bundle = converted(&folder, "bundle", &[small("small.pth")], &[]);
     let sound = weights("verify", &bundle, &[]);
-    assert!(sound.last_line().starts_with("sound: 1 files, 115 tensors"), "{}", sound.stdout);
+    assert!(sound.last_line().starts_with("sound: 1 file, 115 tensors"), "{}", sound.stdout);
     let file = bundle.join("filo-00001-of-00001.safetensors");
     let bytes = std::fs::read(&file).unwrap();
     let mut changed = bytes.clone();

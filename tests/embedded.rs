@@ -126,7 +126,7 @@ fn the_embedded_weights_can_be_inspected_and_verified_by_name() {
     assert_eq!(inspected["model_id"], model_id());
     assert_eq!(inspected["parts"][0]["missing"], serde_json::json!([]));
     let verified = weights(&["verify", "nano"]);
-    assert!(verified.last_line().starts_with("sound: 1 files"), "{}", verified.stdout);
+    assert!(verified.last_line().starts_with("sound: 1 file"), "{}", verified.stdout);
     assert!(verified.last_line().ends_with(&model_id()));
 }
 
@@ -194,6 +194,40 @@ fn the_demo_scores_its_own_pictures_and_reports_what_it_found_again_and_again() 
     let second = demo(&folder, &["--weights", WEIGHTS]);
     assert!(second.stdout.contains("scored 240 images · "), "{}", second.stderr);
     assert_ne!(report(), page);
+}
+
+#[test]
+fn the_job_file_of_the_demo_reads_what_the_demo_has_written() {
+    let folder = Folder::new();
+    // The folder that `filo demo` writes to where nothing else is said.
+    let mut command = filo("demo");
+    command.current_dir(folder.path("")).args(["--weights", WEIGHTS]);
+    run(command).last_line();
+    let mut command = filo("score");
+    let job = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/demo.toml");
+    command.current_dir(folder.path("")).args(["--job", job, "--dry-run"]);
+    let ended = run(command);
+    let scored = "240 images in 4 shards would be scored into demo-out/job";
+    assert_eq!(ended.last_line(), scored, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("no descriptions"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_slip_in_the_name_of_weights_shows_before_anything_is_listed() {
+    let folder = Folder::new();
+    folder.picture("in/nut/1.png", 20, 20);
+    for (input, flag, name, hint) in [
+        ("in", "--weights", "nanoo", "did you mean nano, the embedded weights?"),
+        ("in", "--grounding-weights", "detector.pth", "check the path"),
+        ("nowhere", "--weights", "weights/filo.safetensors", "check the path"),
+    ] {
+        let mut command = filo("score");
+        command.arg("--input").arg(folder.path(input)).arg("--output").arg(folder.path("out"));
+        command.args([flag, name]);
+        let ended = run(command);
+        ended.refused(&[&format!("{name}: no such weights file: {hint}")]);
+        assert_eq!(ended.stderr.lines().count(), 1, "nothing is listed: {}", ended.stderr);
+    }
 }
 
 #[test]

@@ -164,13 +164,19 @@ fn a_value_that_is_not_allowed_is_answered_with_what_is() {
     let cases = [
         ("precision = 'fast'", "must be one of f32, f16, bf16"),
         ("layout = 'cifar'", "must be one of auto, folder, mvtec, visa"),
-        ("preprocess = 'best'", "`sensible` or `published`"),
+        ("preprocess = 'best'", "must be one of sensible, published"),
         ("grounding = true", "must be one of auto, on, off"),
-        ("strict = 'yes'", "boolean"),
+        ("strict = 'yes'", "must be true or false, without quotes"),
+        ("strict = 1", "must be true or false"),
         ("shard_size = 0", "must be a whole number from 1 to 1000000"),
-        ("shard_size = -1", "expected usize"),
+        ("shard_size = -1", "must be a whole number from 1 to 1000000"),
+        ("shard_size = '64'", "must be a whole number from 1 to 1000000, without quotes"),
+        ("size = 1.5", "must be a whole number from 1"),
+        ("threshold = 'high'", "must be a number from 0 to 1, without quotes"),
+        ("descriptions = 3", "must be a text in quotes"),
         ("batch_size = 0", "must be auto or a whole number from 1"),
-        ("batch_size = [4]", "must be a text or a number"),
+        ("batch_size = [4]", "must be a text in quotes, or a number"),
+        ("run_date = 2026-11-24", "must be a text in quotes, or a number"),
         ("mask_threshold = 1.5", "must be auto or a number from 0 to 1"),
         ("box_threshold = nan", "must be a number from 0 to 1"),
         ("partition = '4/4'", "must be I/N with I from 0 to N-1"),
@@ -182,6 +188,7 @@ fn a_value_that_is_not_allowed_is_answered_with_what_is() {
         let text = message(&format!("{LEAST}{line}"));
         assert!(text.starts_with(&format!("night.toml:4: `{line}` is not allowed: ")), "{text}");
         assert!(text.contains(allowed), "{text}");
+        assert!(["usize", "f64", "invalid"].iter().all(|word| !text.contains(word)), "{text}");
     }
 }
 

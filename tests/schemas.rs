@@ -140,6 +140,47 @@ fn the_manual_page_and_the_help_name_every_subcommand() {
     assert_eq!(version.last_line(), concat!("filo ", env!("CARGO_PKG_VERSION")));
 }
 
+/// The manual page of a command, which is printed.
+fn page_of(command: &[&str]) -> String {
+    let mut man = filo("man");
+    man.args(command);
+    let ended = run(man);
+    assert_eq!(ended.code, 0, "{command:?}: {}", ended.stderr);
+    ended.stdout.replace("\\-", "-")
+}
+
+#[test]
+fn every_page_that_a_page_names_can_be_printed_and_has_its_flags() {
+    let mut open = vec![Vec::<String>::new()];
+    let mut printed = Vec::new();
+    while let Some(command) = open.pop() {
+        let words = command.iter().map(String::as_str).collect::<Vec<_>>();
+        let (page, name) = (page_of(&words), format!("filo-{}", words.join("-")));
+        let name = name.trim_end_matches('-').to_string();
+        assert!(page.contains(&format!("\n.TH {name} 1 ")), "{page}");
+        let named = page.lines().filter_map(|line| line.strip_suffix("(1)"));
+        for below in named {
+            let last = below.strip_prefix(&format!("{name}-")).unwrap();
+            open.push(command.iter().cloned().chain([last.to_string()]).collect());
+        }
+        printed.push(name);
+    }
+    for name in SUBCOMMANDS.map(|of| format!("filo-{of}")) {
+        assert!(printed.contains(&name), "{name}: {printed:?}");
+    }
+    assert!(printed.contains(&"filo-weights-convert".to_string()), "{printed:?}");
+    for flag in ["--mask-threshold", "--thresholds-from", "--dry-run"] {
+        assert!(page_of(&["score"]).contains(flag), "{flag}");
+    }
+    let refused = |command: &[&str], part: &str| {
+        let mut man = filo("man");
+        man.args(command);
+        run(man).refused(&["there is no such page", part]);
+    };
+    refused(&["weights", "turn"], "after weights comes one of convert, inspect, verify");
+    refused(&["score", "more"], "filo score has no subcommands");
+}
+
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
     for arguments in [vec!["man"], vec!["completions", "bash"], vec!["devices"]] {

@@ -187,8 +187,13 @@ fn the_metrics_table_comes_as_text_as_csv_and_as_json() {
     let names = ["brushed_metal", "ceramic_tile", "weave", "__all__", "__mean__"];
     let text = metrics(&folder, &["--kinds"]);
     let lines = text.lines().collect::<Vec<_>>();
-    assert!(lines[1].starts_with("category") && lines[1].ends_with("aupro 05"), "{text}");
-    let lines = &lines[1..];
+    assert!(lines[1].starts_with("category") && lines[1].ends_with("aupro 5 %"), "{text}");
+    assert!(
+        lines.last().unwrap().starts_with("precision, recall and metrics in percent; "),
+        "{text}"
+    );
+    // Below the table are an empty line and what its figures are.
+    let lines = &lines[1..lines.len() - 2];
     assert!(lines[1..].iter().all(|line| line.split_whitespace().count() == 14), "{text}");
     // Three kinds of defects in each category are set in below it.
     assert_eq!(lines.iter().filter(|line| line.starts_with("  ")).count(), 9, "{text}");
@@ -207,6 +212,7 @@ fn the_metrics_table_comes_as_text_as_csv_and_as_json() {
     for (n, (row, name)) in rows.iter().zip(names).enumerate() {
         let same = documents[n];
         assert_eq!((row["category"].as_str(), row["protocol"].as_str()), (name, "exact"));
+        assert_eq!(row["scale"], "0 to 1");
         assert_eq!(same["category"], name);
         assert_eq!(same["n_images"].to_string(), row["n_images"]);
         assert!(json.contains(&format!("\"pixel_ap\": {},", row["pixel_ap"])), "{json}");

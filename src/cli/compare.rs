@@ -39,7 +39,7 @@ fn shown(comparisons: &[Comparison]) -> Vec<Metric> {
 fn differences(comparisons: &[Comparison]) -> Vec<Vec<String>> {
     let metrics = shown(comparisons);
     let mut lines = vec![vec!["category".to_string(), "in both".into()]];
-    lines[0].extend(metrics.iter().map(|metric| metric.as_str().replace('_', " ")));
+    lines[0].extend(metrics.iter().map(|metric| heading(*metric)));
     let with_metrics = |of: &&Comparison| {
         of.category == MEAN_OF_CATEGORIES || of.differences.iter().any(Option::is_some)
     };
@@ -49,6 +49,14 @@ fn differences(comparisons: &[Comparison]) -> Vec<Vec<String>> {
         lines.push(line);
     }
     lines
+}
+
+/// `aupro_05` says its limit as a table does, not as a column is called.
+fn heading(metric: Metric) -> String {
+    match metric {
+        Metric::Aupro05 => "aupro 5 %".to_string(),
+        of => of.as_str().replace('_', " "),
+    }
 }
 
 fn difference(figure: Option<Figure>) -> String {

@@ -78,8 +78,10 @@ enum Command {
     Devices,
     /// Print a completion script for a shell.
     Completions(pages::CompletionsArgs),
-    /// Print the manual page.
-    Man,
+    /// Print a manual page.
+    ///
+    /// `filo man score | man -l -` shows one.
+    Man(pages::ManArgs),
 }
 
 impl Cli {
@@ -117,7 +119,7 @@ impl Cli {
             Command::Schema(args) => args.run(),
             Command::Devices => pages::devices(),
             Command::Completions(args) => args.run(),
-            Command::Man => pages::man(),
+            Command::Man(args) => args.run(),
         }
     }
 }

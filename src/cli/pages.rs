@@ -1,6 +1,6 @@
 //! What the program says about itself: completions, manual page, devices.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
 use super::Cli;
@@ -22,15 +22,47 @@ impl CompletionsArgs {
     }
 }
 
-/// `filo man`.
-pub fn man() -> Result<u8, Error> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| Error::Unwritable {
-        path: "manual page".into(),
-        why: error.to_string(),
-    })?;
-    say(String::from_utf8_lossy(&page).trim_end())?;
-    Ok(0)
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// Whose page: that of `filo weights convert` for `weights convert`; without, that of the program.
+    #[arg(value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl ManArgs {
+    pub fn run(self) -> Result<u8, Error> {
+        // `filo help` has nothing to say that these pages do not.
+        let mut program = Cli::command().disable_help_subcommand(true).after_help(
+            "Each subcommand has a page: filo man score prints that of filo score, and \
+             filo man weights convert that of filo weights convert.",
+        );
+        program.build();
+        let mut command = &program;
+        for name in &self.command {
+            command = command.find_subcommand(name).ok_or_else(|| {
+                let asked = self.command.join(" ");
+                Error::NoPage { asked, hint: pages_below(command) }
+            })?;
+        }
+        let mut page = Vec::new();
+        let source = concat!("filo ", env!("CARGO_PKG_VERSION"));
+        let page_of = clap_mangen::Man::new(command.clone()).source(source);
+        page_of.render(&mut page).map_err(|error| Error::Unwritable {
+            path: "manual page".into(),
+            why: error.to_string(),
+        })?;
+        say(String::from_utf8_lossy(&page).trim_end())?;
+        Ok(0)
+    }
+}
+
+/// What to ask for instead, where a command has no page for a name.
+fn pages_below(command: &Command) -> String {
+    let names = command.get_subcommands().map(Command::get_name).collect::<Vec<_>>();
+    match names.is_empty() {
+        true => format!("{} has no subcommands", command.get_bin_name().unwrap_or("filo")),
+        false => format!("after {} comes one of {}", command.get_name(), names.join(", ")),
+    }
 }
 
 /// `filo devices`.

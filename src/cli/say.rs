@@ -26,6 +26,11 @@ pub fn tell(text: impl Display) {
     let _ = writeln!(stderr(), "{text}");
 }
 
+/// A number of things whose name takes an `s`.
+pub fn counted(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// `words` as one line that a shell splits into the same words. Bytes that are no UTF-8 are lost.
 pub fn shell_line(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     let words = words.into_iter().map(|word| quoted(&word.as_ref().to_string_lossy()));

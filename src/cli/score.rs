@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::progress;
-use super::say::{say, shell_line, tell};
+use super::say::{counted, say, shell_line, tell};
 use super::signals::{PATIENCE, Signals};
 use crate::error::Error;
 use crate::job::{JobSpec, LogFormat, RawJobSpec, RetryMode, RunMode, Strictness};
@@ -81,11 +81,6 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
         }
     }
     Ok(0)
-}
-
-/// A number of things whose name takes an `s`.
-fn counted(n: u64, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Runs a job to its end, with progress, and says what was written.

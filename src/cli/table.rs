@@ -30,9 +30,16 @@ const HEADINGS: [[&str; 14]; 2] = [
         "ap",
         "f1max",
         "aupro",
-        "aupro 05",
+        "aupro 5 %",
     ],
 ];
+
+/// Says in which unit a text is, and what its shorter headings mean.
+const LEGEND: &str = "precision, recall and metrics in percent; aupro counts false-positive rates up \
+                      to 30 %, aupro 5 % those up to 5 %";
+
+/// What numbers of a CSV file lie between: they have no unit there.
+const SCALE: &str = "0 to 1";
 
 /// What a metric is printed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +50,7 @@ pub enum Detail {
 }
 
 /// Aligned columns, metrics in percent; `–` where one is not defined. Kinds are set in below their
-/// category.
+/// category. What it all means is below.
 pub fn text(categories: &[CategoryMetrics], detail: Detail) -> String {
     let mut lines = HEADINGS.map(|headings| headings.map(str::to_string).to_vec()).to_vec();
     for (category, row) in all(categories) {
@@ -54,7 +61,7 @@ pub fn text(categories: &[CategoryMetrics], detail: Detail) -> String {
         line.extend(metrics().map(|name| cell(row.metric(name), detail)));
         lines.push(line);
     }
-    aligned(&lines)
+    format!("{}\n{LEGEND}\n", aligned(&lines))
 }
 
 /// The rows of whole categories alone.
@@ -99,17 +106,18 @@ pub fn aligned(lines: &[Vec<String>]) -> String {
     out
 }
 
-/// A header and one line per row, full precision; empty where a metric is not defined.
+/// A header and one line per row, full precision; empty where a metric is not defined. Columns are
+/// called as in the stored table; the last says between what the numbers lie.
 pub fn csv(categories: &[CategoryMetrics]) -> String {
     let mut out = format!(
-        "category,kind,n_images,n_anomalous,n_flagged,precision,recall,{},protocol\n",
+        "category,kind,n_images,n_anomalous,n_flagged,precision,recall,{},protocol,scale\n",
         metrics().join(",")
     );
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     for (category, row) in all(categories) {
         let value = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         out.push_str(&format!(
-            "{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{SCALE}\n",
             quoted(category),
             row.kind.as_deref().map_or(String::new(), quoted),
             row.n_images,
@@ -184,7 +192,14 @@ mod tests {
         assert_eq!(under_each_other("pixel"), lines[1].rfind("auroc").unwrap() + 5, "{text}");
         let start = "metal_nut      12          3        2       50.0    33.3   98.8";
         assert!(lines[2].starts_with(start), "{text}");
-        assert!(lines[2].ends_with('–'));
+        assert!(lines[2].ends_with('–') && lines[1].ends_with(" aupro  aupro 5 %"), "{text}");
+        assert!(
+            text.ends_with(
+                "\n\nprecision, recall and metrics in percent; aupro counts \
+            false-positive rates up to 30 %, aupro 5 % those up to 5 %\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
@@ -193,12 +208,15 @@ mod tests {
         let row = &mut rows[0].rows[0];
         (row.image_auroc_ci_low, row.image_auroc_ci_high) = (Some(0.95), Some(0.999));
         let text = text(&rows, Detail::Interval);
-        assert!(text.contains("98.8 (95.0–99.9)") && text.ends_with("–\n"), "{text}");
+        assert!(text.contains("98.8 (95.0–99.9)"), "{text}");
     }
 
     #[test]
     fn csv_and_json_keep_full_precision() {
-        assert!(csv(&rows()).contains("\"metal_nut\",,12,3,2,0.5,0.3333333333333333,0.98765,,"));
+        let csv = csv(&rows());
+        assert!(csv.contains("\"metal_nut\",,12,3,2,0.5,0.3333333333333333,0.98765,,"), "{csv}");
+        let ends = csv.lines().map(|line| line.rsplit(',').next()).collect::<Vec<_>>();
+        assert_eq!(ends, [Some("scale"), Some("0 to 1")]);
         let document: serde_json::Value = serde_json::from_str(&json(&rows())).unwrap();
         assert_eq!(document["metrics"][0]["image_auroc"], 0.98765);
         assert!(document["metrics"][0]["aupro"].is_null());

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use super::say::{say, shell_line, tell};
+use super::say::{counted, say, shell_line, tell};
 use super::signals::Signals;
 use super::table::aligned;
 use crate::error::{Error, WeightsError};
@@ -29,7 +29,7 @@ pub struct WeightsArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum WeightsCommand {
-    /// Make one bundle of published checkpoints; nothing in them is executed.
+    /// Make one bundle of published checkpoints, or of another bundle; nothing in them is executed.
     Convert(ConvertArgs),
     /// Tell what is in a checkpoint or a bundle, and what is missing.
     Inspect(InspectArgs),
@@ -40,8 +40,9 @@ enum WeightsCommand {
 #[derive(Debug, Clone, Args)]
 struct ConvertArgs {
     /// A checkpoint of FiLo, CLIP or Grounding DINO (.pth, TorchScript or safetensors); give the
-    /// flag once per file. Where two hold the same parameter, FiLo's own file goes first.
-    #[arg(long, required = true, value_name = "FILE")]
+    /// flag once per file. Where two hold the same parameter, FiLo's own file goes first. Or the
+    /// folder of a bundle, to write it in another precision.
+    #[arg(long, required = true, value_name = "FILE|DIR")]
     from: Vec<PathBuf>,
 
     /// New folder for the bundle.
@@ -239,8 +240,10 @@ impl VerifyArgs {
             return Err(WeightsError::NotSound { path: self.place.path().into(), problems }.into());
         }
         say(format_args!(
-            "sound: {} files, {} tensors · model {}",
-            verified.files, verified.tensors, verified.model_id
+            "sound: {}, {} tensors · model {}",
+            counted(verified.files as u64, "file"),
+            verified.tensors,
+            verified.model_id
         ))?;
         Ok(0)
     }

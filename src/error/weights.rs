@@ -29,6 +29,8 @@ pub enum WeightsError {
     Unrecognised { path: PathBuf, examples: Vec<String> },
     #[error("{second}: is {kind} as {first} is already: give one file of each kind", first = first.display(), second = second.display())]
     TwoOfAKind { kind: &'static str, first: PathBuf, second: PathBuf },
+    #[error("{path}: a bundle is converted alone, it has all that its networks need: leave out the other --from", path = path.display())]
+    BundleNotAlone { path: PathBuf },
     #[error("none of {paths} holds FiLo's own heads (decoder_linear, decoder_cov): add FiLo's checkpoint with --from", paths = list_paths(paths))]
     NoFilo { paths: Vec<PathBuf> },
     #[error("{path}: is no new or empty folder: choose another --to", path = path.display())]
@@ -49,7 +51,7 @@ pub enum WeightsError {
     NoCopy { path: PathBuf, source: std::io::Error },
     #[error("{path}: was replaced while it was copied: start again", path = path.display())]
     Changed { path: PathBuf },
-    #[error("{path}: {problems} things are wrong with this bundle, see above: copy it again, or convert the checkpoints again", path = path.display())]
+    #[error("{path}: {what} wrong with this bundle, see above: copy it again, or convert the checkpoints again", path = path.display(), what = match problems { 1 => "one thing is".to_string(), n => format!("{n} things are") })]
     NotSound { path: PathBuf, problems: usize },
 }
 

@@ -4,10 +4,12 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::de::DeTable;
 
+use super::allowed::allowed;
 use super::raw::RawJobSpec;
 use crate::error::JobError;
 use crate::store::redact;
@@ -39,23 +41,23 @@ impl RawJobSpec {
 /// If it cannot be read, is not TOML, has an unknown key, or a value that is not allowed.
 pub(crate) fn from_file<T>(path: &Path) -> Result<T, JobError>
 where
-    T: Serialize + DeserializeOwned + Default,
+    T: Serialize + DeserializeOwned + Default + JsonSchema,
 {
     let unreadable = |source| JobError::Unreadable { path: path.to_owned(), source };
     from_toml(&std::fs::read_to_string(path).map_err(unreadable)?, path)
 }
 
-fn from_toml<T: Serialize + DeserializeOwned + Default>(
-    text: &str,
-    path: &Path,
-) -> Result<T, JobError> {
+fn from_toml<T>(text: &str, path: &Path) -> Result<T, JobError>
+where
+    T: Serialize + DeserializeOwned + Default + JsonSchema,
+{
     let table = DeTable::parse(text).map_err(|error| JobError::Syntax {
         path: path.to_owned(),
         line: line_of(text, error.span()),
         why: error.message().to_owned(),
     })?;
     check_keys(text, path, table.get_ref(), &keys_of::<T>())?;
-    toml::from_str(text).map_err(|error| bad_value(text, path, table.get_ref(), &error))
+    toml::from_str(text).map_err(|error| bad_value::<T>(text, path, table.get_ref(), &error))
 }
 
 /// The keys that a file for `T` may have.
@@ -89,19 +91,41 @@ fn nearest(name: &str, known: Vec<String>) -> String {
     best.unwrap_or_default()
 }
 
-fn bad_value(text: &str, path: &Path, table: &DeTable, error: &toml::de::Error) -> JobError {
+fn bad_value<T: JsonSchema>(
+    text: &str,
+    path: &Path,
+    table: &DeTable,
+    error: &toml::de::Error,
+) -> JobError {
     let at = error.span().map_or(0, |span| span.start);
     let entry = table.iter().find(|(_, value)| value.span().contains(&at));
     let (key, value) = match entry {
         Some((key, value)) => (key.get_ref().to_string(), &text[value.span()]),
         None => (String::new(), ""),
     };
+    let why = in_words::<T>(&key, value, error.message());
     JobError::BadValue {
         path: path.to_owned(),
         line: line_of(text, error.span()),
         key,
         value: redact(value).chars().take(SHOWN_CHARS).collect(),
-        why: redact(error.message()),
+        why: redact(&why),
+    }
+}
+
+/// What is wrong with a value. Ours is the answer where a type checks its text; serde's speaks of
+/// types that no job file has, so it is replaced by what the schema allows.
+fn in_words<T: JsonSchema>(key: &str, value: &str, message: &str) -> String {
+    const OF_SERDE: [&str; 4] = ["invalid type", "invalid value", "unknown variant", "wanted "];
+    if !OF_SERDE.iter().any(|start| message.starts_with(start)) {
+        return message.to_owned();
+    }
+    match allowed(&schemars::schema_for!(T).to_value(), key) {
+        Some(of) if !of.quoted && value.starts_with(['"', '\'']) => {
+            format!("must be {}, without quotes", of.words)
+        }
+        Some(of) => format!("must be {}", of.words),
+        None => message.to_owned(),
     }
 }
 

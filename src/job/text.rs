@@ -6,7 +6,7 @@ use std::fmt;
 /// What a job file may hold for a choice: `batch_size = 4` as well as `batch_size = "auto"`. A
 /// boolean is read, too, so that the answer to `grounding = true` is which words are allowed.
 #[derive(serde::Deserialize)]
-#[serde(untagged, expecting = "must be a text or a number")]
+#[serde(untagged, expecting = "must be a text in quotes, or a number")]
 pub(super) enum Scalar {
     Text(String),
     Whole(i64),

@@ -13,20 +13,37 @@ use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::reference::MadeBy;
 use crate::tables::{KEEP_KEY, RunIdentity};
 
-/// Categories that nobody has described, with a warning for each.
+/// Categories that nobody has described, with one warning for all.
 pub(super) fn generic_categories(plan: &Plan, descriptions: &Descriptions) -> Vec<String> {
     let generic = plan.categories.keys().filter(|category| {
         descriptions.prompts(category.as_str()).source == DescriptionSource::Generic
     });
     let generic = generic.map(ToString::to_string).collect::<Vec<_>>();
-    for category in &generic {
-        tracing::warn!(
-            category,
-            "no descriptions for this category: scoring with the generic states only; \
-             add them with --descriptions FILE, which `filo describe` can make"
-        );
+    if let Some(warning) = warning_of(&generic) {
+        tracing::warn!("{warning}");
     }
     generic
+}
+
+/// What is said of categories without descriptions: thousands, perhaps, so only the first have names.
+fn warning_of(generic: &[String]) -> Option<String> {
+    const NAMED: usize = 3;
+    let (subject, are) = match generic {
+        [] => return None,
+        [one] => (format!("category {one}"), "it is"),
+        all => {
+            let more = all.len().saturating_sub(NAMED);
+            let mut names = all[..all.len() - more].join(", ");
+            if more > 0 {
+                names.push_str(&format!(" and {more} more"));
+            }
+            (format!("{} categories ({names})", all.len()), "they are")
+        }
+    };
+    Some(format!(
+        "no descriptions of {subject}: {are} scored with the generic states only; add descriptions \
+         with --descriptions FILE, which `filo describe` can make"
+    ))
 }
 
 /// What was read besides the input.
@@ -131,4 +148,27 @@ pub fn descriptions_of(file: Option<&Path>) -> Result<(Descriptions, String), Er
         .map_err(|source| JobError::Unreadable { path: file.into(), source })?;
     let id = blake3::hash(text.as_bytes()).to_hex().to_string();
     Ok((built_in.with_file(file, &text)?, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undescribed_categories_are_told_of_once_and_counted() {
+        let said = |names: &[&str]| {
+            let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+            warning_of(&names).unwrap_or_default()
+        };
+        assert_eq!(said(&[]), "");
+        let start = "no descriptions of category nut: it is scored with the generic states only; ";
+        assert!(said(&["nut"]).starts_with(start), "{}", said(&["nut"]));
+        let start = "no descriptions of 3 categories (a, b, c): they are scored ";
+        assert!(said(&["a", "b", "c"]).starts_with(start), "{}", said(&["a", "b", "c"]));
+        let five = said(&["a", "b", "c", "d", "e"]);
+        assert!(
+            five.starts_with("no descriptions of 5 categories (a, b, c and 2 more): "),
+            "{five}"
+        );
+    }
 }

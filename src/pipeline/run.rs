@@ -28,7 +28,7 @@ use super::{Ending, Pipeline, Progress};
 use crate::device;
 use crate::error::{Error, TableError};
 use crate::image::{DecodeLimits, DetectorSide};
-use crate::job::{JobSpec, MapsFormat, Partition, ReferenceFallback, RetryMode};
+use crate::job::{GroundingChoice, JobSpec, MapsFormat, Partition, ReferenceFallback, RetryMode};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::reference::MadeBy;
 use crate::source::{Category, Shard};
@@ -36,6 +36,7 @@ use crate::store::Store;
 use crate::tables::{
     self, ExpectedShard, Leases, Manifest, OutputState, RunIdentity, RunWriter, Worker, WorkerState,
 };
+use crate::weights::look_at;
 
 /// A run that is ready to start.
 pub struct Run {
@@ -171,6 +172,7 @@ impl Run {
 /// Hands a run that is whole but for its output to `end`: the one that the output has a plan of, or a
 /// new one.
 fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> Result<T, Error> {
+    look_at_weights(spec)?;
     let with = |plan, file| end(Assembled::of(spec, plan, file)?);
     let begun = |there: &Option<InOutput>| match there {
         Some(there) => there.begun(spec),
@@ -201,6 +203,18 @@ fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> 
         }
         ended => ended,
     }
+}
+
+/// Listing a large archive takes minutes: a slip in the name of weights shows before.
+fn look_at_weights(spec: &JobSpec) -> Result<(), Error> {
+    let detector = match spec.grounding {
+        GroundingChoice::Off => None,
+        GroundingChoice::Auto | GroundingChoice::On => spec.grounding_weights.as_ref(),
+    };
+    for weights in spec.weights.iter().chain(detector) {
+        look_at(weights)?;
+    }
+    Ok(())
 }
 
 /// All of a run but its output.

@@ -1,4 +1,4 @@
-//! Checkpoints in, one bundle out. Tensor by tensor: memory holds the largest one, whatever the
+//! Checkpoints, or a bundle of another precision, in; one bundle out. Tensor by tensor: memory holds the largest one, whatever the
 //! files hold. The bundle is made in a hidden folder beside its place and moved there when it is
 //! complete and durable, so that an interrupted conversion leaves nothing that loads.
 
@@ -10,17 +10,19 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, TensorData};
 use burn_store::TensorSnapshot;
 
-use super::Checkpoint;
 use super::bundle::{
-    BundleFile, FORMAT, MANIFEST_FILE, Manifest, Network, Source, StoredPrecision,
+    Bundle, BundleFile, FORMAT, MANIFEST_FILE, Manifest, Network, Source, StoredPrecision,
 };
 use super::config::{config_of, grounding_config_of};
 use super::keymap::Kind;
-use super::mapping::{LoadReport, Mapped, map};
+use super::mapping::{LoadReport, Mapped, map, of_own};
 use super::parameters::{filo_parameters, grounding_parameters};
 use super::safetensors::{Entry, write_header};
 use super::stored::blake3_of;
+use super::{Checkpoint, WeightsPlace};
 use crate::error::WeightsError;
+use crate::model::config::FiloConfig;
+use crate::model::grounding::GroundingConfig;
 use crate::store::{sync_folder_of, write_whole};
 
 /// Bytes of numbers after which another file begins.
@@ -33,13 +35,22 @@ const NO_LICENCE: &str =
 /// What to convert.
 #[derive(Debug, Clone)]
 pub struct Conversion {
-    /// Checkpoints; earlier ones go first where two hold the same parameter.
+    /// Checkpoints, of which earlier ones go first where two hold the same parameter; or one bundle.
     pub from: Vec<PathBuf>,
     /// Where the bundle goes: a folder that is empty or does not exist yet.
     pub to: PathBuf,
     pub precision: StoredPrecision,
-    /// What may be done with the weights.
+    /// What may be done with the weights; of a bundle it is kept where nothing else is said.
     pub licence: Option<String>,
+}
+
+/// What a bundle is made of.
+struct Parts {
+    filo: FiloConfig,
+    grounding: Option<GroundingConfig>,
+    networks: Vec<(Network, Mapped)>,
+    sources: Vec<Source>,
+    licence: String,
 }
 
 /// What came out.
@@ -66,6 +77,35 @@ impl Conversion {
     /// number is not finite or does not fit the precision, or if the bundle cannot be written.
     pub fn run(&self, observer: &dyn Observer) -> Result<Option<Converted>, WeightsError> {
         let target = Target::new(&self.to)?;
+        let Parts { filo, grounding, networks, sources, licence } =
+            match self.from.iter().find(|path| Bundle::is_at(path)) {
+                None => self.of_checkpoints()?,
+                Some(path) if self.from.len() > 1 => {
+                    return Err(WeightsError::BundleNotAlone { path: path.clone() });
+                }
+                Some(path) => of_bundle(path)?,
+            };
+        let Some(files) = self.write(&target, &networks, observer)? else { return Ok(None) };
+        let manifest = Manifest {
+            format: FORMAT,
+            written_by: concat!("filo ", env!("CARGO_PKG_VERSION")).to_string(),
+            precision: self.precision,
+            filo,
+            grounding,
+            files,
+            sources,
+            licence: self.licence.clone().unwrap_or(licence),
+        };
+        if observer.stopped() {
+            return Ok(None);
+        }
+        target.publish(&manifest)?;
+        let reports = networks.into_iter().map(|(_, mapped)| mapped.report).collect();
+        Ok(Some(Converted { manifest, reports }))
+    }
+
+    /// The networks of checkpoints from elsewhere.
+    fn of_checkpoints(&self) -> Result<Parts, WeightsError> {
         let checkpoints = self.checkpoints()?;
         let (filo, others): (Vec<_>, Vec<_>) =
             checkpoints.iter().partition(|checkpoint| checkpoint.kind() == Some(Kind::Filo));
@@ -89,23 +129,13 @@ impl Conversion {
                 Some(config)
             }
         };
-        let Some(files) = self.write(&target, &networks, observer)? else { return Ok(None) };
-        let manifest = Manifest {
-            format: FORMAT,
-            written_by: concat!("filo ", env!("CARGO_PKG_VERSION")).to_string(),
-            precision: self.precision,
+        Ok(Parts {
             filo: filo_config,
             grounding,
-            files,
+            networks,
             sources: checkpoints.iter().map(source).collect::<Result<_, _>>()?,
-            licence: self.licence.clone().unwrap_or_else(|| NO_LICENCE.to_string()),
-        };
-        if observer.stopped() {
-            return Ok(None);
-        }
-        target.publish(&manifest)?;
-        let reports = networks.into_iter().map(|(_, mapped)| mapped.report).collect();
-        Ok(Some(Converted { manifest, reports }))
+            licence: NO_LICENCE.to_string(),
+        })
     }
 
     /// All checkpoints, each recognised, no two of the same kind.
@@ -165,6 +195,27 @@ impl Conversion {
         }
         Ok(Some(files))
     }
+}
+
+/// The networks of the bundle at `path`, whose sources and licence stay.
+fn of_bundle(path: &Path) -> Result<Parts, WeightsError> {
+    let bundle = Bundle::open(&WeightsPlace::Path(path.into()))?;
+    let Manifest { filo, grounding, sources, licence, .. } = bundle.manifest().clone();
+    let network = |network, wanted| -> Result<(Network, Mapped), WeightsError> {
+        let mapped = of_own(bundle.tensors(network)?, &wanted);
+        match mapped.missing.iter().chain(&mapped.wrong).next() {
+            None => Ok((network, mapped)),
+            Some(first) => Err(WeightsError::BrokenBundle {
+                path: path.into(),
+                what: format!("its tensors are not those of its dimensions, {first} to begin with"),
+            }),
+        }
+    };
+    let mut networks = vec![network(Network::Filo, filo_parameters(&filo))?];
+    if let Some(config) = &grounding {
+        networks.push(network(Network::Grounding, grounding_parameters(config))?);
+    }
+    Ok(Parts { filo, grounding, networks, sources, licence })
 }
 
 /// What one file will hold.

@@ -70,7 +70,7 @@ fn inspect_bundle(place: &WeightsPlace) -> Result<Inspection, WeightsError> {
     let part = |network, wanted| -> Result<Contents, WeightsError> {
         let stored = bundle.stored_tensors(network)?;
         let mut contents = counted(network_role(network), &stored);
-        compare(&mut contents, &stored, &wanted);
+        compare(&mut contents, stored, &wanted);
         Ok(contents)
     };
     let mut parts = vec![part(Network::Filo, filo_parameters(&bundle.manifest().filo))?];
@@ -115,21 +115,12 @@ fn counted(role: &str, tensors: &BTreeMap<String, TensorSnapshot>) -> Contents {
 /// Tensors under a network's own names against what it wants.
 fn compare(
     contents: &mut Contents,
-    tensors: &BTreeMap<String, TensorSnapshot>,
+    tensors: BTreeMap<String, TensorSnapshot>,
     wanted: &BTreeMap<String, Parameter>,
 ) {
-    for (path, parameter) in wanted {
-        match tensors.get(path).map(|tensor| tensor.shape.to_vec()) {
-            None => contents.missing.push(path.clone()),
-            Some(shape) if shape != parameter.shape => {
-                let needed = &parameter.shape;
-                contents.wrong_shapes.push(format!("{path}: {shape:?}, {needed:?} is needed"));
-            }
-            Some(_) => {}
-        }
-    }
-    contents.unexpected =
-        tensors.keys().filter(|path| !wanted.contains_key(*path)).cloned().collect();
+    let mapped = mapping::of_own(tensors, wanted);
+    (contents.missing, contents.wrong_shapes) = (mapped.missing, mapped.wrong);
+    contents.unexpected = mapped.report.unexpected;
 }
 
 fn contents_of(checkpoint: &Checkpoint) -> Result<Contents, WeightsError> {
@@ -189,12 +180,12 @@ pub fn verify(place: &WeightsPlace) -> Result<Verified, WeightsError> {
             }
         };
         let mut contents = counted(network_role(network), &stored);
-        compare(&mut contents, &stored, &wanted);
+        problems.extend(stored.iter().filter_map(|(path, tensor)| not_finite(path, tensor)));
+        compare(&mut contents, stored, &wanted);
         tensors += contents.tensors;
         problems.extend(contents.wrong_shapes);
         problems.extend(contents.missing.iter().map(|path| format!("{path} is missing")));
         problems.extend(contents.unexpected.iter().map(|path| format!("{path} has no place")));
-        problems.extend(stored.iter().filter_map(|(path, tensor)| not_finite(path, tensor)));
     }
     Ok(Verified { files: manifest.files.len(), tensors, model_id: bundle.model_id(), problems })
 }

@@ -49,6 +49,14 @@ pub fn local_copy(location: &Location) -> Result<PathBuf, WeightsError> {
     })
 }
 
+/// Looks whether a bucket has weights at `location`.
+///
+/// # Errors
+/// If it has none, or does not say.
+pub(super) fn is_in_bucket(location: &Location) -> Result<(), WeightsError> {
+    location.bucket().map_or(Ok(()), |bucket| found(location, bucket).map(drop))
+}
+
 /// The files of a folder in the order of their names, or the one file that is meant and its name.
 fn found(
     location: &Location,

@@ -98,6 +98,30 @@ pub fn map(sources: &[&Checkpoint], wanted: &BTreeMap<String, Parameter>) -> Map
     mapped
 }
 
+/// Fills `wanted` from tensors under the network's own names, as a bundle has them.
+pub fn of_own(
+    tensors: BTreeMap<String, TensorSnapshot>,
+    wanted: &BTreeMap<String, Parameter>,
+) -> Mapped {
+    let missing = wanted.keys().filter(|path| !tensors.contains_key(*path)).cloned().collect();
+    let mut mapped =
+        Mapped { tensors: BTreeMap::new(), report: LoadReport::default(), missing, wrong: vec![] };
+    for (path, tensor) in tensors {
+        let shape = tensor.shape.to_vec();
+        match wanted.get(&path).map(|parameter| &parameter.shape) {
+            None => mapped.report.unexpected.push(path),
+            Some(needed) if *needed != shape => {
+                mapped.wrong.push(format!("{path}: {shape:?}, {needed:?} is needed"));
+            }
+            Some(_) => {
+                mapped.tensors.insert(path, tensor);
+            }
+        }
+    }
+    mapped.report.used = mapped.tensors.keys().cloned().collect();
+    mapped
+}
+
 /// Which tensors fill which parameter. A parameter that several names of one checkpoint lead to
 /// must get the same numbers from all of them.
 fn gather(

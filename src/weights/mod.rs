@@ -36,7 +36,7 @@ use self::pickle::Root;
 use crate::error::WeightsError;
 
 pub use self::local_copy::local_copy;
-pub use self::place::{Weights, WeightsPlace};
+pub use self::place::{Weights, WeightsPlace, look_at};
 
 /// A file of named tensors; the numbers are read when a network asks for them.
 pub struct Checkpoint {

@@ -9,7 +9,7 @@ use super::Checkpoint;
 use super::bundle::Bundle;
 use super::config::config_of;
 use super::embedded;
-use super::local_copy::local_copy;
+use super::local_copy::{is_in_bucket, local_copy};
 use crate::device::give_back_freed;
 use crate::error::WeightsError;
 use crate::model::config::FiloConfig;
@@ -75,6 +75,20 @@ impl From<&str> for WeightsPlace {
 impl fmt::Display for WeightsPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path().display().fmt(f)
+    }
+}
+
+/// Looks at the weights of a location without reading their numbers or copying anything: a slip in
+/// their name shows at once.
+///
+/// # Errors
+/// If there are none, or they are of no kind that is read.
+pub fn look_at(location: &Location) -> Result<(), WeightsError> {
+    let Some(path) = location.disk() else { return is_in_bucket(location) };
+    let place = WeightsPlace::Path(path.to_owned());
+    match place.is_bundle() {
+        true => Bundle::open_unchecked(&place).map(drop),
+        false => Checkpoint::open(path).map(drop),
     }
 }
 
