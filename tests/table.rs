@@ -12,6 +12,7 @@ use filo::source::{
 use filo::store::Location;
 use proptest::prelude::*;
 use support::run::{Folder, WEIGHTS, filo, python, rows, run};
+use support::s3;
 
 fn listed(table: &Path) -> Listing {
     list(&Location::local(table), &ListOptions::default()).unwrap_or_else(|error| panic!("{error}"))
@@ -22,11 +23,12 @@ fn entries(listing: &Listing) -> impl Iterator<Item = &Entry> {
 }
 
 fn samples(listing: &Listing) -> Vec<&Sample> {
-    let sample = |entry| match entry {
-        Entry::Sample(sample) => sample,
-        other => panic!("{other:?}"),
-    };
-    entries(listing).map(sample).collect()
+    let mut samples = Vec::new();
+    for entry in entries(listing) {
+        let Entry::Sample(sample) = entry else { panic!("{entry:?}") };
+        samples.push(sample);
+    }
+    samples
 }
 
 /// What a listing says of an image: its id, its file, label, kind and category.
@@ -73,7 +75,7 @@ fn csv_json_lines_and_parquet_say_the_same() {
         let samples = samples(&listing);
         let found = samples.iter().map(|sample| said(sample)).collect::<Vec<_>>();
         let elsewhere = elsewhere.to_str().unwrap();
-        let uri = format!("file://{elsewhere}");
+        let uri = format!("file://{}", elsewhere.replace(' ', "%20"));
         assert_eq!(
             found,
             [
@@ -115,7 +117,7 @@ fn every_row_is_an_image_or_a_failure() {
     let found = entries(&listing).map(|entry| match entry {
         Entry::Rejected(of) => {
             let Some(uri) = &of.uri else { panic!("{} has no URI", of.image_id) };
-            assert!(!format!("{uri}{}{}", of.failure, of.image_id).contains("sesame"));
+            assert!(!format!("{uri}{:?}{}", of.failure, of.image_id).contains("sesame"));
             (of.image_id.as_ref(), Some(of.failure.code))
         }
         other => (other.image_id(), None),
@@ -240,7 +242,10 @@ fn columns_of_other_names_are_taken_where_they_are_named_or_plain() {
     assert_eq!(ids(&listing), ["b.png"]);
     // A layout without columns has none to keep or to name.
     let error = list(&Location::local(folder.path("in/a.png")), &options).unwrap_err().to_string();
-    assert!(error.starts_with("--image-column: an input of layout folder has no columns"), "{error}");
+    assert!(
+        error.starts_with("--image-column: an input of layout folder has no columns"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -301,4 +306,33 @@ proptest! {
             prop_assert!(there, "{} is lost", name);
         }
     }
+}
+
+/// Needs an S3 server, see `scripts/test`.
+#[test]
+fn a_table_and_its_images_may_be_in_any_store() {
+    let folder = with_images(&["in/a.png", "in/deep/b.png"]);
+    let bucket = s3::bucket_folder("table");
+    folder.file("in/lists/relative.csv", "image,id\n../a.png,A\n../deep/b.png,B\n");
+    s3::upload(&folder.path("in"), &bucket);
+    folder.file("absolute.csv", format!("uri,id\n{bucket}/a.png,A\n{bucket}/deep/b.png,B\n"));
+    folder.file("gone.csv", format!("uri,id\n{bucket}/a.png,A\n{bucket}/none.png,B\n"));
+    let score = |table: String, out: &str, failed: usize| {
+        let mut command = s3::with_server(filo("score"));
+        command.args(["--input", &table, "--weights", WEIGHTS, "--category", "nut"]);
+        command.arg("--output").arg(folder.path(out));
+        let ended = run(command);
+        assert!(ended.has_scored(2 - failed, failed), "{}", ended.stderr);
+        rows(&folder.path(out), 2)
+    };
+    let disk = |name: &str| folder.path(name).to_str().unwrap().to_owned();
+    let name = |id: &str| id.to_owned();
+    let of_disk = score(disk("in/lists/relative.csv"), "1", 0).numbers(name);
+    let in_bucket = score(format!("{bucket}/lists/relative.csv"), "2", 0);
+    assert_eq!(in_bucket.numbers(name), of_disk);
+    assert!(in_bucket.scores.iter().all(|row| row.uri.starts_with(&bucket)));
+    assert_eq!(score(disk("absolute.csv"), "3", 0).numbers(name), of_disk);
+    let gone = score(disk("gone.csv"), "4", 1);
+    assert_eq!(gone.only_failure().code, "unreadable");
+    assert_eq!(gone.only_failure().uri, format!("{bucket}/none.png"));
 }

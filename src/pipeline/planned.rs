@@ -2,6 +2,7 @@
 //! Out: listings and plans, and what to say where the two differ.
 
 use super::plan::Plan;
+use crate::device::give_back_freed;
 use crate::error::{Error, ListingChanges, SpecDifference, TableError};
 use crate::job::{JobSpec, RetryMode};
 use crate::source::{Input, Layout, LayoutChoice, Listing, list};
@@ -14,6 +15,8 @@ use crate::tables::Manifest;
 /// If the input cannot be listed to its end.
 pub fn listed(spec: &JobSpec) -> Result<Listing, Error> {
     let listing = list(&spec.input, &spec.list_options())?;
+    // Of a million images that is as much as the listing itself.
+    give_back_freed();
     let (entries, shards) = (listing.n_entries, listing.shards.len());
     match listing.layout {
         // How many images they have shows when they are read.

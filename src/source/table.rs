@@ -80,7 +80,7 @@ pub(super) fn list(
     let whole = categories.of(None)?;
     let mut rows = Rows {
         input,
-        listed: Vec::new(),
+        listed: Vec::with_capacity(table.expected_rows()),
         empty: 0,
         categories: HashMap::new(),
         whole,

@@ -26,6 +26,9 @@ use super::visa_csv::delimiter;
 /// The longest row. A quote that is never closed would make one of the rest of the file.
 const MAX_ROW_BYTES: u64 = 1 << 20;
 
+/// Rows that are expected at most, whatever a file looks like.
+const MOST_EXPECTED: usize = 16 << 20;
+
 /// Rows of Parquet that are decoded at a time.
 const BATCH_ROWS: usize = 1024;
 
@@ -50,11 +53,17 @@ pub(super) enum Row {
 /// A table whose header has been read.
 pub(super) enum Table {
     Csv(CsvTable),
-    JsonLines(BufReader<From>),
+    JsonLines(JsonTable),
     Parquet(ParquetTable),
 }
 
+pub(super) struct JsonTable {
+    reader: BufReader<From>,
+    expected: usize,
+}
+
 pub(super) struct CsvTable {
+    expected: usize,
     header: Vec<String>,
     reader: csv::Reader<Bounded<From>>,
     left: Rc<Cell<u64>>,
@@ -71,11 +80,20 @@ pub(super) struct ParquetTable {
 impl Table {
     /// Opens a table and reads its header.
     pub fn open(file: OpenFile, kind: TableKind) -> Result<Self, String> {
+        let size = file.size();
         let blocks = Blocks::new(Arc::new(file), Arc::new(OnceLock::new()));
         let from_start = || blocks.get_read(0).map_err(|error| error.to_string());
+        let start = || {
+            let mut start = Vec::new();
+            let read = from_start()?.take(MAX_ROW_BYTES).read_to_end(&mut start);
+            read.map_err(|error| error.to_string()).map(|_| start)
+        };
         match kind {
-            TableKind::Csv => CsvTable::open(from_start()?, from_start()?).map(Table::Csv),
-            TableKind::JsonLines => Ok(Table::JsonLines(BufReader::new(from_start()?))),
+            TableKind::Csv => CsvTable::open(&start()?, from_start()?, size).map(Table::Csv),
+            TableKind::JsonLines => {
+                let (expected, reader) = (lines(&start()?, size), BufReader::new(from_start()?));
+                Ok(Table::JsonLines(JsonTable { reader, expected }))
+            }
             TableKind::Parquet => {
                 let opened = caught(|| ParquetTable::open(blocks.clone()));
                 Ok(Table::Parquet(opened.map_err(|why| format!("no Parquet file: {why}"))?))
@@ -89,6 +107,19 @@ impl Table {
             Table::Csv(table) => Some(&table.header),
             Table::JsonLines(_) => None,
             Table::Parquet(table) => Some(&table.header),
+        }
+    }
+
+    /// About how many rows it has: what is held of a million is not to be moved while it grows.
+    pub fn expected_rows(&self) -> usize {
+        match self {
+            Table::Csv(table) => table.expected,
+            Table::JsonLines(table) => table.expected,
+            Table::Parquet(table) => {
+                let rows = table.metadata.metadata().file_metadata().num_rows();
+                // A header may say anything.
+                usize::try_from(rows).unwrap_or_default().min(MOST_EXPECTED)
+            }
         }
     }
 
@@ -112,10 +143,17 @@ impl Table {
     ) -> Result<(), String> {
         match self {
             Table::Csv(table) => table.each(wanted, take),
-            Table::JsonLines(reader) => each_object(reader, take),
+            Table::JsonLines(table) => each_object(table.reader, take),
             Table::Parquet(table) => caught(|| table.each(wanted, take)),
         }
     }
+}
+
+/// About how many lines a file of `size` bytes has that begins with `start`.
+fn lines(start: &[u8], size: u64) -> usize {
+    let found = start.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+    let all = found.saturating_mul(size.max(1)) / (start.len() as u64).max(1);
+    usize::try_from(all + all / 32).unwrap_or_default().min(MOST_EXPECTED)
 }
 
 /// Bytes of which only so many are read until more are allowed.
@@ -137,11 +175,8 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 impl CsvTable {
-    /// `again` begins where `first` does.
-    fn open(first: From, again: From) -> Result<Self, String> {
-        let mut start = Vec::new();
-        let read = first.take(MAX_ROW_BYTES).read_to_end(&mut start);
-        read.map_err(|error| error.to_string())?;
+    /// `start` is the beginning of `all`, whose length is `size`.
+    fn open(start: &[u8], all: From, size: u64) -> Result<Self, String> {
         if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
             return Err("text in UTF-16: save the table as UTF-8".to_owned());
         }
@@ -149,11 +184,11 @@ impl CsvTable {
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
             .flexible(true)
-            .delimiter(delimiter(&start))
-            .from_reader(Bounded { inner: again, left: left.clone() });
+            .delimiter(delimiter(start))
+            .from_reader(Bounded { inner: all, left: left.clone() });
         let header = reader.headers().map_err(|error| format!("the first line: {error}"))?;
         let header = header.iter().map(str::to_owned).collect();
-        Ok(CsvTable { header, reader, left })
+        Ok(CsvTable { expected: lines(start, size), header, reader, left })
     }
 
     fn each(

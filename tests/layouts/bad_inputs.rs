@@ -8,7 +8,7 @@ fn error(path: &Path, choice: LayoutChoice) -> String {
         false => {
             let options = ListOptions { layout: choice, ..ListOptions::default() };
             list(&Location::local(path), &options)
-        },
+        }
     };
     listing.unwrap_err().to_string()
 }

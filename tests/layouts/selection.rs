@@ -19,7 +19,8 @@ fn ids(listing: &Listing) -> Vec<&str> {
 
 #[test]
 fn patterns_choose_images_and_what_they_leave_out_is_counted() {
-    let dir = tree(&["a/1.png", "a/1_mask.png", "a/old/2.png", "b/3.jpg", "b/old/x/4.png", "b/n.txt"]);
+    let dir =
+        tree(&["a/1.png", "a/1_mask.png", "a/old/2.png", "b/3.jpg", "b/old/x/4.png", "b/n.txt"]);
     let filter = Filter {
         include: globs(&["*.png"]),
         exclude: globs(&["old", "*_mask.*"]),
@@ -34,11 +35,8 @@ fn patterns_choose_images_and_what_they_leave_out_is_counted() {
 
 #[test]
 fn masks_of_chosen_images_are_found_whatever_the_patterns_say() {
-    let dir = tree(&[
-        "nut/test/good/1.png",
-        "nut/test/crack/2.png",
-        "nut/ground_truth/crack/2_mask.png",
-    ]);
+    let dir =
+        tree(&["nut/test/good/1.png", "nut/test/crack/2.png", "nut/ground_truth/crack/2_mask.png"]);
     let filter = Filter { exclude: globs(&["*_mask.png", "good"]), ..Filter::default() };
     let listing = chosen(dir.path(), filter);
     assert_eq!(ids(&listing), ["nut/test/crack/2.png"]);

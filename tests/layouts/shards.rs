@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 fn shards_of(path: &Path, size: usize) -> Vec<(String, usize)> {
     let size = ShardSize::try_from(size).unwrap();
-    let listing = list(&Location::local(path), &ListOptions { shard_size: size, ..ListOptions::default() }).unwrap();
+    let listing =
+        list(&Location::local(path), &ListOptions { shard_size: size, ..ListOptions::default() })
+            .unwrap();
     listing.shards.into_iter().map(|shard| (shard.id, shard.entries.len())).collect()
 }
 
