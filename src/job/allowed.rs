@@ -40,6 +40,7 @@ fn of(schema: &Value, node: &Value) -> Option<Allowed> {
         "integer" => (format!("a whole number{}", range(node)), false),
         "number" => (format!("a number{}", range(node)), false),
         "boolean" => ("true or false".to_string(), false),
+        "array" => ("a list of texts, such as [\"a\", \"b\"]".to_string(), true),
         "string" if !own_form => ("a text in quotes".to_string(), true),
         _ => return None,
     };
@@ -88,6 +89,8 @@ mod tests {
         let schema = schemars::schema_for!(RawJobSpec).to_value();
         let words = |key: &str| allowed(&schema, key).map(|of| of.words);
         for (key, expected) in [
+            ("include", "a list of texts, such as [\"a\", \"b\"]"),
+            ("limit", "a whole number from 1"),
             ("shard_size", "a whole number from 1 to 1000000"),
             ("size", "a whole number from 1"),
             ("threshold", "a number from 0 to 1"),

@@ -18,6 +18,7 @@ use super::partition::Partition;
 use super::values::{
     BatchSize, DeviceChoice, FalseAlarmRate, MaskThreshold, RunDate, TopShare, UnitThreshold,
 };
+use crate::error::ValueError;
 use crate::image::Preprocess;
 use crate::source::{Category, Glob, LayoutChoice, ShardSize};
 
@@ -70,7 +71,7 @@ pub struct RawJobSpec {
     pub exclude: Option<Vec<Glob>>,
 
     /// So many images at most, spread evenly over the listing; of archives the first of each.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = from_one)]
     pub limit: Option<NonZeroU64>,
 
     /// One category for all pictures that the layout gives none [default: the input's name].
@@ -245,6 +246,11 @@ impl RawJobSpec {
 enum PreprocessWord {
     Sensible,
     Published,
+}
+
+/// The number's own answer to 0 speaks of its type.
+fn from_one(text: &str) -> Result<NonZeroU64, ValueError> {
+    text.parse().map_err(|_| ValueError::new("a whole number from 1"))
 }
 
 /// `Preprocess` knows serde only, so the flag is read through it.
