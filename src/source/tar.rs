@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn whoever_wants_no_more_gets_no_more() {
         let mut seen = 0;
-        read_tar(&OpenFile::of_bytes(small()), 1000, |_| {
+        read_tar(&OpenFile::of_bytes(small()), &[], 1000, |_| {
             seen += 1;
             ControlFlow::Break(())
         });

@@ -283,6 +283,70 @@ mod tests {
         }
     }
 
+    /// A token service, and a store that has nothing and notes who asks.
+    #[derive(Debug, Clone, Default)]
+    struct TokenService(Arc<std::sync::Mutex<Vec<String>>>);
+
+    impl HttpConnector for TokenService {
+        fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+            Ok(HttpClient::new(self.clone()))
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl HttpService for TokenService {
+        async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+            let uri = request.uri().to_string();
+            let signed = request.headers().get("authorization");
+            let signed = signed.and_then(|value| value.to_str().ok()).unwrap_or("unsigned");
+            self.0.lock().unwrap().push(format!("{uri} {signed}"));
+            let page = match uri.starts_with("https://sts.") {
+                false => String::new(),
+                true => "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+                         <AccessKeyId>ROLEKEY</AccessKeyId><SecretAccessKey>s3cret</SecretAccessKey>\
+                         <SessionToken>t0ken</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>\
+                         </Credentials></AssumeRoleWithWebIdentityResult>\
+                         </AssumeRoleWithWebIdentityResponse>"
+                    .to_owned(),
+            };
+            let found = !page.is_empty();
+            let mut response = HttpResponse::new(page.into());
+            if !found {
+                *response.status_mut() = http::StatusCode::NOT_FOUND;
+            }
+            Ok(response)
+        }
+    }
+
+    #[test]
+    fn a_web_identity_is_exchanged_for_the_keys_of_its_role() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "jwt-of-the-pod").unwrap();
+        let variables = [
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+            ("AWS_ROLE_ARN", "arn:aws:iam::1:role/scoring"),
+            ("AWS_REGION", "eu-north-1"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let location = "s3://box/in".parse::<Location>().unwrap();
+        let service = TokenService::default();
+        let connector = |contact| Connector { contact, below: service.clone() };
+        let bucket = location.bucket().unwrap();
+        let (client, _) = client(bucket, &variables.to_vec(), connector).unwrap();
+        let missing = runtime().unwrap().block_on(client.head(&"in/1.png".into()));
+        assert!(matches!(missing, Err(object_store::Error::NotFound { .. })), "{missing:?}");
+        let asked = service.0.lock().unwrap();
+        let [exchange, object] = asked.as_slice() else { panic!("{asked:?}") };
+        assert!(exchange.starts_with("https://sts.eu-north-1.amazonaws.com"), "{exchange}");
+        assert!(exchange.contains("WebIdentityToken=jwt-of-the-pod"), "{exchange}");
+        assert!(
+            exchange.contains("role%2Fscoring") && exchange.ends_with("unsigned"),
+            "{exchange}"
+        );
+        assert!(object.contains("Credential=ROLEKEY/") && object.contains("/eu-north-1/s3/"));
+    }
+
     #[test]
     fn pauses_double_up_to_a_limit() {
         assert_eq!(pause(1), Duration::from_millis(200));
