@@ -52,7 +52,7 @@ pub(in crate::image) fn decode_stored(
     };
     // Only what samples of an image do not have is read once more.
     let again = match (format, &samples) {
-        (Some(ImageFormat::Bmp), Samples::PaletteRgb8(_)) => bmp_values(bytes).ok().flatten(),
+        (Some(ImageFormat::Bmp), _) => bmp_values(bytes).ok().flatten(),
         // They may have had 16 bits.
         (
             Some(ImageFormat::Tiff),
@@ -266,10 +266,16 @@ mod tests {
         let expected = [1, 0, 0, 0, 0, 0, 1, 1, 0, 1];
         let all = [(1, false), (1, true), (4, false), (4, true), (8, false), (8, true), (0, false)];
         for (depth, is_core) in all {
-            for palette in [[black, white], [red, black], [black, black], [white, red]] {
+            for palette in [[black, white], [red, black], [white, red]] {
                 let bytes = bmp(depth, is_core, &palette);
                 let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
                 assert_eq!(stored.values, expected, "{depth} bits, {is_core}, {palette:?}");
+            }
+            if depth != 1 {
+                // Ids that no colour tells from each other.
+                let bytes = bmp(depth, is_core, &[black; 3]);
+                let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
+                assert_eq!(stored.values, expected, "{depth} bits, {is_core}");
             }
             let bytes = bmp(depth, is_core, &[white, black]);
             let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
