@@ -27,11 +27,11 @@ def noise(*shape, top=256, dtype=np.uint8):
     return RNG.integers(0, top, shape).astype(dtype)
 
 
-def tiff(planes, bits, photometric, order="<", big=False, planar=False, tags=()):
+def tiff(planes, bits, photometric, order="<", big=False, planar=False, tags=(), strip=ROWS_PER_STRIP):
     """`planes`: lists of the bytes of each row, several for a planar file."""
     strips = []
     for rows in planes:
-        strips += [b"".join(rows[y : y + ROWS_PER_STRIP]) for y in range(0, HEIGHT, ROWS_PER_STRIP)]
+        strips += [b"".join(rows[y : y + strip]) for y in range(0, HEIGHT, strip)]
     start = 16 if big else 8
     offsets = [start + sum(map(len, strips[:i])) for i in range(len(strips))]
     entries = {
@@ -42,7 +42,7 @@ def tiff(planes, bits, photometric, order="<", big=False, planar=False, tags=())
         262: (SHORT, [photometric]),
         273: (LONG8 if big else LONG, offsets),
         277: (SHORT, [len(bits)]),
-        278: (SHORT, [ROWS_PER_STRIP]),
+        278: (SHORT, [strip]),
         279: (LONG, list(map(len, strips))),
         284: (SHORT, [2 if planar else 1]),
         **dict(tags),
@@ -134,6 +134,16 @@ def files():
     for orientation in [3, 6]:
         turned = [(274, (SHORT, [orientation]))]
         yield f"orientation{orientation}", tiff([rows_of(grey)], [8], 1, tags=turned)
+    for method in ["tiff_lzw", "tiff_adobe_deflate"]:
+        for name, image in [("rgb", colour), ("grey", colour.convert("L")), ("palette", colour.quantize(99))]:
+            yield f"{name}_differences_{method}", by_pillow(image, compression=method, tiffinfo={317: 2})
+    for quality in [60, 95]:
+        stored = colour.convert("YCbCr")
+        yield f"ycbcr_jpeg_q{quality}", by_pillow(stored, compression="jpeg", quality=quality)
+        out = io.BytesIO()
+        Image.fromarray(rgb).save(out, "JPEG", quality=quality, subsampling="4:2:0")
+        halved = [(259, (SHORT, [7])), (530, (SHORT, [2, 2]))]
+        yield f"ycbcr_jpeg_420_q{quality}", tiff([[out.getvalue()]], [8] * 3, 6, tags=halved, strip=HEIGHT)
 
 
 def main():

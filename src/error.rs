@@ -6,6 +6,7 @@
 mod describe;
 mod differences;
 mod failure;
+mod one_line;
 mod report;
 mod train;
 mod weights;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 pub use describe::DescribeError;
 pub use differences::{ListingChanges, SpecDifference};
 pub use failure::{Failure, FailureCode, Stage};
+pub(crate) use one_line::one_line;
 pub use report::ReportError;
 pub use train::TrainError;
 pub use weights::WeightsError;
@@ -345,14 +347,20 @@ pub enum Error {
     NoPage { asked: String, hint: String },
     #[error("{path}: {why}: write maps.npy and masks.npy with numpy.save, float32 and uint8 of one shape [n, height, width]", path = path.display())]
     UnfitArray { path: PathBuf, why: String },
-    #[error("{path}: cannot be written ({why}): free space or choose another folder", path = path.display())]
+    /// `why` says what to do, too.
+    #[error("{path}: cannot be written: {why}", path = path.display())]
     Unwritable { path: PathBuf, why: String },
 }
 
 /// The first few names, and how many more there are.
 fn first_names(names: &[String], separator: &str) -> String {
     const SHOWN: usize = 8;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(separator);
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| one_line(name, 200))
+        .collect::<Vec<_>>()
+        .join(separator);
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),

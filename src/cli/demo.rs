@@ -16,6 +16,7 @@ use super::table;
 use crate::error::Error;
 use crate::job::{JobSpec, MapsFormat, RawJobSpec};
 use crate::pipeline::reduce::AuproProtocol;
+use crate::store::why_unwritable;
 use crate::train::synthetic::{Amount, Surface, write_set};
 use crate::weights::{Weights, WeightsPlace};
 
@@ -94,7 +95,7 @@ impl DemoArgs {
 /// Makes `out` ready: new, or as an earlier demo found it.
 fn begin(out: &Path) -> Result<(), Error> {
     let failed = |path: &Path, error: std::io::Error| {
-        let why = error.to_string();
+        let why = why_unwritable(&error);
         Error::Unwritable { path: path.into(), why }
     };
     std::fs::create_dir_all(out).map_err(|error| failed(out, error))?;

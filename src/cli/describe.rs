@@ -18,7 +18,7 @@ use crate::job::RunDate;
 use crate::model::filo::descriptions::FORMAT;
 use crate::pipeline::identity::{BUILT_IN, descriptions_of};
 use crate::source::Category;
-use crate::store::{Location, Store};
+use crate::store::{Location, Store, why_unwritable};
 use crate::tables::RunReader;
 
 #[derive(Debug, Clone, Args)]
@@ -182,6 +182,6 @@ fn write_new(path: &Path, text: &str) -> Result<(), Error> {
         .and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => DescribeError::Exists { path: path.into() }.into(),
-        _ => Error::Unwritable { path: path.into(), why: error.to_string() },
+        _ => Error::Unwritable { path: path.into(), why: why_unwritable(&error) },
     })
 }

@@ -7,6 +7,7 @@ use super::Cli;
 use super::say::say;
 use crate::device::{self, Found, Listing};
 use crate::error::Error;
+use crate::store::why_unwritable;
 
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
@@ -49,7 +50,7 @@ impl ManArgs {
         let page_of = clap_mangen::Man::new(command.clone()).source(source);
         page_of.render(&mut page).map_err(|error| Error::Unwritable {
             path: "manual page".into(),
-            why: error.to_string(),
+            why: why_unwritable(&error),
         })?;
         say(String::from_utf8_lossy(&page).trim_end())?;
         Ok(0)

@@ -14,7 +14,7 @@ use crate::pipeline::compare::{Comparison, compare};
 use crate::pipeline::reduce::{AuproProtocol, reduce};
 use crate::report::{Drifted, DriftedCategory, Request, page};
 use crate::source::Input;
-use crate::store::{Location, Store, redact, write_whole};
+use crate::store::{Location, Store, redact, why_unwritable, write_whole};
 use crate::tables::{CategoryMetrics, RunReader, is_of_all};
 
 #[derive(Debug, Clone, Args)]
@@ -159,7 +159,7 @@ impl Target {
         }
         if path.exists() {
             let unreadable = |error: std::io::Error| {
-                let (path, why) = (path.clone(), error.to_string());
+                let (path, why) = (path.clone(), why_unwritable(&error));
                 Error::Unwritable { path, why }
             };
             let mut head = Vec::new();
@@ -180,8 +180,9 @@ impl Target {
     fn write(&self, html: String) -> Result<(), Error> {
         match self {
             Target::Bucket(store, name) => Ok(store.put_page(name, html)?),
-            Target::Disk(path) => write_whole(path, html.as_bytes())
-                .map_err(|error| Error::Unwritable { path: path.clone(), why: error.to_string() }),
+            Target::Disk(path) => write_whole(path, html.as_bytes()).map_err(|error| {
+                Error::Unwritable { path: path.clone(), why: why_unwritable(&error) }
+            }),
         }
     }
 }

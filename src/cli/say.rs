@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io::{ErrorKind, Write, stderr, stdout};
 
 use crate::error::Error;
+use crate::store::why_unwritable;
 
 /// Prints `text` and a line end on stdout.
 ///
@@ -15,7 +16,7 @@ use crate::error::Error;
 pub fn say(text: impl Display) -> Result<(), Error> {
     match writeln!(stdout(), "{text}").and_then(|()| stdout().flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::Unwritable { path: "stdout".into(), why: error.to_string() })
+            Err(Error::Unwritable { path: "stdout".into(), why: why_unwritable(&error) })
         }
         _ => Ok(()),
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::say::say;
 use crate::error::Error;
 use crate::job::RawJobSpec;
+use crate::store::why_unwritable;
 use crate::tables::{Stored, Table};
 use crate::train::spec::RawTrainSpec;
 use crate::weights::bundle::Manifest;
@@ -27,7 +28,7 @@ impl SchemaArgs {
             let path = self.out.join(name);
             let failed = |error: std::io::Error| Error::Unwritable {
                 path: path.clone(),
-                why: error.to_string(),
+                why: why_unwritable(&error),
             };
             std::fs::create_dir_all(&self.out).map_err(failed)?;
             std::fs::write(&path, format!("{document:#}\n")).map_err(failed)?;

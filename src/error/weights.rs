@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{StoreError, first_names};
+use super::{StoreError, first_names, one_line};
 
 /// Opening weights: the run stops with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum WeightsError {
     OldFormat { path: PathBuf },
     #[error("{path}: is neither safetensors nor a PyTorch archive: pass a FiLo checkpoint", path = path.display())]
     UnknownFormat { path: PathBuf },
-    #[error("{path}: broken archive ({what}): copy or download it again", path = path.display())]
+    #[error("{path}: broken archive ({what}): copy or download it again", path = path.display(), what = one_line(what, 300))]
     Broken { path: PathBuf, what: String },
     #[error("{path}: its shapes are not the published ones and there is no config.json beside it: add one", path = path.display())]
     NoConfig { path: PathBuf },
@@ -25,7 +25,7 @@ pub enum WeightsError {
     BadConfig { path: PathBuf, what: String },
     #[error("{path}: does not fit its configuration: missing [{missing}]; wrong [{wrong}]: pass the config.json that belongs to it", path = path.display(), missing = first_names(missing, ", "), wrong = first_names(wrong, "; "))]
     Mismatch { path: PathBuf, missing: Vec<String>, wrong: Vec<String> },
-    #[error("{path}: holds no weights that are known (its tensors begin with {examples}): pass a checkpoint of FiLo, CLIP or Grounding DINO", path = path.display(), examples = examples.join(", "))]
+    #[error("{path}: holds no weights that are known (its tensors begin with {examples}): pass a checkpoint of FiLo, CLIP or Grounding DINO", path = path.display(), examples = one_line(&examples.join(", "), 200))]
     Unrecognised { path: PathBuf, examples: Vec<String> },
     #[error("{second}: is {kind} as {first} is already: give one file of each kind", first = first.display(), second = second.display())]
     TwoOfAKind { kind: &'static str, first: PathBuf, second: PathBuf },
@@ -37,7 +37,7 @@ pub enum WeightsError {
     Occupied { path: PathBuf },
     #[error("{path}: cannot be written ({source}): free space or choose another --to", path = path.display())]
     Unwritable { path: PathBuf, source: std::io::Error },
-    #[error("tensor {name}: {what}: copy or download its file again")]
+    #[error("tensor {name}: {what}: copy or download its file again", name = one_line(name, 200))]
     BrokenTensor { name: String, what: String },
     #[error("{path}: holds no bundle.json: pass the --to of filo weights convert", path = path.display())]
     NotABundle { path: PathBuf },

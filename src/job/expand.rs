@@ -2,7 +2,7 @@
 //! special: no defaults, no escapes, no expansion inside a value. An unset variable is an error,
 //! for a path with a hole in it would name another place.
 
-use crate::error::JobError;
+use crate::error::{JobError, one_line};
 
 /// `text` of the spec's `key` with every `${VAR}` replaced by what `env` says.
 pub(super) fn expand(
@@ -18,6 +18,7 @@ pub(super) fn expand(
             return Err(error("${".to_owned(), "is not closed by }"));
         };
         if !is_name(name) {
+            let name = one_line(name, 40);
             return Err(error(format!("${{{name}}}"), "is not the name of a variable"));
         }
         let Some(value) = env(name) else {
@@ -59,7 +60,12 @@ mod tests {
 
     #[test]
     fn an_unset_or_broken_variable_is_an_error_that_names_it() {
-        for (text, shown) in [("/a/${SHIFT}", "${SHIFT}"), ("${LINE", "${"), ("${a b}", "${a b}")] {
+        for (text, shown) in [
+            ("/a/${SHIFT}", "${SHIFT}"),
+            ("${LINE", "${"),
+            ("${a b}", "${a b}"),
+            ("${a\nb}", "${a b}"),
+        ] {
             let error = expand("input", text, env).unwrap_err().to_string();
             assert!(error.contains(shown) && error.contains("`input`"), "{error}");
         }

@@ -21,7 +21,8 @@ pub fn with_heartbeat<T>(
     // Before the first lease: of an owner that was never heard, others could tell only after a minute
     // that it is gone.
     said(&mut worker, store);
-    thread::scope(|scope| {
+    // By value, so that a panic of the work drops `finished`: the thread would be waited for without end.
+    thread::scope(move |scope| {
         scope.spawn(move || {
             loop {
                 match wait.recv_timeout(HEARTBEAT) {
@@ -48,5 +49,30 @@ pub fn with_heartbeat<T>(
 fn said(worker: &mut Worker, store: &Store) {
     if let Err(error) = worker.say(store) {
         tracing::debug!("heartbeat: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_work_ends_the_heartbeat_too() {
+        let (ended, wait) = channel();
+        thread::spawn(move || {
+            let store = Store::of(Arc::new(InMemory::new()), "memory");
+            let (worker, progress) = (Worker::new("0/1".to_owned()), Progress::default());
+            let work = || -> () { std::panic::resume_unwind(Box::new("broken")) };
+            let ending = |_: &()| WorkerState::Done;
+            let run = || with_heartbeat(worker, &store, &progress, work, ending);
+            let _ = ended.send(catch_unwind(AssertUnwindSafe(run)).is_err());
+        });
+        assert_eq!(wait.recv_timeout(Duration::from_secs(20)), Ok(true));
     }
 }

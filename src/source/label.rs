@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::label_words::{ANOMALOUS, DEFECT_WORDS, NEGATIONS, NORMAL, UNKNOWN};
+use crate::error::one_line;
 
 /// What is known of a whole image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -161,14 +162,8 @@ fn names_a_defect(text: &str) -> bool {
 }
 
 /// The first characters of a value, for a message.
-fn shortened(text: &str) -> String {
-    const MOST: usize = 40;
-    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut short = clean.clone().take(MOST).collect::<String>();
-    if clean.count() > MOST {
-        short.push('…');
-    }
-    short
+pub(super) fn shortened(text: &str) -> String {
+    one_line(text, 40)
 }
 
 #[cfg(test)]
@@ -286,11 +281,5 @@ mod tests {
         assert_eq!(json("0.7"), (None, None, true));
         assert_eq!(json("123456789012345678901234567890"), (None, None, true));
         assert_eq!(json("{\"a\": 1}"), (None, None, true));
-    }
-
-    #[test]
-    fn a_value_in_a_message_is_short_and_of_one_line() {
-        assert_eq!(shortened("a\nb"), "a b");
-        assert_eq!(shortened(&"x".repeat(100)).chars().count(), 41);
     }
 }

@@ -89,7 +89,9 @@ pub fn read_parquet(
         if let Some(what) = missing {
             let last = (first + rows).saturating_sub(1);
             let what = format!("rows {row} to {last} cannot be decoded ({what}): write them again");
-            if take(lost(format!("(rows {row}-{last})"), what)).is_break() {
+            // Groups of no rows have the same numbers.
+            let id = unique(format!("(rows {row}-{last})"), &mut names);
+            if take(lost(id, what)).is_break() {
                 return;
             }
         }

@@ -5,8 +5,8 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::input::Input;
-use super::label::{Label, LabelValue};
-use crate::error::SourceError;
+use super::label::{Label, LabelValue, shortened};
+use crate::error::{SourceError, one_line};
 
 /// One row: an image and what is known about it.
 pub(super) struct Row {
@@ -130,7 +130,8 @@ impl Table {
     fn column(&self, name: &'static str) -> Result<Column, SourceError> {
         let index = self.columns.iter().position(|column| column.eq_ignore_ascii_case(name));
         index.map(|index| Column { name, index }).ok_or_else(|| {
-            let found = self.columns.iter().collect::<Vec<_>>().join(", ");
+            let found = self.columns.iter().map(shortened).collect::<Vec<_>>().join(", ");
+            let found = one_line(&found, 200);
             self.error(1, format!("no column {name}, found {found}"))
         })
     }

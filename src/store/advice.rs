@@ -48,12 +48,17 @@ pub(super) fn is_of_bucket(error: &object_store::Error) -> bool {
     answers.into_iter().any(|(_, answer)| NO_BUCKET.contains(&answer.code.as_str()))
 }
 
+/// What the system says of a file that cannot be written, with what to do.
+pub(crate) fn why_unwritable(error: &std::io::Error) -> String {
+    of_disk(error, StoreAction::Write)
+}
+
 /// What the system says of a file.
 fn of_disk(error: &std::io::Error, action: StoreAction) -> String {
     let reads = matches!(action, StoreAction::Read | StoreAction::List);
     let text = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "no space left: free space or choose another --output"
+            "no space left: free space or choose another folder"
         }
         ErrorKind::PermissionDenied if reads => {
             "not permitted: give this user the right to read it"
@@ -67,6 +72,10 @@ fn of_disk(error: &std::io::Error, action: StoreAction) -> String {
         }
         ErrorKind::IsADirectory => "a folder is where a file must be: choose another path",
         ErrorKind::NotFound => "no such file or folder: check the path",
+        ErrorKind::FileTooLarge => {
+            "the file is larger than the disk or this user's limit allows: raise it (ulimit -f) or \
+             choose another folder"
+        }
         ErrorKind::InvalidFilename => "the name is too long for this disk: choose a shorter path",
         _ => return format!("{error}: check the disk"),
     };
@@ -228,4 +237,50 @@ fn of_the_rest(error: &(dyn StdError + 'static)) -> String {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: i32, action: StoreAction) -> String {
+        advice(action, &std::io::Error::from_raw_os_error(code))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_error_of_a_disk_has_advice_of_its_own_and_none_of_a_bucket() {
+        use StoreAction::{List, Open, Read, Write};
+        for (code, action, part) in [
+            // ENOSPC and EDQUOT.
+            (28, Write, "no space left: free space"),
+            (122, Open, "no space left: free space"),
+            // EACCES, EROFS, EFBIG, ENAMETOOLONG.
+            (13, Write, "make it writable"),
+            (13, Read, "the right to read it"),
+            (13, List, "the right to read it"),
+            (30, Open, "read-only: mount it writable"),
+            (27, Write, "ulimit -f"),
+            (36, Open, "choose a shorter path"),
+            // EEXIST, ENOTDIR, EISDIR, ENOENT, EIO.
+            (17, Open, "a file is where a folder must be"),
+            (20, Write, "a file is where a folder must be"),
+            (21, Write, "a folder is where a file must be"),
+            (2, Read, "check the path"),
+            (5, Write, "check the disk"),
+        ] {
+            let said = of(code, action);
+            assert!(said.contains(part), "{code}: {said}");
+            for word in ["endpoint", "bucket", "AWS", "region", "\n"] {
+                assert!(!said.contains(word), "{code}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_is_found_below_those_of_the_client() {
+        let full = std::io::Error::from(ErrorKind::StorageFull);
+        let error = object_store::Error::Generic { store: "LocalFileSystem", source: full.into() };
+        assert!(advice(StoreAction::Write, &error).starts_with("no space left"));
+    }
 }

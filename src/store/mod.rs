@@ -37,6 +37,7 @@ use tokio::runtime::Runtime;
 
 use crate::error::{StoreAction, StoreError};
 
+pub(crate) use advice::why_unwritable;
 pub use cache::cache_folder;
 pub(crate) use connect::runtime;
 pub use durable::{sync_folder_of, write_whole};

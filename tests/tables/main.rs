@@ -72,6 +72,7 @@ fn score_row(image_id: &str, score: f32, label: Option<bool>) -> ScoreRow {
         pixel_summary: label.map(|_| vec![1, 2, 3]),
         ms_infer: 12.5,
         model_id: "nano".to_string(),
+        kept: Vec::new(),
     }
 }
 

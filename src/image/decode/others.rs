@@ -48,8 +48,25 @@ pub(super) fn decode_webp(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded
     let file = File { format: "WebP", limits };
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(|error| file.failed(error))?;
     let size = file.admit(&mut decoder)?;
+    if !has_whole_exif(bytes) {
+        return Err(corrupt(file.format, "EXIF cut off"));
+    }
     let orientation = decoder.orientation().map_err(|error| file.failed(error))?;
     Ok(Decoded { size, samples: file.samples(decoder)?, orientation })
+}
+
+/// Whether all of the EXIF is there, if there is any: the decoder makes room for what its header
+/// promises, up to 4 GiB.
+fn has_whole_exif(webp: &[u8]) -> bool {
+    let mut rest = webp.get(12..).unwrap_or_default();
+    while let Some((&[name @ .., a, b, c, d], body)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        if name == *b"EXIF" {
+            return length <= body.len();
+        }
+        rest = body.get(length.next_multiple_of(2)..).unwrap_or_default();
+    }
+    true
 }
 
 /// What the steps of one file share.
@@ -110,4 +127,31 @@ fn native_u16(raw: &[u8]) -> impl Iterator<Item = u16> {
 /// 16 bits to 8 as Pillow reads pictures of several channels.
 fn high_bytes(raw: &[u8]) -> Vec<u8> {
     native_u16(raw).map(|value| (value >> 8) as u8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageFormat, RgbImage};
+
+    use super::*;
+
+    #[test]
+    fn a_webp_whose_exif_promises_gigabytes_is_refused_before_there_is_room_for_them() {
+        let mut plain = Cursor::new(Vec::new());
+        RgbImage::new(3, 2).write_to(&mut plain, ImageFormat::WebP).unwrap();
+        let chunks = &plain.get_ref()[12..];
+        let with_exif = |length: u32| {
+            let extended = b"VP8X\x0a\0\0\0\x08\0\0\0\x02\0\0\x01\0\0";
+            let exif = [b"EXIF", &length.to_le_bytes()[..], b"II*\0\x08\0\0\0\0\0"].concat();
+            let all = [&b"WEBP"[..], extended, chunks, &exif].concat();
+            [b"RIFF", &(all.len() as u32).to_le_bytes()[..], &all].concat()
+        };
+        let limits = DecodeLimits::default();
+        let decoded = decode_webp(&with_exif(10), &limits).unwrap();
+        assert_eq!(decoded.size, Size { width: 3, height: 2 });
+        for length in [11, 1 << 31, u32::MAX] {
+            let failure = decode_webp(&with_exif(length), &limits).err().unwrap();
+            assert!(failure.message.contains("EXIF cut off"), "{}", failure.message);
+        }
+    }
 }

@@ -17,6 +17,12 @@ use crate::image::Size;
 use crate::image::orientation::orient;
 use crate::image::samples::Samples;
 
+/// Bytes of the header of a BMP file, before that of the image.
+const BMP_FILE_HEADER: usize = 14;
+
+/// Bytes of the header of an image of OS/2, whose palette has three bytes per colour.
+const BMP_CORE_HEADER: usize = 12;
+
 /// What a mask file holds.
 pub(in crate::image) struct Stored {
     pub size: Size,
@@ -46,9 +52,7 @@ pub(in crate::image) fn decode_stored(
     };
     // Only what samples of an image do not have is read once more.
     let again = match (format, &samples) {
-        (Some(ImageFormat::Bmp), Samples::PaletteRgb8(_)) => {
-            BmpDecoder::new(Cursor::new(bytes)).and_then(bmp_values).ok()
-        }
+        (Some(ImageFormat::Bmp), _) => bmp_values(bytes).ok().flatten(),
         // They may have had 16 bits.
         (
             Some(ImageFormat::Tiff),
@@ -144,16 +148,34 @@ fn oriented_values(mut decoder: impl ImageDecoder) -> ImageResult<Vec<u8>> {
     })
 }
 
-fn bmp_values<R: std::io::BufRead + std::io::Seek>(
-    mut decoder: BmpDecoder<R>,
-) -> ImageResult<Vec<u8>> {
-    let Some(palette) = decoder.get_palette().map(<[[u8; 3]]>::to_vec) else {
-        return raw_values(decoder);
+/// Of a BMP with a palette. The decoder hands out indices only where each has a byte of its own and is
+/// not run-length coded; so each colour is replaced by its number, and these colours are decoded.
+fn bmp_values(bytes: &[u8]) -> ImageResult<Option<Vec<u8>>> {
+    let decoder = BmpDecoder::new(Cursor::new(bytes))?;
+    let Some(mut palette) = decoder.get_palette().map(<[[u8; 3]]>::to_vec) else {
+        return Ok(None);
     };
-    decoder.set_indexed_color(true);
-    let mut indices = vec![0; decoder.total_bytes() as usize];
-    decoder.read_image(&mut indices)?;
-    Ok(of_palette(&indices, &palette))
+    let mut numbered = bytes.to_vec();
+    let number_at = |at: usize| {
+        let four = bytes.get(at..at + 4).and_then(|four| four.first_chunk());
+        four.map_or(0, |four| u32::from_le_bytes(*four) as usize)
+    };
+    let (pixels, header) = (number_at(10), number_at(14));
+    let (entry, depth_at) = if header == BMP_CORE_HEADER { (3, 24) } else { (4, 28) };
+    // The decoder fills up to 256 colours.
+    palette.truncate(1 << number_at(depth_at).to_le_bytes()[0].min(8));
+    let colours =
+        (BMP_FILE_HEADER.saturating_add(header)).min(bytes.len())..pixels.min(bytes.len());
+    let colours = numbered.get_mut(colours).unwrap_or_default();
+    for (number, colour) in colours.chunks_exact_mut(entry).take(palette.len()).enumerate() {
+        colour[..3].fill(number as u8);
+    }
+    let decoder = BmpDecoder::new(Cursor::new(numbered))?;
+    let channels = usize::from(decoder.color_type().channel_count());
+    let mut colours = vec![0; decoder.total_bytes() as usize];
+    decoder.read_image(&mut colours)?;
+    let indices = colours.into_iter().step_by(channels).collect::<Vec<_>>();
+    Ok(Some(of_palette(&indices, &palette)))
 }
 
 /// Index 0 is the background, whatever its colour; in an image of pure black and pure white only,
@@ -195,6 +217,70 @@ mod tests {
         assert_eq!(of_palette(&[0, 0, 1], &[red, black]), [0, 0, 1]);
         assert_eq!(of_palette(&[0, 1, 1], &[white, black]), [1, 0, 0]);
         assert_eq!(of_palette(&[1, 1, 1], &[white, black]), [0, 0, 0]);
+    }
+
+    /// A BMP of 5 x 2 pixels with indices 0, 1, 1, 0, 1 in its lower row and 1, 0, 0, 0, 0 above.
+    fn bmp(depth: u8, is_core: bool, palette: &[[u8; 3]]) -> Vec<u8> {
+        let rows = [[0, 1, 1, 0, 1], [1, 0, 0, 0, 0]];
+        let mut out = b"BM\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+        let compression = if depth == 0 { 1 } else { 0 };
+        let depth = if depth == 0 { 8 } else { depth };
+        if is_core {
+            out.extend([12, 0, 0, 0, 5, 0, 2, 0, 1, 0, depth, 0]);
+        } else {
+            out.extend([40, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0, 1, 0, depth, 0, compression, 0, 0, 0]);
+            out.extend([0; 12]);
+            out.extend([palette.len() as u8, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        for colour in palette {
+            out.extend(colour);
+            out.extend(vec![0; usize::from(!is_core)]);
+        }
+        out.extend(vec![0; if is_core { 3 * ((1 << depth) - palette.len()) } else { 0 }]);
+        out[10] = out.len() as u8;
+        out[11] = (out.len() >> 8) as u8;
+        for row in rows {
+            if compression == 1 {
+                // Runs of one pixel, then the end of the row.
+                out.extend(row.iter().flat_map(|index| [1, *index]).chain([0, 0]));
+                continue;
+            }
+            let per_byte = usize::from(8 / depth);
+            let mut bytes = row
+                .chunks(per_byte)
+                .map(|part| {
+                    let shift = |n: usize| usize::from(depth) * (per_byte - 1 - n);
+                    part.iter().enumerate().fold(0, |byte, (n, index)| byte | index << shift(n))
+                })
+                .collect::<Vec<u8>>();
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            out.extend(bytes);
+        }
+        out.extend([0, 1]);
+        out
+    }
+
+    #[test]
+    fn a_bmp_with_a_palette_is_its_indices_whatever_their_depth_and_coding() {
+        let (black, white, red) = ([0; 3], [255; 3], [0, 0, 255]);
+        let expected = [1, 0, 0, 0, 0, 0, 1, 1, 0, 1];
+        let all = [(1, false), (1, true), (4, false), (4, true), (8, false), (8, true), (0, false)];
+        for (depth, is_core) in all {
+            for palette in [[black, white], [red, black], [white, red]] {
+                let bytes = bmp(depth, is_core, &palette);
+                let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
+                assert_eq!(stored.values, expected, "{depth} bits, {is_core}, {palette:?}");
+            }
+            if depth != 1 {
+                // Ids that no colour tells from each other.
+                let bytes = bmp(depth, is_core, &[black; 3]);
+                let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
+                assert_eq!(stored.values, expected, "{depth} bits, {is_core}");
+            }
+            let bytes = bmp(depth, is_core, &[white, black]);
+            let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
+            assert_eq!(stored.values, expected.map(|value| 1 - value), "{depth} bits, {is_core}");
+        }
     }
 
     #[test]

@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
+use image::{DynamicImage, GrayImage, ImageError, Luma, Rgb, RgbImage};
 
 use super::defect::Defect;
 use super::scene::{Recipe, Scene, scene};
 use super::surface::Surface;
+use crate::store::why_unwritable;
 
 /// Edge length of an image, pixels.
 const SIZE: usize = 256;
@@ -33,7 +34,7 @@ pub struct Amount<'a> {
 /// Writes a labelled set below `root`. Returns the number of pictures.
 ///
 /// # Errors
-/// The first file that cannot be written, with its path.
+/// The first file that cannot be written, with its path and what to do.
 pub fn write_set(root: &Path, seed: u64, amount: Amount) -> Result<usize, (PathBuf, String)> {
     let mut written = 0;
     for (number, surface) in amount.surfaces.iter().enumerate() {
@@ -69,7 +70,7 @@ pub fn write_set(root: &Path, seed: u64, amount: Amount) -> Result<usize, (PathB
         }
     }
     let path = root.join("descriptions.json");
-    std::fs::write(&path, descriptions(amount)).map_err(|error| (path, error.to_string()))?;
+    std::fs::write(&path, descriptions(amount)).map_err(|error| (path, why_unwritable(&error)))?;
     Ok(written)
 }
 
@@ -112,11 +113,14 @@ fn mask(scene: &Scene) -> DynamicImage {
 }
 
 fn save(picture: DynamicImage, path: &Path) -> Result<(), (PathBuf, String)> {
-    let failed = |error: String| (path.to_path_buf(), error);
+    let failed = |why: String| (path.to_path_buf(), why);
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
+        std::fs::create_dir_all(folder).map_err(|error| failed(why_unwritable(&error)))?;
     }
-    picture.save(path).map_err(|error| failed(error.to_string()))
+    picture.save(path).map_err(|error| match error {
+        ImageError::IoError(error) => failed(why_unwritable(&error)),
+        error => failed(error.to_string()),
+    })
 }
 
 /// JSON by hand: its words are ours and have nothing to escape.
