@@ -31,7 +31,7 @@ pub enum SourceError {
     Unlistable { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{uri}: {why}: use a path, file:///path, s3://bucket/prefix, gs:// or az://")]
+    #[error("{uri}: {why}: use a path, file:///path, s3://bucket/prefix, gs:// or az://", uri = one_line(uri, 200))]
     BadUri { uri: String, why: &'static str },
     #[error(
         "--reference train: {uri} (layout {layout}) has no images for training: name known-good images by --reference URI, or use --reference archive"

@@ -51,6 +51,15 @@ fn a_variable_whose_name_has_several_lines_is_said_in_one() {
 }
 
 #[test]
+fn a_place_of_several_lines_is_said_in_one() {
+    let text = "input = '''oz://a\nb'''\noutput = 'c'";
+    let raw = RawJobSpec::from_toml(text, Path::new("job.toml")).unwrap();
+    let message = JobSpec::validate(raw, |_| None).unwrap_err().to_string();
+    assert_one_line(&message);
+    assert!(message.contains("oz://a b: an unknown kind of URI"), "{message}");
+}
+
+#[test]
 fn columns_of_a_table_are_named_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let category = folder.path().join("candle");

@@ -15,16 +15,21 @@ pub use libfuzzer_sys::fuzz_target;
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 /// More than any input of these sizes may hold at a time.
-const MOST_BYTES: usize = 512 << 20;
+pub const MOST_BYTES: usize = 512 << 20;
 
 /// What the last panic said.
 static SAID: Mutex<String> = Mutex::new(String::new());
 
-/// Runs `work` on one input.
+/// Runs `work` on one input, within [`MOST_BYTES`].
+pub fn check(work: impl FnOnce()) {
+    check_within(MOST_BYTES, work);
+}
+
+/// Runs `work` on one input, which may hold `most_bytes` at a time.
 ///
 /// A panic that the program itself catches, as it does around decoders, is none: so libFuzzer's
 /// hook, which ends the process at the first one, is replaced.
-pub fn check(work: impl FnOnce()) {
+pub fn check_within(most_bytes: usize, work: impl FnOnce()) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         set_hook(Box::new(|panic| {
@@ -37,7 +42,7 @@ pub fn check(work: impl FnOnce()) {
         give_up(&said);
     }
     let most = ALLOCATOR.max_allocated().saturating_sub(before);
-    if most > MOST_BYTES {
+    if most > most_bytes {
         give_up(&format!("{} MiB of memory at a time", most >> 20));
     }
 }
