@@ -3,6 +3,7 @@
 //! works on the next batch.
 
 use std::collections::BTreeMap;
+use std::iter::repeat;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -344,11 +345,10 @@ fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError>
 
 /// The values of the columns `keep` that the listing, or the archive, has of an image.
 fn kept(sample: &Sample, keep: &[Arc<str>]) -> Vec<KeptValue> {
-    let values = sample.kept.as_deref().and_then(|list| serde_json::from_str(list).ok());
-    let mut values = values.unwrap_or_else(Vec::<Option<String>>::new).into_iter();
-    let mut kept =
-        |column: &Arc<str>| KeptValue { column: column.clone(), value: values.next().flatten() };
-    keep.iter().map(|column| kept(column)).collect()
+    let listed = sample.kept.as_deref().and_then(|list| serde_json::from_str(list).ok());
+    let listed: Vec<Option<String>> = listed.unwrap_or_default();
+    let values = listed.into_iter().chain(repeat(None));
+    keep.iter().cloned().zip(values).map(|(column, value)| KeptValue { column, value }).collect()
 }
 
 fn damp_outside_boxes(map: &mut [f32], size: usize, accepted: &[Detection]) {
