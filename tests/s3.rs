@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch};
 use filo::store::{Location, Store};
 use parquet::arrow::ArrowWriter;
 use support::run::{Folder, Rows, WEIGHTS, filo, rows, rows_at, run};
