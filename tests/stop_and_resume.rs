@@ -13,10 +13,10 @@ use std::time::Instant;
 use support::run::{Ended, Folder, LIMIT, Rows, filo, rows, run, written};
 
 const PICTURES: usize = 60;
-/// 4 pictures each.
+/// 4 images each.
 const SHARDS: usize = 15;
 
-/// Pictures of two categories, one of which cannot be scored.
+/// Images of two categories, one of which cannot be scored.
 fn pictures() -> Folder {
     let folder = Folder::new();
     for n in 0..PICTURES - 1 {
@@ -27,7 +27,7 @@ fn pictures() -> Folder {
     folder
 }
 
-/// Many small shards, one picture at a time: there is always something left to stop.
+/// Many small shards, one image at a time: there is always something left to stop.
 fn score(folder: &Folder, out: &str) -> Command {
     let mut command = folder.score_to(out);
     command.args(["--shard-size", "4", "--batch-size", "1", "--maps", "f16"]);
@@ -138,13 +138,13 @@ fn a_run_keeps_to_the_pictures_that_it_was_begun_with() {
     let said = run(status).stdout;
     // It was killed a moment ago, on this machine: that shows.
     assert!(said.contains(" died, ") && said.contains("nobody is at it"), "{said}");
-    // The last pictures of the listing: none of them is committed yet.
+    // The last images of the listing: none of them is committed yet.
     folder.picture("in/nut/58.png", 33, 44);
     std::fs::remove_file(folder.path("in/nut/57.png")).unwrap();
     folder.picture("in/nut/99-new.png", 20, 20);
     let ended = run(score(&folder, "out"));
     assert!(ended.has_scored(57, 3), "{}", ended.stdout);
-    assert!(ended.stderr.contains("pictures that were added since are not in it"));
+    assert!(ended.stderr.contains("images that were added since are not in it"));
     let failures = rows(&folder.path("out"), PICTURES).failures;
     let failures = failures.iter().map(|row| (row.image_id.as_str(), row.code.as_str()));
     assert_eq!(
@@ -166,7 +166,7 @@ fn a_finished_run_is_not_done_again() {
     let rows_before = undisturbed(&folder);
     let ledger = folder.path("undisturbed/_filo/ledger");
     let before = written(&ledger);
-    // The pictures are not even opened.
+    // The images are not even opened.
     folder.file("in/bolt/00.png", vec![0; file_bytes(&folder.path("in/bolt/00.png"))]);
     assert_eq!(undisturbed(&folder), rows_before);
     assert_eq!(written(&ledger), before);

@@ -36,11 +36,11 @@ pub struct BenchArgs {
     #[arg(long, value_name = "nano|PATH")]
     weights: Option<WeightsPlace>,
 
-    /// Folder of photographs of materials that generated pictures may show.
+    /// Folder of photographs of materials that generated images may show.
     #[arg(long, value_name = "DIR")]
     textures: Option<PathBuf>,
 
-    /// Pictures of stage `generated`.
+    /// Images of stage `generated`.
     #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u64).range(1..))]
     pictures: u64,
 
@@ -61,7 +61,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum)]
     part: Option<PicturePart>,
 
-    /// Pictures that go through the network together, in stages `picture`, `detector` and `backbone`.
+    /// Images that go through the network together, in stages `picture`, `detector` and `backbone`.
     #[arg(long = "batch-size", value_name = "N", default_value = "1")]
     pictures_at_once: NonZeroUsize,
 
@@ -96,18 +96,18 @@ pub struct BenchArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum BenchStage {
-    /// The text tower over one picture's prompts: tree against padded sequences.
+    /// The text tower over one image's prompts: tree against padded sequences.
     #[default]
     Text,
-    /// Everything that one picture costs.
+    /// Everything that one image costs.
     Picture,
-    /// The detector: a batch of square pictures, and one of wider pictures.
+    /// The detector: a batch of square images, and one of wider images.
     Detector,
     /// The embedded backbone on images of 256 pixels, beside the device's limit; always in f32.
     Backbone,
     /// The device's limit: one large product, and one large copy.
     Peak,
-    /// How well --weights do on pictures of the generator, and whether they listen to words.
+    /// How well --weights do on images of the generator, and whether they listen to words.
     Generated,
     /// A step of training from --weights by the embedded network's own recipe, in f32.
     Training,
@@ -135,7 +135,7 @@ impl BenchArgs {
             if self.peak_tflops.is_some() && self.efficiency == 1.0 && !self.json {
                 say(
                     "that is what the limits allow, no forecast: see --efficiency, and measure with \
-                     --stage picture where there is such a machine",
+                     --stage image where there is such a machine",
                 )?;
             }
             return Ok(0);
@@ -180,7 +180,7 @@ impl BenchArgs {
             return Ok(0);
         }
         say(format_args!(
-            "| {stage}, {}, {device}, {precision} | tokens | pictures | seconds | per picture |",
+            "| {stage}, {}, {device}, {precision} | tokens | images | seconds | per image |",
             self.category
         ))?;
         say("|---|---|---|---|---|")?;

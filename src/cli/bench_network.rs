@@ -41,7 +41,7 @@ pub struct NetworkBench {
     pub category: String,
     /// Times each way is measured; the fastest counts.
     pub repeat: u32,
-    /// Pictures per batch.
+    /// Images per batch.
     pub pictures: usize,
     pub device: Device,
     pub precision: Precision,
@@ -84,7 +84,7 @@ pub enum PicturePart {
 /// One row of the table.
 pub struct Measured {
     pub name: &'static str,
-    /// Tokens of one picture.
+    /// Tokens of one image.
     pub tokens: usize,
     pub pictures: usize,
     /// Of the whole batch.
@@ -133,7 +133,7 @@ impl NetworkBench {
         Ok(Detection { net, caption, tokens: tokens.len() })
     }
 
-    /// A batch for the detector, of pictures of its shorter side and `width`.
+    /// A batch for the detector, of images of its shorter side and `width`.
     fn detector_batch(&self, width: usize) -> Option<ImageBatch<Backend>> {
         let noise = || self.noise([3, DETECTOR_SIDE.shorter, width]);
         ImageBatch::new((0..self.pictures).map(|_| noise()).collect())
@@ -234,7 +234,7 @@ impl NetworkBench {
         Ok(rows.collect())
     }
 
-    /// The published way first, then ours; of one picture.
+    /// The published way first, then ours; of one image.
     pub fn text(&self) -> Result<Vec<Measured>, Error> {
         let config = FiloConfig::published();
         let device = &self.device;

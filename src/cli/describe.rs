@@ -59,7 +59,7 @@ pub struct DescribeArgs {
     out: PathBuf,
 
     /// Instead of asking, tell which descriptions of this file, or of the built-in ones, were the
-    /// best on a picture of --run, and which never were.
+    /// best on an image of --run, and which never were.
     #[arg(long, value_name = "FILE|built-in", requires = "run")]
     check: Option<PathBuf>,
 

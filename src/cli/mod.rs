@@ -35,7 +35,7 @@ use crate::store::RedactedWriter;
 
 pub use say::tell;
 
-/// Zero-shot anomaly detection over archives of inspection pictures.
+/// Zero-shot anomaly detection over archives of inspection images.
 #[derive(Debug, Parser)]
 #[command(name = "filo", version, arg_required_else_help = true)]
 pub struct Cli {
@@ -49,21 +49,21 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Score pictures: maps, masks and scores into Parquet tables.
+    /// Score images: maps, masks and scores into Parquet tables.
     Score(Box<score::ScoreArgs>),
     /// Say how far a run is, and whether somebody is at it.
     Status(status::StatusArgs),
     /// Merge what a run counted into its metrics table, and print it.
     Metrics(metrics::MetricsArgs),
-    /// Make one HTML page of a run: counts, metrics, curves, and the pictures that matter.
+    /// Make one HTML page of a run: counts, metrics, curves, and the images that matter.
     Report(report::ReportArgs),
-    /// The whole job on pictures that the program makes itself.
+    /// The whole job on images that the program makes itself.
     Demo(demo::DemoArgs),
     /// Ask a language model what may be wrong with a thing, or check which descriptions ever win.
     Describe(describe::DescribeArgs),
     /// Measure one stage at the published size.
     Bench(bench::BenchArgs),
-    /// Train a network on pictures with labels and masks.
+    /// Train a network on images with labels and masks.
     ///
     /// Stage 1 teaches the maps, stage 2 the adapter. Everything lands in --out:
     /// weights.safetensors and config.json, which `filo score --weights` reads, the ones that validated

@@ -46,7 +46,7 @@ fn is_alive(part: &PartStatus) -> bool {
 }
 
 fn text(parts: &[PartStatus]) -> String {
-    let header = ["part", "shards", "committed", "pictures", "scored", "failed", "worker"];
+    let header = ["part", "shards", "committed", "images", "scored", "failed", "worker"];
     let mut lines = vec![header.map(str::to_string).to_vec()];
     for part in parts {
         let worker = part.worker.as_ref().map_or("–".to_string(), said);

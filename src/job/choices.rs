@@ -80,12 +80,12 @@ pub enum MapsFormat {
 /// Which of an earlier run's thresholds are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
 pub enum ThresholdRule {
-    /// Those of the best F1, of pictures and of pixels.
+    /// Those of the best F1, of images and of pixels.
     #[default]
     #[schemars(rename = "f1max")]
     #[value(name = "f1max")]
     F1max,
-    /// Those above which 0.1 % of the normal pictures, or pixels, were.
+    /// Those above which 0.1 % of the normal images, or pixels, were.
     #[schemars(rename = "fpr-0.1")]
     #[value(name = "fpr-0.1")]
     Fpr0_1,
@@ -133,7 +133,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What a run that could not score every picture exits with.
+/// What a run that could not score every image exits with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]
 pub enum Strictness {
@@ -154,7 +154,7 @@ pub enum RunMode {
     DryRun,
 }
 
-/// What becomes of pictures that an earlier start could not score.
+/// What becomes of images that an earlier start could not score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]
 pub enum RetryMode {

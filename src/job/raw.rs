@@ -74,7 +74,7 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "N", value_parser = from_one)]
     pub limit: Option<NonZeroU64>,
 
-    /// One category for all pictures that the layout gives none [default: the input's name].
+    /// One category for all images that the layout gives none [default: the input's name].
     #[arg(long, value_name = "NAME")]
     pub category: Option<Category>,
 
@@ -90,7 +90,7 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "I/N")]
     pub partition: Option<Partition>,
 
-    /// Pictures per shard of a folder listing [default: 64].
+    /// Images per shard of a folder listing [default: 64].
     #[arg(long, value_name = "N")]
     pub shard_size: Option<ShardSize>,
 
@@ -102,12 +102,12 @@ pub struct RawJobSpec {
     #[arg(long)]
     pub precision: Option<Precision>,
 
-    /// Side of the pictures in the network, pixels, a multiple of its patches [default: that of the
+    /// Side of the images in the network, pixels, a multiple of its patches [default: that of the
     /// weights]. Another one is an approximation: a smaller one is faster and sees less.
     #[arg(long, value_name = "PIXELS")]
     pub size: Option<NonZeroUsize>,
 
-    /// Pictures that go through the network at once [default: auto].
+    /// Images that go through the network at once [default: auto].
     #[arg(long, value_name = "auto|N")]
     pub batch_size: Option<BatchSize>,
 
@@ -162,13 +162,13 @@ pub struct RawJobSpec {
     #[arg(long)]
     pub maps: Option<MapsFormat>,
 
-    /// How pictures become pixels [default: sensible]: `published` repeats the published code bit
+    /// How images become pixels [default: sensible]: `published` repeats the published code bit
     /// for bit, defects included.
     #[arg(long, value_name = "sensible|published", value_parser = preprocess)]
     #[schemars(with = "Option<PreprocessWord>")]
     pub preprocess: Option<Preprocess>,
 
-    /// Exit with 3 if a picture could not be scored.
+    /// Exit with 3 if an image could not be scored.
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     pub strict: Option<Strictness>,
@@ -238,7 +238,7 @@ impl RawJobSpec {
 }
 
 // `Preprocess` has no schema of its own; this one has the same words.
-/// How pictures become pixels.
+/// How images become pixels.
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Preprocess")]

@@ -41,12 +41,12 @@ pub struct VisionConfig {
 pub struct StemLayer {
     /// Channels behind it.
     pub channels: usize,
-    /// 1, or 2 to halve the picture.
+    /// 1, or 2 to halve the image.
     pub stride: usize,
 }
 
 impl VisionConfig {
-    /// Patches along one side of the picture.
+    /// Patches along one side of the image.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
     }
@@ -106,7 +106,7 @@ pub enum Activation {
 pub struct FiloConfig {
     pub vision: VisionConfig,
     pub text: TextConfig,
-    /// Channels in which pictures and texts meet.
+    /// Channels in which images and texts meet.
     pub embed_dim: usize,
     #[serde(default)]
     pub activation: Activation,

@@ -1,11 +1,11 @@
-//! The layout `parquet`: files with one picture per row. Column `image` is the picture's file, or a
+//! The layout `parquet`: files with one image per row. Column `image` is the image's file, or a
 //! group of `bytes` and `path` as Hugging Face writes it; so is `mask`. `label` (a number, a truth
 //! value or a word), `kind` and `category` mean what they mean in a tar's JSON; numbers that the
-//! file's own Hugging Face header has names for are those names. Parts of a file go in, pictures
+//! file's own Hugging Face header has names for are those names. Parts of a file go in, images
 //! with what is known of them come out.
 //!
 //! The file is a stranger's: a row that cannot be used costs that row, a row group that cannot be
-//! decoded costs its rest. Never here: decoding pictures.
+//! decoded costs its rest. Never here: decoding images.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -43,7 +43,7 @@ const USUAL: [&str; 9] =
 /// Columns that mean something.
 const COLUMNS: [&str; 4] = ["mask", "label", "kind", "category"];
 
-/// Hands the pictures of a file to `take`, one after the other, until it wants no more. A picture of
+/// Hands the images of a file to `take`, one after the other, until it wants no more. An image of
 /// more than `max_bytes` is left out with a reason, as is what cannot be decoded.
 pub fn read_parquet(
     file: Arc<OpenFile>,
@@ -180,7 +180,7 @@ impl Table {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The pictures of a batch whose first row is row `first` of the file.
+    /// The images of a batch whose first row is row `first` of the file.
     fn members(
         &self,
         batch: &RecordBatch,
@@ -198,7 +198,7 @@ impl Table {
             let id = unique(name.unwrap_or_else(|| format!("{number:07}")), names);
             let picture = match image.and_then(|image| bytes_of(image, row)) {
                 None => {
-                    let what = format!("row {number} has no bytes of a picture: put them there");
+                    let what = format!("row {number} has no bytes of an image: put them there");
                     Err(Failure::new(Stage::Fetch, FailureCode::CorruptArchive, what))
                 }
                 Some(bytes) => sized(bytes, number, max_bytes),

@@ -27,7 +27,7 @@ pub struct LogRow {
     pub stage: i64,
     /// Steps of the stage that are done.
     pub step: i64,
-    /// Pictures seen in the stage.
+    /// Images seen in the stage.
     pub pictures: i64,
     /// Means since the row before.
     pub loss: Option<f64>,

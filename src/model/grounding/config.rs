@@ -75,7 +75,7 @@ pub struct GroundingConfig {
     pub levels: usize,
     /// Sampling points per head and level of the deformable attention.
     pub points: usize,
-    /// Boxes proposed per picture.
+    /// Boxes proposed per image.
     pub queries: usize,
     /// Longest caption, in tokens, special tokens included.
     pub max_text_len: usize,
