@@ -73,7 +73,7 @@ pub struct JobSpec {
     pub shard_size: ShardSize,
     pub device: DeviceChoice,
     pub precision: Precision,
-    /// Side of the images in the network; `None`: that of the weights.
+    /// Edge length of the images in the network; `None`: that of the weights.
     pub size: Option<NonZeroUsize>,
     pub batch_size: BatchSize,
     pub grounding: GroundingChoice,

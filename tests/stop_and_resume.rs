@@ -137,7 +137,7 @@ fn a_run_keeps_to_the_pictures_that_it_was_begun_with() {
     status.arg("--run").arg(folder.path("out"));
     let said = run(status).stdout;
     // It was killed a moment ago, on this machine: that shows.
-    assert!(said.contains(" died, ") && said.contains("nobody is at it"), "{said}");
+    assert!(said.contains(" died, ") && said.contains("no worker is alive"), "{said}");
     // The last images of the listing: none of them is committed yet.
     folder.picture("in/nut/58.png", 33, 44);
     std::fs::remove_file(folder.path("in/nut/57.png")).unwrap();
@@ -216,7 +216,9 @@ fn one_worker_of_two_does_its_part_and_says_that_others_are_open() {
     assert_eq!(lines[1], ["0/2", "8", "0", "32", "0", "0", "–"]);
     assert_eq!(lines[2], ["1/2", "7", "7", "28", "28", "0", "done"]);
     assert_eq!(lines[3], ["all", "15", "7", "60", "28", "0"]);
-    assert!(said.ends_with("nobody is at it: run the same filo score again, it resumes\n"));
+    assert!(
+        said.ends_with("stalled, no worker is alive: run the same filo score again, it resumes\n")
+    );
     let document: serde_json::Value = serde_json::from_str(&status(&["--json"]).stdout).unwrap();
     assert_eq!(document["finished"], false);
     assert_eq!(document["parts"][1]["worker"]["scored"], 28);

@@ -47,7 +47,7 @@ const REPORT: &str = "report.html";
 
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
-    /// Where images, tables and report go; those of an earlier demo are replaced.
+    /// Folder for images, tables and report; an earlier demo is replaced.
     #[arg(long, default_value = "demo-out", value_name = "DIR")]
     out: PathBuf,
 

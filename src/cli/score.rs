@@ -20,7 +20,7 @@ const SOME_FAILED: u8 = 3;
 
 #[derive(Debug, Clone, Args)]
 pub struct ScoreArgs {
-    /// Job file; flags win over its keys.
+    /// Job file; a flag overrides its key.
     #[arg(long, value_name = "FILE.toml")]
     job: Option<PathBuf>,
 

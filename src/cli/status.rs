@@ -35,7 +35,9 @@ impl StatusArgs {
         say(match (finished, parts.iter().any(is_alive)) {
             (true, _) => "finished: the tables are whole",
             (false, true) => "running: read the tables when there is a _SUCCESS",
-            (false, false) => "nobody is at it: run the same filo score again, it resumes",
+            (false, false) => {
+                "stalled, no worker is alive: run the same filo score again, it resumes"
+            }
         })?;
         Ok(0)
     }

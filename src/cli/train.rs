@@ -34,13 +34,13 @@ type TwoSets = (Arc<dyn TrainingData>, Option<Arc<dyn TrainingData>>);
 
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
-    /// Folder of images with labels and masks: a path or file:///path; or `generated`, for made-up
-    /// images without end (./generated for a folder of that name).
+    /// Folder of images with labels and masks: a path or file:///path; or `generated`, for an
+    /// endless series of generated images (./generated for a folder of that name).
     #[arg(long, value_name = "DIR|generated")]
     data: String,
 
-    /// Folder of photographs of materials that generated images may show; scripts/fetch_textures
-    /// fills one.
+    /// Folder of photographs of materials, used as surfaces of generated images;
+    /// scripts/fetch_textures fills one.
     #[arg(long, value_name = "DIR")]
     textures: Option<PathBuf>,
 
@@ -48,12 +48,12 @@ pub struct TrainArgs {
     #[arg(long, default_value = "auto")]
     layout: LayoutChoice,
 
-    /// Folder of images to validate on, laid out alike [default: a tenth of --data].
+    /// Folder of images to validate on, in the same layout [default: a tenth of --data].
     #[arg(long, value_name = "DIR")]
     validation: Option<String>,
 
-    /// First weights: a file, a folder that holds one or a bundle, `nano` for the embedded ones, or
-    /// `random`.
+    /// Initial weights: a file, a folder that holds one or a bundle, `nano` for the embedded ones,
+    /// or `random`.
     #[arg(long, value_name = "PATH|nano|random")]
     init: String,
 
@@ -65,15 +65,15 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// How to train; every key has a default, and together they are the published recipe.
+    /// Job file of the training; the defaults of its keys are the published recipe.
     #[arg(long, value_name = "FILE.toml")]
     job: Option<PathBuf>,
 
-    /// Go on where a training in --out was stopped.
+    /// Resume the training in --out.
     #[arg(long)]
     resume: bool,
 
-    /// What learns beside heads, prompts and adapter.
+    /// What is trained besides heads, prompts and adapter.
     #[arg(long, value_name = "WHAT", default_value = "nothing")]
     unfreeze: Unfreeze,
 

@@ -16,9 +16,9 @@ const MAX_GRID: usize = 512;
 /// Image tower: a ViT whose last blocks also carry a value-value stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VisionConfig {
-    /// Side of the square input, pixels. A multiple of `patch_size`.
+    /// Edge length of the square input, pixels. A multiple of `patch_size`.
     pub image_size: usize,
-    /// Side of a patch, pixels.
+    /// Edge length of a patch, pixels.
     pub patch_size: usize,
     /// Channels of a token.
     pub width: usize,

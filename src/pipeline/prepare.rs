@@ -27,7 +27,7 @@ pub struct PrepareSettings {
     pub input: Input,
     /// What of tables and sidecars is read.
     pub columns: Columns,
-    /// Side of the network's input and of its maps, pixels.
+    /// Edge length of the network's input and of its maps, pixels.
     pub side: usize,
     pub batch_size: usize,
     /// How large the detector wants its images; `None` without one.

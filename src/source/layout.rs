@@ -17,7 +17,7 @@ use crate::error::ValueError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LayoutChoice {
-    /// Look at the folders and decide.
+    /// Detect the layout, and log the reason.
     #[default]
     Auto,
     /// Any tree of images; the first sub-folder is the category; no labels.
@@ -26,12 +26,12 @@ pub enum LayoutChoice {
     Mvtec,
     /// `<category>/Data/Images/*` with `image_anno.csv`, or the test rows of `split_csv/1cls.csv`.
     Visa,
-    /// Tar files, each image beside its `.cls`, `.json` and `.mask.png`.
+    /// Tar files, each image with its `.cls`, `.json` and `.mask.png`.
     Webdataset,
-    /// Parquet files with a column `image`, and `mask`, `label`, `kind`, `category` if there are.
+    /// Parquet files with a column `image`, and optionally `mask`, `label`, `kind`, `category`.
     Parquet,
-    /// A CSV, JSON Lines or Parquet file that lists images by `image` or `uri`, and their `category`,
-    /// `label`, `kind`, `mask` and `id` if it has them.
+    /// A CSV, JSON Lines or Parquet file that lists images by `image` or `uri`, and optionally
+    /// their `category`, `label`, `kind`, `mask` and `id`.
     Table,
 }
 

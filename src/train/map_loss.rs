@@ -64,7 +64,7 @@ pub struct Truth<'a> {
     pub masks: &'a [f32],
     /// 1 for an image with a defect.
     pub labels: &'a [u8],
-    /// Side of an image, pixels.
+    /// Edge length of an image, pixels.
     pub size: usize,
 }
 

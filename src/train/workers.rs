@@ -27,7 +27,7 @@ pub struct Losses {
 pub struct Workers<'a> {
     encoder: &'a PromptEncoder,
     device: &'a Device,
-    /// Side of the images.
+    /// Edge length of the images.
     side: usize,
     count: usize,
     stage: u8,

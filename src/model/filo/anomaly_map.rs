@@ -47,7 +47,7 @@ impl AnomalyMapper {
         }
     }
 
-    /// Side of the maps, pixels.
+    /// Edge length of the maps, pixels.
     pub fn size(&self) -> usize {
         self.size
     }

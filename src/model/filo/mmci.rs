@@ -12,7 +12,7 @@ use crate::model::config::FiloConfig;
 use crate::model::kernels::{convolve, convolve_tokens, is_cpu, sum_centred};
 use crate::model::precision::{rounds_products, same_format};
 
-/// Side of the square that holds every MMCI kernel.
+/// Edge length of the square that holds every MMCI kernel.
 pub const MERGED_KERNEL: usize = 7;
 
 /// Most numbers that the surroundings of patches are laid out in at once: 1 GiB in f32, three

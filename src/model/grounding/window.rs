@@ -18,7 +18,7 @@ const FOREIGN_REGION: f32 = -100.0;
 pub struct WindowAttentionConfig {
     pub width: usize,
     pub heads: usize,
-    /// Side of a window.
+    /// Edge length of a window.
     pub window: usize,
 }
 
@@ -116,7 +116,7 @@ fn relative_position_rows(window: usize) -> Vec<i64> {
 pub struct WindowGrid {
     pub height: usize,
     pub width: usize,
-    /// Side of a window.
+    /// Edge length of a window.
     pub window: usize,
     /// Below `window`; 0 for windows that are not shifted.
     pub shift: usize,

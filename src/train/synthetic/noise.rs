@@ -7,7 +7,7 @@ use super::math::{cos, floor, lerp, sin};
 use super::plane::Plane;
 use super::random::Draw;
 
-/// Side of the lattice of random values, which repeats. A power of two.
+/// Edge length of the lattice of random values, which repeats. A power of two.
 const SIDE: usize = 64;
 /// Octaves at least this slow (pixels per lattice cell) are computed coarsely.
 const SLOW: f32 = 14.0;

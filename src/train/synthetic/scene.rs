@@ -27,7 +27,7 @@ const KINDS_TRIED: usize = 6;
 /// What to draw.
 #[derive(Clone, Copy)]
 pub struct Recipe<'a> {
-    /// Side of the images, pixels; less than [`SMALLEST_SIDE`] counts as that.
+    /// Edge length of the images, pixels; less than [`SMALLEST_SIDE`] counts as that.
     pub size: usize,
     /// How many times smaller the image will be looked at, by means of squares: a defect is seen
     /// there, or it is none. `size` is a multiple of it.

@@ -45,7 +45,7 @@ pub struct Site<'a> {
     pub textures: Option<&'a Textures>,
     /// 0 = large ones only.
     pub effort: f32,
-    /// Side of what will be one pixel when the image is looked at: finer things are not seen.
+    /// Edge length of what will be one pixel when the image is looked at: finer things are not seen.
     pub pixel: f32,
 }
 
