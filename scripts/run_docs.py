@@ -25,10 +25,12 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+PATTERNS = ["README.md", "CONTRIBUTING.md", "docs/*.md", "pipelines/**/README.md", "assets/*/README.md"]
+PAGES = [str(path.relative_to(ROOT)) for pattern in PATTERNS for path in sorted(ROOT.glob(pattern))]
 LANGUAGES = {"sh", "python", "sql", "crontab", "text", "toml", "json"}
-# A build, a cluster, a GPU, the internet, minutes, a JVM; crontab lines are run by tests/written_examples.rs.
-MARKERS = {"build", "cluster", "gpu", "network", "long", "spark"}
+# What a block needs that is not here: a build, a cluster, a GPU, the internet, minutes, Spark, another
+# program. Lines for crontab are run by tests/written_examples.rs.
+MARKERS = {"build", "cluster", "gpu", "network", "long", "spark", "tool"}
 GOLDEN = ROOT / "tests/golden"
 TIMEOUT_S = 300
 SIZE = (64, 48)
