@@ -144,9 +144,22 @@ for name, label in labels.items():
     pq.write_table(pa.table({"img": [p] * 4, "label": label}), f"tables/{name}.parquet")
 pq.write_table(pa.table({"Photo": [p], "mask_image": [p]}), "tables/photo.parquet")
 pq.write_table(pa.table({"front": [p], "back": [p]}), "tables/two.parquet")
+pq.write_table(pa.table({"Image": [p], "LABEL": ["ng"], "Kind": ["dent"]}), "tables/upper.parquet")
+import json
+for name, names in {"animals": ["cat", "dog"], "numbered": {"0": "bad", "1": "good"}}.items():
+    info = json.dumps({"info": {"features": {"label": {"names": names}}}})
+    table = pa.table({"image": [p] * 2, "label": pa.array([0, 1], pa.int64())})
+    pq.write_table(table.replace_schema_metadata({"huggingface": info}), f"tables/{name}.parquet")
 "#,
     );
-    let (rows, log) = score(&folder, 30);
+    let (rows, log) = score(&folder, 35);
+    let of = |name: &str| {
+        let rows = rows.scores.iter().filter(move |row| row.image_id.starts_with(name));
+        rows.map(|row| row.label).collect::<Vec<_>>()
+    };
+    assert_eq!(of("upper"), [Some(true)]);
+    assert!(rows.scores.iter().any(|row| row.kind.as_deref() == Some("dent")));
+    assert_eq!((of("animals"), of("numbered")), (vec![None; 2], vec![Some(true), Some(false)]));
     for name in ["bytes", "floats", "truths", "small", "lists", "large", "dictionary"] {
         let of = rows.scores.iter().filter(|row| row.image_id.starts_with(name));
         let labels = of.map(|row| row.label).collect::<Vec<_>>();

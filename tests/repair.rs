@@ -96,6 +96,21 @@ fn replaced_files_are_scored_and_both_versions_are_recorded() {
 }
 
 #[test]
+fn a_scored_file_that_was_replaced_by_one_of_the_same_size_is_said() {
+    let folder = input();
+    mend(&folder);
+    score(&folder, "out", &[]).last_line();
+    assert!(!score(&folder, "out", &[]).stderr.contains("another time"));
+    let file = folder.path("in/nut/test/good/0.png");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, bytes).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    std::fs::File::options().append(true).open(&file).unwrap().set_modified(later).unwrap();
+    let log = score(&folder, "out", &[]).stderr;
+    assert!(log.contains("another time or etag") && log.contains("nut/test/good/0.png"), "{log}");
+}
+
+#[test]
 fn an_image_that_changed_during_a_run_is_scored_as_it_is_now() {
     let folder = input();
     mend(&folder);

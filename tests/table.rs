@@ -190,14 +190,18 @@ fn kept_columns_stand_in_scores_and_survive_a_retry() {
 #[test]
 fn what_is_wrong_with_a_table_is_said_before_anything_is_scored() {
     let folder = with_images(&["in/a.png"]);
-    let tables: [(&str, &[u8], &str); 9] = [
+    let tables: [(&str, &[u8], &str); 13] = [
         ("empty.csv", b"", "no column `image` or `uri`"),
         ("other.csv", b"serial,speed\n1,2\n", "found serial, speed; --image-column names it"),
         ("rows.jsonl", b"{\"speed\": 1}\n[]\n", "no row names an image"),
         ("text.jsonl", b"hello\n", "no row names an image"),
         ("utf16.csv", b"\xff\xfei\0m\0", "save the table as UTF-8"),
         ("none.csv", b"image\n", "no row names an image"),
-        ("quote.csv", b"image,label\na.png,\"ok\nb.png,ok\n", "no row names an image"),
+        ("quote.csv", b"image,label\na.png,\"ok\nb.png,ok\n", "line 2: a quote that is opened"),
+        ("first.csv", b"image,label\n\na.png,ok\n\"b.png,ok\nc.png,ok", "line 4: a quote"),
+        ("head.csv", b"image,\"label\na.png,ok\n", "the first line: a quote"),
+        ("twice.csv", b"image,label,Label\na.png,ok,ng\n", "several columns are called `label`"),
+        ("inch.csv", b"image,note\na.png,5\" pipe\n", ""),
         ("broken.parquet", b"PAR1PAR1", "Parquet"),
         ("keep.csv", b"image\na.png\n", "no column `speed`, found image"),
     ];
@@ -216,8 +220,8 @@ fn what_is_wrong_with_a_table_is_said_before_anything_is_scored() {
                 let error = error.to_string();
                 assert!(error.contains(why) && error.contains(name), "{name}: {error}");
             }
-            // The quote that is not closed makes one row of the rest.
-            Ok(listing) => assert_eq!((name, entries(&listing).count()), ("quote.csv", 1)),
+            // A quote inside a cell opens nothing.
+            Ok(listing) => assert_eq!((name, entries(&listing).count()), ("inch.csv", 1)),
         }
     }
     let mut long = b"image,label\na.png,\"".to_vec();

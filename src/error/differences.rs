@@ -27,6 +27,8 @@ pub struct ListingChanges {
     /// Of another size, label or mask.
     pub changed: Vec<String>,
     pub gone: Vec<String>,
+    /// As before but for their time or etag: copied, or replaced by a file of the same size.
+    pub touched: Vec<String>,
 }
 
 impl ListingChanges {
@@ -47,7 +49,7 @@ impl ListingChanges {
 
 impl fmt::Display for ListingChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListingChanges { new, changed, gone } = self;
+        let ListingChanges { new, changed, gone, .. } = self;
         write!(f, "{} new, {} changed, {} gone since", new.len(), changed.len(), gone.len())?;
         let named = [("new", new), ("changed", changed), ("gone", gone)];
         let first = named.iter().filter_map(|(what, ids)| Some((what, ids.first()?)));

@@ -88,8 +88,8 @@ impl Plan {
     pub fn changes(&self, now: &Plan) -> ListingChanges {
         let of = |plan: &Plan| -> BTreeMap<String, PlanRow> {
             let rows = plan.rows().map(|mut row| {
-                // Where it is dealt to, and when it was written, makes no other file of it.
-                (row.shard, row.etag, row.modified_ns) = (0, None, None);
+                // Where it is dealt to makes no other file of it.
+                row.shard = 0;
                 if let Some(bytes) = plan.replaced.get(row.image_id.as_str()) {
                     row.bytes = i64::try_from(*bytes).unwrap_or(i64::MAX);
                 }
@@ -100,9 +100,17 @@ impl Plan {
         let (before, now) = (of(self), of(now));
         let new = now.keys().filter(|id| !before.contains_key(*id)).cloned().collect();
         let gone = before.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
-        let differs = |id: &&String| now.get(*id).is_some_and(|row| *row != before[*id]);
+        // Nor does when it was written: copies of an archive have other times.
+        let plain = |row: &PlanRow| PlanRow { etag: None, modified_ns: None, ..row.clone() };
+        let differs =
+            |id: &&String| now.get(*id).is_some_and(|row| plain(row) != plain(&before[*id]));
         let changed = before.keys().filter(differs).cloned().collect();
-        ListingChanges { new, changed, gone }
+        let is_newer = |id: &&String| {
+            let (before, now) = (&before[*id], now.get(*id));
+            now.is_some_and(|now| plain(now) == plain(before) && now.version() != before.version())
+        };
+        let touched = before.keys().filter(is_newer).cloned().collect();
+        ListingChanges { new, changed, gone, touched }
     }
 
     /// One row per entry, in order.

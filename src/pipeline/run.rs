@@ -88,7 +88,13 @@ impl Run {
     /// # Errors
     /// If any of the three cannot be used as the spec says.
     pub fn open(spec: &JobSpec) -> Result<Self, Error> {
-        assembled(spec, |run| run.begin(spec))
+        assembled(spec, |run| {
+            // Before the output is written: the same output may be used when this is set right.
+            if run.is_new {
+                run.source.check(run.plan.categories.keys(), spec.reference_fallback)?;
+            }
+            run.begin(spec)
+        })
     }
 
     /// As [`Run::open`], but writes nothing.
@@ -190,6 +196,14 @@ fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> 
     let changes = recorded.as_ref().map(|recorded| recorded.changes(&plan));
     if let (Some(recorded), true) = (recorded, changes.as_ref().is_some_and(|c| c.is_empty())) {
         // The same files, in the shards in which they were listed: some may have been replaced.
+        if let Some(of) = changes.as_ref().and_then(|changes| changes.touched.first()) {
+            let n = changes.as_ref().map_or(0, |changes| changes.touched.len());
+            tracing::warn!(
+                files = n,
+                "files have another time or etag than when they were scored, {of} for one: they are not \
+                 scored again; another --output scores what is there now"
+            );
+        }
         return with(recorded, None);
     }
     let file = tables::encode_plan(plan.rows())?;
@@ -232,6 +246,8 @@ struct Assembled {
     decider: Decider,
     source: ReferenceSource,
     made_by: MadeBy,
+    /// The input was listed for it.
+    is_new: bool,
 }
 
 impl Assembled {
@@ -250,7 +266,8 @@ impl Assembled {
         let detector_side = networks.has_detector().then_some(DETECTOR_SIDE);
         let decider = Decider::open(spec)?;
         decider.warn_of_unknown(plan.categories.keys().map(Category::as_str));
-        let start = if file.is_some() { Start::First } else { Start::Again };
+        let is_new = file.is_some();
+        let start = if is_new { Start::First } else { Start::Again };
         let source = ReferenceSource::open(spec, &plan.input, &plan.shards, start)?;
         let features = match source {
             ReferenceSource::None => None,
@@ -284,6 +301,7 @@ impl Assembled {
             decider,
             source,
             made_by,
+            is_new,
         })
     }
 

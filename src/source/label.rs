@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::label_words::{ANOMALOUS, DEFECT_WORDS, NEGATIONS, NORMAL, UNKNOWN};
+use super::label_words::{ANOMALOUS, DEFECT_WORDS, DOUBTS, NEGATIONS, NORMAL, UNKNOWN};
 use crate::error::one_line;
 
 /// What is known of a whole image.
@@ -67,14 +67,21 @@ impl LabelValue {
     }
 
     /// What one of a set's own class names means, such as a folder's or a name that a header gives a
-    /// number: where the set distinguishes types, whatever is not normal is a defect type.
+    /// number: where the set distinguishes types, whatever is not normal is a defect type. A name that
+    /// is normal in part, such as `good_1`, is not understood.
     pub(super) fn of_class(name: &str) -> Self {
         let value = LabelValue::of_text(name);
-        if value.unclear.is_some() {
+        if value.unclear.is_some() && !is_hedged(name) {
             LabelValue::named(Label::Anomalous, name.trim())
         } else {
             value
         }
+    }
+
+    /// Whether the class names of a set tell defects from good images: one of them is normal, or a word
+    /// for a defect. Those of products or animals do not.
+    pub(super) fn are_classes<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
+        names.any(|name| LabelValue::of_text(name).label.is_some())
     }
 
     /// 0 is normal, 1 is anomalous; -1 is Hugging Face's word for no label. `text` is the number as
@@ -151,14 +158,39 @@ fn folded(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace() && !"-_.".contains(*c)).collect()
 }
 
-/// Whether one of the words of a label is a word for a defect, and none takes that back.
-fn names_a_defect(text: &str) -> bool {
+/// The words of a label, in lower case.
+fn words(text: &str) -> impl Iterator<Item = String> {
     let lower = text.to_lowercase();
-    let words = || lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let negated = words()
-        .any(|word| is_in(NEGATIONS, word) || word.ends_with("free") || word.ends_with("less"));
-    !negated
-        && words().any(|word| DEFECT_WORDS.split_whitespace().any(|begin| word.starts_with(begin)))
+    let words = lower.split(|c: char| !c.is_alphanumeric()).map(str::to_owned);
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().into_iter()
+}
+
+fn is_defect_word(word: &str) -> bool {
+    DEFECT_WORDS.split_whitespace().any(|begin| word.starts_with(begin))
+}
+
+/// Whether a word turns a defect into its opposite, or leaves it open.
+fn takes_back(word: &str) -> bool {
+    let negates = is_in(NEGATIONS, word) || word.ends_with("free") || word.ends_with("less");
+    let doubts = is_in(DOUBTS, word) || is_in(UNKNOWN, word) || is_in(NORMAL, word);
+    negates || doubts || TRUTH.contains(&word) || word.bytes().all(|byte| byte == b'0')
+}
+
+/// Whether one of the words of a label is a word for a defect, and nothing takes that back: `crack: 0`
+/// and `scratch?` are no defects.
+fn names_a_defect(text: &str) -> bool {
+    let is_open = text.contains(['?', '=', ':', '%', '<', '>']);
+    !is_open
+        && words(text).any(|word| is_defect_word(&word))
+        && !words(text).any(|word| takes_back(&word))
+}
+
+/// Whether a class name is normal in part, or a defect that is taken back.
+fn is_hedged(name: &str) -> bool {
+    let with_defect = words(name).any(|word| is_defect_word(&word));
+    words(name).any(|word| {
+        is_in(NORMAL, &word) || is_in(UNKNOWN, &word) || (with_defect && takes_back(&word))
+    })
 }
 
 /// The first characters of a value, for a message.
@@ -246,6 +278,24 @@ mod tests {
             "[]",
             "{}",
             "0 1",
+            "defects: 0",
+            "0 defects",
+            "zero defects",
+            "crack_none",
+            "scratch false",
+            "defect=0",
+            "fail_0",
+            "broken: n",
+            "defect n/a",
+            "unknown crack",
+            "scratch tbd",
+            "scratch?",
+            "false alarm scratch",
+            "pseudo defect",
+            "scratch repaired",
+            "screw hole ok",
+            "OK (minor scratch)",
+            "good - scratch removed",
         ] {
             assert_eq!(text(word), (None, None, true), "{word:?}");
         }
@@ -256,6 +306,15 @@ mod tests {
         let class = |name| LabelValue::of_class(name).label;
         assert_eq!(class("banana"), Some(Anomalous));
         assert_eq!((class("ok"), class("unlabeled")), (Some(Normal), None));
+        for name in ["no_label", "cable_swap", "pill_type", "logical_anomalies", "scratch_2"] {
+            assert_eq!(class(name), Some(Anomalous), "{name}");
+        }
+        for name in ["ok_front", "good_1", "00_good", "Good Parts", "normal-01", "no_scratch"] {
+            assert_eq!(class(name), None, "{name}");
+            assert!(LabelValue::of_class(name).unclear.is_some(), "{name}");
+        }
+        assert!(LabelValue::are_classes(["bad", "a"].into_iter()));
+        assert!(!LabelValue::are_classes(["bottle", "cable"].into_iter()));
         assert_eq!(LabelValue::of_class(" banana ").kind.as_deref(), Some("banana"));
     }
 

@@ -1,5 +1,5 @@
 //! The words that labels are understood by, each list separated by blanks. Which list decides what is
-//! in `label`. They are compared in lower case and, but for [`DEFECT_WORDS`] and [`NEGATIONS`], without
+//! in `label`. They are compared in lower case and, but for the lists below [`UNKNOWN`], without
 //! `-`, `_`, `.` and blanks.
 
 /// Images without a defect.
@@ -39,4 +39,9 @@ pub(super) const DEFECT_WORDS: &str = "\
 
 /// Words that turn a defect into its opposite: with one of these a label is no defect type.
 pub(super) const NEGATIONS: &str = "\
-    no not non without free less never ohne sans";
+    no not non without free less never ohne sans zero n nil";
+
+/// Words that leave a defect open, or say that it is gone.
+pub(super) const DOUBTS: &str = "\
+    maybe possible possibly potential suspect suspected pseudo alarm repaired removed fixed reworked
+    rework healed cleaned resolved closed check recheck review doubtful";

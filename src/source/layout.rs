@@ -167,15 +167,56 @@ fn detect(tree: &Tree) -> (Layout, String) {
     let of_kind = |kind| move |found: &&Found| found.archive() == Some(kind);
     let count = |kind| tree.files().iter().filter(of_kind(kind)).count();
     let (tars, parquets) = (count(ArchiveKind::Tar), count(ArchiveKind::Parquet));
-    if tars + parquets > 0 && !tree.files().iter().any(Found::is_picture) {
+    let images = tree.files().iter().filter(|found| found.is_picture()).count();
+    // A preview beside shards, or a backup beside images: the larger part is what the input is.
+    let bytes = |is: &dyn Fn(&Found) -> bool| -> u64 {
+        tree.files().iter().filter(|found| is(found)).map(|found| found.bytes).sum()
+    };
+    let in_archives = bytes(&|found| found.archive().is_some());
+    if tars + parquets > 0 && (images == 0 || in_archives > bytes(&Found::is_picture)) {
+        let beside = if images == 0 { "no image" } else { "less in images" };
         return match tars {
-            0 => (Layout::Parquet, format!("layout parquet: {parquets} Parquet files, no image")),
-            _ => (Layout::Webdataset, format!("layout webdataset: {tars} tar files and no image")),
+            0 => (Layout::Parquet, format!("layout parquet: {parquets} Parquet files, {beside}")),
+            _ => (Layout::Webdataset, format!("layout webdataset: {tars} tar files, {beside}")),
         };
     }
     let why = "layout folder: neither <category>/test/<kind> nor <category>/Data/Images found";
     (Layout::Folder, why.to_owned())
 }
+
+/// Says which files that could be scored are not, since the layout is another one's.
+pub(super) fn warn_of_left_out(tree: &Tree, layout: Layout, single: bool) {
+    let count = |is: &dyn Fn(&Found) -> bool| tree.files().iter().filter(|found| is(found)).count();
+    let of_kind = |kind| count(&|found: &Found| found.archive() == Some(kind));
+    let (tars, parquets) = (of_kind(ArchiveKind::Tar), of_kind(ArchiveKind::Parquet));
+    let images = count(&Found::is_picture);
+    let packed = count(&|found: &Found| PACKED.contains(&found.extension().as_str()));
+    let (tars, parquets, images) = match layout {
+        _ if single => (0, 0, 0),
+        Layout::Table => (0, 0, 0),
+        Layout::Webdataset => (0, parquets, images),
+        Layout::Parquet => (tars, 0, images),
+        Layout::Folder | Layout::Mvtec | Layout::Visa => (tars, parquets, 0),
+    };
+    let others = [
+        (tars, "tar files", "webdataset"),
+        (parquets, "Parquet files", "parquet"),
+        (images, "images", "folder"),
+    ];
+    for (n, what, other) in others.into_iter().filter(|(n, ..)| *n > 0) {
+        let layout = layout.as_str();
+        tracing::warn!(
+            "left out: {n} {what}, since the layout is {layout}; --layout {other} reads them"
+        );
+    }
+    if packed > 0 {
+        tracing::warn!("left out: {packed} compressed archives, which are not read: unpack them");
+    }
+}
+
+/// Extensions of compressed archives.
+const PACKED: [&str; 11] =
+    ["gz", "tgz", "zst", "tzst", "xz", "txz", "bz2", "tbz", "tbz2", "zip", "7z"];
 
 /// Which folders pass `is_category`: the root itself, or how many of its sub-folders.
 fn marked(tree: &Tree, is_category: impl Fn(&Tree, &str) -> bool) -> Option<String> {

@@ -267,6 +267,7 @@ fn list_opened(
         let (uri, layout) = (location.uri().to_owned(), layout.as_str());
         return Err(SourceError::NoTrainingImages { uri, layout });
     }
+    layout::warn_of_left_out(&tree, layout, single);
     let mut drafts = match (single, layout) {
         (true, Layout::Folder) => one_picture(&mut tree, &mut categories)?,
         (true, Layout::Mvtec | Layout::Visa) => Drafts::default(),

@@ -103,8 +103,24 @@ impl Known {
         }
     }
 
-    /// This, where it says something, else `other`.
+    fn without_label(self) -> Self {
+        Known { label: None, kind: None, unclear: None, ..self }
+    }
+
+    /// This, where it says something, else `other`; labels that contradict each other are none.
     pub(super) fn or(self, other: Known) -> Self {
+        if let (Some(label), Some(another)) = (self.label, other.label)
+            && label != another
+        {
+            let (label, another) = (label.as_str(), another.as_str());
+            let unclear = Some(format!("{label} and {another} at once"));
+            return Known {
+                label: None,
+                kind: None,
+                unclear,
+                ..self.without_label().or(other.without_label())
+            };
+        }
         Known {
             label: self.label.or(other.label),
             kind: self.kind.or(other.kind),

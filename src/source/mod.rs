@@ -61,6 +61,12 @@ pub const PICTURE_EXTENSIONS: [&str; 16] = [
     "pjp", "dib", "tf8", "btf",
 ];
 
+/// Extensions of images that are not read: each is a row in `failures` that names its format.
+pub(crate) const UNREAD_EXTENSIONS: [&str; 17] = [
+    "heic", "heif", "hif", "avif", "jxl", "jp2", "j2k", "jpx", "jls", "gif", "dng", "cr2", "cr3",
+    "nef", "arw", "exr", "psd",
+];
+
 /// Where the true mask of an image is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum MaskSource {

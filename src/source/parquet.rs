@@ -21,6 +21,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
+use serde_json::Value;
 
 use super::blocks::Blocks;
 use super::label::LabelValue;
@@ -117,8 +118,10 @@ struct Table {
     image: String,
     /// Names of the columns that are kept.
     keep: Vec<String>,
-    /// Names of the numbers in `label`.
+    /// Names of the numbers in `label`; none where they have no names.
     classes: Vec<String>,
+    /// Whether these names tell defects from good images.
+    are_classes: bool,
 }
 
 impl Table {
@@ -139,7 +142,8 @@ impl Table {
         let fields = schema.fields().iter().enumerate();
         let wanted = fields.filter(|(_, field)| {
             let name = field.name().as_str();
-            name == image || COLUMNS.contains(&name) || asked.keep.iter().any(|keep| keep == name)
+            let means = COLUMNS.iter().any(|column| column.eq_ignore_ascii_case(name));
+            name == image || means || asked.keep.iter().any(|keep| keep == name)
         });
         let roots = wanted.map(|(index, _)| index).collect::<Vec<_>>();
         let columns = ProjectionMask::roots(metadata.parquet_schema(), roots);
@@ -150,7 +154,8 @@ impl Table {
             tracing::warn!(?missing, "columns to keep that this file does not have: null");
         }
         let (image, keep) = (image.to_owned(), asked.keep.clone());
-        Ok(Table { blocks, metadata, columns, image, keep, classes })
+        let are_classes = LabelValue::are_classes(classes.iter().map(String::as_str));
+        Ok(Table { blocks, metadata, columns, image, keep, classes, are_classes })
     }
 
     /// The row groups with their numbers of rows.
@@ -188,7 +193,15 @@ impl Table {
         max_bytes: u64,
         names: &mut HashSet<String>,
     ) -> Vec<Member> {
-        let column = |name: &str| batch.column_by_name(name);
+        // In any case, as the columns of other tables; the exact name comes first.
+        let column = |name: &str| {
+            batch.column_by_name(name).or_else(|| {
+                let schema = batch.schema_ref();
+                let mut fields = schema.fields().iter();
+                let index = fields.position(|field| field.name().eq_ignore_ascii_case(name))?;
+                Some(batch.column(index))
+            })
+        };
         let (image, mask) = (column(&self.image), column("mask"));
         let (kinds, categories) = (column("kind"), column("category"));
         let keep = self.keep.iter().map(|name| column(name)).collect::<Vec<_>>();
@@ -238,8 +251,11 @@ impl Table {
             data_type if data_type.is_integer() && !self.classes.is_empty() => {
                 let number = text_of(labels, row).unwrap_or_default();
                 let class = number.parse().ok().and_then(|n: usize| self.classes.get(n));
-                class
-                    .map_or_else(|| LabelValue::of_text(&number), |name| LabelValue::of_class(name))
+                match class {
+                    None => LabelValue::of_text(&number),
+                    Some(name) if self.are_classes => LabelValue::of_class(name),
+                    Some(name) => LabelValue::unclear(name),
+                }
             }
             _ => match text_of(labels, row) {
                 Some(text) => LabelValue::of_text(&text),
@@ -304,9 +320,16 @@ fn sized(bytes: &[u8], row: u64, max_bytes: u64) -> Result<Vec<u8>, Failure> {
 fn classes(metadata: &ParquetMetaData) -> Option<Vec<String>> {
     let pairs = metadata.file_metadata().key_value_metadata()?;
     let header = pairs.iter().find(|pair| pair.key == "huggingface")?.value.as_deref()?;
-    let header: serde_json::Value = serde_json::from_str(header).ok()?;
-    let names = header["info"]["features"]["label"]["names"].as_array()?;
-    names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+    let header: Value = serde_json::from_str(header).ok()?;
+    match &header["info"]["features"]["label"]["names"] {
+        Value::Array(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
+        // By number, as older versions write it.
+        Value::Object(names) => {
+            let name = |at: usize| names.get(&at.to_string())?.as_str().map(str::to_owned);
+            (0..names.len()).map(name).collect()
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

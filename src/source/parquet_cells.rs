@@ -88,12 +88,10 @@ pub(super) fn text_of(column: &ArrayRef, row: usize) -> Option<String> {
         DataType::Decimal256(..) => decimal::<Decimal256Type>(column, row),
         DataType::Date32 => time::<Date32Type>(column, row, "%F"),
         DataType::Date64 => time::<Date64Type>(column, row, "%F"),
-        DataType::Time32(TimeUnit::Second) => time::<Time32SecondType>(column, row, "%T%.f"),
-        DataType::Time32(_) => time::<Time32MillisecondType>(column, row, "%T%.f"),
-        DataType::Time64(TimeUnit::Microsecond) => {
-            time::<Time64MicrosecondType>(column, row, "%T%.f")
-        }
-        DataType::Time64(_) => time::<Time64NanosecondType>(column, row, "%T%.f"),
+        DataType::Time32(TimeUnit::Second) => clock::<Time32SecondType>(column, row),
+        DataType::Time32(_) => clock::<Time32MillisecondType>(column, row),
+        DataType::Time64(TimeUnit::Microsecond) => clock::<Time64MicrosecondType>(column, row),
+        DataType::Time64(_) => clock::<Time64NanosecondType>(column, row),
         DataType::Timestamp(unit, zone) => {
             // With a zone it is a point in time, which is stored as UTC whatever the zone.
             let format = if zone.is_some() { "%FT%T%.fZ" } else { "%FT%T%.f" };
@@ -131,6 +129,15 @@ where
 {
     let time = column.as_primitive_opt::<T>()?.value_as_datetime(row)?;
     Some(time.format(format).to_string())
+}
+
+fn clock<T>(column: &dyn Array, row: usize) -> Option<String>
+where
+    T: ArrowTemporalType,
+    i64: From<T::Native>,
+{
+    let time = column.as_primitive_opt::<T>()?.value_as_time(row)?;
+    Some(time.format("%T%.f").to_string())
 }
 
 #[cfg(test)]

@@ -102,6 +102,14 @@ impl TableColumns {
             let column = first.name.as_str();
             tracing::info!(column, "no column `image` or `uri`: images are taken from this one");
         }
+        let roles = ["category", "label", "kind", "mask", "id"].into_iter();
+        let asked_for = asked.keep.iter().map(String::as_str);
+        for name in roles.chain(asked_for).chain(images.iter().map(|column| &*column.name)) {
+            let same = header.iter().flat_map(|header| header.iter());
+            if same.filter(|found| found.eq_ignore_ascii_case(name)).count() > 1 {
+                return Err(format!("several columns are called `{name}`: rename all but one"));
+            }
+        }
         Ok(TableColumns {
             images,
             category: column("category"),

@@ -3,7 +3,7 @@
 //! costs that row; a table that breaks off is an error. Never here: what a column means.
 
 use std::cell::Cell;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Chain, Cursor, Read};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
@@ -65,7 +65,7 @@ pub(super) struct JsonTable {
 pub(super) struct CsvTable {
     expected: usize,
     header: Vec<String>,
-    reader: csv::Reader<Bounded<From>>,
+    reader: csv::Reader<Bounded<Chain<From, Cursor<Vec<u8>>>>>,
     left: Rc<Cell<u64>>,
 }
 
@@ -174,6 +174,41 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
+/// A line behind the last one of a CSV. If it does not come out as a row, a quote was open there.
+const END: &str = "\u{1}end of the table\u{1}";
+
+const NOT_CLOSED: &str =
+    "a quote that is opened there is not closed: the lines below it are no rows";
+
+/// Rows with cells of several lines: meant, or the lines between a stray quote and the next one.
+#[derive(Default)]
+struct Several {
+    rows: u64,
+    first: u64,
+}
+
+impl Several {
+    fn note(&mut self, line: u64, record: &csv::ByteRecord) {
+        if record.iter().any(|cell| cell.contains(&b'\n')) {
+            if self.rows == 0 {
+                self.first = line;
+            }
+            self.rows += 1;
+        }
+    }
+
+    fn report(&self) {
+        if self.rows > 0 {
+            let Several { rows, first } = self;
+            tracing::warn!(
+                rows,
+                "rows of the table have a cell of several lines, the first in line {first}: if that is \
+                 not meant, a quote is missing there"
+            );
+        }
+    }
+}
+
 impl CsvTable {
     /// `start` is the beginning of `all`, whose length is `size`.
     fn open(start: &[u8], all: From, size: u64) -> Result<Self, String> {
@@ -181,12 +216,16 @@ impl CsvTable {
             return Err("text in UTF-16: save the table as UTF-8".to_owned());
         }
         let left = Rc::new(Cell::new(MAX_ROW_BYTES));
+        let all = all.chain(Cursor::new(format!("\n{END}\n").into_bytes()));
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
             .flexible(true)
             .delimiter(delimiter(start))
             .from_reader(Bounded { inner: all, left: left.clone() });
         let header = reader.headers().map_err(|error| format!("the first line: {error}"))?;
+        if header.iter().any(|name| name.contains(END)) {
+            return Err(format!("the first line: {NOT_CLOSED}"));
+        }
         let header = header.iter().map(str::to_owned).collect();
         Ok(CsvTable { expected: lines(start, size), header, reader, left })
     }
@@ -197,15 +236,21 @@ impl CsvTable {
         take: &mut dyn FnMut(u64, Result<Row, String>),
     ) -> Result<(), String> {
         let mut record = csv::ByteRecord::new();
+        let (mut last, mut several) = (1, Several::default());
         loop {
             self.left.set(MAX_ROW_BYTES);
             let line = self.reader.position().line();
             let more = self.reader.read_byte_record(&mut record);
             if !more.map_err(|error| format!("line {line}: {error}"))? {
+                return Err(format!("line {last}: {NOT_CLOSED}"));
+            }
+            if record.len() == 1 && &record[0] == END.as_bytes() {
+                several.report();
                 return Ok(());
             }
-            let line = record.position().map_or(line, csv::Position::line);
-            take(line, self.row(&record, wanted));
+            last = record.position().map_or(line, csv::Position::line);
+            several.note(last, &record);
+            take(last, self.row(&record, wanted));
         }
     }
 

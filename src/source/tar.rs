@@ -33,6 +33,7 @@ pub fn read_tar(
         let sidecars = candidates(&image.path).filter_map(|stem| known.get(stem).cloned());
         let known = sidecars.fold(Known::default(), Known::or);
         let folder = image.path.split_once('/').map(|(folder, _)| folder.to_owned());
+        let folder = folder.filter(|folder| !folder.is_empty() && folder != "..");
         let known = known.or(Known { category: folder, ..Known::default() });
         let mask = candidates(&image.path).find_map(|stem| masks.get(stem));
         let (picture, mask) = match (image.read(tar, max_bytes), mask) {
@@ -59,6 +60,7 @@ pub fn read_tar(
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Label;
     use super::*;
     use crate::error::FailureCode;
 
@@ -142,6 +144,45 @@ mod tests {
         let one = Some(b"one".to_vec());
         assert_eq!(bytes, [one.clone(), one.clone(), one, None]);
         assert!(found[3].picture.as_ref().unwrap_err().message.contains("link to d/gone.png"));
+    }
+
+    #[test]
+    fn sidecars_may_be_links_and_labels_that_contradict_each_other_are_none() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |kind, name: &str, target: &str, bytes: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            match target {
+                "" => tar.append_data(&mut header, name, bytes).unwrap(),
+                target => tar.append_link(&mut header, name, target).unwrap(),
+            }
+        };
+        use tar::EntryType::{Link, Regular, Symlink};
+        add(Symlink, "b.cls", "a.cls", b"");
+        add(Regular, "a.png", "", b"a");
+        add(Regular, "a.cls", "", b"ng");
+        add(Regular, "a.mask.png", "", b"mask");
+        add(Regular, "b.png", "", b"b");
+        add(Link, "b.mask.png", "a.mask.png", b"");
+        add(Regular, "c.png", "", b"c");
+        add(Link, "c.mask.png", "gone.png", b"");
+        add(Regular, "c.cls", "", b"0");
+        add(Regular, "c.json", "", b"{\"label\": 1}");
+        let found = members(&tar.into_inner().unwrap());
+        let label = |at: usize| found[at].known.label.map(Label::as_str);
+        assert_eq!([label(0), label(1), label(2)], [Some("anomalous"), Some("anomalous"), None]);
+        assert_eq!(found[2].known.unclear.as_deref(), Some("anomalous and normal at once"));
+        assert_eq!(found[1].mask.as_deref(), Some(&b"mask"[..]));
+        assert_eq!(found[2].mask, None);
+    }
+
+    #[test]
+    fn tars_one_behind_the_other_are_all_read() {
+        let two = [tar_of(&[("1.png", b"one")]), tar_of(&[("2.png", b"two")])].concat();
+        let ids = members(&two).into_iter().map(|member| member.id).collect::<Vec<_>>();
+        assert_eq!(ids, ["1.png", "2.png"]);
     }
 
     /// A file of a tar: its name, and whether it is an image.

@@ -28,6 +28,15 @@ pub(super) struct Index {
     pub broken: Option<Failure>,
 }
 
+/// Links of a tar, which lead to files before or behind them.
+#[derive(Default)]
+struct Links {
+    /// Index of an image, and what it names.
+    images: Vec<(usize, String)>,
+    /// By what they name: masks and sidecars with their own paths.
+    sidecars: BTreeMap<String, Vec<(Part, String)>>,
+}
+
 /// Where a file of the tar lies.
 pub(super) struct Stored {
     pub path: String,
@@ -98,7 +107,9 @@ impl Index {
         noted: &OnceLock<Failure>,
     ) -> std::io::Result<u64> {
         let mut archive = tar::Archive::new(BufReader::new(tar.seekable(noted)));
-        let mut links = Vec::new();
+        // Tars may be written one behind the other.
+        archive.set_ignore_zeros(true);
+        let mut links = Links::default();
         let mut end = 0;
         let result = (|| {
             for entry in archive.entries_with_seek()? {
@@ -108,7 +119,11 @@ impl Index {
             }
             Ok(end)
         })();
-        self.resolve(links);
+        let Links { images, sidecars } = links;
+        self.resolve(images);
+        if result.is_ok() {
+            self.read_linked(tar, keep, noted, sidecars)?;
+        }
         self.set_masks_apart();
         result
     }
@@ -117,7 +132,7 @@ impl Index {
         &mut self,
         entry: &mut tar::Entry<impl Read>,
         keep: &[String],
-        links: &mut Vec<(usize, String)>,
+        links: &mut Links,
     ) -> std::io::Result<()> {
         let kind = entry.header().entry_type();
         if kind.is_dir() || kind.is_pax_global_extensions() {
@@ -140,7 +155,10 @@ impl Index {
                 let target =
                     linked(&stored.path, &String::from_utf8_lossy(&name), kind.is_symlink());
                 if part == Part::Image {
-                    links.push((self.images.len(), target));
+                    links.images.push((self.images.len(), target));
+                } else {
+                    links.sidecars.entry(target).or_default().push((part, stored.path));
+                    return Ok(());
                 }
             }
             _ => {
@@ -160,16 +178,64 @@ impl Index {
             Part::Class | Part::Json => {
                 let mut text = Vec::new();
                 entry.take(MAX_TEXT_BYTES).read_to_end(&mut text)?;
-                let said = match part {
-                    _ if size > MAX_TEXT_BYTES => Known::unclear("a sidecar of more than 1 MiB"),
-                    Part::Class => Known::of_class_file(&text),
-                    _ => Known::of_json(&text, keep),
-                };
-                let known = self.known.remove(&stem).unwrap_or_default();
-                // What a JSON says is more than what a class says.
-                let known = if part == Part::Json { said.or(known) } else { known.or(said) };
-                self.known.insert(stem, known);
+                self.note(part, stem, &text, size, keep);
             }
+        }
+        Ok(())
+    }
+
+    /// Adds what a sidecar of `size` bytes says.
+    fn note(&mut self, part: Part, stem: String, text: &[u8], size: u64, keep: &[String]) {
+        let said = match part {
+            _ if size > MAX_TEXT_BYTES => Known::unclear("a sidecar of more than 1 MiB"),
+            Part::Class => Known::of_class_file(text),
+            _ => Known::of_json(text, keep),
+        };
+        let known = self.known.remove(&stem).unwrap_or_default();
+        // What a JSON says is more than what a class says.
+        let known = if part == Part::Json { said.or(known) } else { known.or(said) };
+        self.known.insert(stem, known);
+    }
+
+    /// Reads sidecars that are links, which are rare: the headers once more, for the files that they
+    /// name.
+    fn read_linked(
+        &mut self,
+        tar: &OpenFile,
+        keep: &[String],
+        noted: &OnceLock<Failure>,
+        mut links: BTreeMap<String, Vec<(Part, String)>>,
+    ) -> std::io::Result<()> {
+        if links.is_empty() {
+            return Ok(());
+        }
+        let mut archive = tar::Archive::new(BufReader::new(tar.seekable(noted)));
+        archive.set_ignore_zeros(true);
+        for entry in archive.entries_with_seek()? {
+            let mut entry = entry?;
+            let kind = entry.header().entry_type();
+            let (path, _) = checked_name(&entry.path_bytes());
+            let is_file = kind.is_file() || kind.is_contiguous();
+            let Some(named) = is_file.then(|| links.remove(&path)).flatten() else { continue };
+            let (start, size) = (entry.raw_file_position(), entry.size());
+            let mut text = Vec::new();
+            if named.iter().any(|(part, _)| *part != Part::Mask) {
+                entry.by_ref().take(MAX_TEXT_BYTES).read_to_end(&mut text)?;
+            }
+            for (part, path) in named {
+                let stem = split(&path).stem.to_owned();
+                match part {
+                    Part::Mask => {
+                        let stored = Stored { path, start, size, failure: None };
+                        self.masks.entry(stem).or_insert(stored);
+                    }
+                    _ => self.note(part, stem, &text, size, keep),
+                }
+            }
+        }
+        let lost = links.values().map(Vec::len).sum::<usize>();
+        if lost > 0 {
+            *self.ignored.entry("(unreadable sidecar)".to_owned()).or_default() += lost;
         }
         Ok(())
     }
@@ -217,7 +283,7 @@ impl Index {
                 }
                 None => {
                     let what = format!(
-                        "{} is a link to {target}, which is not in the tar: store the file itself",
+                        "{} is a link to {target}, which is no file of the tar: store the file itself",
                         link.path
                     );
                     link.failure.get_or_insert(corrupt(what));

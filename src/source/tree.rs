@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::options::{EXCLUDED, Filter};
-use super::{ArchiveKind, Ignored, PICTURE_EXTENSIONS};
+use super::{ArchiveKind, Ignored, PICTURE_EXTENSIONS, UNREAD_EXTENSIONS};
 use crate::error::{Failure, FailureCode, Stage};
 use crate::store::{FileVersion, StoredFile, UnnamableKey};
 
@@ -63,7 +63,7 @@ pub(super) struct Trouble {
 }
 
 impl Found {
-    /// True for the extensions of [`PICTURE_EXTENSIONS`].
+    /// True for the extensions of images, read or not.
     pub fn is_picture(&self) -> bool {
         is_picture(&self.id)
     }
@@ -95,10 +95,11 @@ fn archive(id: &str) -> Option<ArchiveKind> {
     extension(id).and_then(ArchiveKind::named)
 }
 
-/// True if the name ends in one of [`PICTURE_EXTENSIONS`], in any case.
+/// True if the name ends in one of [`PICTURE_EXTENSIONS`] or [`UNREAD_EXTENSIONS`], in any case.
 pub(super) fn is_picture(id: &str) -> bool {
     extension(id).is_some_and(|found| {
-        PICTURE_EXTENSIONS.iter().any(|extension| extension.eq_ignore_ascii_case(found))
+        let mut known = PICTURE_EXTENSIONS.iter().chain(&UNREAD_EXTENSIONS);
+        known.any(|extension| extension.eq_ignore_ascii_case(found))
     })
 }
 

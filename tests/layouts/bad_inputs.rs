@@ -23,14 +23,14 @@ fn a_missing_input_is_named() {
 fn a_file_that_is_no_picture_is_refused() {
     let dir = tree(&["notes.txt"]);
     let message = error(&dir.path().join("notes.txt"), LayoutChoice::Auto);
-    assert!(message.contains("no picture") && message.contains("png, jpg"), "{message}");
+    assert!(message.contains("no image") && message.contains("png, jpg"), "{message}");
 }
 
 #[test]
 fn a_folder_without_pictures_says_what_was_there_instead() {
-    let dir = tree(&["a.gif", "b.gif", "c.txt"]);
+    let dir = tree(&["a.svg", "b.svg", "c.txt"]);
     let message = error(dir.path(), LayoutChoice::Auto);
-    assert!(message.contains("ignored 2 gif, 1 txt"), "{message}");
+    assert!(message.contains("ignored 2 svg, 1 txt"), "{message}");
 }
 
 #[test]

@@ -85,3 +85,18 @@ fn what_systems_leave_behind_is_no_image() {
     assert_eq!(ids(&listing), ["line 1/0.png", "line 1/1.png"]);
     assert_eq!((listing.ignored["(system files)"], listing.ignored["(hidden)"]), (5, 2));
 }
+
+#[test]
+fn the_larger_part_of_images_and_archives_is_what_the_input_is() {
+    let dir = tree(&["preview.png"]);
+    write(dir.path(), "data/0001.tar", &"shard".repeat(9));
+    assert_eq!(auto(dir.path()).layout, Layout::Webdataset);
+    write(dir.path(), "data/0000.png", &"image".repeat(20));
+    assert_eq!(auto(dir.path()).layout, Layout::Folder);
+}
+
+#[test]
+fn images_of_formats_that_are_not_read_are_listed() {
+    let dir = tree(&["a.heic", "b.AVIF", "c.gif", "d.jp2", "e.png", "f.txt"]);
+    assert_eq!(auto(dir.path()).n_entries, 5);
+}
