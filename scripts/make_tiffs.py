@@ -80,6 +80,11 @@ def packed(indices, bits):
     return [row.tobytes() for row in np.packbits(digits, axis=1)]
 
 
+def turned_round(rows):
+    """The bits of each byte in the other order."""
+    return [np.packbits(np.unpackbits(np.frombuffer(row, np.uint8)), bitorder="little").tobytes() for row in rows]
+
+
 def by_pillow(image, **options):
     out = io.BytesIO()
     image.save(out, "TIFF", **options)
@@ -144,6 +149,19 @@ def files():
         Image.fromarray(rgb).save(out, "JPEG", quality=quality, subsampling="4:2:0")
         halved = [(259, (SHORT, [7])), (530, (SHORT, [2, 2]))]
         yield f"ycbcr_jpeg_420_q{quality}", tiff([[out.getvalue()]], [8] * 3, 6, tags=halved, strip=HEIGHT)
+    lowest_first = (266, (SHORT, [2]))
+    for method in ["packbits", "tiff_lzw", "tiff_adobe_deflate", "group4"]:
+        yield f"bilevel_lowest_bit_first_{method}", by_pillow(bilevel, compression=method, tiffinfo={266: 2})
+    for method in ["tiff_lzw", "jpeg"]:
+        yield f"rgb_lowest_bit_first_{method}", by_pillow(colour, compression=method, tiffinfo={266: 2})
+    bits = (grey > 99).astype(np.uint8)
+    for photometric, name in [(0, "white"), (1, "black")]:
+        made = tiff([turned_round(packed(bits, 1))], [1], photometric, tags=[lowest_first])
+        yield f"bilevel_lowest_bit_first_{name}_is_zero", made
+    made = tiff([turned_round(rows_of(grey))], [8], 1, order=">", tags=[lowest_first])
+    yield "grey_lowest_bit_first", made
+    yield "palette_lowest_bit_first", by_pillow(colour.quantize(99), compression="tiff_lzw", tiffinfo={266: 2})
+    yield "grey_jpeg_white_is_zero", by_pillow(colour.convert("L"), compression="jpeg", tiffinfo={262: 0})
 
 
 def main():

@@ -46,6 +46,29 @@ for n in range(12):
     grey.save(d / "grey.bmp")
     Image.fromarray(ids).save(d / "ids.tif", compression="tiff_lzw")
     Image.fromarray(ids).convert("RGB").save(d / "ids.webp", lossless=True)
+    bits = grey.convert("1")
+    for method in ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "group4"]:
+        bits.save(d / f"bits_{method}.tif", compression=method)
+        # Pillow inverts what it writes so.
+        bits.save(d / f"bits_white_is_zero_{method}.tif", compression=method, tiffinfo={262: 0})
+        if method != "raw":
+            bits.save(d / f"bits_lowest_first_{method}.tif", compression=method, tiffinfo={266: 2})
+    for method in ["raw", "tiff_lzw"]:
+        palette.save(d / f"palette_{method}.tif", compression=method)
+        for name, stored in [("ids", ids), ("grey", full)]:
+            image = Image.fromarray(255 - stored)
+            image.save(d / f"{name}_white_is_zero_{method}.tif", compression=method, tiffinfo={262: 0})
+    for depth in [1, 8]:
+        for name, colours in [("black", [0] * 6), ("seen", [255] * 3 + [0] * 3)]:
+            flags = Image.fromarray(truth.astype(np.uint8), "P")
+            flags.putpalette(colours)
+            options = {"transparency": 0} if name == "seen" else {}
+            flags.save(d / f"{name}_palette{depth}.png", bits=depth, **options)
+        flags = Image.fromarray((~truth).astype(np.uint8), "P")
+        flags.putpalette([255] * 3 + [0] * 3)
+        flags.save(d / f"white_and_black{depth}.png", bits=depth)
+    grey.save(d / "lossy.tif", compression="jpeg")
+    Image.fromarray(255 - full).save(d / "lossy_white_is_zero.tif", compression="jpeg", tiffinfo={262: 0})
     grey.save(d / "lossy.jpg", quality=75)
     Image.fromarray(np.where(truth, 120, 0).astype(np.uint8)).save(d / "dim.jpg", quality=80)
     grey.convert("RGB").save(d / "lossy.webp", quality=80)
@@ -106,7 +129,7 @@ fn random_masks_have_the_same_area_in_every_encoding() {
             }
         }
     }
-    assert_eq!((seen, lossy), (12 * 16, 12 * 3));
+    assert_eq!((seen, lossy), (12 * (16 + 14 + 6 + 6), 12 * 5));
 }
 
 #[test]
@@ -128,4 +151,148 @@ fn a_mask_that_was_drawn_before_exif_turns_the_image_is_turned_with_it() {
             }
         }
     }
+}
+
+/// A TIFF of one strip.
+#[derive(Clone, Copy, Default)]
+struct Tiff<'a> {
+    is_bigtiff: bool,
+    bits: u16,
+    samples: u16,
+    photometric: u16,
+    is_lowest_bit_first: bool,
+    palette: &'a [[u8; 3]],
+}
+
+impl Tiff<'_> {
+    /// One row of `width` pixels; several samples of a pixel are one after another.
+    fn holding(&self, width: u32, values: &[u16]) -> Vec<u8> {
+        let bits = usize::from(self.bits);
+        let mut strip = match bits {
+            16 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            _ => {
+                let mut strip = vec![0u8; (values.len() * bits).div_ceil(8)];
+                for (i, value) in values.iter().enumerate() {
+                    strip[i * bits / 8] |= (*value as u8) << (8 - bits - i * bits % 8);
+                }
+                strip
+            }
+        };
+        if self.is_lowest_bit_first {
+            strip.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
+        }
+        let most = 1 << if self.palette.is_empty() { 0 } else { bits };
+        let colours = [0, 1, 2].map(|channel| {
+            let colour = |i: usize| self.palette.get(i).map_or(0, |colour| colour[channel]);
+            (0..most).map(|i| u64::from(colour(i)) * 257).collect::<Vec<_>>()
+        });
+        let mut entries = vec![
+            (256, vec![u64::from(width)]),
+            (257, vec![1]),
+            (258, vec![u64::from(self.bits); usize::from(self.samples)]),
+            (259, vec![1]),
+            (262, vec![u64::from(self.photometric)]),
+            (266, vec![if self.is_lowest_bit_first { 2 } else { 1 }]),
+            (273, vec![16]),
+            (277, vec![u64::from(self.samples)]),
+            (279, vec![strip.len() as u64]),
+            (320, colours.concat()),
+        ];
+        if self.palette.is_empty() {
+            entries.pop();
+        }
+        let wide = if self.is_bigtiff { 8 } else { 4 };
+        let number = |value: u64| value.to_le_bytes()[..wide].to_vec();
+        let at = 16 + strip.len();
+        let mut out = match self.is_bigtiff {
+            true => [&b"II+\0\x08\0\0\0"[..], &number(at as u64)].concat(),
+            false => [&b"II*\0"[..], &number(at as u64), &[0; 8]].concat(),
+        };
+        out.extend(strip);
+        let (count, entry) = if self.is_bigtiff { (8, 20) } else { (2, 12) };
+        let beyond_at = at + count + entry * entries.len() + wide;
+        out.extend(&(entries.len() as u64).to_le_bytes()[..count]);
+        let mut beyond: Vec<u8> = Vec::new();
+        for (tag, values) in &entries {
+            let mut shorts: Vec<u8> =
+                values.iter().flat_map(|value| (*value as u16).to_le_bytes()).collect();
+            out.extend(
+                [&u16::to_le_bytes(*tag)[..], &[3, 0], &number(values.len() as u64)].concat(),
+            );
+            if shorts.len() > wide {
+                out.extend(number((beyond_at + beyond.len()) as u64));
+                beyond.append(&mut shorts);
+            } else {
+                shorts.resize(wide, 0);
+                out.extend(shorts);
+            }
+        }
+        out.extend(number(0));
+        out.extend(beyond);
+        out
+    }
+
+    fn mask(&self, width: u32, values: &[u16]) -> Vec<u8> {
+        let (mode, limits) = (Preprocess::Sensible, DecodeLimits::default());
+        let grey = Tiff { bits: 8, samples: 1, photometric: 1, ..Tiff::default() };
+        let image = grey.holding(width, &vec![0; width as usize]);
+        let image = Picture::decode(&image, mode, limits).unwrap();
+        let mask = Mask::of_files(&[self.holding(width, values)], &image, mode, limits);
+        mask.unwrap().values().to_vec()
+    }
+}
+
+const IDS: [u16; 5] = [0, 1, 1, 0, 1];
+const DEFECT: [u8; 5] = [0, 1, 1, 0, 1];
+const GOOD: [u8; 5] = [1, 0, 0, 1, 0];
+
+/// All of these in both kinds of file and both orders of bits.
+fn each_kind(bits: u16, samples: u16, photometric: u16, assert: impl Fn(Tiff)) {
+    for (is_bigtiff, is_lowest_bit_first) in
+        [(false, false), (false, true), (true, false), (true, true)]
+    {
+        let palette = &[];
+        assert(Tiff { is_bigtiff, bits, samples, photometric, is_lowest_bit_first, palette });
+    }
+}
+
+#[test]
+fn indices_other_than_0_are_defect_whatever_their_colours() {
+    let (black, white, green, red) = ([0; 3], [255; 3], [0, 255, 0], [255, 0, 0]);
+    for bits in [1, 2, 4, 8] {
+        let other =
+            [[green, red], [white, red], [red, black], [black; 2], [white; 2], [black, white]];
+        each_kind(bits, 1, 3, |tiff| {
+            for palette in &other {
+                assert_eq!(Tiff { palette, ..tiff }.mask(5, &IDS), DEFECT, "{bits}, {palette:?}");
+            }
+            // Shown white is the defect of a mask in black and white.
+            assert_eq!(Tiff { palette: &[white, black], ..tiff }.mask(5, &IDS), GOOD, "{bits}");
+        });
+    }
+}
+
+#[test]
+fn the_stored_grey_decides_and_of_one_bit_what_is_shown() {
+    for photometric in [0, 1] {
+        for bits in [2, 4, 8, 16] {
+            each_kind(bits, 1, photometric, |tiff| {
+                for most in [1, (1u32 << bits) - 1, 1 << (bits - 1)] {
+                    let values = IDS.map(|id| id * most as u16);
+                    assert_eq!(tiff.mask(5, &values), DEFECT, "{bits}, {photometric}, {most}");
+                }
+            });
+        }
+        each_kind(1, 1, photometric, |tiff| {
+            assert_eq!(tiff.mask(5, &IDS), [GOOD, DEFECT][usize::from(photometric)]);
+        });
+    }
+}
+
+#[test]
+fn the_low_byte_of_16_bit_colours_counts() {
+    each_kind(16, 3, 2, |tiff| {
+        let values = IDS.map(|id| [0, id, 0]);
+        assert_eq!(tiff.mask(5, values.as_flattened()), DEFECT);
+    });
 }

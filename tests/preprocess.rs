@@ -419,3 +419,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn further_frames_of_a_png_are_noticed() {
+    let written = |frames: u32| {
+        let mut out = Vec::new();
+        let mut encoder = png::Encoder::new(&mut out, 2, 1);
+        encoder.set_animated(frames, 0).unwrap();
+        let mut writer = encoder.write_header().unwrap();
+        for _ in 0..frames {
+            writer.write_image_data(&[1, 2]).unwrap();
+        }
+        writer.finish().unwrap();
+        out
+    };
+    for frames in [1, 3] {
+        let (mode, limits) = (Preprocess::Sensible, DecodeLimits::default());
+        let image = Picture::decode(&written(frames), mode, limits).unwrap();
+        assert_eq!(image.has_more_pages(), frames > 1);
+    }
+}

@@ -20,7 +20,7 @@ fn golden(name: &str) -> Vec<u8> {
 
 #[test]
 fn pixels_of_every_kind_are_those_of_pillow() {
-    assert_eq!(assert_pixels_of_pillow(&files(golden_folder(), "tif")), 62);
+    assert_eq!(assert_pixels_of_pillow(&files(golden_folder(), "tif")), 73);
 }
 
 /// The file with the number in the entry of `tag` replaced; little-endian, of the plain kind.
@@ -90,4 +90,21 @@ fn a_file_is_a_failure_or_whole_wherever_it_is_cut() {
             }
         }
     }
+}
+
+#[test]
+fn further_pages_are_noticed() {
+    let has_more = |bytes: &[u8]| {
+        let read = Picture::decode(bytes, Preprocess::Sensible, DecodeLimits::default());
+        read.unwrap().has_more_pages()
+    };
+    let mut bytes = golden("grey_raw");
+    assert!(!has_more(&bytes));
+    let directory = u32::from_le_bytes(*bytes[4..].first_chunk().unwrap()) as usize;
+    let entries = usize::from(u16::from_le_bytes(*bytes[directory..].first_chunk().unwrap()));
+    let next = directory + 2 + 12 * entries;
+    let second = bytes.len() as u32;
+    bytes.extend_from_within(directory..next + 4);
+    bytes[next..next + 4].copy_from_slice(&second.to_le_bytes());
+    assert!(has_more(&bytes));
 }

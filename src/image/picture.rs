@@ -8,7 +8,7 @@ use image::metadata::Orientation;
 use super::colour::{
     clip_grey16_at_255, cmyk_to_rgb, drop_alpha, grey_to_rgb, premultiply, unpremultiply,
 };
-use super::decode::decode;
+use super::decode::{Decoded, decode};
 use super::filter::Filter;
 use super::orientation::oriented_size;
 use super::resize::resize;
@@ -86,6 +86,7 @@ pub struct Picture {
     frame: Frame,
     /// Whether transparent pixels weigh less when it is resized.
     alpha_weighs: bool,
+    has_more_pages: bool,
 }
 
 /// The frames that a mask may be drawn in.
@@ -108,18 +109,24 @@ impl Picture {
     /// read), `CorruptImage` (broken or cut off) or `TooLarge` (beyond `limits`, which are checked
     /// against the header before pixels are allocated).
     pub fn decode(bytes: &[u8], mode: Preprocess, limits: DecodeLimits) -> Result<Self, Failure> {
-        let (size, samples, orientation) = decode(bytes, mode, limits)?;
+        let Decoded { size, samples, orientation, has_more_pages } = decode(bytes, mode, limits)?;
         let turned = match mode {
             Preprocess::Published => Orientation::NoTransforms,
             Preprocess::Sensible => orientation,
         };
         // A turn by a quarter swaps the sides back.
         let frame = Frame { turned, stored: oriented_size(size, turned), shown: size };
-        Ok(Picture { size, samples, frame, alpha_weighs: mode == Preprocess::Published })
+        let alpha_weighs = mode == Preprocess::Published;
+        Ok(Picture { size, samples, frame, alpha_weighs, has_more_pages })
     }
 
     pub(super) fn frame(&self) -> Frame {
         self.frame
+    }
+
+    /// Whether the file has pages or frames beyond the first. Smaller copies in a TIFF are none.
+    pub fn has_more_pages(&self) -> bool {
+        self.has_more_pages
     }
 
     /// Width and height in pixels, after EXIF orientation where the mode applies it.

@@ -228,13 +228,16 @@ fn prepared(
     let file = picture;
     let picture = Picture::decode(file, settings.mode, settings.limits)?;
     let size = picture.size();
+    if picture.has_more_pages() {
+        report_pages(&sample.image_id);
+    }
     let truth = match (&sample.mask, mask()?.as_slice()) {
         (MaskSource::AllNormal, _) => Truth::AllNormal,
         (_, []) => Truth::NoMask,
         (_, files) => {
             let mask = Mask::of_files(files, &picture, settings.mode, settings.limits)?;
-            if mask.area_px() == 0 && sample.label == Some(Label::Anomalous) {
-                report_empty_mask(&sample.image_id);
+            if sample.label == Some(Label::Anomalous) {
+                report_mask(&mask, &sample.image_id);
             }
             Truth::Mask(mask.resize(settings.side))
         }
@@ -249,16 +252,51 @@ fn prepared(
     Ok(Prepared { subject, referred, planes, detector })
 }
 
-/// Warns of an anomalous image whose mask is black; after a few of them, only that there are more.
-fn report_empty_mask(image: &str) {
-    const MOST: usize = 5;
+/// Warnings of one kind that name an image, before only their number is worth saying.
+const MOST_NAMED: usize = 5;
+
+/// Warns of an anomalous image whose mask is all good or all defect; after a few of them, only that
+/// there are more.
+fn report_mask(mask: &Mask, image: &str) {
+    static EMPTY: AtomicUsize = AtomicUsize::new(0);
+    static FULL: AtomicUsize = AtomicUsize::new(0);
+    if mask.area_px() == 0 {
+        match EMPTY.fetch_add(1, Ordering::Relaxed) {
+            0..MOST_NAMED => tracing::warn!(
+                image,
+                "the mask of this anomalous image is empty: it counts as an image without a defective pixel"
+            ),
+            MOST_NAMED => {
+                tracing::warn!("more anomalous images have empty masks; they are not listed");
+            }
+            _ => {}
+        }
+    } else if mask.area_px() == mask.size().area() as u64 {
+        match FULL.fetch_add(1, Ordering::Relaxed) {
+            0..MOST_NAMED => tracing::warn!(
+                image,
+                "the mask covers the whole image: check whether it is inverted"
+            ),
+            MOST_NAMED => {
+                tracing::warn!("more masks cover the whole image; they are not listed");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Warns of an image that is not all that its file holds; after a few of them, only that there are
+/// more.
+fn report_pages(image: &str) {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
     match SEEN.fetch_add(1, Ordering::Relaxed) {
-        0..MOST => tracing::warn!(
-            image,
-            "the mask of this anomalous image is empty: it counts as an image without a defective pixel"
-        ),
-        MOST => tracing::warn!("more anomalous images have empty masks; they are not listed"),
+        0..MOST_NAMED => {
+            tracing::warn!(
+                image,
+                "the file has more pages than the first: only the first is scored"
+            );
+        }
+        MOST_NAMED => tracing::warn!("more files have several pages; they are not listed"),
         _ => {}
     }
 }

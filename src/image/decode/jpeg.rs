@@ -40,6 +40,7 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Fai
         size: decoder.size,
         samples: decoder.samples()?,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        has_more_pages: false,
     })
 }
 

@@ -68,28 +68,30 @@ impl DecodeLimits {
 }
 
 /// What a decoder found in a file.
-struct Decoded {
-    size: Size,
-    samples: Samples,
-    /// What EXIF asks for.
-    orientation: Orientation,
+pub(super) struct Decoded {
+    pub size: Size,
+    pub samples: Samples,
+    /// What EXIF asks for, whether it was applied or not.
+    pub orientation: Orientation,
+    /// Whether the file has pages or frames beyond the first, which is the one that is read.
+    pub has_more_pages: bool,
 }
 
-/// Decodes `bytes` and applies what `mode` asks for. The orientation is what EXIF asks for, whether
-/// it was applied or not.
+/// Decodes `bytes` and applies what `mode` asks for.
 pub(super) fn decode(
     bytes: &[u8],
     mode: Preprocess,
     limits: DecodeLimits,
-) -> Result<(Size, Samples, Orientation), Failure> {
-    let Decoded { size, samples, orientation } = decode_as_stored(bytes, limits)?;
+) -> Result<Decoded, Failure> {
+    let decoded = decode_as_stored(bytes, limits)?;
+    let Decoded { size, orientation, .. } = decoded;
     Ok(match mode {
-        Preprocess::Published => (size, samples, orientation),
-        Preprocess::Sensible => (
-            oriented_size(size, orientation),
-            samples.into_shown().oriented(size, orientation),
-            orientation,
-        ),
+        Preprocess::Published => decoded,
+        Preprocess::Sensible => Decoded {
+            size: oriented_size(size, orientation),
+            samples: decoded.samples.into_shown().oriented(size, orientation),
+            ..decoded
+        },
     })
 }
 
@@ -100,17 +102,21 @@ fn decode_as_stored(bytes: &[u8], limits: DecodeLimits) -> Result<Decoded, Failu
             "the file has no bytes: fetch it again from its source, then --retry-failed",
         ));
     }
-    match bytes {
-        // BigTIFF too, which `image` does not recognise.
-        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => tiff::decode(bytes, &limits),
-        _ => match image::guess_format(bytes) {
-            Ok(ImageFormat::Png) => png::decode(bytes, &limits),
-            Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, &limits),
-            Ok(ImageFormat::Bmp) => others::decode_bmp(bytes, &limits),
-            Ok(ImageFormat::WebP) => others::decode_webp(bytes, &limits),
-            _ => Err(not_image::failure_of(bytes)),
-        },
+    if is_tiff(bytes) {
+        return tiff::decode(bytes, &limits);
     }
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => png::decode(bytes, &limits),
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, &limits),
+        Ok(ImageFormat::Bmp) => others::decode_bmp(bytes, &limits),
+        Ok(ImageFormat::WebP) => others::decode_webp(bytes, &limits),
+        _ => Err(not_image::failure_of(bytes)),
+    }
+}
+
+/// BigTIFF too, which `image` does not recognise.
+fn is_tiff(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..])
 }
 
 /// Samples of 1, 2, 4 or 8 `bits` of one channel, one by one. Each of the rows, of `row_bytes` and with

@@ -35,7 +35,8 @@ pub(super) fn decode_bmp(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded,
         }
         (_, samples) => samples,
     };
-    Ok(Decoded { size, samples, orientation: Orientation::NoTransforms })
+    let orientation = Orientation::NoTransforms;
+    Ok(Decoded { size, samples, orientation, has_more_pages: false })
 }
 
 /// A palette entry i is the grey i; what is not used is black.
@@ -52,7 +53,8 @@ pub(super) fn decode_webp(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded
         return Err(corrupt(file.format, "EXIF cut off"));
     }
     let orientation = decoder.orientation().map_err(|error| file.failed(error))?;
-    Ok(Decoded { size, samples: file.samples(decoder)?, orientation })
+    let has_more_pages = decoder.has_animation();
+    Ok(Decoded { size, samples: file.samples(decoder)?, orientation, has_more_pages })
 }
 
 /// Whether all of the EXIF is there, if there is any: the decoder makes room for what its header

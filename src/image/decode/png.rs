@@ -16,7 +16,12 @@ const BYTES_PER_PIXEL: u64 = 8;
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
     let frame = Frame::read(bytes, limits, depth_to_read)?;
-    Ok(Decoded { size: frame.size, samples: frame.samples(), orientation: frame.orientation })
+    Ok(Decoded {
+        size: frame.size,
+        samples: frame.samples(),
+        orientation: frame.orientation,
+        has_more_pages: frame.is_animated,
+    })
 }
 
 /// A frame as it is in the file.
@@ -28,6 +33,10 @@ pub(super) struct Frame {
     pub color: ColorType,
     pub depth: BitDepth,
     pub palette: Vec<[u8; 3]>,
+    /// Whether index 0 of the palette is wholly transparent.
+    pub is_first_transparent: bool,
+    /// Whether it is the first of several.
+    is_animated: bool,
     /// What EXIF asks for.
     pub orientation: Orientation,
 }
@@ -68,6 +77,8 @@ impl Frame {
             row_bytes: frame.line_size,
             color: frame.color_type,
             depth: frame.bit_depth,
+            is_first_transparent: info.trns.as_deref().and_then(|alpha| alpha.first()) == Some(&0),
+            is_animated: info.animation_control().is_some_and(|animation| animation.num_frames > 1),
             palette: info.palette.as_deref().unwrap_or_default().as_chunks().0.to_vec(),
             orientation: orientation.unwrap_or(Orientation::NoTransforms),
         })

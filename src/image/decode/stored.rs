@@ -5,16 +5,16 @@
 use std::io::Cursor;
 
 use image::codecs::bmp::BmpDecoder;
-use image::codecs::tiff::TiffDecoder;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageFormat, ImageResult};
 use png::{ColorType, Transformations};
 
 use super::png::Frame;
-use super::{DecodeLimits, Decoded, decode_as_stored};
+use super::tiff::{Kept, decode_as_kept};
+use super::{DecodeLimits, Decoded, decode_as_stored, is_tiff};
 use crate::error::Failure;
 use crate::image::Size;
-use crate::image::orientation::orient;
+use crate::image::orientation::{orient, oriented_size};
 use crate::image::samples::Samples;
 
 /// Bytes of the header of a BMP file, before that of the image.
@@ -38,33 +38,50 @@ pub(in crate::image) fn decode_stored(
     bytes: &[u8],
     limits: DecodeLimits,
 ) -> Result<Stored, Failure> {
+    if is_tiff(bytes) {
+        return tiff_stored(bytes, limits);
+    }
     let format = image::guess_format(bytes).ok();
     if format == Some(ImageFormat::Png) {
         let frame = Frame::read(bytes, &limits, |_| Transformations::IDENTITY)?;
         let (size, orientation) = (frame.size, frame.orientation);
         return Ok(Stored { size, values: png_values(&frame), is_lossy: false, orientation });
     }
-    let Decoded { size, samples, orientation } = decode_as_stored(bytes, limits)?;
+    let Decoded { size, samples, orientation, .. } = decode_as_stored(bytes, limits)?;
     let is_lossy = match format {
         Some(ImageFormat::Jpeg) => true,
         Some(ImageFormat::WebP) => has_lossy_chunk(bytes),
         _ => false,
     };
     // Only what samples of an image do not have is read once more.
-    let again = match (format, &samples) {
-        (Some(ImageFormat::Bmp), _) => bmp_values(bytes).ok().flatten(),
-        // They may have had 16 bits.
-        (
-            Some(ImageFormat::Tiff),
-            Samples::GreyAlpha8(_) | Samples::Rgb8(_) | Samples::Rgba8(_),
-        ) => TiffDecoder::new(Cursor::new(bytes)).and_then(oriented_values).ok(),
+    let indexed = match format {
+        Some(ImageFormat::Bmp) => bmp_values(bytes).ok().flatten(),
         _ => None,
     };
-    let values = match again.filter(|values| values.len() == size.area()) {
+    let values = match indexed.filter(|values| values.len() == size.area()) {
         _ if is_lossy => brightness(&samples),
         Some(values) => values,
         None => flags(&samples),
     };
+    Ok(Stored { size, values, is_lossy, orientation })
+}
+
+/// Of a TIFF, whose orientation is part of the image: it is applied here.
+fn tiff_stored(bytes: &[u8], limits: DecodeLimits) -> Result<Stored, Failure> {
+    let (size, kept, turn) = decode_as_kept(bytes, &limits)?;
+    let (values, is_lossy) = match kept {
+        Kept::Indices { indices, palette } => (of_palette(&indices, &palette), false),
+        Kept::Sixteen { values: raw, channels, colours } => {
+            (values(&raw, channels, colours), false)
+        }
+        Kept::Samples(samples) => (flags(&samples), false),
+        Kept::Lossy(samples) => (brightness(&samples), true),
+    };
+    let values = match turn {
+        Orientation::NoTransforms => values,
+        _ => orient::<1, _>(&values, size, turn),
+    };
+    let (size, orientation) = (oriented_size(size, turn), Orientation::NoTransforms);
     Ok(Stored { size, values, is_lossy, orientation })
 }
 
@@ -76,11 +93,11 @@ fn has_lossy_chunk(bytes: &[u8]) -> bool {
 /// What every decoder's samples tell: a colour other than black.
 fn flags(samples: &Samples) -> Vec<u8> {
     match samples {
-        Samples::Grey8(raw) | Samples::Bilevel(raw) => values(raw, 1, 1, false),
+        Samples::Grey8(raw) | Samples::Bilevel(raw) => values(raw, 1, 1),
         Samples::Grey16(raw) => raw.iter().map(|value| u8::from(*value > 0)).collect(),
-        Samples::GreyAlpha8(raw) => values(raw, 2, 1, true),
-        Samples::Rgb8(raw) | Samples::PaletteRgb8(raw) => values(raw, 3, 1, false),
-        Samples::Rgba8(raw) => values(raw, 4, 1, true),
+        Samples::GreyAlpha8(raw) => values(raw, 2, 1),
+        Samples::Rgb8(raw) | Samples::PaletteRgb8(raw) => values(raw, 3, 3),
+        Samples::Rgba8(raw) => values(raw, 4, 3),
         // No ink is white, all ink is black.
         Samples::Cmyk8(raw) => {
             let pixels = raw.as_chunks::<4>().0.iter();
@@ -111,41 +128,19 @@ fn brightness(samples: &Samples) -> Vec<u8> {
     }
 }
 
-/// 1 where a pixel has a colour byte that is not 0. Where all pixels are of one colour and alpha is
-/// not, alpha is the mask.
-fn values(raw: &[u8], channels: usize, bytes_per_sample: usize, has_alpha: bool) -> Vec<u8> {
-    let colours = (channels - usize::from(has_alpha)) * bytes_per_sample;
-    let pixel_bytes = channels * bytes_per_sample;
-    let pixels = || raw.chunks_exact(pixel_bytes);
-    let any = |bytes: &[u8]| u8::from(bytes.iter().any(|byte| *byte > 0));
-    if has_alpha {
-        let first = pixels().next().unwrap_or_default();
-        let one_colour = pixels().all(|pixel| pixel[..colours] == first[..colours]);
-        let one_alpha = pixels().all(|pixel| pixel[colours..] == first[colours..]);
-        if one_colour && !one_alpha {
-            return pixels().map(|pixel| any(&pixel[colours..])).collect();
-        }
+/// 1 where a pixel has a colour that is not 0; of each pixel's numbers the first `colours` are no
+/// alpha. Where all pixels are of one colour and alpha is not, alpha is the mask.
+fn values<T: Copy + PartialEq + Default>(raw: &[T], channels: usize, colours: usize) -> Vec<u8> {
+    let pixels = || raw.chunks_exact(channels);
+    let any = |numbers: &[T]| u8::from(numbers.iter().any(|number| *number != T::default()));
+    let first = pixels().next().unwrap_or_default();
+    if colours < channels
+        && pixels().all(|pixel| pixel[..colours] == first[..colours])
+        && !pixels().all(|pixel| pixel[colours..] == first[colours..])
+    {
+        return pixels().map(|pixel| any(&pixel[colours..])).collect();
     }
     pixels().map(|pixel| any(&pixel[..colours])).collect()
-}
-
-fn raw_values(decoder: impl ImageDecoder) -> ImageResult<Vec<u8>> {
-    let colour = decoder.color_type();
-    let mut raw = vec![0; decoder.total_bytes() as usize];
-    decoder.read_image(&mut raw)?;
-    let channels = usize::from(colour.channel_count());
-    Ok(values(&raw, channels, usize::from(colour.bytes_per_pixel()) / channels, colour.has_alpha()))
-}
-
-fn oriented_values(mut decoder: impl ImageDecoder) -> ImageResult<Vec<u8>> {
-    let orientation = decoder.orientation()?;
-    let (width, height) = decoder.dimensions();
-    let size = Size { width: width as usize, height: height as usize };
-    let values = raw_values(decoder)?;
-    Ok(match orientation {
-        Orientation::NoTransforms => values,
-        _ => orient::<1, _>(&values, size, orientation),
-    })
 }
 
 /// Of a BMP with a palette. The decoder hands out indices only where each has a byte of its own and is
@@ -179,27 +174,37 @@ fn bmp_values(bytes: &[u8]) -> ImageResult<Option<Vec<u8>>> {
 }
 
 /// Index 0 is the background, whatever its colour; in an image of pure black and pure white only,
-/// which is a bilevel mask stored with a palette, black is.
+/// which is a bilevel mask stored with a palette, black is. An image of one colour is such a mask if its
+/// palette is those two.
 fn of_palette(indices: &[u8], palette: &[[u8; 3]]) -> Vec<u8> {
-    let colour = |index: u8| palette.get(usize::from(index)).copied().unwrap_or_default();
-    let bilevel = indices.iter().all(|index| [[0; 3], [255; 3]].contains(&colour(*index)));
-    let same_colour = || {
-        let first = indices.first().map(|index| colour(*index));
-        indices.iter().all(|index| Some(colour(*index)) == first)
+    const BLACK: [u8; 3] = [0; 3];
+    const WHITE: [u8; 3] = [255; 3];
+    let colour = |index: &u8| palette.get(usize::from(*index)).copied().unwrap_or_default();
+    let shows = |wanted| indices.iter().any(|index| colour(index) == wanted);
+    let by_colour = match palette {
+        [BLACK, WHITE] | [WHITE, BLACK] => true,
+        _ => {
+            let is_bilevel = indices.iter().all(|index| [BLACK, WHITE].contains(&colour(index)));
+            is_bilevel && shows(BLACK) && shows(WHITE)
+        }
     };
-    let by_colour = bilevel && (!same_colour() || palette.len() <= 2);
-    let is_defect = |index: &u8| if by_colour { colour(*index) != [0; 3] } else { *index != 0 };
+    let is_defect = |index: &u8| if by_colour { colour(index) != BLACK } else { *index != 0 };
     indices.iter().map(|index| u8::from(is_defect(index))).collect()
 }
 
 fn png_values(frame: &Frame) -> Vec<u8> {
     let bits = frame.depth as usize;
     match frame.color {
+        // What cannot be seen is no defect, be it white.
+        ColorType::Indexed if frame.is_first_transparent => {
+            frame.unpacked().map(|index| u8::from(index > 0)).collect()
+        }
         ColorType::Indexed => of_palette(&frame.unpacked().collect::<Vec<_>>(), &frame.palette),
         ColorType::Grayscale if bits < 8 => frame.unpacked().map(|v| u8::from(v > 0)).collect(),
         color => {
+            let (channels, bytes) = (color.samples(), bits / 8);
             let has_alpha = matches!(color, ColorType::GrayscaleAlpha | ColorType::Rgba);
-            values(&frame.raw, color.samples(), bits / 8, has_alpha)
+            values(&frame.raw, channels * bytes, (channels - usize::from(has_alpha)) * bytes)
         }
     }
 }
@@ -217,6 +222,9 @@ mod tests {
         assert_eq!(of_palette(&[0, 0, 1], &[red, black]), [0, 0, 1]);
         assert_eq!(of_palette(&[0, 1, 1], &[white, black]), [1, 0, 0]);
         assert_eq!(of_palette(&[1, 1, 1], &[white, black]), [0, 0, 0]);
+        // Two colours that are one say nothing.
+        assert_eq!(of_palette(&[0, 1, 1], &[black, black]), [0, 1, 1]);
+        assert_eq!(of_palette(&[0, 1, 1], &[white, white]), [0, 1, 1]);
     }
 
     /// A BMP of 5 x 2 pixels with indices 0, 1, 1, 0, 1 in its lower row and 1, 0, 0, 0, 0 above.
@@ -271,12 +279,10 @@ mod tests {
                 let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
                 assert_eq!(stored.values, expected, "{depth} bits, {is_core}, {palette:?}");
             }
-            if depth != 1 {
-                // Ids that no colour tells from each other.
-                let bytes = bmp(depth, is_core, &[black; 3]);
-                let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
-                assert_eq!(stored.values, expected, "{depth} bits, {is_core}");
-            }
+            // Ids that no colour tells from each other.
+            let bytes = bmp(depth, is_core, &vec![black; if depth == 1 { 2 } else { 3 }]);
+            let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
+            assert_eq!(stored.values, expected, "{depth} bits, {is_core}");
             let bytes = bmp(depth, is_core, &[white, black]);
             let stored = decode_stored(&bytes, DecodeLimits::default()).unwrap();
             assert_eq!(stored.values, expected.map(|value| 1 - value), "{depth} bits, {is_core}");
@@ -285,10 +291,10 @@ mod tests {
 
     #[test]
     fn alpha_is_the_mask_only_where_colour_says_nothing() {
-        assert_eq!(values(&[255, 0, 255, 9, 255, 255], 2, 1, true), [0, 1, 1]);
-        assert_eq!(values(&[255, 0, 0, 9, 255, 255], 2, 1, true), [1, 0, 1]);
-        assert_eq!(values(&[255, 255, 255, 255], 2, 1, true), [1, 1]);
+        assert_eq!(values(&[255u8, 0, 255, 9, 255, 255], 2, 1), [0, 1, 1]);
+        assert_eq!(values(&[255u8, 0, 0, 9, 255, 255], 2, 1), [1, 0, 1]);
+        assert_eq!(values(&[255u8, 255, 255, 255], 2, 1), [1, 1]);
         // 16 bits: the low byte counts.
-        assert_eq!(values(&[0, 1, 0, 0], 1, 2, false), [1, 0]);
+        assert_eq!(values(&[0u8, 1, 0, 0], 2, 2), [1, 0]);
     }
 }

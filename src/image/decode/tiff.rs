@@ -2,15 +2,17 @@
 //! Pillow shows them: strips or tiles, planes one after another, palettes, CMYK, streams of JPEG. What is
 //! not read is refused by its name.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use image::metadata::Orientation;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, PhotometricInterpretation, SampleFormat, Tag};
 use tiff::{ColorType, TiffError};
 
-use super::tiff_header::Header;
+use super::tiff_header::{Header, PALETTE, WHITE_IS_ZERO, reverse_bits};
 use super::{DecodeLimits, Decoded, beyond_memory, corrupt, jpeg, unpacked, unreadable_kind};
 use crate::error::Failure;
 use crate::image::Size;
@@ -28,13 +30,15 @@ const ASSOCIATED_ALPHA: u16 = 1;
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
     let header = Header::read(bytes);
-    let grey_indices = header.as_ref().and_then(|header| header.with_grey_indices(bytes));
-    let is_palette = grey_indices.is_some();
-    let bytes = grey_indices.as_deref().unwrap_or(bytes);
-    let mut file = File::open(bytes, limits)?;
+    let (bytes, is_palette) = readable(bytes, header.as_ref(), limits)?;
+    let mut file = File::open(&bytes, limits)?;
     let orientation = file.orientation()?;
     let samples = match is_palette {
-        true => file.palette_samples()?,
+        true => {
+            let (indices, palette) = file.indices()?;
+            let colour = |index| palette.get(usize::from(index)).copied().unwrap_or_default();
+            Samples::PaletteRgb8(indices.into_iter().flat_map(colour).collect())
+        }
         false => file.samples()?,
     };
     // The orientation of a TIFF is part of the image: Pillow applies it whatever the mode.
@@ -42,7 +46,76 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Fai
         size: oriented_size(file.size, orientation),
         samples: samples.oriented(file.size, orientation),
         orientation: Orientation::NoTransforms,
+        has_more_pages: header.is_some_and(|header| header.has_more_pages),
     })
+}
+
+/// What a mask is made from.
+pub(super) enum Kept {
+    Indices {
+        indices: Vec<u8>,
+        palette: Vec<[u8; 3]>,
+    },
+    /// Interleaved; the first `colours` of a pixel's `channels` are no alpha.
+    Sixteen {
+        values: Vec<u16>,
+        channels: usize,
+        colours: usize,
+    },
+    Samples(Samples),
+    /// Of streams of JPEG.
+    Lossy(Samples),
+}
+
+/// The samples as they are stored, before the orientation is applied: indices are no colours yet, and
+/// greys of more than one bit are not inverted where 0 is white (ImageJ stores masks so). One bit is,
+/// since whoever writes bits (fax above all) chooses between black and white, not between 0 and 1.
+pub(super) fn decode_as_kept(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+) -> Result<(Size, Kept, Orientation), Failure> {
+    let header = Header::read(bytes);
+    let (mut bytes, is_palette) = readable(bytes, header.as_ref(), limits)?;
+    if let Some(header) = header.filter(|header| header.photometric == WHITE_IS_ZERO)
+        && File::open(&bytes, limits)?.color != ColorType::Gray(1)
+    {
+        header.declare_grey(bytes.to_mut());
+    }
+    let mut file = File::open(&bytes, limits)?;
+    let orientation = file.orientation()?;
+    let kept = if is_palette {
+        let (indices, palette) = file.indices()?;
+        Kept::Indices { indices, palette }
+    } else if let Some(samples) = file.jpeg_samples()? {
+        Kept::Lossy(samples)
+    } else {
+        file.kept()?
+    };
+    Ok((file.size, kept, orientation))
+}
+
+/// `bytes` as the `tiff` crate reads them, and whether their samples are indices. It refuses palettes,
+/// so indices are declared grey, and takes no notice of FillOrder.
+fn readable<'a>(
+    bytes: &'a [u8],
+    header: Option<&Header>,
+    limits: &DecodeLimits,
+) -> Result<(Cow<'a, [u8]>, bool), Failure> {
+    let mut bytes = Cow::Borrowed(bytes);
+    let Some(header) = header else { return Ok((bytes, false)) };
+    let is_palette = header.photometric == PALETTE;
+    if is_palette {
+        header.declare_grey(bytes.to_mut());
+    }
+    if header.is_lowest_bit_first {
+        let mut file = File::open(&bytes, limits)?;
+        // As in libtiff: what is compressed is turned round as it lies in the file, JPEG is not.
+        if !file.is_jpeg()? {
+            let parts = file.parts()?;
+            reverse_bits(bytes.to_mut(), parts);
+        }
+    }
+    Ok((bytes, is_palette))
 }
 
 struct File<'a> {
@@ -129,8 +202,24 @@ impl<'a> File<'a> {
         }
     }
 
-    /// Colours of a file of indices, which is read as grey.
-    fn palette_samples(&mut self) -> Result<Samples, Failure> {
+    /// Samples for a mask: those of colours keep their 16 bits.
+    fn kept(&mut self) -> Result<Kept, Failure> {
+        let (channels, colours) = match self.color {
+            ColorType::GrayA(16) | ColorType::Multiband { bit_depth: 16, num_samples: 2 } => (2, 1),
+            ColorType::RGB(16) => (3, 3),
+            ColorType::RGBA(16) => (4, 3),
+            _ => return Ok(Kept::Samples(self.samples()?)),
+        };
+        match self.values()? {
+            Values::Sixteen(values) if values.len() == self.size.area() * channels => {
+                Ok(Kept::Sixteen { values, channels, colours })
+            }
+            _ => Err(corrupt("TIFF", "it has too few samples")),
+        }
+    }
+
+    /// Indices and palette of a file that is read as grey.
+    fn indices(&mut self) -> Result<(Vec<u8>, Vec<[u8; 3]>), Failure> {
         let ColorType::Gray(bits @ (1 | 2 | 4 | 8)) = self.color else {
             let what = format!("a palette with {:?} is not read", self.color);
             return Err(unreadable_kind("TIFF", what));
@@ -144,11 +233,10 @@ impl<'a> File<'a> {
         let Values::Eight(packed) = self.values()? else {
             return Err(corrupt("TIFF", "its indices have more than 8 bits"));
         };
-        let indices = self.unpacked(&packed, bits)?;
-        let colour = |index: u8| {
-            [red, green, blue].map(|map| map.get(usize::from(index)).map_or(0, |v| (v >> 8) as u8))
+        let colour = |index: usize| {
+            [red, green, blue].map(|map| map.get(index).map_or(0, |value| (value >> 8) as u8))
         };
-        Ok(Samples::PaletteRgb8(indices.into_iter().flat_map(colour).collect()))
+        Ok((self.unpacked(&packed, bits)?, (0..entries).map(colour).collect()))
     }
 
     /// All samples, interleaved; those of less than 8 bits packed, with each row in whole bytes.
@@ -197,23 +285,41 @@ impl<'a> File<'a> {
         Ok(unpacked(packed, row_bytes, self.size.width, bits).collect())
     }
 
+    fn is_jpeg(&mut self) -> Result<bool, Failure> {
+        let method = self.inner.find_tag_unsigned::<u16>(Tag::Compression);
+        let method = method.map_err(|error| self.failed(error))?.unwrap_or(1);
+        Ok(CompressionMethod::from_u16_exhaustive(method) == CompressionMethod::ModernJPEG)
+    }
+
+    /// Where the strips or tiles stand in the file.
+    fn parts(&mut self) -> Result<Vec<Range<usize>>, Failure> {
+        let failed = |error| failed(error, self.limits);
+        let (offsets, lengths) = match self.inner.get_chunk_type() {
+            tiff::decoder::ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
+            tiff::decoder::ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
+        };
+        let offsets = self.inner.get_tag_u64_vec(offsets).map_err(failed)?;
+        let lengths = self.inner.get_tag_u64_vec(lengths).map_err(failed)?;
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let parts = offsets.iter().zip(&lengths);
+        Ok(parts.map(|(at, length)| place(*at)..place(at.saturating_add(*length))).collect())
+    }
+
     /// Samples of a file whose strips or tiles are JPEG streams: decoded as JPEG files are, each by
     /// itself, as libtiff does. `None` for other files.
     fn jpeg_samples(&mut self) -> Result<Option<Samples>, Failure> {
-        let failed = |error| failed(error, self.limits);
-        let method = self.inner.find_tag_unsigned::<u16>(Tag::Compression).map_err(failed)?;
-        let method = CompressionMethod::from_u16_exhaustive(method.unwrap_or(1));
-        if method != CompressionMethod::ModernJPEG {
+        if !self.is_jpeg()? {
             return Ok(None);
         }
+        let failed = |error| failed(error, self.limits);
         let planar = self.inner.find_tag_unsigned::<u16>(Tag::PlanarConfiguration);
         if planar.map_err(failed)?.unwrap_or(1) != 1 {
             return Err(unreadable_kind("TIFF", "JPEG streams in planes are not read"));
         }
         let photometric =
             self.inner.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).map_err(failed)?;
-        let is_ycbcr = photometric.and_then(PhotometricInterpretation::from_u16)
-            == Some(PhotometricInterpretation::YCbCr);
+        let photometric = photometric.and_then(PhotometricInterpretation::from_u16);
+        let is_ycbcr = photometric == Some(PhotometricInterpretation::YCbCr);
         let channels = match self.color {
             ColorType::Gray(8) => 1,
             ColorType::RGB(8) | ColorType::YCbCr(8) => 3,
@@ -224,6 +330,9 @@ impl<'a> File<'a> {
         };
         let mut values = vec![0; self.size.area() * channels];
         self.fill_from_streams(&mut values, channels, is_ycbcr)?;
+        if photometric == Some(PhotometricInterpretation::WhiteIsZero) {
+            values.iter_mut().for_each(|value| *value = 255 - *value);
+        }
         Ok(Some(match channels {
             1 => Samples::Grey8(values),
             3 => Samples::Rgb8(values),
@@ -237,13 +346,8 @@ impl<'a> File<'a> {
         channels: usize,
         is_ycbcr: bool,
     ) -> Result<(), Failure> {
+        let parts = self.parts()?;
         let failed = |error| failed(error, self.limits);
-        let (offsets, lengths) = match self.inner.get_chunk_type() {
-            tiff::decoder::ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
-            tiff::decoder::ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
-        };
-        let offsets = self.inner.get_tag_u64_vec(offsets).map_err(failed)?;
-        let lengths = self.inner.get_tag_u64_vec(lengths).map_err(failed)?;
         let tables = self.inner.find_tag(Tag::JPEGTables).map_err(failed)?;
         let tables = tables.map(|tables| tables.into_u8_vec()).transpose().map_err(failed)?;
         let (wide, high) = self.inner.chunk_dimensions();
@@ -252,17 +356,18 @@ impl<'a> File<'a> {
             return Err(corrupt("TIFF", "its strips are empty"));
         }
         let across = self.size.width.div_ceil(wide);
-        if offsets.len() < across * self.size.height.div_ceil(high) {
+        if parts.len() < across * self.size.height.div_ceil(high) {
             return Err(corrupt("TIFF", "it has too few strips or tiles"));
         }
-        for (index, (offset, length)) in offsets.iter().zip(&lengths).enumerate() {
+        for (index, part) in parts.into_iter().enumerate() {
             let (x, y) = (index % across * wide, index / across * high);
             if y >= self.size.height {
                 break;
             }
-            let end = usize::try_from(offset.saturating_add(*length)).unwrap_or(usize::MAX);
-            let stream = usize::try_from(*offset).ok().and_then(|start| self.bytes.get(start..end));
-            let stream = stream.ok_or_else(|| corrupt("TIFF", "a strip lies beyond its end"))?;
+            let stream = self
+                .bytes
+                .get(part)
+                .ok_or_else(|| corrupt("TIFF", "a strip lies beyond its end"))?;
             let stream = with_tables(stream, tables.as_deref());
             let (size, pixels) = jpeg::decode_embedded(&stream, is_ycbcr, self.limits)?;
             let (columns, rows) = (wide.min(self.size.width - x), high.min(self.size.height - y));
