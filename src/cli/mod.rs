@@ -14,6 +14,7 @@ mod describe;
 mod metrics;
 mod pages;
 mod progress;
+mod published;
 mod report;
 mod say;
 mod schema;
@@ -70,7 +71,7 @@ enum Command {
     /// best; last/, where the training ended or was stopped, if that was elsewhere; log.parquet; and
     /// the state that --resume goes on from.
     Train(Box<train::TrainArgs>),
-    /// Convert, inspect and verify weights.
+    /// List, fetch, convert, inspect and verify weights.
     Weights(weights::WeightsArgs),
     /// Write the schemas of all tables and of the job file.
     Schema(schema::SchemaArgs),

@@ -38,9 +38,9 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
 
-    /// Folder or file of the network's weights, or `nano`, those inside the program; from a bucket
-    /// they are copied once [default: nano].
-    #[arg(long, value_name = "nano|URI")]
+    /// Folder or file of the network's weights, from a bucket copied once; or a name: `nano`, those
+    /// inside the program, `filo-visa` or `filo-mvtec`, after `filo weights fetch` [default: nano].
+    #[arg(long, value_name = "NAME|URI")]
     pub weights: Option<String>,
 
     /// Folder or file of the detector's weights [default: no detector].
