@@ -390,21 +390,29 @@ fn what_may_pass_is_tried_again() {
     assert!(!ended.stderr.contains(SIGNATURE), "{}", ended.stderr);
 }
 
+/// Checks that fetching from `address` fails with `parts`, and how soon.
+fn given_up(address: &str, parts: &[&str]) {
+    let folder = Folder::new();
+    let mut command = weights(&folder, &["fetch", "filo-visa"]);
+    command.env("HF_ENDPOINT", address);
+    let started = Instant::now();
+    let ended = run(command);
+    failed(&folder, &ended, 1, &[parts, &[address, "HF_ENDPOINT"]].concat());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(!ended.stderr.contains("WARN"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_hub_that_does_not_answer_is_given_up_after_ten_seconds() {
-    let (folder, silent) = (Folder::new(), hub());
+    let silent = hub();
     silent.instead(always(Of::Hub, "", Instead::Silence));
-    let started = Instant::now();
-    let ended = fetch(&folder, &silent);
-    failed(&folder, &ended, 1, &[&silent.address, "does not answer", "HF_ENDPOINT"]);
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    given_up(&silent.address, &["does not answer"]);
+}
 
+#[test]
+fn a_hub_where_nobody_listens_is_given_up_after_ten_seconds() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut command = weights(&folder, &["fetch", "filo-visa"]);
-    command.env("HF_ENDPOINT", format!("http://{nobody}"));
-    let started = Instant::now();
-    failed(&folder, &run(command), 1, &["refuses the connection", "HF_ENDPOINT"]);
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    given_up(&format!("http://{nobody}"), &["refuses the connection"]);
 }
 
 #[test]

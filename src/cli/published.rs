@@ -156,6 +156,7 @@ impl FetchObserver for Watch {
             0 => String::new(),
             here => format!(", {} of them here already", HumanBytes(*here)),
         };
+        self.bar.set_length(*bytes);
         self.bar.suspend(|| {
             tell(format_args!(
                 "{}: {}, {}{already} · {hub}/{} at {} · licence: {}",

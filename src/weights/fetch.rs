@@ -204,7 +204,8 @@ impl Fetch {
         let config = downloads.join(CONFIG_FILE);
         let _ = fs::remove_file(&config);
         if let Some(file) = repository.file(CONFIG_FILE).filter(|file| file.bytes <= MAX_CONFIG) {
-            let path = download(file).run(before, bytes, observer)?;
+            observer.begins(CONFIG_FILE);
+            let path = download(file).run(0, file.bytes, observer)?;
             // A page may have one for other programs; then the shapes say what the network is.
             if !describes_filo(&path) {
                 fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
