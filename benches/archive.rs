@@ -1,8 +1,8 @@
 //! `cargo bench --bench archive -- [--pictures N] [--out DIR]`: how long `filo metrics` and `filo report`
-//! take over a simulated archive, and how much memory. In: a number of pictures. Out: a run with that many rows
+//! take over a simulated archive, and how much memory. In: a number of images. Out: a run with that many rows
 //! in `scores` and one sketch per shard in `partials`, and a table of what was measured.
 //!
-//! Maps of 518 × 518 with masks are generated for 64 shards of 64 pictures; those shards are then
+//! Maps of 518 × 518 with masks are generated for 64 shards of 64 images; those shards are then
 //! repeated under other names until there are enough, with scores of their own.
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ fn main() {
     let metrics = run_filo("metrics", &[], &out);
     let page = std::env::temp_dir().join("filo-archive.html");
     let report = run_filo("report", &["--out".as_ref(), page.as_ref()], &out);
-    println!("| pictures | shards | command | time | peak memory |");
+    println!("| images | shards | command | time | peak memory |");
     println!("|---|---|---|---|---|");
     for (command, (seconds, peak_mib)) in [("metrics", metrics), ("report", report)] {
         let pictures = shards * SHARD;

@@ -1,6 +1,6 @@
 //! One error enum per boundary. A variant says where it happened and what to do next.
 //!
-//! Errors of a single picture never travel as errors through the pipeline: they become a
+//! Errors of a single image never travel as errors through the pipeline: they become a
 //! [`Failure`] with a stable [`FailureCode`] and end as a row of the `failures` table.
 
 mod describe;
@@ -46,14 +46,14 @@ pub enum SourceError {
         match more { 0 => " has".to_string(), more => format!(" and {more} more have") }
     )]
     TooFewReferences { uri: String, category: String, more: usize, least: usize },
-    #[error("{uri}: a file, but no picture: give a folder, or one file that ends in {extensions}")]
+    #[error("{uri}: a file, but no image: give a folder, or one file that ends in {extensions}")]
     NotAPicture { uri: String, extensions: String },
     #[error(
-        "{uri}: no picture found: looked for {looked_for}; ignored {ignored}: check --input and --layout"
+        "{uri}: no image found: looked for {looked_for}; ignored {ignored}: check --input and --layout"
     )]
     NoPictures { uri: String, looked_for: &'static str, ignored: String },
     #[error(
-        "{name:?} is no category name ({rule}): rename the folder, or name it with --category if pictures lie directly in --input"
+        "{name:?} is no category name ({rule}): rename the folder, or name it with --category if images lie directly in --input"
     )]
     BadCategory { name: String, rule: String },
     #[error(
@@ -126,7 +126,7 @@ pub enum JobError {
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
     #[error(
-        "score number {index} is {value}: only finite scores can be ranked, score its picture again"
+        "score number {index} is {value}: only finite scores can be ranked, score its image again"
     )]
     NonFinite { index: usize, value: f64 },
     #[error(
@@ -196,19 +196,19 @@ impl StoreAction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RleError {
     #[error(
-        "run-length text: byte {position} is no character of the code: the table is damaged, score the picture again"
+        "run-length text: byte {position} is no character of the code: the table is damaged, score the image again"
     )]
     BadCharacter { position: usize },
     #[error(
-        "run-length text: run {run} is cut off, negative or too long: the table is damaged, score the picture again"
+        "run-length text: run {run} is cut off, negative or too long: the table is damaged, score the image again"
     )]
     BadRun { run: usize },
     #[error(
-        "run-length text: a mask of {width} × {height} is beyond the format (2³² − 1 pixels): the table is damaged, score the picture again"
+        "run-length text: a mask of {width} × {height} is beyond the format (2³² − 1 pixels): the table is damaged, score the image again"
     )]
     TooLarge { width: usize, height: usize },
     #[error(
-        "run-length text: the runs make {found} pixels, the mask has {expected}: the table is damaged, score the picture again"
+        "run-length text: the runs make {found} pixels, the mask has {expected}: the table is damaged, score the image again"
     )]
     WrongLength { found: u64, expected: u64 },
 }
@@ -270,7 +270,7 @@ pub enum TableError {
     #[error("{missing} of {expected} shards are not committed ({names}): run the same `filo score` again, it resumes", missing = shards.len(), names = first_names(shards, ", "))]
     MissingShards { shards: Vec<String>, expected: usize },
     #[error(
-        "shard {shard_id}: {listed} pictures listed, but {scores} scores and {failures} failures were written: delete _filo/ledger/{shard_id}.json and run the same command again"
+        "shard {shard_id}: {listed} images listed, but {scores} scores and {failures} failures were written: delete _filo/ledger/{shard_id}.json and run the same command again"
     )]
     CountMismatch { shard_id: String, listed: u64, scores: u64, failures: u64 },
     #[error(

@@ -5,10 +5,10 @@
 //! ```
 //! use filo::job::{JobSpec, RawJobSpec};
 //!
-//! let file = RawJobSpec::from_toml("input = 'pictures'\nstrict = true", "job.toml".as_ref())?;
+//! let file = RawJobSpec::from_toml("input = 'images'\nstrict = true", "job.toml".as_ref())?;
 //! let flags = RawJobSpec { output: Some("out".to_owned()), ..RawJobSpec::default() };
 //! let spec = JobSpec::try_from(flags.over(file))?;
-//! assert_eq!(spec.input.uri(), "pictures");
+//! assert_eq!(spec.input.uri(), "images");
 //! # Ok::<(), filo::error::JobError>(())
 //! ```
 
@@ -49,7 +49,7 @@ pub use values::{
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JobSpec {
-    /// Where the pictures are.
+    /// Where the images are.
     pub input: Location,
     /// Where the tables go.
     pub output: Location,
@@ -59,7 +59,7 @@ pub struct JobSpec {
     /// Where the detector's weights are; `None`: there is no detector.
     pub grounding_weights: Option<Location>,
     pub layout: LayoutChoice,
-    /// For pictures that the layout gives no category; `None`: the name of the input folder.
+    /// For images that the layout gives no category; `None`: the name of the input folder.
     pub category: Option<Category>,
     /// Which columns or keys of the input count.
     pub columns: Columns,
@@ -73,7 +73,7 @@ pub struct JobSpec {
     pub shard_size: ShardSize,
     pub device: DeviceChoice,
     pub precision: Precision,
-    /// Side of the pictures in the network; `None`: that of the weights.
+    /// Edge length of the images in the network; `None`: that of the weights.
     pub size: Option<NonZeroUsize>,
     pub batch_size: BatchSize,
     pub grounding: GroundingChoice,

@@ -1,6 +1,6 @@
-//! FiLo: zero-shot anomaly detection over archives of inspection pictures.
+//! FiLo: zero-shot anomaly detection over archives of inspection images.
 //!
-//! One picture goes through these modules from top to bottom and never comes back up:
+//! One image goes through these modules from top to bottom and never comes back up:
 //!
 //! - [`cli`] reads the command line, [`job`] holds all that a run is told.
 //! - [`source`] lists shards of samples in the layouts people have.
@@ -11,7 +11,7 @@
 //! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
 //! - [`report`] draws what a run found.
 //! - [`describe`] asks a language model what may be wrong with a thing.
-//! - [`train`] teaches the network, from a folder of labelled pictures, and makes data.
+//! - [`train`] teaches the network, from a folder of labelled images, and makes data.
 //! - [`store`] has the files of all of them, on a disk or in a bucket.
 //!
 //! `cli` → `pipeline`, `train`, `report`, `describe` → `reference` → `source`, `image`, `model`,

@@ -1,4 +1,4 @@
-//! Pictures in WebDataset tars are scored as pictures in folders are, and what is wrong with a tar
+//! Images in WebDataset tars are scored as images in folders are, and what is wrong with a tar
 //! costs what is wrong and no more.
 
 mod support;
@@ -126,7 +126,7 @@ fn a_tar_that_is_cut_off_keeps_what_was_whole() {
     let good = picture(&folder, "p.png");
     let whole = tar(&[("0.png", good.clone()), ("1.png", good.clone()), ("2.png", good.clone())]);
     let member = 512 + good.len().next_multiple_of(512);
-    // In the middle of a picture: that one is lost, and the rest is said to be.
+    // In the middle of an image: that one is lost, and the rest is said to be.
     let cut = whole[..member + 512 + good.len() / 2].to_vec();
     let (lost, scored) = failures(cut, 3);
     assert_eq!(

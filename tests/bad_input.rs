@@ -1,5 +1,5 @@
-//! Whatever is wrong with one picture costs one row; whatever is wrong with the job costs one line
-//! and exit code 2 before anything is scored. Never a panic, never a picture without a row.
+//! Whatever is wrong with one image costs one row; whatever is wrong with the job costs one line
+//! and exit code 2 before anything is scored. Never a panic, never an image without a row.
 
 #![cfg(unix)]
 
@@ -11,21 +11,21 @@ use std::process::Command;
 
 use support::run::{Folder, Rows, WEIGHTS, filo, rows, run};
 
-/// One good picture, so that a run has something left to score.
+/// One good image, so that a run has something left to score.
 fn folder() -> Folder {
     let folder = Folder::new();
     folder.picture("in/nut/good.png", 40, 30);
     folder
 }
 
-/// Runs to the end, in spite of pictures that fail.
+/// Runs to the end, in spite of images that fail.
 fn scored(folder: &Folder, listed: usize) -> Rows {
     let ended = run(folder.score());
     assert!(ended.last_line().starts_with("scored "), "{}", ended.stdout);
     rows(&folder.path("out"), listed)
 }
 
-/// Beside the good picture the file `name` with `bytes` fails with `code`.
+/// Beside the good image the file `name` with `bytes` fails with `code`.
 #[track_caller]
 fn fails(name: &str, bytes: impl AsRef<[u8]>, stage: &str, code: &str) {
     let folder = folder();
@@ -111,7 +111,7 @@ fn a_picture_of_one_pixel_is_scored() {
     assert_eq!(sizes, [(1, 1), (40, 30), (700, 1)]);
 }
 
-/// A labelled category with one good and one defect picture and what `masks` writes.
+/// A labelled category with one good and one defect image and what `masks` writes.
 fn labelled(masks: impl FnOnce(&Folder)) -> Rows {
     let folder = Folder::new();
     folder.picture("in/nut/test/good/000.png", 40, 30);
@@ -206,7 +206,7 @@ fn a_missing_input_is_named() {
     ended.refused(&["/in: no such file or folder: check --input"]);
 }
 
-/// The good picture scored with more `flags`.
+/// The good image scored with more `flags`.
 fn with(folder: &Folder, flags: &[&str]) -> Command {
     let mut command = folder.score();
     command.args(flags);
@@ -245,7 +245,7 @@ fn metrics_of_a_folder_without_a_run_are_refused() {
     run(metrics).refused(&["/in: holds no run"]);
 }
 
-/// `filo score` of the good picture with the weights at `path` in the folder.
+/// `filo score` of the good image with the weights at `path` in the folder.
 fn score_with_weights(folder: &Folder, path: &str) -> Command {
     let mut command = filo("score");
     command.arg("--input").arg(folder.path("in")).arg("--output").arg(folder.path("out"));

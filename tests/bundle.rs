@@ -162,7 +162,7 @@ fn a_bundle_becomes_one_of_another_precision_and_keeps_what_it_says_of_itself() 
     assert!(!to.exists());
 }
 
-/// Scores and raw maps of the golden pictures, best score first.
+/// Scores and raw maps of the golden images, best score first.
 fn scored(folder: &Folder, weights: &Path, out: &str) -> Vec<(ScoreRow, Vec<f32>)> {
     let mut command = filo("score");
     command.arg("--input").arg(golden("end_to_end")).arg("--output").arg(folder.path(out));

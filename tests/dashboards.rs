@@ -32,7 +32,7 @@ fn dashboards(runs: &Path) -> BTreeMap<String, Vec<Value>> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Two nights over the same pictures, the second with thresholds that the first has taught.
+/// Two nights over the same images, the second with thresholds that the first has taught.
 fn two_nights() -> Folder {
     let folder = Folder::new();
     let amount = Amount { surfaces: &[Surface::CeramicTile], good: 6, bad: 3, kinds: 2 };

@@ -11,7 +11,7 @@ fn devices() -> String {
     ended.stdout
 }
 
-/// Runs a folder of a few pictures on `device`.
+/// Runs a folder of a few images on `device`.
 fn scored_on(device: &str, precision: &str) -> (Folder, Ended) {
     let folder = Folder::new();
     folder.picture("in/tile/test/good/a.png", 40, 40);
@@ -67,7 +67,7 @@ fn auto_runs_on_what_there_is() {
     assert_eq!(rows(&folder.path("out"), 1).scores.len(), 1);
 }
 
-/// Bytes that one buffer of the limited device may have: the attention scores of eight pictures'
+/// Bytes that one buffer of the limited device may have: the attention scores of eight images'
 /// prompts need twice that, those of a few do not.
 const LIMIT: &str = "26000000";
 
@@ -93,8 +93,8 @@ fn a_batch_that_does_not_fit_is_halved_for_the_rest_of_the_run_and_gives_the_sam
     let (whole, log) = score("whole", None);
     assert!(!log.contains("too many for the device's memory"), "{log}");
     let (halved, log) = score("halved", Some(LIMIT));
-    assert!(log.contains("8 pictures at once are too many for the device's memory"), "{log}");
-    assert_eq!(log.matches("8 pictures at once").count(), 1, "{log}");
+    assert!(log.contains("8 images at once are too many for the device's memory"), "{log}");
+    assert_eq!(log.matches("8 images at once").count(), 1, "{log}");
     assert_eq!(whole.scores.len(), 16);
     for (a, b) in whole.scores.iter().zip(&halved.scores) {
         assert_eq!(a.image_id, b.image_id);

@@ -1,4 +1,4 @@
-//! What a run over labelled pictures gives to later ones: thresholds, and something to be compared
+//! What a run over labelled images gives to later ones: thresholds, and something to be compared
 //! with. The real program on real files.
 
 mod support;
@@ -140,7 +140,7 @@ fn the_same_scores_differ_by_nothing_and_do_not_drift() {
 #[test]
 fn other_pictures_are_compared_without_labels_and_drift_is_found() {
     let folder = measured();
-    // A line whose pictures came out flat: other scores, no labels.
+    // A line whose images came out flat: other scores, no labels.
     let flat = |n: usize, grey: u8| {
         for i in 0..n {
             let shade = grey.wrapping_add(i as u8);

@@ -13,7 +13,7 @@ use filo::weights::bundle::Bundle;
 use serde_json::Value;
 use support::run::{Folder, WEIGHTS, filo, manifest, reader, rows, run};
 
-/// A small labelled set in `in/`: three good pictures and two with a defect.
+/// A small labelled set in `in/`: three good images and two with a defect.
 fn labelled() -> Folder {
     let folder = Folder::new();
     let amount = Amount { surfaces: &[Surface::CeramicTile], good: 3, bad: 1, kinds: 2 };
@@ -64,7 +64,7 @@ fn another_size_of_picture_is_another_model_and_says_that_it_is_an_approximation
     let folder = labelled();
     let ended = run(score(&folder, "out", &["--size", "64"]));
     assert!(ended.has_scored(5, 0));
-    assert!(ended.stderr.contains("pictures of 64 pixels: an approximation"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("images of 64 pixels: an approximation"), "{}", ended.stderr);
     let scored = rows(&folder.path("out"), 5);
     assert!(scored.scores.iter().all(|row| row.model_id != model_id() && row.score.is_finite()));
     assert_eq!(manifest(&folder.path("out")).spec["size"], 64);

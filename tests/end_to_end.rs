@@ -1,5 +1,5 @@
-//! Picture file in, score out, with the detector: the program gives what the published code gives
-//! for whole pictures, whatever the batch, and refuses or records what it cannot do.
+//! Image file in, score out, with the detector: the program gives what the published code gives
+//! for whole images, whatever the batch, and refuses or records what it cannot do.
 
 mod support;
 
@@ -37,7 +37,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// The tiny weights with a configuration of another picture size.
+/// The tiny weights with a configuration of another image size.
 fn weights_at(folder: &Folder, side: usize) -> PathBuf {
     let text = std::fs::read(golden("clip_tiny/config.json")).unwrap();
     let mut config: Value = serde_json::from_slice(&text).unwrap();

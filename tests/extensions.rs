@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use support::run::{Folder, rows, run};
 
-/// The bytes of one picture in the format of an extension that the library knows.
+/// The bytes of one image in the format of an extension that the library knows.
 fn encoded(extension: &str) -> Vec<u8> {
     let folder = Folder::new();
     let name = format!("p.{extension}");

@@ -116,7 +116,7 @@ fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// The detections that the raw outputs of one picture give.
+/// The detections that the raw outputs of one image give.
 fn detections(logits: &[f32], boxes: &[f32], caption: &str, probability: f32) -> Vec<Detection> {
     let tokenizer = CaptionTokenizer::embedded().unwrap();
     let caption = tokenizer.encode(caption, 256);
@@ -156,7 +156,7 @@ fn raw_outputs_give_the_published_queries_and_phrases_at_every_threshold() {
             };
             let threshold = expected["threshold"].as_f64().unwrap() as f32;
             let kept = detections(&part(&logits), &part(&boxes), captions[picture], threshold);
-            let what = format!("{name}, picture {picture}, threshold {threshold}");
+            let what = format!("{name}, image {picture}, threshold {threshold}");
             check_phrases(&what, &kept, &expected["query"], &expected["phrase"]);
             checked += kept.len();
         }

@@ -1,8 +1,8 @@
-//! What a user may rely on when a folder is listed: each layout is understood, every picture ends
+//! What a user may rely on when a folder is listed: each layout is understood, every image ends
 //! as one entry or as a counted exception, and what is wrong with the input is said, not skipped.
 //! A bucket with the same files has the same listing: every folder that a bucket can have is
 //! listed from a disk and from a store.
-//! Files here are no real pictures: listing reads names and sizes only.
+//! Files here are no real images: listing reads names and sizes only.
 
 use std::fs;
 use std::path::Path;

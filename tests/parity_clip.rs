@@ -82,7 +82,7 @@ impl Setup {
         self.place.tolerance(TOLERANCE)
     }
 
-    /// Pictures of the cases, each once.
+    /// Images of the cases, each once.
     fn images(&self) -> BTreeSet<&str> {
         self.cases.iter().map(|case| case.image.as_str()).collect()
     }
@@ -107,7 +107,7 @@ fn the_image_tower_agrees_block_by_block() {
     let golden = &setup.vision;
     let encoder = &setup.scorer.image_encoder;
     let traced = |image: &&str| golden.has(&format!("{image}.vis.ln_pre"));
-    let image = setup.images().into_iter().find(traced).expect("one picture is traced");
+    let image = setup.images().into_iter().find(traced).expect("one image is traced");
     let mut parity = Parity::new(image);
     let mut x = encoder.embed(setup.image(image));
     let name = format!("{image}.vis.ln_pre");
@@ -167,7 +167,7 @@ fn every_case_agrees_from_image_features_to_score() {
     }
 }
 
-/// Of a picture's feature, which has length 1, with each row of `texts`.
+/// Of an image's feature, which has length 1, with each row of `texts`.
 fn expected_cosines(feature: &[f64], texts: &[f64]) -> Vec<f64> {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let cosine = |text| dot(feature, text) / dot(text, text).sqrt();

@@ -1,5 +1,5 @@
 //! The detector gives, stage by stage, the numbers of the published code and of `transformers`,
-//! and a batch gives what its pictures give alone. Set `FILO_GOLDENS` to a folder with a
+//! and a batch gives what its images give alone. Set `FILO_GOLDENS` to a folder with a
 //! `gdino_tiny/` of another size or seed to check that one.
 
 #[path = "parity_grounding/golden.rs"]
@@ -123,7 +123,7 @@ fn one_caption_serves_a_batch_of_equal_pictures_without_padding() {
         let upright = golden.images().pixels;
         let mirrored = upright.clone().flip([3]);
         let pictures = [upright, mirrored].map(|picture| picture.squeeze_dim::<3>(0));
-        let batch = ImageBatch::new(pictures.to_vec()).expect("two pictures");
+        let batch = ImageBatch::new(pictures.to_vec()).expect("two images");
         let batched = net.forward(batch.clone(), &encoded);
         for row in 0..pictures.len() {
             let alone = net.forward(picture(&batch, row), &encoded);
@@ -138,12 +138,12 @@ fn a_picture_of_nan_or_of_fewer_tokens_than_queries_does_not_panic() {
     let golden = setup.tensors(&setup.golden.cases[0]);
     let encoded = setup.net.encode_caption(golden.text());
     let nan = Tensor::<B, 3>::full([3, 70, 70], f32::NAN, &PLACE.device);
-    let batch = ImageBatch::new(vec![nan]).expect("one picture");
+    let batch = ImageBatch::new(vec![nan]).expect("one image");
     let detections = setup.net.forward(batch, &encoded);
     assert!(values(detections.logits).iter().all(|logit| logit.is_nan()));
 
     let dot = Tensor::<B, 3>::ones([3, 1, 1], &PLACE.device);
-    let batch = ImageBatch::new(vec![dot]).expect("one picture");
+    let batch = ImageBatch::new(vec![dot]).expect("one image");
     let detections = setup.net.forward(batch, &encoded);
     let config = &setup.golden.config;
     // One token per level.

@@ -1,4 +1,4 @@
-//! Pictures in Parquet files, as pyarrow and Hugging Face write them, are scored as pictures in
+//! Images in Parquet files, as pyarrow and Hugging Face write them, are scored as images in
 //! folders are, and what is wrong with a row costs that row.
 
 mod support;
@@ -17,7 +17,7 @@ fn pyarrow(folder: &Folder, code: &str) {
     });
 }
 
-/// A folder with the picture `p.png` and what `code` writes, see [`pyarrow`].
+/// A folder with the image `p.png` and what `code` writes, see [`pyarrow`].
 fn with_table(code: &str) -> Folder {
     let folder = Folder::new();
     folder.picture("p.png", 30, 30);

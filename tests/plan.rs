@@ -56,7 +56,7 @@ fn told_limits_are_what_it_reckons_with() {
 fn a_plan_of_a_data_sheet_says_that_it_is_no_forecast() {
     let limits = ["--peak-tflops", "67", "--bandwidth-gbs", "4800"];
     let told = plan(&limits).stdout;
-    assert!(told.contains("a million pictures on 64: ") && told.contains("no forecast"), "{told}");
+    assert!(told.contains("a million images on 64: ") && told.contains("no forecast"), "{told}");
     let reckoned = plan(&[&limits[..], &["--efficiency", "0.1"]].concat()).stdout;
     assert!(!reckoned.contains("no forecast"), "{reckoned}");
 }

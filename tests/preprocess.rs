@@ -1,4 +1,4 @@
-//! Promises about pictures: published preprocessing is equal to the reference byte for byte, the
+//! Promises about images: published preprocessing is equal to the reference byte for byte, the
 //! sensible one does what a person expects, and a bad file is a failure with the right code.
 //! The golden files were made with Pillow 10.2 and torchvision.
 

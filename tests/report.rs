@@ -1,5 +1,5 @@
 //! `filo report` over real runs: what the page says is what the tables have, whatever the names of the
-//! pictures; a browser uses it. Needs a Python with playwright in `FILO_PAGE_PYTHON` and a Chromium:
+//! images; a browser uses it. Needs a Python with playwright in `FILO_PAGE_PYTHON` and a Chromium:
 //! `scripts/test` sees to both.
 
 mod support;
@@ -59,7 +59,7 @@ fn hostile_names_are_text_and_a_browser_can_use_the_page() {
     let surfaces = &[Surface::CeramicTile, Surface::Wood];
     let amount = Amount { surfaces, good: 6, bad: 4, kinds: 2 };
     write_set(&folder.path("in"), 7, amount).unwrap();
-    // A picture, a kind of defect, a file that is none and a description, all of them HTML.
+    // An image, a kind of defect, a file that is none and a description, all of them HTML.
     rename(&folder, "in/wood/test/good/000.png", &format!("in/wood/test/good/{HOSTILE}.png"));
     let kind = kind_in(&folder.path("in/wood/test"));
     for of in ["test", "ground_truth"] {
@@ -119,7 +119,7 @@ fn hostile_names_are_text_and_a_browser_can_use_the_page() {
     assert!(said.contains("report.html: ") && said.contains("as it should be"), "{said}");
 }
 
-/// Four pictures in `in/`, one with a defect.
+/// Four images in `in/`, one with a defect.
 fn few(folder: &Folder) {
     for name in ["good/a.png", "good/b.jpg", "good/c.png", "crack/d.png"] {
         folder.picture(&format!("in/nut/test/{name}"), 60, 40);

@@ -1,4 +1,4 @@
-//! Pictures that failed because they could not be read are scored by `--retry-failed`, and nothing
+//! Images that failed because they could not be read are scored by `--retry-failed`, and nothing
 //! else is: the rows are then those of a run in which they could be read all along.
 
 mod support;
@@ -9,7 +9,7 @@ use std::process::Command;
 use filo::tables::ScoreRow;
 use support::run::{Ended, Folder, Rows, filo, reader, rows, run, written};
 
-/// Pictures of the input, one of them broken for good.
+/// Images of the input, one of them broken for good.
 const PICTURES: usize = 13;
 
 fn input() -> Folder {
@@ -26,7 +26,7 @@ fn input() -> Folder {
     folder
 }
 
-/// One picture at a time, so that its numbers do not depend on its neighbours in the last digits.
+/// One image at a time, so that its numbers do not depend on its neighbours in the last digits.
 fn score(folder: &Folder, out: &str, partition: &str) -> Command {
     let mut command = folder.score_to(out);
     command.args(["--shard-size", "4", "--batch-size", "1", "--partition", partition]);
@@ -39,7 +39,7 @@ fn again(folder: &Folder, out: &str) -> Ended {
     run(command)
 }
 
-/// Seconds in the network, by picture: those of a picture that was not scored again stay.
+/// Seconds in the network, by image: those of an image that was not scored again stay.
 fn times(folder: &Folder, out: &str) -> BTreeMap<String, f32> {
     let run = reader(&folder.path(out));
     let rows = ["nut", "wood"].into_iter().flat_map(|c| run.rows::<ScoreRow>(c).unwrap());
@@ -56,7 +56,7 @@ fn what_could_not_be_read_is_scored_later_and_nothing_else_is() {
     run(score(&folder, "undisturbed", "0/1")).last_line();
     let expected = rows(&folder.path("undisturbed"), PICTURES);
 
-    // The first half of the shards is scored, then a picture and a mask go away for a night.
+    // The first half of the shards is scored, then an image and a mask go away for a night.
     run(score(&folder, "out", "0/2")).last_line();
     let away = ["in/nut/test/good/1.png", "in/wood/ground_truth/crack/0_mask.png"];
     for name in away {
@@ -93,7 +93,7 @@ fn what_could_not_be_read_is_scored_later_and_nothing_else_is() {
     assert!(rows(&folder.path("out"), PICTURES) == expected, "rows differ");
     let mut times_after = times(&folder, "out");
     times_after.retain(|name, _| !lost.contains(&name.as_str()));
-    assert_eq!(times_after, times_before, "other pictures were scored again");
+    assert_eq!(times_after, times_before, "other images were scored again");
 
     // Nothing is left that might do better.
     let ledger = folder.path("out/_filo/ledger");

@@ -1,4 +1,4 @@
-//! A job whose pictures and tables are in buckets of a real S3 server is the same job: same rows,
+//! A job whose images and tables are in buckets of a real S3 server is the same job: same rows,
 //! same metrics, and nothing of what opens the bucket is written anywhere.
 
 mod support;
@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch};
 use filo::store::{Location, Store};
 use parquet::arrow::ArrowWriter;
 use support::run::{Folder, Rows, WEIGHTS, filo, rows, rows_at, run};
@@ -15,7 +15,7 @@ use support::s3::{VARIABLES, bucket_folder, content_type, upload, with_server};
 
 const PICTURES: usize = 8;
 
-/// Two categories with labels and masks, one picture that is none.
+/// Two categories with labels and masks, one image that is none.
 fn pictures() -> Folder {
     let folder = Folder::new();
     for category in ["metal nut", "wood"] {
@@ -38,7 +38,7 @@ fn score(input: &str, output: &str) -> std::process::Command {
     with_server(command)
 }
 
-/// Where a picture is differs, what it is does not.
+/// Where an image is differs, what it is does not.
 fn without_uris(mut rows: Rows) -> Rows {
     rows.scores.iter_mut().for_each(|row| row.uri.clear());
     rows.failures.iter_mut().for_each(|row| row.uri.clear());
@@ -118,7 +118,7 @@ fn a_table_in_a_bucket_is_the_table_of_a_disk() {
     scored_both_ways(&folder, &bucket, 3);
 }
 
-/// The rows of the pictures in `files/`, which a bucket and a disk give alike, and the place in the
+/// The rows of the images in `files/`, which a bucket and a disk give alike, and the place in the
 /// bucket.
 fn scored_both_ways(folder: &Folder, bucket: &str, pictures: usize) -> (Rows, String) {
     upload(&folder.path("files"), &format!("{bucket}/files"));
@@ -238,7 +238,7 @@ fn no_credential_is_written_or_said() {
 fn a_place_that_cannot_be_is_refused_in_one_line() {
     let bucket = bucket_folder("refused");
     let empty = format!("{bucket}/nothing");
-    run(score(&empty, &format!("{bucket}/out"))).refused(&[&empty, "no picture found"]);
+    run(score(&empty, &format!("{bucket}/out"))).refused(&[&empty, "no image found"]);
     let secret = "s3://key:s3cret@bucket/in";
     let ended = run(score(secret, &format!("{bucket}/out")));
     ended.refused(&["input", "a URI with credentials", "variables"]);

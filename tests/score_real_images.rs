@@ -1,5 +1,5 @@
-//! What a finished run promises: every picture is in a table once, the numbers follow from the
-//! pictures alone, and tools that share no code with the program read the same from its files.
+//! What a finished run promises: every image is in a table once, the numbers follow from the
+//! images alone, and tools that share no code with the program read the same from its files.
 
 mod support;
 
@@ -12,7 +12,7 @@ use filo::train::synthetic::{Amount, Surface, write_set};
 use image::{DynamicImage, ImageFormat};
 use support::run::{Folder, Rows, filo, manifest, python, rows, run};
 
-/// Pictures in the set: 2 good ones and 3 defects on each of 3 surfaces.
+/// Images in the set: 2 good ones and 3 defects on each of 3 surfaces.
 const PICTURES: usize = 15;
 
 /// A labelled set in the MVTec layout with all kinds of files that an archive may hold.
@@ -87,7 +87,7 @@ fn every_picture_is_scored_whatever_its_format() {
         row.score.is_finite() && (0.0..=1.0).contains(&row.map_max) && row.map_mean <= row.map_max
     });
     assert!(all_finite, "{:#?}", rows.scores);
-    // 126 × 126 map values of every picture are counted, once.
+    // 126 × 126 map values of every image are counted, once.
     let pixels =
         rows.partials.values().flatten().map(|row| row.n_normal + row.n_anomalous).sum::<u64>();
     assert_eq!(pixels, 126 * 126 * PICTURES as u64);

@@ -13,10 +13,10 @@ use std::time::Instant;
 use support::run::{Ended, Folder, LIMIT, Rows, filo, rows, run, written};
 
 const PICTURES: usize = 60;
-/// 4 pictures each.
+/// 4 images each.
 const SHARDS: usize = 15;
 
-/// Pictures of two categories, one of which cannot be scored.
+/// Images of two categories, one of which cannot be scored.
 fn pictures() -> Folder {
     let folder = Folder::new();
     for n in 0..PICTURES - 1 {
@@ -27,7 +27,7 @@ fn pictures() -> Folder {
     folder
 }
 
-/// Many small shards, one picture at a time: there is always something left to stop.
+/// Many small shards, one image at a time: there is always something left to stop.
 fn score(folder: &Folder, out: &str) -> Command {
     let mut command = folder.score_to(out);
     command.args(["--shard-size", "4", "--batch-size", "1", "--maps", "f16"]);
@@ -137,14 +137,14 @@ fn a_run_keeps_to_the_pictures_that_it_was_begun_with() {
     status.arg("--run").arg(folder.path("out"));
     let said = run(status).stdout;
     // It was killed a moment ago, on this machine: that shows.
-    assert!(said.contains(" died, ") && said.contains("nobody is at it"), "{said}");
-    // The last pictures of the listing: none of them is committed yet.
+    assert!(said.contains(" died, ") && said.contains("no worker is alive"), "{said}");
+    // The last images of the listing: none of them is committed yet.
     folder.picture("in/nut/58.png", 33, 44);
     std::fs::remove_file(folder.path("in/nut/57.png")).unwrap();
     folder.picture("in/nut/99-new.png", 20, 20);
     let ended = run(score(&folder, "out"));
     assert!(ended.has_scored(57, 3), "{}", ended.stdout);
-    assert!(ended.stderr.contains("pictures that were added since are not in it"));
+    assert!(ended.stderr.contains("images that were added since are not in it"));
     let failures = rows(&folder.path("out"), PICTURES).failures;
     let failures = failures.iter().map(|row| (row.image_id.as_str(), row.code.as_str()));
     assert_eq!(
@@ -166,7 +166,7 @@ fn a_finished_run_is_not_done_again() {
     let rows_before = undisturbed(&folder);
     let ledger = folder.path("undisturbed/_filo/ledger");
     let before = written(&ledger);
-    // The pictures are not even opened.
+    // The images are not even opened.
     folder.file("in/bolt/00.png", vec![0; file_bytes(&folder.path("in/bolt/00.png"))]);
     assert_eq!(undisturbed(&folder), rows_before);
     assert_eq!(written(&ledger), before);
@@ -216,7 +216,9 @@ fn one_worker_of_two_does_its_part_and_says_that_others_are_open() {
     assert_eq!(lines[1], ["0/2", "8", "0", "32", "0", "0", "–"]);
     assert_eq!(lines[2], ["1/2", "7", "7", "28", "28", "0", "done"]);
     assert_eq!(lines[3], ["all", "15", "7", "60", "28", "0"]);
-    assert!(said.ends_with("nobody is at it: run the same filo score again, it resumes\n"));
+    assert!(
+        said.ends_with("stalled, no worker is alive: run the same filo score again, it resumes\n")
+    );
     let document: serde_json::Value = serde_json::from_str(&status(&["--json"]).stdout).unwrap();
     assert_eq!(document["finished"], false);
     assert_eq!(document["parts"][1]["worker"]["scored"], 28);

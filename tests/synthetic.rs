@@ -1,4 +1,4 @@
-//! Promises of the made-up pictures: the same everywhere, masks that mark the change and nothing
+//! Promises of the made-up images: the same everywhere, masks that mark the change and nothing
 //! else, every defect visible on every surface that can have it, no trace besides the defect.
 
 use std::collections::BTreeSet;
@@ -50,7 +50,7 @@ fn a_share_of_the_pictures_as_ordered_is_abnormal_and_normal_ones_have_empty_mas
     }
 }
 
-/// Mean difference of two pictures inside and outside a mask.
+/// Mean difference of two images inside and outside a mask.
 fn differences(one: &Scene, other: &Scene, mask: &[u8]) -> (f64, f64) {
     let (mut sums, mut counts) = ([0.0; 2], [0.0; 2]);
     for (i, marked) in mask.iter().enumerate() {
@@ -176,7 +176,7 @@ fn photographs_become_surfaces_named_by_a_word_in_the_file_name() {
     for (name, side) in [("old_brick_wall.png", 200), ("unknown.png", 70)] {
         image::GrayImage::from_fn(side, side, photo).save(folder.path().join(name)).unwrap();
     }
-    std::fs::write(folder.path().join("LICENSES.md"), "not a picture").unwrap();
+    std::fs::write(folder.path().join("LICENSES.md"), "not an image").unwrap();
     let textures = Textures::load(folder.path()).unwrap();
     assert_eq!(textures.len(), 2);
     let recipe = Recipe { textures: Some(&textures), photographic: 1.0, ..recipe(0.5) };

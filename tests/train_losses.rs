@@ -110,7 +110,7 @@ impl Setup {
         }
     }
 
-    /// A batch of one picture with the published prompts: all details, all nine positions.
+    /// A batch of one image with the published prompts: all details, all nine positions.
     fn batch(&self, image: &str, category: &str, label: u8, mask: Vec<f32>) -> StepBatch {
         let size = self.config.vision.image_size;
         let pixels = self.vision.f32(&format!("{image}.input"));

@@ -193,6 +193,8 @@ fn files_for_production_say_whose_weights_score() {
     let batch = text_of("pipelines/engine/aws-batch/submit-score.json");
     assert!(batch.contains("\"--weights\", \""), "{batch}");
     let kubernetes = text_of("pipelines/engine/kubernetes/job.yaml");
-    assert!(kubernetes.contains("demonstration network") && kubernetes.contains("--weights="));
+    assert!(kubernetes.contains("small network inside the program"), "{kubernetes}");
+    assert!(kubernetes.contains("- --weights="), "{kubernetes}");
+    assert!(text_of("pipelines/engine/kubernetes/cronjob.yaml").contains(" --weights "));
     assert!(cron_line(&text_of("README.md")).contains(" --weights "));
 }

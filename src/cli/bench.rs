@@ -26,7 +26,7 @@ pub struct BenchArgs {
     #[arg(long, default_value = "bottle")]
     category: String,
 
-    /// Times each way is measured; the fastest counts.
+    /// Repetitions; the fastest counts.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     repeat: u32,
 
@@ -36,11 +36,11 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME|PATH")]
     weights: Option<WeightsPlace>,
 
-    /// Folder of photographs of materials that generated pictures may show.
+    /// Folder of photographs of materials, used as surfaces of generated images.
     #[arg(long, value_name = "DIR")]
     textures: Option<PathBuf>,
 
-    /// Pictures of stage `generated`.
+    /// Images of stage `generated`.
     #[arg(long, default_value_t = 800, value_parser = clap::value_parser!(u64).range(1..))]
     pictures: u64,
 
@@ -49,29 +49,29 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR", required_if_eq("stage", "metrics"))]
     maps: Option<PathBuf>,
 
-    /// Where stages of the network run.
+    /// Device of the network's stages.
     #[arg(long, value_name = "auto|cpu|cuda[:N]|wgpu[:N]", default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
 
-    /// Number format of the network's products.
+    /// Number format of the network's matmuls.
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
 
-    /// The one part of stage `picture` to measure.
+    /// Part of stage `picture` to measure.
     #[arg(long, value_enum)]
     part: Option<PicturePart>,
 
-    /// Pictures that go through the network together, in stages `picture`, `detector` and `backbone`.
+    /// Images per forward pass, in stages `picture`, `detector` and `backbone`.
     #[arg(long = "batch-size", value_name = "N", default_value = "1")]
     pictures_at_once: NonZeroUsize,
 
-    /// Instead of measuring, tell from counted operations and bytes how fast the published network
-    /// should be on --device, or on a machine of the limits below.
+    /// Instead of measuring, predict from counted operations and bytes how fast the published
+    /// network is on --device, or on a machine with the limits below.
     #[arg(long, conflicts_with = "stage")]
     plan: bool,
 
-    /// Products per second in --precision that --plan reckons with, in TFLOP/s; else all limits are
-    /// measured on --device. In f32 on NVIDIA GPUs a third of what their matrix units do.
+    /// Matmul speed in --precision that --plan assumes, in TFLOP/s; without it all limits are
+    /// measured on --device. In f32 on NVIDIA GPUs a third of what their tensor cores do.
     #[arg(long, value_name = "F", requires_all = ["plan", "bandwidth_gbs"], value_parser = positive)]
     peak_tflops: Option<f64>,
 
@@ -79,13 +79,13 @@ pub struct BenchArgs {
     #[arg(long, value_name = "F", requires_all = ["plan", "peak_tflops"], value_parser = positive)]
     peak_tflops_f32: Option<f64>,
 
-    /// Bytes per second through the device's memory that --plan reckons with, in GB/s.
+    /// Memory bandwidth that --plan assumes, in GB/s.
     #[arg(long, value_name = "F", requires_all = ["plan", "peak_tflops"], value_parser = positive)]
     bandwidth_gbs: Option<f64>,
 
-    /// The share of the limits that --plan reckons with, up to 1. Of limits that were measured with
-    /// filo's own products 1 is near the truth, of a data sheet's far from it: an H200 came to 0.05 of
-    /// them in bf16 and in f32.
+    /// Share of the limits that --plan assumes to be reached, up to 1. With limits that were
+    /// measured with filo's own matmuls 1 is close; with those of a data sheet it is not: on an
+    /// H200, 0.05 was reached in bf16 and in f32.
     #[arg(long, value_name = "F", requires = "plan", default_value_t = 1.0, value_parser = share)]
     efficiency: f64,
 
@@ -96,20 +96,20 @@ pub struct BenchArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum BenchStage {
-    /// The text tower over one picture's prompts: tree against padded sequences.
+    /// The text tower over the prompts of one image: as a tree, and as padded sequences.
     #[default]
     Text,
-    /// Everything that one picture costs.
+    /// The whole network for one image.
     Picture,
-    /// The detector: a batch of square pictures, and one of wider pictures.
+    /// The detector: a batch of square images, and one of wider images.
     Detector,
-    /// The embedded backbone on images of 256 pixels, beside the device's limit; always in f32.
+    /// The embedded backbone on images of 256 × 256 pixels, and the device's limit; always in f32.
     Backbone,
-    /// The device's limit: one large product, and one large copy.
+    /// The limits of the device: one large matmul and one large copy.
     Peak,
-    /// How well --weights do on pictures of the generator, and whether they listen to words.
+    /// Detection quality of --weights on generated images, and whether words matter to them.
     Generated,
-    /// A step of training from --weights by the embedded network's own recipe, in f32.
+    /// A training step from --weights with the recipe of the embedded network, in f32.
     Training,
     /// The pixel metrics of --maps.
     Metrics,
@@ -135,7 +135,7 @@ impl BenchArgs {
             if self.peak_tflops.is_some() && self.efficiency == 1.0 && !self.json {
                 say(
                     "that is what the limits allow, no forecast: see --efficiency, and measure with \
-                     --stage picture where there is such a machine",
+                     --stage image where there is such a machine",
                 )?;
             }
             return Ok(0);
@@ -180,7 +180,7 @@ impl BenchArgs {
             return Ok(0);
         }
         say(format_args!(
-            "| {stage}, {}, {device}, {precision} | tokens | pictures | seconds | per picture |",
+            "| {stage}, {}, {device}, {precision} | tokens | images | seconds | per image |",
             self.category
         ))?;
         say("|---|---|---|---|---|")?;

@@ -1,4 +1,4 @@
-//! `filo bench --stage generated`: how well a network does on pictures of the generator, and
+//! `filo bench --stage generated`: how well a network does on images of the generator, and
 //! whether it listens to words. In: weights. Out: one table or JSON document.
 
 use std::path::Path;
@@ -49,7 +49,7 @@ pub fn run(
     }
     let printed = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
     say(format_args!(
-        "| generated, {} pictures of {side} px | image AUROC | pixel AUROC |",
+        "| generated, {} images of {side} px | image AUROC | pixel AUROC |",
         right.pictures
     ))?;
     say("|---|---|---|")?;
@@ -63,8 +63,8 @@ pub fn run(
         say(format_args!("| {name} | {image} | {pixel} |"))?;
     }
     say(format_args!(
-        "the defect's word comes first in {:.1} % of {} pictures by its patches, {:.1} % by the \
-         whole picture; guessing: {:.1} %",
+        "the defect's word comes first in {:.1} % of {} images by its patches, {:.1} % by the \
+         whole image; guessing: {:.1} %",
         1e2 * words.top_1_patches,
         words.pictures,
         1e2 * words.top_1_image,

@@ -29,7 +29,7 @@ use crate::pipeline::localise::{DETECTOR_SIDE, floats};
 use crate::weights::load::{bundled_filo, bundled_grounding, load_filo, scorer};
 use crate::weights::{Weights, WeightsPlace};
 
-/// Side of the matrices whose product is the device's limit.
+/// Edge length of the matrices whose product is the device's limit.
 pub const PEAK_SIDE: usize = 4096;
 
 /// Operations of a product of two squares of [`PEAK_SIDE`].
@@ -39,9 +39,9 @@ const PEAK_FLOPS: f64 = 2.0 * (PEAK_SIDE * PEAK_SIDE * PEAK_SIDE) as f64;
 pub struct NetworkBench {
     /// Category whose prompts are encoded.
     pub category: String,
-    /// Times each way is measured; the fastest counts.
+    /// Repetitions; the fastest counts.
     pub repeat: u32,
-    /// Pictures per batch.
+    /// Images per batch.
     pub pictures: usize,
     pub device: Device,
     pub precision: Precision,
@@ -67,11 +67,11 @@ struct Detection {
 /// What stage `picture` measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PicturePart {
-    /// Everything without a detector, and so with prompts of all nine positions.
+    /// Everything without a detector, with the prompts of all nine positions.
     All,
-    /// The same with prompts of one position, as if the detector had chosen it.
+    /// The same with the prompts of one position, as if the detector had chosen it.
     AllOnePosition,
-    /// Everything: the detector, and prompts of one position.
+    /// Everything: the detector, and the prompts of one position.
     AllWithDetector,
     Detector,
     ImageTower,
@@ -84,7 +84,7 @@ pub enum PicturePart {
 /// One row of the table.
 pub struct Measured {
     pub name: &'static str,
-    /// Tokens of one picture.
+    /// Tokens of one image.
     pub tokens: usize,
     pub pictures: usize,
     /// Of the whole batch.
@@ -133,7 +133,7 @@ impl NetworkBench {
         Ok(Detection { net, caption, tokens: tokens.len() })
     }
 
-    /// A batch for the detector, of pictures of its shorter side and `width`.
+    /// A batch for the detector, of images of its shorter side and `width`.
     fn detector_batch(&self, width: usize) -> Option<ImageBatch<Backend>> {
         let noise = || self.noise([3, DETECTOR_SIDE.shorter, width]);
         ImageBatch::new((0..self.pictures).map(|_| noise()).collect())
@@ -234,7 +234,7 @@ impl NetworkBench {
         Ok(rows.collect())
     }
 
-    /// The published way first, then ours; of one picture.
+    /// The published way first, then ours; of one image.
     pub fn text(&self) -> Result<Vec<Measured>, Error> {
         let config = FiloConfig::published();
         let device = &self.device;

@@ -1,6 +1,6 @@
 //! `filo bench --plan`: what a machine of given limits should make of the published network, from
 //! counted operations and bytes. In: limits, or a device on which to measure them. Out: a table per
-//! batch size, and the hours that a million pictures take.
+//! batch size, and the hours that a million images take.
 
 use super::bench_network::{NetworkBench, PEAK_SIDE};
 use super::say::say;
@@ -132,7 +132,7 @@ pub fn run(
     }
     for machines in MACHINES {
         let hours = 1e6 / (best * machines as f64) / 3600.0;
-        say(format_args!("a million pictures on {machines}: {hours:.2} h"))?;
+        say(format_args!("a million images on {machines}: {hours:.2} h"))?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub fn run(bench: &NetworkBench, textures: Option<&Path>) -> Result<Vec<Measured
     let tokens = 1 + config.vision.grid().pow(2);
     let row = |name, seconds| Measured { name, tokens, pictures, seconds };
     Ok(vec![
-        row("pictures drawn", pictures_drawn),
+        row("images drawn", pictures_drawn),
         row("loss and gradients", gradients),
         row("optimiser", update),
         row("all, one after the other", pictures_drawn + gradients + update),

@@ -20,7 +20,7 @@ use crate::store::why_unwritable;
 use crate::train::synthetic::{Amount, Surface, write_set};
 use crate::weights::{Weights, WeightsPlace};
 
-/// The demo shows the same pictures every time.
+/// The demo shows the same images every time.
 const SEED: u64 = 20_240_501;
 /// Few enough that the demo is done in seconds, of kinds that look different, and mostly good, as
 /// archives are: the images say themselves what is normal.
@@ -41,13 +41,13 @@ const AMOUNT: Amount = Amount {
 /// Says of a folder that a demo made it.
 const MARK: &str = ".filo-demo";
 
-const PICTURES: &str = "pictures";
+const PICTURES: &str = "images";
 const RUN: &str = "run";
 const REPORT: &str = "report.html";
 
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
-    /// Where pictures, tables and report go; those of an earlier demo are replaced.
+    /// Folder for images, tables and report; an earlier demo is replaced.
     #[arg(long, default_value = "demo-out", value_name = "DIR")]
     out: PathBuf,
 

@@ -23,20 +23,20 @@ use crate::tables::RunReader;
 
 #[derive(Debug, Clone, Args)]
 pub struct DescribeArgs {
-    /// What to describe; give the flag once per category.
+    /// Category to describe; may be given more than once.
     #[arg(long, value_name = "NAME", required_unless_present = "check")]
     category: Vec<Category>,
 
-    /// Address of an OpenAI-compatible API, such as http://localhost:8080/v1. Its key is read from
+    /// URL of an OpenAI-compatible API, such as http://localhost:8080/v1. Its key is read from
     /// FILO_DESCRIBE_KEY or OPENAI_API_KEY.
     #[arg(long, value_name = "URL", required_unless_present = "check")]
     endpoint: Option<String>,
 
-    /// Model, as the endpoint names it.
+    /// Name of the model at the endpoint.
     #[arg(long, value_name = "NAME", required_unless_present = "check")]
     model: Option<String>,
 
-    /// A few words about the things, for the model: what they are made of, how they are made.
+    /// A few words about the product for the model: what it is made of, how it is made.
     #[arg(long, value_name = "TEXT")]
     about: Option<String>,
 
@@ -45,11 +45,11 @@ pub struct DescribeArgs {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=40))]
     count: u8,
 
-    /// Seed for the model, as far as the endpoint heeds one.
+    /// Seed for the model, if the endpoint supports one.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// Seconds that one answer may take.
+    /// Timeout of one answer in seconds.
     #[arg(long, value_name = "S", default_value_t = 120)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -58,12 +58,12 @@ pub struct DescribeArgs {
     #[arg(long, value_name = "FILE", default_value = "descriptions.json")]
     out: PathBuf,
 
-    /// Instead of asking, tell which descriptions of this file, or of the built-in ones, were the
-    /// best on a picture of --run, and which never were.
+    /// Instead of asking, list which descriptions of this file, or of the built-in ones, matched an
+    /// image of --run best, and which never did.
     #[arg(long, value_name = "FILE|built-in", requires = "run")]
     check: Option<PathBuf>,
 
-    /// Output of a `filo score` with those descriptions.
+    /// Output of `filo score` with those descriptions.
     #[arg(long, value_name = "URI", requires = "check")]
     run: Option<String>,
 

@@ -16,8 +16,8 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "URI", required_unless_present = "compare")]
     run: Option<String>,
 
-    /// Two outputs of `filo score`, the earlier one first: prints how their metrics differ, by how
-    /// much that may be chance, and whether their scores have drifted. Writes nothing.
+    /// Compare two outputs of `filo score`, the earlier one first: print how their metrics differ,
+    /// with intervals, and whether their scores have drifted. Writes nothing.
     #[arg(long, num_args = 2, value_names = ["URI", "URI"], conflicts_with_all = ["run", "protocol", "csv"])]
     compare: Option<Vec<String>>,
 
@@ -29,26 +29,26 @@ pub struct MetricsArgs {
     #[arg(long, conflicts_with_all = ["csv", "json", "compare"])]
     intervals: bool,
 
-    /// Print a line for each kind of defect below its category.
+    /// Print a line for each defect type below its category.
     #[arg(long, conflicts_with_all = ["csv", "json", "compare"])]
     kinds: bool,
 
-    /// Print CSV, with kinds.
+    /// Print CSV, with defect types.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
 
-    /// Print one JSON document, with kinds, bounds, intervals and thresholds.
+    /// Print one JSON document, with defect types, bounds, intervals and thresholds.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum Protocol {
-    /// By its definition: every distinct score is a threshold, area up to FPR 0.3.
+    /// By definition: every distinct score is a threshold, area up to FPR 0.3.
     #[default]
     Exact,
-    /// As the published code does: 200 thresholds, false-positive rates stretched. To compare
-    /// with printed figures only.
+    /// As the published code does: 200 thresholds, false-positive rates stretched. Only to compare
+    /// with published figures.
     Published,
 }
 

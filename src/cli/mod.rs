@@ -36,11 +36,11 @@ use crate::store::RedactedWriter;
 
 pub use say::tell;
 
-/// Zero-shot anomaly detection over archives of inspection pictures.
+/// Zero-shot anomaly detection over archives of inspection images.
 #[derive(Debug, Parser)]
 #[command(name = "filo", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// Also print what led to an error, and more of the log.
+    /// Print the causes of an error, and a more detailed log.
     #[arg(long, short, global = true)]
     pub verbose: bool,
 
@@ -50,32 +50,33 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Score pictures: maps, masks and scores into Parquet tables.
+    /// Score images, and write scores, masks and boxes to Parquet tables.
     Score(Box<score::ScoreArgs>),
-    /// Say how far a run is, and whether somebody is at it.
+    /// Report how far a run is, and whether a worker is alive.
     Status(status::StatusArgs),
-    /// Merge what a run counted into its metrics table, and print it.
+    /// Compute the metrics of a run, write them into its table `metrics`, and print them.
     Metrics(metrics::MetricsArgs),
-    /// Make one HTML page of a run: counts, metrics, curves, and the pictures that matter.
+    /// Write one HTML page about a run: counts, metrics, curves, and the images that matter.
     Report(report::ReportArgs),
-    /// The whole job on pictures that the program makes itself.
+    /// Run the whole job on images that the program generates.
     Demo(demo::DemoArgs),
-    /// Ask a language model what may be wrong with a thing, or check which descriptions ever win.
+    /// Ask a language model for descriptions of defects, or check which descriptions ever match
+    /// best.
     Describe(describe::DescribeArgs),
-    /// Measure one stage at the published size.
+    /// Measure the speed of one stage, at the published network size.
     Bench(bench::BenchArgs),
-    /// Train a network on pictures with labels and masks.
+    /// Train a network on images with labels and masks.
     ///
-    /// Stage 1 teaches the maps, stage 2 the adapter. Everything lands in --out:
-    /// weights.safetensors and config.json, which `filo score --weights` reads, the ones that validated
-    /// best; last/, where the training ended or was stopped, if that was elsewhere; log.parquet; and
-    /// the state that --resume goes on from.
+    /// Stage 1 trains the maps, stage 2 the adapter. Everything is written to --out:
+    /// weights.safetensors and config.json, which `filo score --weights` reads, from the step that
+    /// validated best; last/, the weights of the last step, if that was another one; log.parquet;
+    /// and the state for --resume.
     Train(Box<train::TrainArgs>),
     /// List, fetch, convert, inspect and verify weights.
     Weights(weights::WeightsArgs),
     /// Write the schemas of all tables and of the job file.
     Schema(schema::SchemaArgs),
-    /// What this machine offers, and what `--device auto` chooses.
+    /// List the devices of this machine, and which one `--device auto` chooses.
     Devices,
     /// Print a completion script for a shell.
     Completions(pages::CompletionsArgs),

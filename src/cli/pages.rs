@@ -25,7 +25,7 @@ impl CompletionsArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
-    /// Whose page: that of `filo weights convert` for `weights convert`; without, that of the program.
+    /// Command whose page to print, for example `weights convert` [default: that of the program].
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
 }

@@ -14,7 +14,7 @@ use crate::pipeline::Progress;
 const REDRAW: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Shows `progress` of `total` pictures until `work` returns; gives back what it returned.
+/// Shows `progress` of `total` images until `work` returns; gives back what it returned.
 pub fn show<T: Send>(
     choice: job::Progress,
     total: Option<u64>,

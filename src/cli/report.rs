@@ -1,4 +1,4 @@
-//! `filo report`: the tables of a run and its pictures in, one HTML page out.
+//! `filo report`: the tables of a run and its images in, one HTML page out.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -23,31 +23,31 @@ pub struct ReportArgs {
     #[arg(long, value_name = "URI")]
     run: String,
 
-    /// The page: one file that needs nothing else, in a folder or a bucket.
+    /// File to write, in a folder or a bucket; it needs no other files.
     #[arg(long, value_name = "FILE.html", default_value = "report.html")]
     out: String,
 
-    /// Output of an earlier run: the page tells how far scores and metrics have moved since.
+    /// Output of an earlier run: the page shows how far scores and metrics have moved since.
     #[arg(long, value_name = "URI")]
     against: Option<String>,
 
-    /// Where the pictures are now, if no longer where they were scored.
+    /// Where the images are now, if they have moved since they were scored.
     #[arg(long, value_name = "URI")]
     input: Option<String>,
 
-    /// Show this category in detail, and others only if named too; without this flag those with the
-    /// most pictures.
+    /// Category to show in detail; may be given more than once [default: those with the most
+    /// images].
     #[arg(long, value_name = "NAME")]
     category: Vec<String>,
 
-    /// Most pictures in a gallery, of which each category has four.
+    /// Maximum number of images in a gallery; each category has four galleries.
     #[arg(long, value_name = "N", default_value_t = PICTURES, value_parser = clap::value_parser!(u16).range(0..=100))]
     pictures: u16,
 }
 
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// Pictures of a gallery, unless told otherwise.
+/// Images of a gallery, unless told otherwise.
 const PICTURES: u16 = 8;
 
 impl ReportArgs {
@@ -99,7 +99,7 @@ impl ReportArgs {
         Ok(bytes)
     }
 
-    /// Where the pictures are. That of the manifest may be gone: then there are tables and charts.
+    /// Where the images are. That of the manifest may be gone: then there are tables and charts.
     fn open_input(&self, run: &RunReader) -> Result<Result<Input, String>, Error> {
         if let Some(input) = &self.input {
             return Ok(Ok(Input::open(&input.parse::<Location>()?)?));

@@ -15,12 +15,12 @@ use crate::pipeline::Progress;
 use crate::pipeline::run::{Outcome, Run, Seen};
 use crate::tables::{OutputState, Table};
 
-/// Exit code of a strict run with failed pictures.
+/// Exit code of a strict run with failed images.
 const SOME_FAILED: u8 = 3;
 
 #[derive(Debug, Clone, Args)]
 pub struct ScoreArgs {
-    /// Job file; flags win over its keys.
+    /// Job file; a flag overrides its key.
     #[arg(long, value_name = "FILE.toml")]
     job: Option<PathBuf>,
 
@@ -100,7 +100,7 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
     });
     let mut run = Run::open(spec)?;
     if run.resumed > 0 {
-        tracing::info!(pictures = run.resumed, "committed by an earlier start");
+        tracing::info!(images = run.resumed, "committed by an earlier start");
     }
     let repair = run.repair.take();
     let progress = Progress::default();

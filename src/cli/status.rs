@@ -35,7 +35,9 @@ impl StatusArgs {
         say(match (finished, parts.iter().any(is_alive)) {
             (true, _) => "finished: the tables are whole",
             (false, true) => "running: read the tables when there is a _SUCCESS",
-            (false, false) => "nobody is at it: run the same filo score again, it resumes",
+            (false, false) => {
+                "stalled, no worker is alive: run the same filo score again, it resumes"
+            }
         })?;
         Ok(0)
     }
@@ -46,7 +48,7 @@ fn is_alive(part: &PartStatus) -> bool {
 }
 
 fn text(parts: &[PartStatus]) -> String {
-    let header = ["part", "shards", "committed", "pictures", "scored", "failed", "worker"];
+    let header = ["part", "shards", "committed", "images", "scored", "failed", "worker"];
     let mut lines = vec![header.map(str::to_string).to_vec()];
     for part in parts {
         let worker = part.worker.as_ref().map_or("–".to_string(), said);

@@ -1,4 +1,4 @@
-//! `filo train`: a folder of labelled pictures in, a folder with weights, log and state out.
+//! `filo train`: a folder of labelled images in, a folder with weights, log and state out.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::train::{Ending, Generated, Init, Mosaic, Sets, Setup, Training, Valid
 use crate::weights::Weights;
 use crate::weights::config::read_config;
 
-/// What `--data` says for pictures of the generator.
+/// What `--data` says for images of the generator.
 const GENERATED: &str = "generated";
 
-/// Generated pictures to validate on.
+/// Generated images to validate on.
 const GENERATED_VALIDATION: u64 = 400;
 
 /// To learn from, and to validate on if there is anything.
@@ -34,13 +34,13 @@ type TwoSets = (Arc<dyn TrainingData>, Option<Arc<dyn TrainingData>>);
 
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
-    /// Folder of pictures with labels and masks: a path or file:///path; or `generated`, for made-up
-    /// pictures without end (./generated for a folder of that name).
+    /// Folder of images with labels and masks: a path or file:///path; or `generated`, for an
+    /// endless series of generated images (./generated for a folder of that name).
     #[arg(long, value_name = "DIR|generated")]
     data: String,
 
-    /// Folder of photographs of materials that generated pictures may show; scripts/fetch_textures
-    /// fills one.
+    /// Folder of photographs of materials, used as surfaces of generated images;
+    /// scripts/fetch_textures fills one.
     #[arg(long, value_name = "DIR")]
     textures: Option<PathBuf>,
 
@@ -48,12 +48,12 @@ pub struct TrainArgs {
     #[arg(long, default_value = "auto")]
     layout: LayoutChoice,
 
-    /// Folder of pictures to validate on, laid out alike [default: a tenth of --data].
+    /// Folder of images to validate on, in the same layout [default: a tenth of --data].
     #[arg(long, value_name = "DIR")]
     validation: Option<String>,
 
-    /// First weights: a file, a folder that holds one or a bundle, a name of `filo weights list`, or
-    /// `random`.
+    /// Initial weights: a file, a folder that holds one or a bundle, a name of `filo weights list`,
+    /// or `random`.
     #[arg(long, value_name = "PATH|NAME|random")]
     init: String,
 
@@ -65,15 +65,15 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// How to train; every key has a default, and together they are the published recipe.
+    /// Job file of the training; the defaults of its keys are the published recipe.
     #[arg(long, value_name = "FILE.toml")]
     job: Option<PathBuf>,
 
-    /// Go on where a training in --out was stopped.
+    /// Resume the training in --out.
     #[arg(long)]
     resume: bool,
 
-    /// What learns beside heads, prompts and adapter.
+    /// What is trained besides heads, prompts and adapter.
     #[arg(long, value_name = "WHAT", default_value = "nothing")]
     unfreeze: Unfreeze,
 
@@ -195,7 +195,7 @@ impl TrainArgs {
         }
     }
 
-    /// Read before the weights, for the side of the pictures.
+    /// Read before the weights, for the side of the images.
     fn network_config(&self, init: &Init) -> Result<FiloConfig, Error> {
         match (&self.config, init) {
             (Some(path), _) => Ok(read_config(path)?),
@@ -222,7 +222,7 @@ pub fn load_textures(dir: Option<&Path>) -> Result<Option<Arc<Textures>>, TrainE
 
 fn warn_of(left_out: usize) {
     if left_out > 0 {
-        tracing::warn!("{left_out} pictures have no label, or a defect without a mask: left out");
+        tracing::warn!("{left_out} images have no label, or a defect without a mask: left out");
     }
 }
 

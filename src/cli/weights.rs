@@ -31,11 +31,12 @@ pub struct WeightsArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum WeightsCommand {
-    /// Make one bundle of published checkpoints, or of another bundle; nothing in them is executed.
+    /// Convert published checkpoints, or another bundle, into one bundle; nothing in them is
+    /// executed.
     Convert(ConvertArgs),
-    /// Tell what is in a checkpoint or a bundle, and what is missing.
+    /// List what is in a checkpoint or a bundle, and what is missing.
     Inspect(InspectArgs),
-    /// Compare a bundle with its hashes and shapes, and look for numbers that are not finite.
+    /// Check a bundle against its hashes and shapes, and for numbers that are not finite.
     Verify(VerifyArgs),
     /// List the weights that have names, and which of them are on this machine.
     List(ListArgs),
@@ -46,8 +47,8 @@ enum WeightsCommand {
 #[derive(Debug, Clone, Args)]
 struct ConvertArgs {
     /// A checkpoint of FiLo, CLIP or Grounding DINO (.pth, TorchScript or safetensors); give the
-    /// flag once per file. Where two hold the same parameter, FiLo's own file goes first. Or the
-    /// folder of a bundle, to write it in another precision.
+    /// flag once per file. Where two hold the same parameter, FiLo's own file wins. Or the folder
+    /// of a bundle, to write it in another precision.
     #[arg(long, required = true, value_name = "FILE|DIR")]
     from: Vec<PathBuf>,
 
@@ -59,7 +60,7 @@ struct ConvertArgs {
     #[arg(long, value_enum, default_value_t)]
     precision: StoredPrecision,
 
-    /// What may be done with the weights, to be kept in bundle.json.
+    /// Licence of the weights, to be kept in bundle.json.
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
 }

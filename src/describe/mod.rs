@@ -122,8 +122,8 @@ fn prompt(question: &Question, shown: &str) -> String {
     format!(
         "You know industrial inspection. List {} different defects that a camera can see on the \
          surface or in the shape of a {shown}.{about} Each must be specific to a {shown}, visible \
-         in one still picture, and complete the sentence \"a {shown} with ...\". At most \
-         {MAX_WORDS} words each, lower case, no commas, no full stops, no place in the picture, \
+         in one still image, and complete the sentence \"a {shown} with ...\". At most \
+         {MAX_WORDS} words each, lower case, no commas, no full stops, no place in the image, \
          nothing that needs touching, weighing, hearing or smelling. Answer with JSON only: \
          {{\"details\": [\"...\"]}}.",
         question.wanted

@@ -1,4 +1,4 @@
-//! Which descriptions ever win: the one most like a picture, over all pictures of a run. In: a run,
+//! Which descriptions ever win: the one most like an image, over all images of a run. In: a run,
 //! and a file of descriptions. Out: per category and description how often, and how alike.
 
 use std::collections::BTreeMap;
@@ -17,12 +17,12 @@ pub struct Wins {
     pub description: String,
     /// Whether it is one of the file's, or of the states that every category has.
     pub generic: bool,
-    /// Pictures on which it was the best.
+    /// Images on which it was the best.
     pub wins: u64,
     /// Of those: labelled as anomalous, and as normal.
     pub wins_anomalous: u64,
     pub wins_normal: u64,
-    /// Share of the category's pictures.
+    /// Share of the category's images.
     pub share: f64,
     /// Mean cosine where it won; none where it never did.
     pub mean_similarity: Option<f64>,
@@ -38,7 +38,7 @@ struct Count {
 }
 
 /// Every description of the run's categories, in the order of the file, winners or not; then what the
-/// run was scored with and the file does not have. Pictures of earlier versions, whose rows do not
+/// run was scored with and the file does not have. Images of earlier versions, whose rows do not
 /// tell, count for no description.
 ///
 /// # Errors

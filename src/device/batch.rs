@@ -1,4 +1,4 @@
-//! Pictures per batch. In: the choice, the device and the network's dimensions. Out: a number. It is
+//! Images per batch. In: the choice, the device and the network's dimensions. Out: a number. It is
 //! an estimate on the careful side; what does not fit after all is halved where it is computed.
 
 use super::{Device, cpu, free_memory, memory, release_freed, rounds_operands, settled};
@@ -8,18 +8,18 @@ use crate::model::filo::mmci::MERGED_KERNEL;
 use crate::model::grounding::GroundingConfig;
 
 /// Activations that a batch may have on the CPU, in floats per block: larger batches only cost
-/// memory, since one picture at the published size already fills both operands of a product.
+/// memory, since one image at the published size already fills both operands of a product.
 const CPU_BATCH_FLOATS: usize = 8 << 20;
 
-/// Most pictures that `auto` puts into a batch. On an H200 the published network gains 2 % from 16
-/// to 64 pictures; smaller ones need more to keep a GPU busy.
+/// Most images that `auto` puts into a batch. On an H200 the published network gains 2 % from 16
+/// to 64 images; smaller ones need more to keep a GPU busy.
 const MAX_CPU_BATCH: usize = 16;
 const MAX_GPU_BATCH: usize = 64;
 
 /// Bytes that are free on a device that does not tell.
 const GPU_MEMORY: u64 = 4 << 30;
 
-/// A detector and the largest pictures that it gets, pixels.
+/// A detector and the largest images that it gets, pixels.
 #[derive(Debug, Clone, Copy)]
 pub struct Detecting<'a> {
     pub config: &'a GroundingConfig,
@@ -27,7 +27,7 @@ pub struct Detecting<'a> {
     pub width: usize,
 }
 
-/// Pictures per batch on `device`, on which the weights lie already.
+/// Images per batch on `device`, on which the weights lie already.
 pub fn batch_size(
     choice: BatchSize,
     config: &FiloConfig,
@@ -62,16 +62,16 @@ fn detector_bytes(detector: Detecting) -> u64 {
     4 * (tokens * (12 * config.d_model + 3 * config.ffn)) as u64
 }
 
-/// Pictures per batch on a CPU of which so many bytes are free.
+/// Images per batch on a CPU of which so many bytes are free.
 fn cpu_batch(config: &FiloConfig, detector: Option<Detecting>, free: Option<u64>) -> usize {
     let hidden = tokens(config) * config.vision.mlp_width();
     let worth = (CPU_BATCH_FLOATS / hidden).clamp(1, MAX_CPU_BATCH);
-    // Half is left to decoded pictures, tables, and whoever else is there.
+    // Half is left to decoded images, tables, and whoever else is there.
     let each = cpu_picture_bytes(config).max(detector.map_or(0, detector_bytes));
     let fitting = free.map_or(u64::MAX, |free| free / 2 / each);
     let batch = worth.min(usize::try_from(fitting).unwrap_or(worth)).max(1);
     if batch < worth {
-        tracing::info!("batches of {batch} instead of {worth} pictures: little memory is free");
+        tracing::info!("batches of {batch} instead of {worth} images: little memory is free");
     }
     batch
 }
@@ -80,7 +80,7 @@ fn tokens(config: &FiloConfig) -> usize {
     1 + config.vision.grid() * config.vision.grid()
 }
 
-/// Most bytes of activations that one picture needs at a time: inside a block, where hidden
+/// Most bytes of activations that one image needs at a time: inside a block, where hidden
 /// channels or attention scores stand beside the streams and what is captured of them.
 fn picture_bytes(config: &FiloConfig) -> u64 {
     let tokens = tokens(config);
@@ -102,8 +102,8 @@ fn cpu_picture_bytes(config: &FiloConfig) -> u64 {
     4 * (streams + hidden.max(lines + heads)) as u64
 }
 
-/// What products in parts hold beside, however many pictures there are: the MMCI kernel in parts, the
-/// surroundings of one picture's patches with theirs, and the scores of one picture.
+/// What products in parts hold beside, however many images there are: the MMCI kernel in parts, the
+/// surroundings of one image's patches with theirs, and the scores of one image.
 fn in_parts_bytes(config: &FiloConfig) -> u64 {
     let taps = MERGED_KERNEL * MERGED_KERNEL * config.vision.width;
     let kernel = taps * config.embed_dim * config.mmci_heads();

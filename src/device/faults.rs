@@ -61,7 +61,7 @@ mod tests {
         panic_on("DSD-5-0", "can't allocate buffer of size: 7");
         panic_on("DSD-5-0", "what follows from it");
         assert_eq!(take_fault().as_deref(), Some("can't allocate buffer of size: 7"));
-        panic_on("decoder", "of the picture");
+        panic_on("decoder", "of the image");
         assert_eq!(take_fault(), None);
     }
 }

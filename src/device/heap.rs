@@ -6,11 +6,11 @@ use std::ffi::c_long;
 /// mimalloc's number of the option `purge_delay`, the same in its versions 2 and 3.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// Milliseconds: longer than a picture takes at the published size.
+/// Milliseconds: longer than an image takes at the published size.
 const KEEP_FREED: c_long = 10_000;
 
-/// From now on freed memory is kept for some seconds: the tensors of a picture then take the place
-/// of those before them, and getting their pages anew each time is a tenth of a picture's time.
+/// From now on freed memory is kept for some seconds: the tensors of an image then take the place
+/// of those before them, and getting their pages anew each time is a tenth of an image's time.
 /// `MIMALLOC_PURGE_DELAY` in the environment wins. To be called before there are threads.
 #[allow(unsafe_code)]
 pub fn keep_freed() {

@@ -1,9 +1,9 @@
-//! Which backend runs the network, in which precision and how many pictures at once: decided at
+//! Which backend runs the network, in which precision and how many images at once: decided at
 //! run time, in this folder. Nothing else names a backend.
 //!
 //! - `found` tells what this machine offers; `cuda` and `wgpu` ask for it, where they are built in.
 //! - `faults` keeps what goes wrong on a device's own thread; whoever uses its numbers asks first.
-//! - `batch` tells how many pictures go through the network together.
+//! - `batch` tells how many images go through the network together.
 //! - `memory` tells what the machine has left.
 //! - `heap` tells the allocator what to do with freed memory.
 

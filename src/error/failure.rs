@@ -1,7 +1,7 @@
-//! Trouble with a single picture: where it happened, a stable code, and a line for a person. It
+//! Trouble with a single image: where it happened, a stable code, and a line for a person. It
 //! never travels as an error through the pipeline; it ends as a row of the `failures` table.
 
-/// Why one picture has no score. The text form is a promise: dashboards filter on it.
+/// Why one image has no score. The text form is a promise: dashboards filter on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureCode {
     /// The file could not be read (permissions, vanished, I/O error).
@@ -10,7 +10,7 @@ pub enum FailureCode {
     InputChanged,
     /// The file has no bytes.
     EmptyFile,
-    /// The bytes are no picture format we know, whatever the name says.
+    /// The bytes are no image format we know, whatever the name says.
     UnknownFormat,
     /// The format is known, the content is broken or cut off.
     CorruptImage,
@@ -18,25 +18,25 @@ pub enum FailureCode {
     TooLarge,
     /// The file name is not UTF-8, so no table could name it.
     NonUtf8Name,
-    /// The layout promises a mask for this picture and there is none.
+    /// The layout promises a mask for this image and there is none.
     MaskMissing,
     /// The mask file cannot be decoded.
     MaskCorrupt,
-    /// The mask has another size than its picture.
+    /// The mask has another size than its image.
     MaskSizeMismatch,
     /// EXIF turns the image, and nothing shows whether the mask is turned already.
     MaskFrame,
-    /// Several pictures claim the same name where names pair pictures with masks or rows.
+    /// Several images claim the same name where names pair images with masks or rows.
     DuplicateName,
-    /// The archive around the picture is broken, or what it says about the picture is.
+    /// The archive around the image is broken, or what it says about the image is.
     CorruptArchive,
-    /// The words of the picture's category are too long for the networks.
+    /// The words of the image's category are too long for the networks.
     Words,
     /// The network returned NaN or infinity.
     NonFinite,
-    /// The device has too little memory for this one picture.
+    /// The device has too little memory for this one image.
     DeviceMemory,
-    /// The pipeline broke while it held this picture.
+    /// The pipeline broke while it held this image.
     Internal,
 }
 
@@ -95,7 +95,7 @@ impl FailureCode {
     }
 }
 
-/// Where in the pipeline a picture was lost.
+/// Where in the pipeline an image was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     List,
@@ -120,7 +120,7 @@ impl Stage {
     }
 }
 
-/// One picture that could not be scored: the future row of `failures`.
+/// One image that could not be scored: the future row of `failures`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub stage: Stage,

@@ -8,7 +8,7 @@ pub enum ReportError {
     #[error("--category is given more than {most} times: a page would be too large")]
     TooManyCategories { most: usize },
     #[error(
-        "the manifest tells of {listed} pictures, {} scored and {} failed, the tables have {} and {}: \
+        "the manifest tells of {listed} images, {} scored and {} failed, the tables have {} and {}: \
          restore the output, or score again",
         said[0], said[1], found[0], found[1]
     )]

@@ -1,5 +1,5 @@
 //! Defect masks. In: a mask file, or a map and a threshold. Out: one byte per pixel, 0 or 1. Regions
-//! are counted elsewhere; a picture that is shown never becomes a mask here.
+//! are counted elsewhere; an image that is shown never becomes a mask here.
 
 use image::metadata::Orientation;
 

@@ -4,7 +4,7 @@
 //! [`Failure`](crate::error::Failure), never a panic.
 //!
 //! ```text
-//! bytes → decode → Picture → clip_pixels, detector_pixels → normalize → [3, height, width] f32
+//! bytes → decode → Image → clip_pixels, detector_pixels → normalize → [3, height, width] f32
 //! map   → mask_from_map → Mask → Rle
 //! ```
 

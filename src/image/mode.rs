@@ -1,12 +1,12 @@
-//! The one choice a user has about preprocessing. It decides how 16-bit pictures, EXIF orientation,
-//! alpha and palette pictures are read, and never anything about the network.
+//! The one choice a user has about preprocessing. It decides how 16-bit images, EXIF orientation,
+//! alpha and palette images are read, and never anything about the network.
 
 /// How bytes become the pixels that the network sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preprocess {
-    /// What a person expects: EXIF orientation is applied, 16-bit pictures are scaled to 8 bits,
-    /// palette and 1-bit pictures are resized as the colours they show, and alpha is left out before
+    /// What a person expects: EXIF orientation is applied, 16-bit images are scaled to 8 bits,
+    /// palette and 1-bit images are resized as the colours they show, and alpha is left out before
     /// resizing.
     #[default]
     Sensible,

@@ -5,7 +5,7 @@ use image::metadata::Orientation;
 
 use super::Size;
 
-/// The size that a picture of `size` has after `orientation`.
+/// The size that an image of `size` has after `orientation`.
 pub(super) fn oriented_size(size: Size, orientation: Orientation) -> Size {
     match orientation {
         Orientation::Rotate90

@@ -1,4 +1,4 @@
-//! One decoded picture and the pixels that each network sees of it. In: the bytes of a file. Out:
+//! One decoded image and the pixels that each network sees of it. In: the bytes of a file. Out:
 //! 8-bit RGB at the size of a network. Normalising is the next step, in `normalize`.
 
 use std::borrow::Cow;
@@ -41,7 +41,7 @@ impl Rgb8 {
     }
 }
 
-/// How large the detector wants a picture.
+/// How large the detector wants an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DetectorSide {
     /// The shorter side becomes this long, in pixels …
@@ -51,7 +51,7 @@ pub struct DetectorSide {
 }
 
 impl DetectorSide {
-    /// The size that a picture of `size` gets, aspect kept. The longer side is truncated to whole
+    /// The size that an image of `size` gets, aspect kept. The longer side is truncated to whole
     /// pixels; a limited shorter side is rounded half to even (both as the published code does).
     /// Where that gives a side of 0, on which the published code fails, it is 1.
     pub fn size_for(&self, size: Size) -> Size {
@@ -77,7 +77,7 @@ impl DetectorSide {
     }
 }
 
-/// A decoded picture. Its pixels are still in the mode of the file, because the published code
+/// A decoded image. Its pixels are still in the mode of the file, because the published code
 /// resizes for CLIP before it converts to RGB.
 #[derive(Debug, Clone)]
 pub struct Picture {
@@ -104,7 +104,7 @@ impl Picture {
     /// pages the first.
     ///
     /// # Errors
-    /// At stage `Decode`: `EmptyFile`, `UnknownFormat` (no picture, or a kind of picture that is not
+    /// At stage `Decode`: `EmptyFile`, `UnknownFormat` (no image, or a kind of image that is not
     /// read), `CorruptImage` (broken or cut off) or `TooLarge` (beyond `limits`, which are checked
     /// against the header before pixels are allocated).
     pub fn decode(bytes: &[u8], mode: Preprocess, limits: DecodeLimits) -> Result<Self, Failure> {
@@ -127,11 +127,11 @@ impl Picture {
         self.size
     }
 
-    /// The picture stretched to `side` × `side` (at least 1) with the bicubic filter, as CLIP sees it.
+    /// The image stretched to `side` × `side` (at least 1) with the bicubic filter, as CLIP sees it.
     ///
     /// Published code differs from what one expects: it resizes in the mode of the file and then
-    /// converts to RGB. So transparent pixels weigh less before alpha is dropped (unless the picture has
-    /// the wanted size already), 16-bit grey is clipped only afterwards, and palette and 1-bit pictures
+    /// converts to RGB. So transparent pixels weigh less before alpha is dropped (unless the image has
+    /// the wanted size already), 16-bit grey is clipped only afterwards, and palette and 1-bit images
     /// get no filter at all. A sensible reading drops alpha first: it never changes the colours under it.
     pub fn clip_pixels(&self, side: usize) -> Rgb8 {
         let (from, to) = (self.size, Size::square(side));
@@ -158,7 +158,7 @@ impl Picture {
         Rgb8 { size: to, bytes }
     }
 
-    /// The picture with its aspect kept, resized with the bilinear filter, as the detector sees it.
+    /// The image with its aspect kept, resized with the bilinear filter, as the detector sees it.
     /// Here the published code converts to RGB first.
     pub fn detector_pixels(&self, side: &DetectorSide) -> Rgb8 {
         let (from, to) = (self.size, side.size_for(self.size));
@@ -169,7 +169,7 @@ impl Picture {
         Rgb8 { size: to, bytes }
     }
 
-    /// The picture as RGB at its own size.
+    /// The image as RGB at its own size.
     pub fn rgb_pixels(&self) -> Rgb8 {
         let bytes = match self.opaque() {
             Opaque::Grey(grey) => grey_to_rgb(&grey),
@@ -190,7 +190,7 @@ impl Picture {
     }
 }
 
-/// A picture without alpha; one channel stands for three equal ones.
+/// An image without alpha; one channel stands for three equal ones.
 enum Opaque<'a> {
     Grey(Cow<'a, [u8]>),
     Rgb(Cow<'a, [u8]>),

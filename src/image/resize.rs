@@ -1,6 +1,6 @@
 //! The 8-bit resampler. In: interleaved pixels of C channels, two sizes, a filter. Out: interleaved
 //! pixels, equal to Pillow 10.2 byte for byte: horizontal pass first, 22-bit weights, 8 bits between
-//! the passes. Rows stream through a ring; a picture between the passes never exists.
+//! the passes. Rows stream through a ring; an image between the passes never exists.
 //!
 //! How it is fast: eight rows are resized at once, one per SIMD lane, and two taps are weighed by
 //! one 16-bit multiply-add. A 22-bit weight does not fit in 16 bits, so it is split into a high and

@@ -1,5 +1,5 @@
 //! The two resamplers that only the published reading needs: 16-bit grey in f64, and nearest
-//! neighbour for palette and 1-bit pictures. In and out: samples of one picture. Nothing here is
+//! neighbour for palette and 1-bit images. In and out: samples of one image. Nothing here is
 //! fast; a sensible reading never comes here.
 
 use std::collections::VecDeque;

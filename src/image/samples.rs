@@ -26,7 +26,7 @@ pub(super) enum Samples {
 }
 
 impl Samples {
-    /// The same picture in one of the modes that hold what they show: 16 bits scaled to 8, palette
+    /// The same image in one of the modes that hold what they show: 16 bits scaled to 8, palette
     /// and 1-bit no longer special.
     pub(super) fn into_shown(self) -> Self {
         match self {

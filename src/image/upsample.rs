@@ -1,6 +1,6 @@
-//! From the square map of the network to the pixels of the original picture. In: a map, the size of
-//! the picture, a threshold. Out: scores or a [`Mask`] at that size, made row by row, so that a mask
-//! of a large picture costs one byte per pixel and no scores.
+//! From the square map of the network to the pixels of the original image. In: a map, the size of
+//! the image, a threshold. Out: scores or a [`Mask`] at that size, made row by row, so that a mask
+//! of a large image costs one byte per pixel and no scores.
 //!
 //! How a map is read at a pixel is our decision, since the published code never leaves 518 × 518:
 //! bilinear between map cells, both grids aligned at their outer edges (half-pixel centres), clamped
@@ -8,7 +8,7 @@
 
 use super::{Mask, Size};
 
-/// The scores of `map` (`side` × `side`, row by row) at every pixel of a picture of `size`.
+/// The scores of `map` (`side` × `side`, row by row) at every pixel of an image of `size`.
 ///
 /// # Panics
 /// If `map` has not `side` × `side` values, or `side` is 0.
@@ -23,7 +23,7 @@ pub fn upsample_map(map: &[f32], side: usize, size: Size) -> Vec<f32> {
     scores
 }
 
-/// The pixels of a picture of `size` at which `map` is above `threshold`: [`upsample_map`] compared
+/// The pixels of an image of `size` at which `map` is above `threshold`: [`upsample_map`] compared
 /// pixel by pixel, without ever holding the scores.
 ///
 /// # Panics
@@ -45,7 +45,7 @@ pub fn mask_from_map(map: &[f32], side: usize, size: Size, threshold: f32) -> Ma
     Mask::from_flags(size, values)
 }
 
-/// A map laid over the pixels of a picture.
+/// A map laid over the pixels of an image.
 struct Grid<'a> {
     map: &'a [f32],
     side: usize,

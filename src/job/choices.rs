@@ -46,7 +46,7 @@ read_and_write_the_word!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
 #[schemars(rename_all = "lowercase")]
 pub enum Precision {
-    /// 32 bits: the figures that are compared with the published ones.
+    /// 32 bits: the format in which results agree with the published code.
     #[default]
     F32,
     /// 16 bits, half precision.
@@ -59,10 +59,10 @@ pub enum Precision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
 #[schemars(rename_all = "lowercase")]
 pub enum GroundingChoice {
-    /// On where there are weights for the detector.
+    /// On if there are weights for the detector.
     #[default]
     Auto,
-    /// An error where there are none.
+    /// On; an error if there are no weights for the detector.
     On,
     Off,
 }
@@ -80,12 +80,12 @@ pub enum MapsFormat {
 /// Which of an earlier run's thresholds are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
 pub enum ThresholdRule {
-    /// Those of the best F1, of pictures and of pixels.
+    /// Maximise F1, over images and over pixels.
     #[default]
     #[schemars(rename = "f1max")]
     #[value(name = "f1max")]
     F1max,
-    /// Those above which 0.1 % of the normal pictures, or pixels, were.
+    /// 0.1 % false positives among normal images, and among normal pixels.
     #[schemars(rename = "fpr-0.1")]
     #[value(name = "fpr-0.1")]
     Fpr0_1,
@@ -106,9 +106,9 @@ pub enum ReferenceFallback {
     /// The run does not start; the message names the category.
     #[default]
     Error,
-    /// Its references are images of the input.
+    /// Take images of the input as its references.
     Archive,
-    /// Its images are scored one by one.
+    /// Score its images one by one.
     None,
 }
 
@@ -129,11 +129,11 @@ pub enum Progress {
 pub enum LogFormat {
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What a run that could not score every picture exits with.
+/// What a run that could not score every image exits with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]
 pub enum Strictness {
@@ -154,7 +154,7 @@ pub enum RunMode {
     DryRun,
 }
 
-/// What becomes of pictures that an earlier start could not score.
+/// What becomes of images that an earlier start could not score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]
 pub enum RetryMode {

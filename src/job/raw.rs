@@ -29,8 +29,8 @@ use crate::source::{Category, Glob, LayoutChoice, ShardSize};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "JobSpec")]
 pub struct RawJobSpec {
-    /// Folder of images, tars or Parquet files, one of them, or a table that lists images: a path,
-    /// s3://, gs:// or az://.
+    /// Folder of images, tar or Parquet files, a single one of them, or a table that lists images:
+    /// a path, s3://, gs:// or az://.
     #[arg(long, value_name = "URI")]
     pub input: Option<String>,
 
@@ -38,12 +38,13 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
 
-    /// Folder or file of the network's weights, from a bucket copied once; or a name: `nano`, those
-    /// inside the program, `filo-visa` or `filo-mvtec`, after `filo weights fetch` [default: nano].
+    /// Weights of the network: a folder or file, from a bucket copied once into the cache; or a name:
+    /// `nano` for the embedded ones, `filo-visa` or `filo-mvtec` after `filo weights fetch`
+    /// [default: nano].
     #[arg(long, value_name = "NAME|URI")]
     pub weights: Option<String>,
 
-    /// Folder or file of the detector's weights [default: no detector].
+    /// Weights of the detector: a folder or file [default: those in --weights, if any].
     #[arg(long, value_name = "URI")]
     pub grounding_weights: Option<String>,
 
@@ -51,30 +52,31 @@ pub struct RawJobSpec {
     #[arg(long)]
     pub layout: Option<LayoutChoice>,
 
-    /// Column with the images, or with their paths in a table [default: image or uri, else a usual
-    /// name].
+    /// Column with the images, or with their paths in a table [default: image or uri, else another
+    /// usual name].
     #[arg(long, value_name = "NAME")]
     pub image_column: Option<String>,
 
-    /// Columns of the input, or keys of its JSON sidecars, that `scores` gets as text.
+    /// Columns of the input, or keys of its JSON sidecars, to copy into `scores` as text.
     #[arg(long, value_name = "COLUMN,COLUMN", value_delimiter = ',')]
     pub keep: Option<Vec<String>>,
 
-    /// Only images and archives whose path below the input matches: `*.png`, `line3/**`; may be given
-    /// more than once.
+    /// Score only images and archives whose path below the input matches, for example `*.png` or
+    /// `line3/**`; may be given more than once.
     #[arg(long, value_name = "GLOB")]
     pub include: Option<Vec<Glob>>,
 
-    /// No images and archives whose path matches, and none in folders that match: `old`, `*_mask.png`;
-    /// may be given more than once.
+    /// Leave out images, archives and folders whose path matches, for example `old` or
+    /// `*_mask.png`; may be given more than once.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Option<Vec<Glob>>,
 
-    /// So many images at most, spread evenly over the listing; of archives the first of each.
+    /// Score at most N images, spread evenly over the listing; of archives, the first images of
+    /// each.
     #[arg(long, value_name = "N", value_parser = from_one)]
     pub limit: Option<NonZeroU64>,
 
-    /// One category for all pictures that the layout gives none [default: the input's name].
+    /// Category of images for which the layout gives none [default: the input's name].
     #[arg(long, value_name = "NAME")]
     pub category: Option<Category>,
 
@@ -82,50 +84,51 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "FILE")]
     pub descriptions: Option<PathBuf>,
 
-    /// The day that the run counts for [default: today, UTC].
+    /// Date under which the tables are stored [default: today, UTC].
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub run_date: Option<RunDate>,
 
-    /// Which part of the shards to score [default: from the array job's environment, else 0/1].
+    /// Part of the shards to score, counted from 0 [default: from the array job's environment, else
+    /// 0/1].
     #[arg(long, value_name = "I/N")]
     pub partition: Option<Partition>,
 
-    /// Pictures per shard of a folder listing [default: 64].
+    /// Images per shard, for inputs that are not archives [default: 64].
     #[arg(long, value_name = "N")]
     pub shard_size: Option<ShardSize>,
 
-    /// Where the network runs [default: auto].
+    /// Device that the networks run on [default: auto].
     #[arg(long, value_name = "auto|cpu|cuda[:N]|wgpu[:N]")]
     pub device: Option<DeviceChoice>,
 
-    /// Number format of the network [default: f32].
+    /// Number format of the network's matmuls [default: f32].
     #[arg(long)]
     pub precision: Option<Precision>,
 
-    /// Side of the pictures in the network, pixels, a multiple of its patches [default: that of the
-    /// weights]. Another one is an approximation: a smaller one is faster and sees less.
+    /// Edge length of the network's input in pixels, a multiple of its patch size [default: that of
+    /// the weights]. Any other is an approximation: smaller is faster and sees less.
     #[arg(long, value_name = "PIXELS")]
     pub size: Option<NonZeroUsize>,
 
-    /// Pictures that go through the network at once [default: auto].
+    /// Images per forward pass [default: auto, from the free memory].
     #[arg(long, value_name = "auto|N")]
     pub batch_size: Option<BatchSize>,
 
-    /// Search boxes with the detector [default: auto, on where there are weights for it].
+    /// Use the detector to find boxes [default: auto, on if the weights have one].
     #[arg(long)]
     pub grounding: Option<GroundingChoice>,
 
-    /// Confidence from which a box is kept, 0 to 1 [default: 0.25].
+    /// Minimum confidence of a box, 0 to 1 [default: 0.25].
     #[arg(long, value_name = "F")]
     pub box_threshold: Option<UnitThreshold>,
 
-    /// What tells what is normal: `archive` takes images of the input itself, `train` those that
-    /// its layout sets aside for training, a URI known-good images or an earlier run's references,
+    /// Images that define what is normal: `archive` takes images of the input itself, `train` the
+    /// layout's training images, a URI known-good images or the references of an earlier run;
     /// `none` scores each image by itself, as published [default: archive with nano, else none].
     #[arg(long, value_name = "archive|none|train|URI")]
     pub reference: Option<String>,
 
-    /// What becomes of a category that --reference has too few images of [default: error].
+    /// What to do with a category for which --reference has too few images [default: error].
     #[arg(long)]
     pub reference_fallback: Option<ReferenceFallback>,
 
@@ -133,13 +136,12 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "F")]
     pub false_alarm_rate: Option<FalseAlarmRate>,
 
-    /// Score above which an image is flagged, in every category; takes the place of
-    /// --false-alarm-rate.
+    /// Flag images whose score is above F, in every category; instead of --false-alarm-rate.
     #[arg(long, value_name = "F")]
     pub threshold: Option<UnitThreshold>,
 
-    /// Flag this share of each category, the highest scores, once all are scored; takes the place
-    /// of --false-alarm-rate.
+    /// Flag the highest scores of each category, N % of its images, once all are scored; instead of
+    /// --false-alarm-rate.
     #[arg(long, value_name = "N%")]
     pub flag_top: Option<TopShare>,
 
@@ -148,38 +150,38 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "auto|F")]
     pub mask_threshold: Option<MaskThreshold>,
 
-    /// Output of an earlier run over labelled images, after `filo metrics`: its thresholds decide
-    /// what is flagged, category by category; takes the place of --false-alarm-rate.
+    /// Flag by the thresholds of an earlier run over labelled images, after `filo metrics`,
+    /// category by category; instead of --false-alarm-rate.
     #[arg(long, value_name = "URI")]
     pub thresholds_from: Option<String>,
 
-    /// Which of the thresholds of --thresholds-from: of the best F1, or for 0.1, 1 or 5 % false
-    /// positives [default: f1max].
+    /// Which thresholds --thresholds-from takes: those that maximise F1, or those for 0.1, 1 or 5 %
+    /// false positives [default: f1max].
     #[arg(long)]
     pub threshold_rule: Option<ThresholdRule>,
 
-    /// Keep each raw anomaly map as .npy in this number format [default: none].
+    /// Save each raw anomaly map as .npy in this number format [default: none].
     #[arg(long)]
     pub maps: Option<MapsFormat>,
 
-    /// How pictures become pixels [default: sensible]: `published` repeats the published code bit
-    /// for bit, defects included.
+    /// How images are decoded and resized [default: sensible]: `published` repeats the published
+    /// code bit for bit, including its defects.
     #[arg(long, value_name = "sensible|published", value_parser = preprocess)]
     #[schemars(with = "Option<PreprocessWord>")]
     pub preprocess: Option<Preprocess>,
 
-    /// Exit with 3 if a picture could not be scored.
+    /// Exit with code 3 if an image could not be scored.
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     pub strict: Option<Strictness>,
 
-    /// Try images in `failures` again: those whose reason may be gone, and those whose file was
+    /// Score images in `failures` again: those whose cause may be gone, and those whose file was
     /// replaced since they failed.
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     pub retry_failed: Option<RetryMode>,
 
-    /// Only tell what would be done.
+    /// Check everything and report what would be done, without scoring.
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     pub dry_run: Option<RunMode>,
@@ -188,7 +190,7 @@ pub struct RawJobSpec {
     #[arg(long)]
     pub progress: Option<Progress>,
 
-    /// How log lines are written [default: text].
+    /// Format of the log [default: text].
     #[arg(long)]
     pub log_format: Option<LogFormat>,
 }
@@ -238,7 +240,7 @@ impl RawJobSpec {
 }
 
 // `Preprocess` has no schema of its own; this one has the same words.
-/// How pictures become pixels.
+/// How images become pixels.
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Preprocess")]

@@ -24,7 +24,7 @@ pub enum DeviceChoice {
     Wgpu(usize),
 }
 
-/// How many pictures go through the network at once.
+/// How many images go through the network at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BatchSize {
     /// What fits the device.

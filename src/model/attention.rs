@@ -18,7 +18,7 @@ pub fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
     x.swap_dims(1, 2).reshape([batch, tokens, heads * head_width])
 }
 
-/// Most scores that are held at once, floats: 128 MB, one picture at 518 px. Where products are made of
+/// Most scores that are held at once, floats: 128 MB, one image at 518 px. Where products are made of
 /// several, a third: each operand has two copies there.
 const MAX_SCORES: usize = 32 << 20;
 
@@ -28,7 +28,7 @@ const MAX_SCORES: usize = 32 << 20;
 /// The softmax is in f32 whatever the format of the operands.
 ///
 /// A batch is cut so that its scores fit `MAX_SCORES`: more would be most of the memory of a run
-/// and gain nothing, since products of different pictures share no operand.
+/// and gain nothing, since products of different images share no operand.
 pub fn attend<B: Backend>(
     q: Tensor<B, 4>,
     k: Tensor<B, 4>,
@@ -41,7 +41,7 @@ pub fn attend<B: Backend>(
     attend_to_some([q, k, v], hidden, (most / scores.max(1)).max(1))
 }
 
-/// The same, `at_once` pictures after each other.
+/// The same, `at_once` images after each other.
 fn attend_to_some<B: Backend>(
     [q, k, v]: [Tensor<B, 4>; 3],
     hidden: Option<&Tensor<B, 4, Bool>>,
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(out.unwrap(), vec![1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
     }
 
-    /// With a mask for all pictures, and with one for each.
+    /// With a mask for all images, and with one for each.
     #[test]
     fn pictures_after_each_other_give_what_they_give_together() {
         let random = || Tensor::<B, 4>::random([5, 2, 3, 4], Distribution::Default, &cpu());

@@ -16,9 +16,9 @@ const MAX_GRID: usize = 512;
 /// Image tower: a ViT whose last blocks also carry a value-value stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VisionConfig {
-    /// Side of the square input, pixels. A multiple of `patch_size`.
+    /// Edge length of the square input, pixels. A multiple of `patch_size`.
     pub image_size: usize,
-    /// Side of a patch, pixels.
+    /// Edge length of a patch, pixels.
     pub patch_size: usize,
     /// Channels of a token.
     pub width: usize,
@@ -41,12 +41,12 @@ pub struct VisionConfig {
 pub struct StemLayer {
     /// Channels behind it.
     pub channels: usize,
-    /// 1, or 2 to halve the picture.
+    /// 1, or 2 to halve the image.
     pub stride: usize,
 }
 
 impl VisionConfig {
-    /// Patches along one side of the picture.
+    /// Patches along one side of the image.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
     }
@@ -106,7 +106,7 @@ pub enum Activation {
 pub struct FiloConfig {
     pub vision: VisionConfig,
     pub text: TextConfig,
-    /// Channels in which pictures and texts meet.
+    /// Channels in which images and texts meet.
     pub embed_dim: usize,
     #[serde(default)]
     pub activation: Activation,

@@ -67,7 +67,7 @@ pub struct Batch {
 const SUM_BYTES: f64 = 4.0;
 
 impl Batch {
-    /// `rows` of every picture, `[rows, inner]·[inner, columns]`, the right side shared by all.
+    /// `rows` of every image, `[rows, inner]·[inner, columns]`, the right side shared by all.
     pub(super) fn product(&self, rows: usize, inner: usize, columns: usize) -> Cost {
         let (rows, inner, columns) = ((self.pictures * rows) as f64, inner as f64, columns as f64);
         Cost {
@@ -88,7 +88,7 @@ impl Batch {
         }
     }
 
-    /// Numbers of every picture that an operator without a product reads or writes.
+    /// Numbers of every image that an operator without a product reads or writes.
     pub(super) fn pass(&self, numbers: usize) -> Cost {
         let passes = self.pictures as f64 * numbers as f64 * SUM_BYTES;
         Cost { passes, ..Cost::default() }
@@ -149,8 +149,8 @@ impl Batch {
             + self.product(patches, embed, 2) * heads
     }
 
-    /// A prompt tree of `nodes` tokens with `ends` prompts. Prompts depend on the picture, so every
-    /// picture has its own.
+    /// A prompt tree of `nodes` tokens with `ends` prompts. Prompts depend on the image, so every
+    /// image has its own.
     pub fn text_tower(&self, config: &FiloConfig, nodes: usize, ends: usize) -> Cost {
         let width = config.text.width;
         self.pass(2 * nodes * width)

@@ -16,12 +16,12 @@ pub enum Work<T> {
     Begin(Begun),
     Batch(T),
     Failed(Lost),
-    /// The picture at this index of the shard stays as it was committed earlier.
+    /// The image at this index of the shard stays as it was committed earlier.
     Kept {
         order: usize,
         image_id: Box<str>,
     },
-    /// All of the shard has been sent: so many pictures.
+    /// All of the shard has been sent: so many images.
     End {
         pictures: usize,
     },
@@ -36,7 +36,7 @@ pub struct Begun {
     pub retry: Option<Box<(Retry, Earlier)>>,
 }
 
-/// A picture that could not be scored.
+/// An image that could not be scored.
 pub struct Lost {
     /// Index in the shard.
     pub order: usize,
@@ -63,34 +63,34 @@ impl Lost {
     }
 }
 
-/// What is known about the defects of a picture.
+/// What is known about the defects of an image.
 pub enum Truth {
     /// Nothing, or only the label.
     NoMask,
-    /// The picture is normal: no pixel of it is a defect.
+    /// The image is normal: no pixel of it is a defect.
     AllNormal,
     /// Where the defect is, at the size of the map.
     Mask(Mask),
 }
 
-/// Where a picture comes from and what is known about it.
+/// Where an image comes from and what is known about it.
 pub struct Subject {
     /// Index in the shard.
     pub order: usize,
     pub sample: Sample,
-    /// Of the picture as it is shown.
+    /// Of the image as it is shown.
     pub size: Size,
     pub truth: Truth,
 }
 
-/// A picture ready for the network.
+/// An image ready for the network.
 pub struct Prepared {
     pub subject: Subject,
     /// The image as the references see it, where there are any.
     pub referred: Option<Referred>,
     /// Normalised, `[3, size, size]`.
     pub planes: Vec<f32>,
-    /// The picture as the detector reads it, where there is one.
+    /// The image as the detector reads it, where there is one.
     pub detector: Option<DetectorPlanes>,
 }
 
@@ -102,29 +102,29 @@ pub struct Referred {
     pub planes: Vec<f32>,
 }
 
-/// A picture with its own aspect, normalised for the detector.
+/// An image with its own aspect, normalised for the detector.
 pub struct DetectorPlanes {
     pub size: Size,
     /// `[3, height, width]`.
     pub planes: Vec<f32>,
 }
 
-/// Pictures of one category that go through the network together.
+/// Images of one category that go through the network together.
 pub struct Batch {
     pub category: Category,
     pub pictures: Vec<Prepared>,
 }
 
-/// The abnormal state whose prompt is most like the picture, of those that were encoded.
+/// The abnormal state whose prompt is most like the image, of those that were encoded.
 #[derive(Debug, Clone)]
 pub struct TopDescription {
     /// Without the position: "abnormal bottle with cracked rim".
     pub state: Arc<str>,
-    /// Cosine of the picture with the prompt.
+    /// Cosine of the image with the prompt.
     pub similarity: f32,
 }
 
-/// What the network said of one picture.
+/// What the network said of one image.
 pub struct Inferred {
     pub subject: Subject,
     /// Digest of the file and patch features `[grid², channels]`, where there are references.

@@ -1,5 +1,5 @@
 //! Two runs in, out: how the metrics of each category differ, by how much that could be chance, and
-//! whether the scores have drifted. Pictures that both runs have are compared one by one, so that
+//! whether the scores have drifted. Images that both runs have are compared one by one, so that
 //! what is hard in both does not count as noise.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use crate::tables::{ALL_CATEGORIES, ComparedScore, MEAN_OF_CATEGORIES, RunReader
 pub struct Comparison {
     /// Or all of them, without metrics, or the mean over them, without drift.
     pub category: String,
-    /// Scored pictures.
+    /// Scored images.
     pub n_images: [u64; 2],
     /// Those that both runs have.
     pub n_paired: u64,
@@ -28,7 +28,7 @@ pub struct Comparison {
     pub drift: Option<Drift>,
 }
 
-/// Compares the categories of two runs; then all pictures as one set, and the mean over categories.
+/// Compares the categories of two runs; then all images as one set, and the mean over categories.
 ///
 /// # Errors
 /// If a part cannot be read, or what it holds does not add up.
@@ -81,7 +81,7 @@ struct Side {
     pictures: BTreeMap<String, Picture>,
 }
 
-/// What one picture is worth to its run.
+/// What one image is worth to its run.
 struct Picture {
     score: f32,
     /// To image metrics: its effects, and whether it is anomalous.
@@ -146,7 +146,7 @@ fn compare_sides(category: &str, sides: &[Side; 2]) -> Comparison {
     }
 }
 
-/// Standard errors of the differences. Pictures of both runs, of the first and of the second alone
+/// Standard errors of the differences. Images of both runs, of the first and of the second alone
 /// are drawn anew apart from each other.
 fn difference_errors(
     sides: &[Side; 2],

@@ -1,4 +1,4 @@
-//! Numbers of the network → rows. In: inferred pictures. Out: one commit per shard, rows in listing
+//! Numbers of the network → rows. In: inferred images. Out: one commit per shard, rows in listing
 //! order. Maps, masks and pixel counts are made here, on all cores, while the network
 //! works on the next batch.
 
@@ -40,7 +40,7 @@ pub struct FinishSettings {
     pub maps: Option<MapsFormat>,
     pub store: Store,
     pub model_id: String,
-    /// Where the pictures came from.
+    /// Where the images came from.
     pub input: Input,
 }
 
@@ -61,7 +61,7 @@ struct CategoryBuilder {
     pixels: PixelGroups,
 }
 
-/// What became of one picture.
+/// What became of one image.
 struct Finished {
     subject: Subject,
     score: ScoreRow,
@@ -77,7 +77,7 @@ impl ShardBuilder {
         ShardBuilder { shard, retry, input, categories: BTreeMap::new() }
     }
 
-    /// Adds the rows that a picture has from the shard's earlier commit.
+    /// Adds the rows that an image has from the shard's earlier commit.
     pub fn keep(&mut self, order: usize, image_id: &str) {
         let kept = self.retry.as_mut().and_then(|retry| retry.1.take(image_id));
         match kept {
@@ -87,12 +87,12 @@ impl ShardBuilder {
             Some(Kept::Failed { category, failure }) => {
                 self.categories.entry(category).or_default().failures.push((order, failure));
             }
-            // A picture that is there twice: the counts will not add up.
+            // An image that is there twice: the counts will not add up.
             None => {}
         }
     }
 
-    /// Adds a picture that could not be scored.
+    /// Adds an image that could not be scored.
     pub fn add_lost(&mut self, lost: Lost) {
         let uri = lost
             .uri
@@ -101,10 +101,10 @@ impl ShardBuilder {
         self.categories.entry(lost.category.into()).or_default().failures.push((lost.order, row));
     }
 
-    /// Adds the pictures of a batch; returns how many of them have a score.
+    /// Adds the images of a batch; returns how many of them have a score.
     ///
     /// # Errors
-    /// If a map cannot be written: the output is at fault, not the picture.
+    /// If a map cannot be written: the output is at fault, not the image.
     pub fn add_batch(
         &mut self,
         batch: Vec<Inferred>,
@@ -183,10 +183,10 @@ impl ShardBuilder {
         &self.shard.id
     }
 
-    /// Commits the rows of the whole shard, which has this many pictures, in listing order.
+    /// Commits the rows of the whole shard, which has this many images, in listing order.
     ///
     /// # Errors
-    /// If a picture is missing, or the output cannot be written.
+    /// If an image is missing, or the output cannot be written.
     pub fn commit(mut self, pictures: u64, writer: &RunWriter) -> Result<(), TableError> {
         if let Some((retry, _)) = self.retry.as_deref() {
             for (category, row) in retry.partials(writer.store())? {
@@ -356,7 +356,7 @@ fn damp_outside_boxes(map: &mut [f32], size: usize, accepted: &[Detection]) {
     damp_outside(map, size, &boxes.collect::<Vec<_>>());
 }
 
-/// The box in pixels of the original picture, cut at its edges.
+/// The box in pixels of the original image, cut at its edges.
 fn box_row(image_id: &str, found: &Detection, size: Size) -> BoxRow {
     let PixelBox { x0, y0, x1, y1 } = PixelBox::new(found.bbox, size.width, size.height);
     let (right, bottom) = (size.width as f32, size.height as f32);

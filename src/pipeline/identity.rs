@@ -125,7 +125,7 @@ pub(super) fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Id
 }
 
 /// 16 hex digits over everything in the identity but the places of the input and of the weights:
-/// the same pictures and numbers elsewhere are the same run.
+/// the same images and numbers elsewhere are the same run.
 fn run_id(spec: &Value) -> String {
     let mut named = spec.clone();
     if let Value::Object(fields) = &mut named {

@@ -1,6 +1,6 @@
-//! Batches through the network: the one thread that owns the device. In: prepared pictures. Out:
+//! Batches through the network: the one thread that owns the device. In: prepared images. Out:
 //! similarities, text probabilities and boxes on the CPU. A batch that breaks is halved and tried
-//! again, so that one bad picture costs one row; where it was too large for the device's memory, later
+//! again, so that one bad image costs one row; where it was too large for the device's memory, later
 //! ones are no larger than what fits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -33,7 +33,7 @@ pub struct Inferencer {
     tokenizer: ClipTokenizer,
     descriptions: Descriptions,
     device: Device,
-    /// Most pictures that fit the device's memory together, once more did not.
+    /// Most images that fit the device's memory together, once more did not.
     room: Option<usize>,
     /// Whether a batch has been computed.
     warm: bool,
@@ -59,13 +59,13 @@ const NO_ROOM: [&str; 3] = ["can't allocate buffer", "out of memory", "OutOfMemo
 /// By the position that they name; `None`: all nine.
 type PromptsByPosition = BTreeMap<Option<Position>, PreparedPrompts<Backend>>;
 
-/// Numbers of one picture, straight from the networks.
+/// Numbers of one image, straight from the networks.
 struct Numbers {
     scored: Scored,
     localisation: Option<Localisation>,
 }
 
-/// What is said of a picture beside its boxes.
+/// What is said of an image beside its boxes.
 struct Scored {
     similarities: Vec<f32>,
     /// Patch features, where there are references.
@@ -123,9 +123,9 @@ impl Inferencer {
         Ok(())
     }
 
-    /// Every picture of `batch` comes back on one of the two sides.
+    /// Every image of `batch` comes back on one of the two sides.
     pub fn infer(&mut self, batch: Batch) -> (Vec<Inferred>, Vec<Lost>) {
-        // Categories of pictures in archives show when they come.
+        // Categories of images in archives show when they come.
         if !self.read.contains(&batch.category)
             && let Err(error) = self.read_words([&batch.category])
         {
@@ -186,7 +186,7 @@ impl Inferencer {
                 let half = pictures.len().div_ceil(2);
                 if failure.code == FailureCode::DeviceMemory {
                     tracing::warn!(
-                        "{} pictures at once are too many for the device's memory: from here on \
+                        "{} images at once are too many for the device's memory: from here on \
                          {half}; --batch-size {half} starts with that",
                         pictures.len()
                     );
@@ -214,12 +214,11 @@ impl Inferencer {
             Some(fault) if NO_ROOM.iter().any(|text| fault.contains(text)) => Err(Failure::new(
                 Stage::Infer,
                 FailureCode::DeviceMemory,
-                "the device has too little memory for this picture: use another --device, or \
-                 weights of a smaller picture size",
+                "the device has too little memory for this image: use another --device, or \
+                 weights of a smaller image size",
             )),
             Some(fault) => Err(numbers.err().unwrap_or_else(|| {
-                let message =
-                    format!("the device broke here ({fault}): please report this picture");
+                let message = format!("the device broke here ({fault}): please report this image");
                 Failure::new(Stage::Infer, FailureCode::Internal, message)
             })),
         }
@@ -238,15 +237,15 @@ impl Inferencer {
         let scored = self.score_in_parts(pictures, &found, &prompts);
         let numbers = found.into_iter().zip(scored).map(|(localisation, scored)| {
             let localisation = localisation?;
-            let scored = scored.expect("every localised picture was scored");
+            let scored = scored.expect("every localised image was scored");
             finite(Numbers { scored, localisation })
         });
         numbers.collect()
     }
 
     /// As [`Inferencer::score`]; on a CPU one part per core, side by side: a network this small has
-    /// steps between its products that keep one core busy. Where one picture fills all cores, batches
-    /// are of one picture. Other devices are spoken to by this thread alone.
+    /// steps between its products that keep one core busy. Where one image fills all cores, batches
+    /// are of one image. Other devices are spoken to by this thread alone.
     fn score_in_parts(
         &self,
         pictures: &[Prepared],
@@ -282,7 +281,7 @@ impl Inferencer {
         self.networks.scorer.encode_images(images, AdapterUse::Applied)
     }
 
-    /// `Ok(None)` for every picture without a detector.
+    /// `Ok(None)` for every image without a detector.
     fn localise(&self, pictures: &[Prepared]) -> Vec<Result<Option<Localisation>, Failure>> {
         let (Localiser::GroundingDino(detector), Some(current)) =
             (&self.networks.localiser, &self.current)
@@ -290,14 +289,14 @@ impl Inferencer {
             return pictures.iter().map(|_| Ok(None)).collect();
         };
         let planes = pictures.iter().map(|picture| {
-            picture.detector.as_ref().expect("pictures are prepared for the detector there is")
+            picture.detector.as_ref().expect("images are prepared for the detector there is")
         });
         let map_side = self.networks.config.vision.image_size;
         let found = detector.localise(&current.words, &planes.collect::<Vec<_>>(), map_side);
         found.into_iter().map(|found| found.map(Some)).collect()
     }
 
-    /// Similarities and text probabilities of each picture that was localised.
+    /// Similarities and text probabilities of each image that was localised.
     fn score(
         &self,
         pictures: &[Prepared],
@@ -311,7 +310,7 @@ impl Inferencer {
             .map(|maker| maker.features(pictures, &encoding.tokens, &self.device));
         let mut features = features.map(Vec::into_iter);
         let mut features = pictures.iter().map(|_| features.as_mut()?.next()).collect::<Vec<_>>();
-        // Pictures whose boxes chose the same position share their prompts.
+        // Images whose boxes chose the same position share their prompts.
         let mut by_position = BTreeMap::<Option<Position>, Vec<usize>>::new();
         for (i, localisation) in found.iter().enumerate() {
             if let Ok(localisation) = localisation {

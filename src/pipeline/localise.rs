@@ -1,5 +1,5 @@
-//! HQ-Loc's first half: where to look. In: a batch's pictures as the detector reads them. Out: for
-//! each picture the boxes whose phrases name an anomaly of its category, and the position they
+//! HQ-Loc's first half: where to look. In: a batch's images as the detector reads them. Out: for
+//! each image the boxes whose phrases name an anomaly of its category, and the position they
 //! choose. Without a detector there are neither, and all nine positions count.
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ use crate::model::grounding::{
 };
 use crate::source::Category;
 
-/// What the published code resizes pictures to before they are detected in.
+/// What the published code resizes images to before they are detected in.
 pub const DETECTOR_SIDE: DetectorSide = DetectorSide { shorter: 518, longest: 1333 };
 
 /// Where positions and boxes come from.
@@ -32,7 +32,7 @@ pub enum Localiser {
     None,
 }
 
-/// What a detector found in one picture.
+/// What a detector found in one image.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Localisation {
     /// Boxes whose phrase names an anomaly of the category, in the order of the queries.
@@ -52,7 +52,7 @@ pub struct Detector {
     captions: HashMap<String, Caption>,
 }
 
-/// A category's caption: read by BERT once, used for every picture.
+/// A category's caption: read by BERT once, used for every image.
 #[derive(Clone)]
 struct Caption {
     tokens: Vec<CaptionToken>,
@@ -109,11 +109,11 @@ impl Detector {
         Ok(())
     }
 
-    /// Looks for what `words` name in each picture; the caption must have been read. Positions are
+    /// Looks for what `words` name in each image; the caption must have been read. Positions are
     /// those of a map of `map_side` pixels a side.
     ///
-    /// Only pictures of one size go through the network together: its backbone knows nothing of
-    /// padding, so a picture filled up to a larger one's size would get other boxes than alone.
+    /// Only images of one size go through the network together: its backbone knows nothing of
+    /// padding, so an image filled up to a larger one's size would get other boxes than alone.
     pub fn localise(
         &self,
         words: &CaptionWords,
@@ -139,7 +139,7 @@ impl Detector {
         found.into_iter().map(|(_, localisation)| localisation).collect()
     }
 
-    /// Pictures of one size.
+    /// Images of one size.
     fn localise_equal(
         &self,
         caption: &Caption,
@@ -167,7 +167,7 @@ impl Detector {
             .collect()
     }
 
-    /// The boxes of one picture whose phrase names an anomaly.
+    /// The boxes of one image whose phrase names an anomaly.
     fn accepted(
         &self,
         caption: &Caption,

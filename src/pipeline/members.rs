@@ -1,4 +1,4 @@
-//! Pictures of an archive → batches. In: a tar or a Parquet file, read from its beginning to its
+//! Images of an archive → batches. In: a tar or a Parquet file, read from its beginning to its
 //! end. Out: batches of one category each; what waits for its batch is bounded.
 
 use std::collections::{BTreeMap, HashSet};
@@ -11,10 +11,10 @@ use super::batch::{Batch, Lost, Work};
 use super::prepare::{Given, PrepareSettings, send_batch};
 use crate::source::{Archive, Category, Label, MaskSource, Member, Sample, Unclear, read_archive};
 
-/// Bytes of pictures that wait until there are enough of their category.
+/// Bytes of images that wait until there are enough of their category.
 const WAITING_BYTES: usize = 128 << 20;
 
-/// Sends every picture of `archive`; returns how many there were, or `None` when nobody wants more.
+/// Sends every image of `archive`; returns how many there were, or `None` when nobody wants more.
 pub fn prepare_archive(
     archive: &Archive,
     kept: &HashSet<Box<str>>,
@@ -61,7 +61,7 @@ pub fn prepare_archive(
     Some(sent)
 }
 
-/// Pictures whose batch is not full yet.
+/// Images whose batch is not full yet.
 struct Waiting<'a> {
     settings: &'a PrepareSettings,
     kept: &'a HashSet<Box<str>>,
@@ -103,7 +103,7 @@ impl Waiting<'_> {
     }
 }
 
-/// The member as a picture to score, or why it is none.
+/// The member as an image to score, or why it is none.
 pub(super) fn given(
     archive: &Archive,
     order: usize,

@@ -72,7 +72,7 @@ impl Pipeline<'_> {
     /// Runs all stages to the end, or to the first error of the output.
     ///
     /// # Errors
-    /// If the output cannot be read or written. Trouble with a picture is a row, not an error.
+    /// If the output cannot be read or written. Trouble with an image is a row, not an error.
     pub fn run(self) -> Result<Ending, TableError> {
         let Pipeline { claims, prepare: settings, infer, finish, writer, progress, stop } = self;
         let claims = &claims;
@@ -164,11 +164,11 @@ fn finish_all(
 }
 
 /// What `work` returns; a panic in it, which a stranger's bytes or a backend may cause, becomes a
-/// failure of the picture at hand.
+/// failure of the image at hand.
 fn caught<T>(stage: Stage, work: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let what = panic_text(&*panic);
-        let message = format!("the program broke here ({what}): please report this picture");
+        let message = format!("the program broke here ({what}): please report this image");
         Failure::new(stage, FailureCode::Internal, message)
     })
 }

@@ -13,7 +13,7 @@ use crate::weights::load::{bundled_filo, bundled_grounding, load_filo, load_grou
 use crate::weights::mapping::LoadReport;
 use crate::weights::{Checkpoint, Weights, WeightsPlace, local_copy};
 
-/// What scores pictures.
+/// What scores images.
 pub struct Networks {
     pub config: FiloConfig,
     pub scorer: FiloScorer<Backend>,
@@ -89,7 +89,7 @@ impl Networks {
         Ok(Networks { config, scorer, localiser, model_id: id.text() })
     }
 
-    /// The detector, if boxes are searched, and the largest pictures that it gets.
+    /// The detector, if boxes are searched, and the largest images that it gets.
     pub fn detector(&self) -> Option<Detecting<'_>> {
         let Localiser::GroundingDino(detector) = &self.localiser else { return None };
         let [height, width] = [DETECTOR_SIDE.shorter, DETECTOR_SIDE.longest];
@@ -102,7 +102,7 @@ impl Networks {
     }
 }
 
-/// `config` for pictures of the size that the run asks for.
+/// `config` for images of the size that the run asks for.
 fn sized(
     mut config: FiloConfig,
     spec: &JobSpec,
@@ -115,7 +115,7 @@ fn sized(
         WeightsError::BadConfig { path: place.path().into(), what }
     })?;
     if size.get() != trained {
-        tracing::warn!(trained, "the network runs on pictures of {size} pixels: an approximation");
+        tracing::warn!(trained, "the network runs on images of {size} pixels: an approximation");
     }
     Ok(config)
 }

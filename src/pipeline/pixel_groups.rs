@@ -1,4 +1,4 @@
-//! Pixels of the pictures of one shard, or of all shards, by what is true of them. In: anomaly maps
+//! Pixels of the images of one shard, or of all shards, by what is true of them. In: anomaly maps
 //! with their truth, or rows of `partials`. Out: one sketch per kind of defect, and their rows.
 
 use std::collections::BTreeMap;
@@ -7,8 +7,8 @@ use crate::error::MetricsError;
 use crate::metrics::{MapPixels, PixelSketch};
 use crate::tables::PartialRow;
 
-/// Pixels of pictures whose defects are known. Those outside of defects are one group, whatever the
-/// kind of the picture; those inside one per kind. Defects without a kind are in the first group.
+/// Pixels of images whose defects are known. Those outside of defects are one group, whatever the
+/// kind of the image; those inside one per kind. Defects without a kind are in the first group.
 #[derive(Debug, Default)]
 pub struct PixelGroups(BTreeMap<Option<String>, Pixels>);
 

@@ -38,7 +38,7 @@ impl From<Listing> for Plan {
 }
 
 impl Plan {
-    /// The plan that `entry` names. Its pictures are read from `input`.
+    /// The plan that `entry` names. Its images are read from `input`.
     ///
     /// # Errors
     /// If it is not what was written.
@@ -113,7 +113,7 @@ impl Plan {
         })
     }
 
-    /// Pictures of all shards.
+    /// Images of all shards.
     pub fn pictures(&self) -> usize {
         self.categories.values().sum()
     }

@@ -71,7 +71,7 @@ impl InOutput {
             tracing::info!(
                 pictures = plan.pictures(),
                 shards = plan.shards.len(),
-                "resuming the run that was begun here: pictures that were added since are not in it"
+                "resuming the run that was started here: images that were added since are not in it"
             );
         }
         Ok(plan)

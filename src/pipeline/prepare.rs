@@ -23,14 +23,14 @@ use crate::store::Store;
 /// What preparing needs to know.
 #[derive(Debug, Clone)]
 pub struct PrepareSettings {
-    /// Where the pictures are.
+    /// Where the images are.
     pub input: Input,
     /// What of tables and sidecars is read.
     pub columns: Columns,
-    /// Side of the network's input and of its maps, pixels.
+    /// Edge length of the network's input and of its maps, pixels.
     pub side: usize,
     pub batch_size: usize,
-    /// How large the detector wants its pictures; `None` without one.
+    /// How large the detector wants its images; `None` without one.
     pub detector_side: Option<DetectorSide>,
     /// What the references want of an image; `None` without them.
     pub referred: Option<ReferredPlanes>,
@@ -85,7 +85,7 @@ pub fn prepare(
     }
 }
 
-/// The shard of a task and those of its pictures that are not scored again.
+/// The shard of a task and those of its images that are not scored again.
 fn begin(task: Task, output: &Store) -> Result<(Begun, HashSet<Box<str>>), TableError> {
     let Task { shard, retry } = task;
     let retry = match retry {
@@ -144,7 +144,7 @@ fn prepare_shard(
     out.send(Work::End { pictures }).ok()
 }
 
-/// Prepares the pictures of a group, which are of one category, on all cores, and sends them.
+/// Prepares the images of a group, which are of one category, on all cores, and sends them.
 /// `None` when nobody wants them.
 pub(super) fn send_batch<T: Sync>(
     category: &Category,
@@ -193,7 +193,7 @@ fn prepare_file(
     prepared(order, sample, &picture, mask, settings)
 }
 
-/// A picture whose file is at hand.
+/// An image whose file is at hand.
 pub(super) struct Given {
     /// Index in the shard.
     pub order: usize,
@@ -208,7 +208,7 @@ impl Given {
         self.picture.len() + self.mask.as_ref().map_or(0, Vec::len)
     }
 
-    /// The picture, ready for the network.
+    /// The image, ready for the network.
     pub fn prepare(&self, settings: &PrepareSettings) -> Result<Prepared, Lost> {
         let mask = || Ok(self.mask.iter().cloned().collect());
         caught(Stage::Decode, || prepared(self.order, &self.sample, &self.picture, mask, settings))
@@ -217,7 +217,7 @@ impl Given {
     }
 }
 
-/// Decodes a picture, then its mask, which is asked for only if the picture is one.
+/// Decodes an image, then its mask, which is asked for only if the image is one.
 fn prepared(
     order: usize,
     sample: &Sample,
@@ -263,7 +263,7 @@ fn report_empty_mask(image: &str) {
     }
 }
 
-/// A mask that cannot be read is the mask's problem, not the picture's.
+/// A mask that cannot be read is the mask's problem, not the image's.
 fn as_mask(failure: Failure) -> Failure {
     Failure { stage: Stage::Mask, ..failure }
 }

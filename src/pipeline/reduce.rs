@@ -1,6 +1,6 @@
 //! Committed rows → the metrics table. Image metrics from `scores`, pixel metrics from the sketches
 //! in `partials`; parts are read ahead and merged on all cores as they come, so memory does not
-//! grow with the number of pictures' pixels.
+//! grow with the number of images' pixels.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ impl AuproProtocol {
     }
 }
 
-/// The metrics of every category and kind, of all pictures as one set (`__all__`) and the plain mean
+/// The metrics of every category and kind, of all images as one set (`__all__`) and the plain mean
 /// over categories (`__mean__`), in this order.
 ///
 /// # Errors
@@ -75,7 +75,7 @@ pub fn reduce(
     Ok(table)
 }
 
-/// Scored pictures.
+/// Scored images.
 #[derive(Default)]
 struct Pictures {
     scores: Vec<LabelledScore>,
@@ -92,13 +92,13 @@ impl Pictures {
         Ok(Pictures { scores, pixels: pixel_groups(run, category)? })
     }
 
-    /// The kinds of anomalous pictures.
+    /// The kinds of anomalous images.
     fn kinds(&self) -> BTreeSet<&str> {
         let anomalous = self.scores.iter().filter(|score| score.label == Some(true));
         anomalous.filter_map(|score| score.kind.as_deref()).collect()
     }
 
-    /// Metrics of all pictures as one set; or of those of one kind and the normal ones, and of the
+    /// Metrics of all images as one set; or of those of one kind and the normal ones, and of the
     /// pixels in defects of that kind and all normal pixels.
     fn measure(
         &self,
@@ -120,7 +120,7 @@ impl Pictures {
         Ok(measured)
     }
 
-    /// Metrics of all pictures as one set, whose summaries are not at hand.
+    /// Metrics of all images as one set, whose summaries are not at hand.
     fn measure_all(&self, run: &RunReader, protocol: AuproProtocol) -> Result<Measured, Error> {
         let sketch = self.pixels.whole()?;
         let mut measured = Measured::new(&self.labelled(None), &sketch, protocol)?;
@@ -138,7 +138,7 @@ impl Pictures {
         Ok(measured)
     }
 
-    /// The normal pictures and the anomalous ones, of one kind or of all.
+    /// The normal images and the anomalous ones, of one kind or of all.
     fn labelled(&self, kind: Option<&str>) -> Vec<ImageScore> {
         let images = self.scores.iter().filter_map(|row| {
             let anomalous = row.label?;
@@ -174,12 +174,12 @@ impl Pictures {
     }
 }
 
-/// Whether a picture is of a kind; every picture is of none in particular.
+/// Whether an image is of a kind; every image is of none in particular.
 fn is_of(row: &LabelledScore, kind: Option<&str>) -> bool {
     kind.is_none_or(|kind| row.kind.as_deref() == Some(kind))
 }
 
-/// Adds what the pixels of a picture change of the metrics of a set: with `kind` a set that has the
+/// Adds what the pixels of an image change of the metrics of a set: with `kind` a set that has the
 /// defects of that kind only.
 fn add_pixels(
     spread: &mut Spread,
@@ -201,7 +201,7 @@ fn merge_spread(spread: &mut Spread, other: Spread) -> Result<(), MetricsError> 
     Ok(())
 }
 
-/// What the scores of pictures change of their metrics.
+/// What the scores of images change of their metrics.
 fn image_spread(images: &[ImageScore]) -> Result<Option<Spread>, MetricsError> {
     Ok(Influences::of_images(images)?.map(|influences| {
         let mut spread = Spread::default();

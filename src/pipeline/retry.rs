@@ -1,5 +1,5 @@
-//! A committed shard that has pictures to try again. In: what the shard committed. Out: which of
-//! its pictures stay as they are, and their rows, which come back into the shard's new parts.
+//! A committed shard that has images to try again. In: what the shard committed. Out: which of
+//! its images stay as they are, and their rows, which come back into the shard's new parts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl Task {
         }
     }
 
-    /// Pictures that have yet to be scored; `None` for an archive that has not been read.
+    /// Images that have yet to be scored; `None` for an archive that has not been read.
     pub fn pictures(&self) -> Option<u64> {
         match &self.retry {
             Some(Retry { again: Again::These(these), .. }) => Some(these.len() as u64),
@@ -73,7 +73,7 @@ impl Task {
     }
 }
 
-/// The rows of a shard's earlier commit, by picture, without pixel counts.
+/// The rows of a shard's earlier commit, by image, without pixel counts.
 #[derive(Debug, Default)]
 pub struct Earlier {
     scores: HashMap<Box<str>, (String, ScoreRow)>,
@@ -82,7 +82,7 @@ pub struct Earlier {
     failures: HashMap<Box<str>, (String, FailureRow)>,
 }
 
-/// What stays of one picture.
+/// What stays of one image.
 #[derive(Debug)]
 pub enum Kept {
     Scored { category: String, score: Box<ScoreRow>, mask: Option<MaskRow>, boxes: Vec<BoxRow> },
@@ -119,7 +119,7 @@ impl Retry {
         Ok(earlier)
     }
 
-    /// The pixel counts of all pictures that were scored and stay, by category.
+    /// The pixel counts of all images that were scored and stay, by category.
     ///
     /// # Errors
     /// If one of the parts is not what was committed.
@@ -141,12 +141,12 @@ impl Retry {
 }
 
 impl Earlier {
-    /// The pictures that are not tried again.
+    /// The images that are not tried again.
     pub fn kept(&self) -> HashSet<Box<str>> {
         self.scores.keys().chain(self.failures.keys()).cloned().collect()
     }
 
-    /// Takes the rows of a picture out.
+    /// Takes the rows of an image out.
     pub fn take(&mut self, image_id: &str) -> Option<Kept> {
         if let Some((category, failure)) = self.failures.remove(image_id) {
             return Some(Kept::Failed { category, failure });

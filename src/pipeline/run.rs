@@ -49,7 +49,7 @@ pub struct Run {
     expected: Vec<ExpectedShard>,
     references: ToMake,
     partition: Partition,
-    /// Pictures of this worker's partition that an earlier start committed.
+    /// Images of this worker's partition that an earlier start committed.
     pub resumed: u64,
     /// What is known of failures that are tried again, where that is wanted.
     pub repair: Option<Repair>,
@@ -107,7 +107,7 @@ impl Run {
         })
     }
 
-    /// Pictures that this worker has yet to score; `None` where some are in archives that have not
+    /// Images that this worker has yet to score; `None` where some are in archives that have not
     /// been read.
     pub fn pictures(&self) -> Option<u64> {
         self.tasks.iter().map(Task::pictures).sum()

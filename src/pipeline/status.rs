@@ -15,11 +15,11 @@ pub struct PartStatus {
     pub part: String,
     pub shards: u64,
     pub shards_committed: u64,
-    /// Pictures of all its shards, as far as they are known: archives tell when they are read.
+    /// Images of all its shards, as far as they are known: archives tell when they are read.
     pub pictures: u64,
-    /// Pictures of committed shards that have a score.
+    /// Images of committed shards that have a score.
     pub scored: u64,
-    /// Pictures of committed shards that are in `failures`.
+    /// Images of committed shards that are in `failures`.
     pub failed: u64,
     /// The worker that was heard last; none where nobody has begun, and for `all`.
     pub worker: Option<WorkerStatus>,

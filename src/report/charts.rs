@@ -72,7 +72,7 @@ pub fn histogram(
     })
 }
 
-/// True-positive over false-positive rate, of pictures and of pixels.
+/// True-positive over false-positive rate, of images and of pixels.
 pub fn roc(pictures: Option<&Curve>, pixels: Option<&Curve>) -> Option<String> {
     pictures.or(pixels)?;
     svg(|area| {

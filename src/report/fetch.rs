@@ -15,10 +15,10 @@ use crate::tables::RunReader;
 /// What is read and drawn at the same time: more than cores, since a bucket lets wait.
 pub const AT_ONCE: usize = 8;
 
-/// Archives are read up to their last wanted picture; so many GiB of them in all.
+/// Archives are read up to their last wanted image; so many GiB of them in all.
 const ARCHIVE_GIB: u64 = 8;
 
-/// A picture as it is now.
+/// An image as it is now.
 pub struct Fetched {
     pub picture: Vec<u8>,
     /// The files of its true mask; none if it has no mask, or one of them cannot be read.
@@ -28,13 +28,13 @@ pub struct Fetched {
 /// Which files have the wanted images.
 pub struct Files {
     loose: BTreeMap<String, Loose>,
-    /// Those with the most wanted pictures come first.
+    /// Those with the most wanted images come first.
     archives: Vec<Archive>,
     /// What of archives is read.
     columns: Columns,
 }
 
-/// A picture that is a file of its own.
+/// An image that is a file of its own.
 #[derive(Default)]
 struct Loose {
     /// Its file, if that is not its id.
@@ -45,7 +45,7 @@ struct Loose {
     version: Option<FileVersion>,
 }
 
-/// A file with wanted pictures in it.
+/// A file with wanted images in it.
 struct Archive {
     path: String,
     kind: ArchiveKind,

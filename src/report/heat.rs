@@ -1,5 +1,5 @@
 //! Colours of an anomaly map. In: a value from 0 to 1. Out: a colour and how much it hides of the
-//! dimmed, grey picture below. Lightness rises with the value, so that the scale reads the same
+//! dimmed, grey image below. Lightness rises with the value, so that the scale reads the same
 //! whoever looks at it and in a black-and-white print; grey itself is no colour of the scale.
 
 /// The scale: from violet over red and orange to pale yellow, at even steps.
@@ -11,7 +11,7 @@ const SCALE: [[f32; 3]; 5] = [
     [255.0, 238.0, 130.0],
 ];
 
-/// How much of the picture the hottest colour hides.
+/// How much of the image the hottest colour hides.
 const MOST_OPAQUE: f32 = 0.85;
 
 /// The value from which on a colour hides as much as it may.

@@ -1,4 +1,4 @@
-//! What is shown of a picture, layer by layer: the picture, the map as heat, the outlines of the
+//! What is shown of an image, layer by layer: the image, the map as heat, the outlines of the
 //! masks. In: pixels, a raw map, masks. Out: small files, JPEG and PNG with transparency, which a
 //! page lays over each other at one size.
 
@@ -10,10 +10,10 @@ use super::outline::{self, Side};
 use crate::image::{Filter, Mask, Rgb8, Size, resize};
 use crate::tables::RawMap;
 
-/// Longest side of a shown picture, pixels; a larger picture is reduced to it.
+/// Longest side of a shown image, pixels; a larger image is reduced to it.
 const LONGEST_SIDE: usize = 352;
 
-/// Pixels of a picture's longer side for which a line gets one pixel of width.
+/// Pixels of an image's longer side for which a line gets one pixel of width.
 const SIDE_PER_WIDTH: usize = 176;
 
 /// Longest side of a shown map, cells. A larger one is reduced to it, by the highest value of what
@@ -55,7 +55,7 @@ impl HeatScale {
     }
 }
 
-/// What is known and was found in a picture.
+/// What is known and was found in an image.
 #[derive(Debug, Clone, Copy)]
 pub struct Findings<'a> {
     /// `None`: the run kept none.
@@ -76,12 +76,12 @@ impl Findings<'_> {
     };
 }
 
-/// The layers of a picture, each a file.
+/// The layers of an image, each a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layers {
     /// The size at which all are shown; a file with fewer pixels is stretched to it.
     pub size: Size,
-    /// Size of the picture itself.
+    /// Size of the image itself.
     pub of: Size,
     /// JPEG.
     pub picture: Vec<u8>,
@@ -137,7 +137,7 @@ fn fewer(size: Size, part: usize) -> Size {
     Size { width: size.width.div_ceil(part), height: size.height.div_ceil(part) }
 }
 
-/// The size at which a picture is shown: its own, or smaller.
+/// The size at which an image is shown: its own, or smaller.
 fn shown_size(size: Size) -> Size {
     let longest = size.width.max(size.height).max(1);
     let reduced = |side: usize| match longest > LONGEST_SIDE {

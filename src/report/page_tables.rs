@@ -36,7 +36,7 @@ pub struct MetricsView {
     pub protocol: &'static str,
     pub columns: Vec<&'static str>,
     pub categories: Vec<CategoryRows>,
-    /// Of all pictures, and the mean.
+    /// Of all images, and the mean.
     pub totals: Vec<RowView>,
     /// What is not shown.
     pub hidden: String,

@@ -1,9 +1,9 @@
-//! Which pictures of a category the report shows. In: scored pictures, in any order. Out: a few of
+//! Which images of a category the report shows. In: scored images, in any order. Out: a few of
 //! them per gallery, the same whatever the order was.
 
 use crate::tables::ShownScore;
 
-/// A row of pictures of one category.
+/// A row of images of one category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GalleryKind {
     MostAnomalous,
@@ -31,7 +31,7 @@ impl GalleryKind {
         }
     }
 
-    /// What a picture must be to be here, and which comes first.
+    /// What an image must be to be here, and which comes first.
     pub fn about(self) -> &'static str {
         match self {
             GalleryKind::MostAnomalous => "highest score first",
@@ -41,7 +41,7 @@ impl GalleryKind {
         }
     }
 
-    /// Pictures with a higher rank come first; `None`: the picture does not belong here.
+    /// Images with a higher rank come first; `None`: the image does not belong here.
     fn rank(self, row: &ShownScore) -> Option<f32> {
         match self {
             GalleryKind::MostAnomalous => Some(row.score),
@@ -58,7 +58,7 @@ impl GalleryKind {
     }
 }
 
-/// The first pictures of a gallery, and how many belong there.
+/// The first images of a gallery, and how many belong there.
 #[derive(Debug, Clone)]
 pub struct Picks {
     kind: GalleryKind,
@@ -69,7 +69,7 @@ pub struct Picks {
 }
 
 impl Picks {
-    /// Room for `most` pictures.
+    /// Room for `most` images.
     pub fn new(kind: GalleryKind, most: usize) -> Self {
         Picks { kind, most, rows: Vec::new(), of: 0 }
     }
@@ -79,12 +79,12 @@ impl Picks {
         self.kind
     }
 
-    /// The pictures, the first one first.
+    /// The images, the first one first.
     pub fn rows(&self) -> &[ShownScore] {
         &self.rows
     }
 
-    /// How many pictures belong to the gallery, shown or not.
+    /// How many images belong to the gallery, shown or not.
     pub fn of(&self) -> u64 {
         self.of
     }

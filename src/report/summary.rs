@@ -1,5 +1,5 @@
 //! One pass over the scores of a category. In: committed rows. Out: counts, scores, what is shown,
-//! and which descriptions won. Memory grows by some ten bytes a picture of a category that is shown.
+//! and which descriptions won. Memory grows by some ten bytes an image of a category that is shown.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::error::Error;
 use crate::metrics::{Curve, ImageScore, PixelCurves, PixelSketch, image_roc, pixel_curves};
 use crate::tables::{FailureRow, PartialRow, RunReader, ShownScore, ThresholdRow, fold_parts};
 
-/// Scored pictures by label and by what the run decided: `[normal, anomalous, unlabelled]`.
+/// Scored images by label and by what the run decided: `[normal, anomalous, unlabelled]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     pub flagged: [u64; 3],
     pub not_flagged: [u64; 3],
 }
 
-/// Index of the normal pictures in [`Counts`], and so on.
+/// Index of the normal images in [`Counts`], and so on.
 pub const NORMAL: usize = 0;
 pub const ANOMALOUS: usize = 1;
 pub const UNLABELLED: usize = 2;
@@ -31,12 +31,12 @@ fn class(label: Option<bool>) -> usize {
 }
 
 impl Counts {
-    /// Pictures of one class.
+    /// Images of one class.
     pub fn of(&self, class: usize) -> u64 {
         self.flagged[class] + self.not_flagged[class]
     }
 
-    /// All scored pictures.
+    /// All scored images.
     pub fn scored(&self) -> u64 {
         [NORMAL, ANOMALOUS, UNLABELLED].map(|class| self.of(class)).iter().sum()
     }
@@ -46,7 +46,7 @@ impl Counts {
         counts[class(row.label)] += 1;
     }
 
-    /// Adds the pictures of another part.
+    /// Adds the images of another part.
     pub fn merge(&mut self, other: &Counts) {
         for class in [NORMAL, ANOMALOUS, UNLABELLED] {
             self.flagged[class] += other.flagged[class];
@@ -55,14 +55,14 @@ impl Counts {
     }
 }
 
-/// How often a description was the one most like a picture.
+/// How often a description was the one most like an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wins {
     pub all: u64,
     pub anomalous: u64,
 }
 
-/// The scored pictures of a category.
+/// The scored images of a category.
 #[derive(Debug)]
 pub struct CategorySummary {
     pub counts: Counts,
@@ -93,7 +93,7 @@ impl Default for CategorySummary {
 }
 
 impl CategorySummary {
-    /// Reads the scores of `category`; of each gallery `most` pictures. Without a number all but the
+    /// Reads the scores of `category`; of each gallery `most` images. Without a number all but the
     /// counts stays empty.
     ///
     /// # Errors
@@ -170,7 +170,7 @@ impl CategorySummary {
     }
 
     /// Which colours the maps have: none up to the mean of the median map, since a network that takes
-    /// every pixel for a little abnormal would otherwise colour whole pictures; then up to the highest
+    /// every pixel for a little abnormal would otherwise colour whole images; then up to the highest
     /// value of any.
     pub fn heat(&self) -> HeatScale {
         let mut means = self.means.clone();
@@ -182,7 +182,7 @@ impl CategorySummary {
         HeatScale { coldest, hottest: self.hottest }
     }
 
-    /// The ROC curve of the pictures' scores, where there are both classes.
+    /// The ROC curve of the images' scores, where there are both classes.
     pub fn roc(&self) -> Option<Curve> {
         let of = |class: usize| {
             self.scores[class].iter().map(move |score| ImageScore::new(*score, class == ANOMALOUS))
@@ -203,10 +203,10 @@ pub fn curves_of_pixels(run: &RunReader, category: &str) -> Result<Option<PixelC
     Ok(pixel_curves(&fold_parts(run, category, add, merge)?))
 }
 
-/// Pictures without a score, by stage and code.
+/// Images without a score, by stage and code.
 pub type Failures = BTreeMap<(String, String), FailureGroup>;
 
-/// Pictures that were lost for one reason.
+/// Images that were lost for one reason.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FailureGroup {
     pub n: u64,

@@ -1,4 +1,4 @@
-//! The layouts of files with pictures in them, each a shard: `webdataset` (tars) and `parquet`.
+//! The layouts of files with images in them, each a shard: `webdataset` (tars) and `parquet`.
 //! What is in them shows when they are read, see [`read_archive`].
 
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use super::tree::Tree;
 use super::{Columns, Ignored, Member, OpenFile};
 use crate::error::SourceError;
 
-/// What a file with pictures in it is.
+/// What a file with images in it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArchiveKind {
     /// Not compressed: one that is cannot be read from its middle.
@@ -37,8 +37,8 @@ impl ArchiveKind {
     }
 }
 
-/// Hands the pictures of an archive to `take`, one after the other, until it wants no more; returns
-/// what is no picture. A file of more than `max_bytes` is not read. Once the archive cannot be read,
+/// Hands the images of an archive to `take`, one after the other, until it wants no more; returns
+/// what is no image. A file of more than `max_bytes` is not read. Once the archive cannot be read,
 /// that is what is wrong with all that follows.
 pub fn read_archive(
     file: OpenFile,

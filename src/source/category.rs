@@ -21,7 +21,7 @@ const RESERVED: [&str; 2] = ["__all__", "__mean__"];
 const MAX_BYTES: usize = 230;
 
 /// A category name: 1 to 230 bytes where it is part of a folder's name, not blank, no control characters, not `__all__` or
-/// `__mean__`. Cheap to clone: all pictures of a category share one text.
+/// `__mean__`. Cheap to clone: all images of a category share one text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(into = "String")]
 pub struct Category(Arc<str>);
@@ -84,7 +84,7 @@ impl schemars::JsonSchema for Category {
     }
 }
 
-/// Finds the category of each picture while a layout is listed, and remembers what it found.
+/// Finds the category of each image while a layout is listed, and remembers what it found.
 pub(super) struct Categories<'a> {
     chosen: Option<&'a Category>,
     root_name: &'a str,
@@ -93,7 +93,7 @@ pub(super) struct Categories<'a> {
 }
 
 impl<'a> Categories<'a> {
-    /// `chosen` is the user's name for pictures without one, `root_name` stands in for it.
+    /// `chosen` is the user's name for images without one, `root_name` stands in for it.
     pub(super) fn new(chosen: Option<&'a Category>, root_name: &'a str) -> Self {
         Categories { chosen, root_name, whole: None, by_folder: HashMap::new() }
     }
@@ -108,7 +108,7 @@ impl<'a> Categories<'a> {
         Ok(category)
     }
 
-    /// The category of pictures that the layout gives none.
+    /// The category of images that the layout gives none.
     fn whole(&mut self) -> Result<Category, SourceError> {
         if let Some(category) = &self.whole {
             return Ok(category.clone());
@@ -140,7 +140,7 @@ impl<'a> Categories<'a> {
         }
     }
 
-    /// The user's name, if no picture needed it.
+    /// The user's name, if no image needed it.
     pub(super) fn unused_choice(&self) -> Option<&Category> {
         self.chosen.filter(|_| self.whole.is_none())
     }

@@ -1,4 +1,4 @@
-//! The layout `folder`: any tree of pictures. The first sub-folder is the category; there are no
+//! The layout `folder`: any tree of images. The first sub-folder is the category; there are no
 //! labels and no masks. Folders named `ground_truth` hold masks in every layout and are not listed.
 
 use super::MaskSource;
@@ -7,7 +7,7 @@ use super::listing::{Drafts, Known};
 use super::tree::Tree;
 use crate::error::SourceError;
 
-/// Lists every picture of `tree`.
+/// Lists every image of `tree`.
 pub(super) fn list(tree: &mut Tree, categories: &mut Categories) -> Result<Drafts, SourceError> {
     let mut drafts = Drafts::default();
     for found in tree.take_files() {

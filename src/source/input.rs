@@ -1,4 +1,4 @@
-//! The input of a run: what its pictures are called outside, and their bytes. A name below the
+//! The input of a run: what its images are called outside, and their bytes. A name below the
 //! input goes in, a URI or the content of that file comes out.
 //! Never here: listing, and decoding.
 
@@ -36,7 +36,7 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Where the pictures are. Cheap to clone.
+/// Where the images are. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Input {
     place: Place,
@@ -60,7 +60,7 @@ enum Place {
 }
 
 impl Input {
-    /// The input at `location`, without a look at its files. That of a single picture is the folder
+    /// The input at `location`, without a look at its files. That of a single image is the folder
     /// that it is in.
     ///
     /// # Errors
@@ -275,7 +275,7 @@ pub(super) fn changed(place: &dyn std::fmt::Display) -> Failure {
 }
 
 fn too_large(limit: u64) -> Failure {
-    let what = format!("the file has more than {limit} bytes: cut it into smaller pictures");
+    let what = format!("the file has more than {limit} bytes: cut it into smaller images");
     Failure::new(Stage::Fetch, FailureCode::TooLarge, what)
 }
 
@@ -308,7 +308,7 @@ pub(super) struct InBucket {
 }
 
 impl InBucket {
-    /// What `location` is: an object that is called like a picture or an archive is one file.
+    /// What `location` is: an object that is called like an image or an archive is one file.
     pub fn find(location: &Location) -> Result<Self, SourceError> {
         let prefix = location.bucket().map_or("", |bucket| bucket.prefix.as_str());
         let (folder, name) = prefix.rsplit_once('/').unwrap_or(("", prefix));

@@ -1,6 +1,6 @@
 //! The tree of an input goes in; which [`Layout`] it has, and why, comes out.
-//! Detection looks at folder names only, two levels deep, and prefers a wrong `folder` (pictures
-//! without labels) to a wrong `mvtec` or `visa` (pictures that are not scored).
+//! Detection looks at folder names only, two levels deep, and prefers a wrong `folder` (images
+//! without labels) to a wrong `mvtec` or `visa` (images that are not scored).
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,21 +17,21 @@ use crate::error::ValueError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LayoutChoice {
-    /// Look at the folders and decide.
+    /// Detect the layout, and log the reason.
     #[default]
     Auto,
-    /// Any tree of pictures; the first sub-folder is the category; no labels.
+    /// Any tree of images; the first sub-folder is the category; no labels.
     Folder,
     /// `<category>/test/<kind>/*` with masks in `<category>/ground_truth/<kind>/`.
     Mvtec,
     /// `<category>/Data/Images/*` with `image_anno.csv`, or the test rows of `split_csv/1cls.csv`.
     Visa,
-    /// Tar files, each picture beside its `.cls`, `.json` and `.mask.png`.
+    /// Tar files, each image with its `.cls`, `.json` and `.mask.png`.
     Webdataset,
-    /// Parquet files with a column `image`, and `mask`, `label`, `kind`, `category` if there are.
+    /// Parquet files with a column `image`, and optionally `mask`, `label`, `kind`, `category`.
     Parquet,
-    /// A CSV, JSON Lines or Parquet file that lists images by `image` or `uri`, and their `category`,
-    /// `label`, `kind`, `mask` and `id` if it has them.
+    /// A CSV, JSON Lines or Parquet file that lists images by `image` or `uri`, and optionally
+    /// their `category`, `label`, `kind`, `mask` and `id`.
     Table,
 }
 
@@ -89,12 +89,12 @@ impl Layout {
         }
     }
 
-    /// What pictures the layout expects, for the message when there are none.
+    /// What images the layout expects, for the message when there are none.
     pub(super) fn looked_for(self) -> &'static str {
         match self {
             Layout::Folder => "png, jpg, jpeg, bmp, tif, tiff and webp files in any folder",
-            Layout::Mvtec => "pictures in <category>/test/<kind>/ (layout mvtec)",
-            Layout::Visa => "pictures in <category>/Data/Images/ or in split_csv/1cls.csv (visa)",
+            Layout::Mvtec => "images in <category>/test/<kind>/ (layout mvtec)",
+            Layout::Visa => "images in <category>/Data/Images/ or in split_csv/1cls.csv (visa)",
             Layout::Webdataset => "tar files in any folder (layout webdataset)",
             Layout::Parquet => "Parquet files in any folder (layout parquet)",
             Layout::Table => "rows that name an image (layout table)",
@@ -169,10 +169,8 @@ fn detect(tree: &Tree) -> (Layout, String) {
     let (tars, parquets) = (count(ArchiveKind::Tar), count(ArchiveKind::Parquet));
     if tars + parquets > 0 && !tree.files().iter().any(Found::is_picture) {
         return match tars {
-            0 => (Layout::Parquet, format!("layout parquet: {parquets} Parquet files, no picture")),
-            _ => {
-                (Layout::Webdataset, format!("layout webdataset: {tars} tar files and no picture"))
-            }
+            0 => (Layout::Parquet, format!("layout parquet: {parquets} Parquet files, no image")),
+            _ => (Layout::Webdataset, format!("layout webdataset: {tars} tar files and no image")),
         };
     }
     let why = "layout folder: neither <category>/test/<kind> nor <category>/Data/Images found";

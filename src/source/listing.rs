@@ -43,7 +43,7 @@ pub struct Listing {
     pub ignored: BTreeMap<String, usize>,
 }
 
-/// What a layout knows about a picture beside its file.
+/// What a layout knows about an image beside its file.
 pub(super) struct Known {
     pub category: Category,
     pub label: Option<Label>,
@@ -83,7 +83,7 @@ impl Drafts {
         }
     }
 
-    /// Adds a picture; it is rejected if its file, or its mask, already shows trouble.
+    /// Adds an image; it is rejected if its file, or its mask, already shows trouble.
     pub(super) fn push(&mut self, found: Found, known: Known, mask: Result<MaskSource, Failure>) {
         let Found { id: image_id, bytes, version, trouble } = found;
         let Known { category, label, kind, file, kept } = known;
@@ -103,7 +103,7 @@ impl Drafts {
         self.entries.push(Draft { entry, size_bytes: bytes });
     }
 
-    /// Adds a file with pictures in it; it is rejected if it already shows trouble.
+    /// Adds a file with images in it; it is rejected if it already shows trouble.
     pub(super) fn push_archive(&mut self, found: Found, kind: ArchiveKind, category: Category) {
         let Found { id: image_id, bytes, version, trouble } = found;
         let entry = match trouble {
@@ -194,7 +194,7 @@ impl Drafts {
 /// Nothing is opened but the CSV files of the layout `visa` and the table of the layout `table`.
 ///
 /// # Errors
-/// If the input is missing, is a file but no picture, has no pictures, cannot be listed to its
+/// If the input is missing, is a file but no image, has no images, cannot be listed to its
 /// end, has a CSV that cannot be parsed, or names a category that is none.
 pub fn list(location: &Location, options: &ListOptions) -> Result<Listing, SourceError> {
     let opened = opened(location, options)?;
@@ -299,9 +299,9 @@ fn list_opened(
 struct Opened {
     input: Input,
     tree: Tree,
-    /// The input is one picture.
+    /// The input is one image.
     single: bool,
-    /// Of the folder that the pictures are in.
+    /// Of the folder that the images are in.
     name: String,
 }
 

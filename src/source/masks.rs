@@ -12,7 +12,7 @@ use super::input::Input;
 use super::tree::{Found, Tree};
 use crate::error::{Failure, FailureCode, Stage};
 
-/// Pictures with one label and the masks that may belong to them.
+/// Images with one label and the masks that may belong to them.
 #[derive(Default)]
 pub(super) struct Group {
     pictures: Vec<(String, Found)>,
@@ -24,11 +24,11 @@ pub(super) struct Group {
 /// What became of a group.
 pub(super) struct Paired {
     pub pictures: Vec<(Found, Result<MaskSource, Failure>)>,
-    /// Mask files that belong to no picture, or to one that is rejected.
+    /// Mask files that belong to no image, or to one that is rejected.
     pub n_unused_masks: usize,
 }
 
-/// What the names of the masks say about one picture.
+/// What the names of the masks say about one image.
 enum Claim {
     One(Box<str>),
     /// All files of a folder, sorted: together they are the mask.
@@ -38,7 +38,7 @@ enum Claim {
 }
 
 impl Group {
-    /// `inside` is the path of the picture below the folder of its kind.
+    /// `inside` is the path of the image below the folder of its kind.
     pub(super) fn add_picture(&mut self, inside: &str, found: Found) {
         self.pictures.push((composed(stem(inside)), found));
     }
@@ -52,8 +52,8 @@ impl Group {
         self.masks.entry(composed(stem(inside))).or_default().push(id);
     }
 
-    /// Gives each picture its mask. If there is no `mask_folder`, the masks are unknown; if there
-    /// is one, a picture without a mask is a mistake in the data.
+    /// Gives each image its mask. If there is no `mask_folder`, the masks are unknown; if there
+    /// is one, an image without a mask is a mistake in the data.
     pub(super) fn pair(self, tree: &Tree, input: &Input, mask_folder: &str) -> Paired {
         let n_masks: usize = self.masks.values().map(Vec::len).sum();
         if !tree.has_folder(mask_folder) {
@@ -69,7 +69,7 @@ impl Group {
             let n_rivals = rivals[&rival_key(&stem, &claim)];
             let mask = match claim {
                 _ if n_rivals > 1 => Err(duplicate(format!(
-                    "{n_rivals} pictures called {stem}: rename, masks pair by name"
+                    "{n_rivals} images called {stem}: rename, masks pair by name"
                 ))),
                 Claim::One(mask) => Ok(vec![mask]),
                 Claim::Parts(masks) => Ok(masks),
@@ -113,7 +113,7 @@ impl Group {
     }
 }
 
-/// Pictures are rivals if they claim one mask, or, without a single mask, if they share a stem.
+/// Images are rivals if they claim one mask, or, without a single mask, if they share a stem.
 fn rival_key(stem: &str, claim: &Claim) -> Box<str> {
     match claim {
         Claim::One(mask) => mask.clone(),

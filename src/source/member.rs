@@ -1,4 +1,4 @@
-//! One picture inside an archive, whatever the archive: what its bytes are and what is known of it.
+//! One image inside an archive, whatever the archive: what its bytes are and what is known of it.
 
 use std::collections::HashSet;
 
@@ -8,12 +8,12 @@ use super::Label;
 use super::label::LabelValue;
 use crate::error::Failure;
 
-/// One picture of an archive.
+/// One image of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// Its name in the archive; a number is added to one that was there before.
     pub id: String,
-    /// The picture's file, or why there is none.
+    /// The image's file, or why there is none.
     pub picture: Result<Vec<u8>, Failure>,
     /// The file of its mask.
     pub mask: Option<Vec<u8>>,

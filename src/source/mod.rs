@@ -1,8 +1,8 @@
-//! Where pictures come from. A [`Location`](crate::store::Location) goes in, a [`Listing`] of
-//! [`Shard`]s comes out, in which every picture of the input is one [`Entry`]: a [`Sample`] to
-//! score, or rejected with its reason; or a file of pictures is one, an [`Archive`]. A new layout is
+//! Where images come from. A [`Location`](crate::store::Location) goes in, a [`Listing`] of
+//! [`Shard`]s comes out, in which every image of the input is one [`Entry`]: a [`Sample`] to
+//! score, or rejected with its reason; or a file of images is one, an [`Archive`]. A new layout is
 //! one more file here, a function of the names below the input; a new kind of store is one more
-//! [`Input`]. Never here: opening a picture. Listing reads names, sizes and, for `visa`, the CSV
+//! [`Input`]. Never here: opening an image. Listing reads names, sizes and, for `visa`, the CSV
 //! files.
 
 mod archive;
@@ -55,25 +55,25 @@ pub use shard::{Shard, ShardSize, Shards};
 pub use tar::Ignored;
 pub use unclear::Unclear;
 
-/// The extensions that make a file a picture, in any case; its content decides how it is read.
+/// The extensions that make a file an image, in any case; its content decides how it is read.
 pub const PICTURE_EXTENSIONS: [&str; 16] = [
     "png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "jpe", "jfif", "jif", "jfi", "pjpeg",
     "pjp", "dib", "tf8", "btf",
 ];
 
-/// Where the true mask of a picture is.
+/// Where the true mask of an image is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum MaskSource {
-    /// The layout says nothing: the picture has no part in pixel metrics.
+    /// The layout says nothing: the image has no part in pixel metrics.
     Unknown,
-    /// The picture is normal, so its mask is empty.
+    /// The image is normal, so its mask is empty.
     AllNormal,
     /// Mask files, paths below the input or URIs, not opened yet: together they are the mask. They may
     /// be broken or of another size than the image.
     Files(Box<[Box<str>]>),
 }
 
-/// One picture to score.
+/// One image to score.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Path below the input, `/`-separated, or what a table calls it; unique in a listing.
@@ -99,26 +99,26 @@ impl Sample {
     }
 }
 
-/// One picture of the input, whatever becomes of it.
+/// One image of the input, whatever becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// To be scored.
     Sample(Sample),
     /// Cannot be scored, and this is why: a row of `failures`.
     Rejected(Box<Rejected>),
-    /// A file with pictures in it, a shard by itself. Which ones shows when it is read.
+    /// A file with images in it, a shard by itself. Which ones shows when it is read.
     Archive(Archive),
 }
 
-/// A file with pictures in it.
+/// A file with images in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
-    /// Path below the input; the names of its pictures follow it.
+    /// Path below the input; the names of its images follow it.
     pub image_id: Box<str>,
     pub kind: ArchiveKind,
     /// Tells this content from another one, where the place says so.
     pub version: Option<FileVersion>,
-    /// Of the pictures that the archive gives no category.
+    /// Of the images that the archive gives no category.
     pub category: Category,
     /// How many of its images count at most, its first ones.
     pub most: Option<NonZeroU64>,
@@ -131,7 +131,7 @@ impl Archive {
     }
 }
 
-/// A picture that cannot be scored.
+/// An image that cannot be scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     pub image_id: Box<str>,

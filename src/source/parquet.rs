@@ -1,19 +1,20 @@
-//! The layout `parquet`: files with one picture per row. Column `image` is the picture's file, or a
+//! The layout `parquet`: files with one image per row. Column `image` is the image's file, or a
 //! group of `bytes` and `path` as Hugging Face writes it; so is `mask`. `label` (a number, a truth
 //! value or a word), `kind` and `category` mean what they mean in a tar's JSON; numbers that the
-//! file's own Hugging Face header has names for are those names. Parts of a file go in, pictures
+//! file's own Hugging Face header has names for are those names. Parts of a file go in, images
 //! with what is known of them come out.
 //!
 //! The file is a stranger's: a row that cannot be used costs that row, a row group that cannot be
-//! decoded costs its rest. Never here: decoding pictures.
+//! decoded costs its rest. Never here: decoding images.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -26,7 +27,7 @@ use super::label::LabelValue;
 use super::member::{Known, Member, kept, unique};
 use super::open_file::OpenFile;
 use super::options::Columns;
-use super::parquet_cells::{bytes_of, is_file, list_of, path_of, text_at, text_of, texts_of};
+use super::parquet_cells::{bytes_of, is_file, list_of, path_of, text_of};
 use crate::error::{Failure, FailureCode, Stage};
 
 /// Rows that are decoded at a time.
@@ -42,7 +43,7 @@ const USUAL: [&str; 9] =
 /// Columns that mean something.
 const COLUMNS: [&str; 4] = ["mask", "label", "kind", "category"];
 
-/// Hands the pictures of a file to `take`, one after the other, until it wants no more. A picture of
+/// Hands the images of a file to `take`, one after the other, until it wants no more. An image of
 /// more than `max_bytes` is left out with a reason, as is what cannot be decoded.
 pub fn read_parquet(
     file: Arc<OpenFile>,
@@ -179,7 +180,7 @@ impl Table {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The pictures of a batch whose first row is row `first` of the file.
+    /// The images of a batch whose first row is row `first` of the file.
     fn members(
         &self,
         batch: &RecordBatch,
@@ -189,16 +190,15 @@ impl Table {
     ) -> Vec<Member> {
         let column = |name: &str| batch.column_by_name(name);
         let (image, mask) = (column(&self.image), column("mask"));
-        let texts = |name| column(name).and_then(texts_of);
-        let (kinds, categories) = (texts("kind"), texts("category"));
-        let keep = self.keep.iter().map(|name| texts(name)).collect::<Vec<_>>();
+        let (kinds, categories) = (column("kind"), column("category"));
+        let keep = self.keep.iter().map(|name| column(name)).collect::<Vec<_>>();
         let of_row = |row: usize| {
             let number = first + row as u64;
             let name = image.and_then(|image| path_of(image, row)).filter(|name| !name.is_empty());
             let id = unique(name.unwrap_or_else(|| format!("{number:07}")), names);
             let picture = match image.and_then(|image| bytes_of(image, row)) {
                 None => {
-                    let what = format!("row {number} has no bytes of a picture: put them there");
+                    let what = format!("row {number} has no bytes of an image: put them there");
                     Err(Failure::new(Stage::Fetch, FailureCode::CorruptArchive, what))
                 }
                 Some(bytes) => sized(bytes, number, max_bytes),
@@ -211,9 +211,9 @@ impl Table {
             };
             let label = column("label").map(|labels| self.label(labels, row)).unwrap_or_default();
             let said = Known {
-                kind: kinds.as_ref().and_then(|kinds| text_of(kinds, row)),
-                category: categories.as_ref().and_then(|categories| text_of(categories, row)),
-                kept: kept(&keep.iter().map(|of| text_of(of.as_ref()?, row)).collect::<Vec<_>>()),
+                kind: kinds.and_then(|kinds| text_of(kinds, row)),
+                category: categories.and_then(|categories| text_of(categories, row)),
+                kept: kept(&keep.iter().map(|of| text_of((*of)?, row)).collect::<Vec<_>>()),
                 ..Known::default()
             };
             let of_label = Known::of_label(label);
@@ -236,12 +236,12 @@ impl Table {
                 .map(|labels| LabelValue::of_truth(labels.value(row)))
                 .unwrap_or_default(),
             data_type if data_type.is_integer() && !self.classes.is_empty() => {
-                let number = text_at(labels, row).unwrap_or_default();
+                let number = text_of(labels, row).unwrap_or_default();
                 let class = number.parse().ok().and_then(|n: usize| self.classes.get(n));
                 class
                     .map_or_else(|| LabelValue::of_text(&number), |name| LabelValue::of_class(name))
             }
-            _ => match text_at(labels, row) {
+            _ => match text_of(labels, row) {
                 Some(text) => LabelValue::of_text(&text),
                 None => LabelValue::unclear(&format!("a {}", labels.data_type())),
             },
@@ -314,7 +314,7 @@ mod tests {
     use std::fs::File;
     use std::sync::Mutex;
 
-    use arrow::array::{BinaryArray, StringArray};
+    use arrow_array::{BinaryArray, StringArray};
     use parquet::arrow::ArrowWriter;
 
     use super::super::open_file::OpenBytes;

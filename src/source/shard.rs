@@ -31,7 +31,7 @@ impl Shard {
         self.sizes.iter().fold(0, |sum, size| sum.saturating_add(*size))
     }
 
-    /// How many pictures it has; `None` where that shows when it is read.
+    /// How many images it has; `None` where that shows when it is read.
     pub fn pictures(&self) -> Option<u64> {
         let known = !self.entries.iter().any(|entry| matches!(entry, Entry::Archive(_)));
         known.then_some(self.entries.len() as u64)
@@ -150,7 +150,7 @@ pub(super) fn cut(drafts: Vec<Draft>, size: ShardSize) -> Vec<Shard> {
     let mut shards = Shards::default();
     let (mut index, mut taken) = (0, 0);
     for Draft { entry, size_bytes } in drafts {
-        // A file with pictures in it has as many as it has.
+        // A file with images in it has as many as it has.
         let alone = matches!(entry, Entry::Archive(_));
         if taken > 0 && (alone || taken == size.get()) {
             (index, taken) = (index + 1, 0);

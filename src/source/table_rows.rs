@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -20,7 +20,7 @@ use super::blocks::{Blocks, From};
 use super::member::{lenient_json, text_of};
 use super::open_file::OpenFile;
 use super::parquet::caught;
-use super::parquet_cells::{is_file, list_of, text_of as text_in, texts_of};
+use super::parquet_cells::{is_file, list_of, text_of as text_in};
 use super::visa_csv::delimiter;
 
 /// The longest row. A quote that is never closed would make one of the rest of the file.
@@ -283,10 +283,11 @@ impl ParquetTable {
         let mut row = 0;
         for batch in builder.with_projection(columns).with_batch_size(BATCH_ROWS).build()? {
             let batch = batch?;
-            let cells = self.cells(&batch);
+            let columns = self.header.iter().map(|name| batch.column_by_name(name));
+            let columns = columns.collect::<Vec<_>>();
             for at in 0..batch.num_rows() {
-                let of_row =
-                    cells.iter().map(|cells| cells.as_ref().map_or(Value::Null, |c| c.of(at)));
+                let value = |column: &Option<&ArrayRef>| value_in((*column)?, at);
+                let of_row = columns.iter().map(value).map(Option::unwrap_or_default);
                 take(row, Ok(Row::Aligned(of_row.collect())));
                 row += 1;
             }
@@ -296,38 +297,18 @@ impl ParquetTable {
             _ => Err(ParquetError::EOF("its columns end too early".to_owned())),
         }
     }
+}
 
-    /// The columns of a batch in the order of the header.
-    fn cells(&self, batch: &RecordBatch) -> Vec<Option<ColumnCells>> {
-        let column = |name: &String| {
-            let column = batch.column_by_name(name)?;
-            Some(match list_of(column, 0).filter(|_| !column.is_empty()) {
-                Some(_) => ColumnCells::Lists(column.clone()),
-                None => ColumnCells::Texts(texts_of(column)?),
-            })
-        };
-        self.header.iter().map(column).collect()
+/// The text, or the list of texts, in a row of a column.
+fn value_in(column: &ArrayRef, row: usize) -> Option<Value> {
+    if !column.is_valid(row) {
+        return None;
     }
-}
-
-/// A column of a batch.
-enum ColumnCells {
-    Texts(ArrayRef),
-    Lists(ArrayRef),
-}
-
-impl ColumnCells {
-    fn of(&self, row: usize) -> Value {
-        match self {
-            ColumnCells::Texts(texts) => text_in(texts, row).map_or(Value::Null, Value::String),
-            ColumnCells::Lists(lists) if !lists.is_valid(row) => Value::Null,
-            ColumnCells::Lists(lists) => {
-                let texts = list_of(lists, row).as_ref().and_then(texts_of);
-                let values = texts.iter().flat_map(|texts| {
-                    (0..texts.len()).map(|at| text_in(texts, at).map_or(Value::Null, Value::String))
-                });
-                Value::Array(values.collect())
-            }
+    match list_of(column, row) {
+        None => text_in(column, row).map(Value::String),
+        Some(list) => {
+            let values = (0..list.len()).map(|at| text_in(&list, at).map(Value::String));
+            Some(Value::Array(values.map(Option::unwrap_or_default).collect()))
         }
     }
 }

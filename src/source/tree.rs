@@ -68,12 +68,12 @@ impl Found {
         is_picture(&self.id)
     }
 
-    /// What it is if its extension is that of a file with pictures in it.
+    /// What it is if its extension is that of a file with images in it.
     pub fn archive(&self) -> Option<ArchiveKind> {
         archive(&self.id)
     }
 
-    /// What a file that is no picture is counted under.
+    /// What a file that is no image is counted under.
     pub fn extension(&self) -> String {
         extension(&self.id).map_or("(no extension)".to_owned(), str::to_lowercase)
     }
@@ -86,7 +86,7 @@ fn extension(id: &str) -> Option<&str> {
     parts.map(|(_, extension)| extension)
 }
 
-/// True if the name is that of a picture or of a file with pictures in it.
+/// True if the name is that of an image or of a file with images in it.
 pub(super) fn is_readable(id: &str) -> bool {
     is_picture(id) || archive(id).is_some()
 }

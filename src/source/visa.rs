@@ -1,5 +1,5 @@
 //! The layout `visa`: `<category>/Data/Images/{Normal,Anomaly}`, or one category by itself.
-//! Which pictures count and what is known of them, from the best source there is: the test rows of
+//! Which images count and what is known of them, from the best source there is: the test rows of
 //! `split_csv/1cls.csv` (or `1cls.csv`), else each category's `image_anno.csv`, else folder names.
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,13 +18,13 @@ const UNUSED_MASK: &str = "(unused mask)";
 
 /// Where the labels come from.
 enum Labels {
-    /// From the split file, which also says which pictures count.
+    /// From the split file, which also says which images count.
     Split,
     /// From the annotation files of these category folders; `None` is the input itself.
     Annotated(HashSet<Option<String>>),
 }
 
-/// Where a picture file lies.
+/// Where an image file lies.
 struct Place {
     /// The category's folder, `None` for the input itself.
     category: Option<String>,
@@ -40,7 +40,7 @@ enum Side {
     Masks,
 }
 
-/// The anomalous pictures of the categories that have no CSV, by category.
+/// The anomalous images of the categories that have no CSV, by category.
 type Unannotated = BTreeMap<Option<String>, Group>;
 
 /// True if `folder` has `Data/Images/`.
@@ -48,7 +48,7 @@ pub(super) fn looks_like_a_category(tree: &Tree, folder: &str) -> bool {
     tree.has_folder(&below(folder, "Data/Images"))
 }
 
-/// The file that says which pictures are test pictures.
+/// The file that says which images are test images.
 pub(super) fn split_csv(tree: &Tree) -> Option<&'static str> {
     ["split_csv/1cls.csv", "1cls.csv"].into_iter().find(|csv| tree.file(csv).is_some())
 }
@@ -106,7 +106,7 @@ fn add_annotations(
     let mut annotated = HashSet::new();
     for folder in folders {
         let csv = below(folder, "image_anno.csv");
-        // Pictures in a folder whose name is not UTF-8 are rejected as such.
+        // Images in a folder whose name is not UTF-8 are rejected as such.
         if tree.file(&csv).is_none_or(|found| found.trouble.is_some()) {
             continue;
         }
@@ -117,7 +117,7 @@ fn add_annotations(
     Ok(annotated)
 }
 
-/// A picture that no row names: not part of a split, but to be scored without a label where an
+/// An image that no row names: not part of a split, but to be scored without a label where an
 /// annotation file lags behind, and labelled by its folder where there is no CSV at all.
 fn push_unnamed(
     drafts: &mut Drafts,

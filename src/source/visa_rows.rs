@@ -1,6 +1,6 @@
-//! The rows of VisA's CSV files go in, entries come out: each picture that a row names, whether it
+//! The rows of VisA's CSV files go in, entries come out: each image that a row names, whether it
 //! exists or not, and its mask. A path that leads out of the input is rejected, not followed.
-//! Never here: pictures that no row names.
+//! Never here: images that no row names.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,7 +23,7 @@ enum Base {
     Category(Option<String>),
 }
 
-/// A row that names a picture.
+/// A row that names an image.
 struct Claim {
     base: Base,
     /// `None` where only `--category` or the name of the input can tell.
@@ -35,7 +35,7 @@ struct Claim {
 #[derive(Default)]
 pub(super) struct Rows {
     /// By image id, or by the path as written where it leads out of the input. More than one row
-    /// for a picture is a mistake in the data.
+    /// for an image is a mistake in the data.
     claims: BTreeMap<String, Vec<Claim>>,
     /// What the rows say about a file, by its path below the input.
     files: HashMap<String, RowSays>,
@@ -44,7 +44,7 @@ pub(super) struct Rows {
 /// What the rows say about a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowSays {
-    /// A picture that became an entry, or its mask.
+    /// An image that became an entry, or its mask.
     Listed,
     /// An image of another split than the one that is listed.
     OtherSplit,
@@ -91,7 +91,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Makes an entry of every picture that rows name.
+    /// Makes an entry of every image that rows name.
     pub(super) fn push_entries(
         &mut self,
         tree: &Tree,
@@ -162,7 +162,7 @@ impl Claim {
         };
         let mut found = found.clone();
         if lines.len() > 1 {
-            let why = "several rows name this picture: keep one";
+            let why = "several rows name this image: keep one";
             found.trouble = rejected(FailureCode::DuplicateName, why, None);
         } else if let Some(trouble) = found.trouble {
             let Trouble { failure, uri } = *trouble;

@@ -1,7 +1,7 @@
 //! A folder of a disk goes in, the [`Tree`] of all files below it comes out. What cannot be entered
 //! below it (a link to a folder above, a link to nothing, a folder without permission) is left out,
 //! counted, and named in a warning: one of them in an archive of years must not stop it.
-//! Never here: opening a file, and deciding what a picture means (that is the layout's).
+//! Never here: opening a file, and deciding what an image means (that is the layout's).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;

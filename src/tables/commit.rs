@@ -26,7 +26,7 @@ const SUCCESS_PATH: &str = "_SUCCESS";
 /// The shard part of the names of files that no single shard wrote.
 pub(super) const NO_SHARD: &str = "all";
 
-/// Hive's folder for "no category": holds the empty parts of a run without pictures.
+/// Hive's folder for "no category": holds the empty parts of a run without images.
 const NO_CATEGORY: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// Foreign files that an error names.
@@ -66,7 +66,7 @@ pub struct CategoryRows {
     pub masks: Vec<MaskRow>,
     pub boxes: Vec<BoxRow>,
     pub failures: Vec<FailureRow>,
-    /// By kind; none if no picture's defects are known.
+    /// By kind; none if no image's defects are known.
     pub partials: Vec<PartialRow>,
 }
 
@@ -82,7 +82,7 @@ pub enum Committed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedShard {
     pub shard_id: String,
-    /// Pictures that the listing has in the shard; `None` where that showed only when it was read.
+    /// Images that the listing has in the shard; `None` where that showed only when it was read.
     pub entries: Option<u64>,
 }
 
@@ -205,7 +205,7 @@ impl RunWriter {
     ///
     /// # Errors
     /// [`TableError::MissingShards`] while other workers are not done;
-    /// [`TableError::CountMismatch`] if a picture of the listing is in neither or both of scores
+    /// [`TableError::CountMismatch`] if an image of the listing is in neither or both of scores
     /// and failures; [`TableError::PartGone`] if a committed part was deleted.
     pub fn finish(
         &self,
@@ -350,7 +350,7 @@ fn expected_entries<'a>(
     found.into_iter().map(|(shard, entry)| check_counts(shard, entry).map(|()| entry)).collect()
 }
 
-/// Every picture of the listing is a row of scores or of failures.
+/// Every image of the listing is a row of scores or of failures.
 fn check_counts(shard: &ExpectedShard, entry: &LedgerEntry) -> Result<(), TableError> {
     let (scores, failures) = (entry.rows_of(Table::Scores), entry.rows_of(Table::Failures));
     match shard.entries {

@@ -1,4 +1,4 @@
-//! Table `failures`: one row per picture that could not be scored.
+//! Table `failures`: one row per image that could not be scored.
 //!
 //! Stage and code are the stable words of [`crate::error`]; the message is for a person.
 
@@ -7,11 +7,11 @@ use super::{Row, Table};
 use crate::error::Failure;
 
 row! {
-    /// One picture without a score.
+    /// One image without a score.
     pub struct FailureRow {
-        /// Name of the picture inside the input, unique in the run.
+        /// Name of the image inside the input, unique in the run.
         pub image_id: String,
-        /// Where the picture was to be read from.
+        /// Where the image was to be read from.
         pub uri: String,
         /// Where in the pipeline it was lost.
         pub stage: String,
@@ -23,7 +23,7 @@ row! {
 }
 
 impl FailureRow {
-    /// The row of a picture that ended in `failure`.
+    /// The row of an image that ended in `failure`.
     pub fn new(image_id: String, uri: String, failure: Failure) -> FailureRow {
         FailureRow {
             image_id,

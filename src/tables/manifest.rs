@@ -51,7 +51,7 @@ pub struct Manifest {
     /// Ids of all shards of the listing. Outputs that were begun before this was kept have none.
     #[serde(default)]
     pub shards: Vec<String>,
-    /// All pictures of the listing. Outputs that were begun before this was kept have none.
+    /// All images of the listing. Outputs that were begun before this was kept have none.
     #[serde(default)]
     pub plan: Option<PlanEntry>,
     /// `None` until all shards are committed.
@@ -72,7 +72,7 @@ pub struct LeftOut {
 pub struct RunTotals {
     /// Shards of the listing.
     pub shards: u64,
-    /// Pictures of the listing: each is in `scores` or in `failures`.
+    /// Images of the listing: each is in `scores` or in `failures`.
     pub entries: u64,
     /// Images that are flagged. Absent in manifests of versions that did not count.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! Raw anomaly maps as NumPy files, one per picture.
+//! Raw anomaly maps as NumPy files, one per image.
 //!
 //! A square map comes in, `maps/<shard id>/<n>.npy` goes out, in the format that NumPy calls
 //! version 1.0, and is read back. Values are stored as they are, or rounded to 16 bits; nothing is
@@ -39,7 +39,7 @@ pub struct RawMap {
 /// Bytes before the header's text: magic, version, length.
 const PREFIX_BYTES: usize = 10;
 
-/// Writes the map of picture `n` of a shard: `values` is `[side, side]`, row by row. Returns the
+/// Writes the map of image `n` of a shard: `values` is `[side, side]`, row by row. Returns the
 /// file's path relative to the output, for `scores.map_path`.
 pub fn write_map_npy(
     store: &Store,

@@ -1,4 +1,4 @@
-//! Table `masks`: one row per picture with pixels above the mask threshold.
+//! Table `masks`: one row per image with pixels above the mask threshold.
 //!
 //! Masks are COCO run-length encoded, so that any COCO tool reads them. Encoding is not done
 //! here: the text comes in ready.
@@ -7,9 +7,9 @@ use super::row::row;
 use super::{Row, Table};
 
 row! {
-    /// The predicted defect mask of one picture.
+    /// The predicted defect mask of one image.
     pub struct MaskRow {
-        /// Name of the picture, as in `scores`.
+        /// Name of the image, as in `scores`.
         pub image_id: String,
         /// Height of the mask in pixels.
         pub height: i32,

@@ -4,29 +4,29 @@
 //! class only, no region) is null. No figure is computed here.
 //!
 //! Beside a metric, `_min` and `_max` are certain: the metric of the very scores lies between them.
-//! `_ci_low` and `_ci_high` are a 95 % interval: where the metric of another set of such pictures
+//! `_ci_low` and `_ci_high` are a 95 % interval: where the metric of another set of such images
 //! would be expected.
 
 use super::row::row;
 use super::{Row, Table};
 
-/// Category of the row over all pictures pooled.
+/// Category of the row over all images pooled.
 pub const ALL_CATEGORIES: &str = "__all__";
 
 /// Category of the row with the plain mean over the categories.
 pub const MEAN_OF_CATEGORIES: &str = "__mean__";
 
-/// Whether a row of this category is of no single one: of all pictures pooled, or the mean.
+/// Whether a row of this category is of no single one: of all images pooled, or the mean.
 pub fn is_of_all(category: &str) -> bool {
     category == ALL_CATEGORIES || category == MEAN_OF_CATEGORIES
 }
 
 row! {
-    /// The figures of one category, or of one kind of defect against its good pictures.
+    /// The figures of one category, or of one kind of defect against its good images.
     pub struct MetricsRow {
-        /// Null for the whole category; else the pictures are those of this kind and the normal ones.
+        /// Null for the whole category; else the images are those of this kind and the normal ones.
         pub kind: Option<String>,
-        /// Scored pictures with a label.
+        /// Scored images with a label.
         pub n_images: i64,
         /// Those among them that are anomalous.
         pub n_anomalous: i64,
@@ -36,19 +36,19 @@ row! {
         pub precision: Option<f64>,
         /// Share of the anomalous images that are flagged. Null without anomalous images.
         pub recall: Option<f64>,
-        /// Area under the ROC curve of the picture scores.
+        /// Area under the ROC curve of the image scores.
         pub image_auroc: Option<f64>,
         /// Lower end of the 95 % interval of `image_auroc`.
         pub image_auroc_ci_low: Option<f64>,
         /// Upper end of the 95 % interval of `image_auroc`.
         pub image_auroc_ci_high: Option<f64>,
-        /// Average precision of the picture scores (step-wise).
+        /// Average precision of the image scores (step-wise).
         pub image_ap: Option<f64>,
         /// Lower end of the 95 % interval of `image_ap`.
         pub image_ap_ci_low: Option<f64>,
         /// Upper end of the 95 % interval of `image_ap`.
         pub image_ap_ci_high: Option<f64>,
-        /// Best F1 of the picture scores over all thresholds.
+        /// Best F1 of the image scores over all thresholds.
         pub image_f1max: Option<f64>,
         /// Lower end of the 95 % interval of `image_f1max`.
         pub image_f1max_ci_low: Option<f64>,
@@ -104,13 +104,13 @@ row! {
         pub aupro_05_ci_low: Option<f64>,
         /// Upper end of the 95 % interval of `aupro_05`.
         pub aupro_05_ci_high: Option<f64>,
-        /// Pictures above this score are told apart with the best F1.
+        /// Images above this score are told apart with the best F1.
         pub image_threshold_f1max: Option<f32>,
-        /// No more than 0.1 % of the normal pictures are above this score.
+        /// No more than 0.1 % of the normal images are above this score.
         pub image_threshold_fpr_0_1pct: Option<f32>,
-        /// No more than 1 % of the normal pictures are above this score.
+        /// No more than 1 % of the normal images are above this score.
         pub image_threshold_fpr_1pct: Option<f32>,
-        /// No more than 5 % of the normal pictures are above this score.
+        /// No more than 5 % of the normal images are above this score.
         pub image_threshold_fpr_5pct: Option<f32>,
         /// Pixels above this value of the map are told apart with the best F1.
         pub pixel_threshold_f1max: Option<f32>,

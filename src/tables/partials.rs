@@ -9,12 +9,12 @@ use super::row::{opaque, row};
 use super::{Row, Table};
 
 row! {
-    /// Pixels of the pictures of one shard and category whose true defects are known.
+    /// Pixels of the images of one shard and category whose true defects are known.
     pub struct PartialRow {
         /// The kind of the defects that the pixels lie in. Null for the pixels outside of defects,
         /// and those in defects whose kind is not known.
         pub kind: Option<String>,
-        /// Scored pictures whose pixels are counted here; where `kind` is null, all of them.
+        /// Scored images whose pixels are counted here; where `kind` is null, all of them.
         pub n_images: u64,
         /// Pixels outside every defect region.
         pub n_normal: u64,

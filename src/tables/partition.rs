@@ -24,7 +24,7 @@ pub(super) fn partition_columns() -> [ColumnInfo; 2] {
     };
     [
         column("run_date", ColumnType::Date, "Day of the run, as given or UTC."),
-        column("category", ColumnType::Text, "Category of the pictures."),
+        column("category", ColumnType::Text, "Category of the images."),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! The plan of a run: every picture of its listing, as the first worker saw it. Later starts and
+//! The plan of a run: every image of its listing, as the first worker saw it. Later starts and
 //! other workers take it from here and list nothing, so that all have the same work.
 //!
 //! Rows come in and one Parquet file goes out, or the other way round. It lies in `_filo/` and is
@@ -17,7 +17,7 @@ use crate::error::TableError;
 use crate::store::{FileVersion, Store};
 
 row! {
-    /// One listed picture.
+    /// One listed image.
     pub struct PlanRow {
         /// Index of its shard in the listing, from 0.
         pub shard: i32,
@@ -41,11 +41,11 @@ row! {
         pub kind: Option<String>,
         /// Whether it is known where the defect is.
         pub mask_known: Option<bool>,
-        /// Path of the mask below the input; none where the whole picture is normal.
+        /// Path of the mask below the input; none where the whole image is normal.
         pub mask: Option<String>,
         /// Paths of more files that are part of the mask, as a JSON list.
         pub more_masks: Option<String>,
-        /// What it is if it is no picture but a file with pictures in it: `tar` or `parquet`.
+        /// What it is if it is no image but a file with images in it: `tar` or `parquet`.
         pub archive: Option<String>,
         /// How many images of such a file count at most.
         pub most: Option<i64>,

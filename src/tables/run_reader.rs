@@ -45,7 +45,7 @@ row! {
 row! {
     /// What the comparison of two runs needs of a row of `scores`.
     pub struct ComparedScore {
-        /// Name of the picture inside the input.
+        /// Name of the image inside the input.
         pub image_id: String,
         /// Anomaly score.
         pub score: f32,
@@ -57,13 +57,13 @@ row! {
 }
 
 row! {
-    /// Which description was most like a picture.
+    /// Which description was most like an image.
     pub struct TopScore {
         /// Ground truth: true is anomalous.
         pub label: Option<bool>,
-        /// The abnormal state most like the picture.
+        /// The abnormal state most like the image.
         pub top_description: Option<String>,
-        /// Cosine of the picture with its prompt.
+        /// Cosine of the image with its prompt.
         pub top_similarity: Option<f32>,
     }
 }
@@ -71,11 +71,11 @@ row! {
 row! {
     /// What the report shows of a row of `scores`.
     pub struct ShownScore {
-        /// Name of the picture inside the input.
+        /// Name of the image inside the input.
         pub image_id: String,
-        /// Width of the picture in pixels.
+        /// Width of the image in pixels.
         pub width: i32,
-        /// Height of the picture in pixels.
+        /// Height of the image in pixels.
         pub height: i32,
         /// Anomaly score.
         pub score: f32,
@@ -99,11 +99,11 @@ row! {
         pub is_anomalous: Option<bool>,
         /// The score above which it is.
         pub threshold: Option<f32>,
-        /// Where in the picture the best box lies, in words.
+        /// Where in the image the best box lies, in words.
         pub position: Option<String>,
-        /// The abnormal state most like the picture.
+        /// The abnormal state most like the image.
         pub top_description: Option<String>,
-        /// Cosine of the picture with its prompt.
+        /// Cosine of the image with its prompt.
         pub top_similarity: Option<f32>,
         /// File of the raw anomaly map, relative to the output.
         pub map_path: Option<String>,

@@ -1,6 +1,6 @@
-//! Table `scores`: one row per scored picture.
+//! Table `scores`: one row per scored image.
 //!
-//! What the pipeline decided about a picture and the numbers behind it. A picture that could
+//! What the pipeline decided about an image and the numbers behind it. An image that could
 //! not be scored is in `failures` instead, never in both.
 
 use parquet::file::properties::WriterPropertiesBuilder;
@@ -9,15 +9,15 @@ use super::row::{opaque, row};
 use super::{Row, Table};
 
 row! {
-    /// One scored picture.
+    /// One scored image.
     pub struct ScoreRow {
-        /// Name of the picture inside the input, unique in the run.
+        /// Name of the image inside the input, unique in the run.
         pub image_id: String,
-        /// Where the picture was read from.
+        /// Where the image was read from.
         pub uri: String,
-        /// Width of the picture in pixels.
+        /// Width of the image in pixels.
         pub width: i32,
-        /// Height of the picture in pixels.
+        /// Height of the image in pixels.
         pub height: i32,
         /// Anomaly score, comparable inside a category only. With references 0 to 1: text map and
         /// distances to the references, fused. 0.5 is a map that is nowhere above what is usual; the
@@ -36,7 +36,7 @@ row! {
         /// The reference most like the image: its image id, below the input or below --reference. Null
         /// without references.
         pub reference_id: Option<String>,
-        /// The whole picture against the abnormal text: their cosine over √2, may be negative.
+        /// The whole image against the abnormal text: their cosine over √2, may be negative.
         pub global_score: f32,
         /// Maximum of the anomaly map after box damping.
         pub map_max: f32,
@@ -51,21 +51,21 @@ row! {
         pub is_anomalous: Option<bool>,
         /// The score above which an image is flagged. Null where `is_anomalous` is.
         pub threshold: Option<f32>,
-        /// Where in the picture the best box lies, in words. Null without a box.
+        /// Where in the image the best box lies, in words. Null without a box.
         pub position: Option<String>,
-        /// Number of rows in `boxes` for this picture.
+        /// Number of rows in `boxes` for this image.
         pub n_boxes: i32,
-        /// Of the descriptions of defects whose prompts were encoded, the one most like the picture:
+        /// Of the descriptions of defects whose prompts were encoded, the one most like the image:
         /// "abnormal bottle with cracked rim". Null in rows of versions that did not tell.
         pub top_description: Option<String>,
-        /// Cosine of the picture with that prompt, -1 to 1.
+        /// Cosine of the image with that prompt, -1 to 1.
         pub top_similarity: Option<f32>,
         /// File of the raw anomaly map, relative to the output. Null if maps are not kept.
         pub map_path: Option<String>,
         /// Pixel scores at fixed ranks, in a format of the program, versioned: what intervals are
         /// computed from. Null where the true defects are not known.
         pub pixel_summary: Option<Vec<u8>>,
-        /// Time of the network for this picture: its share of the batch, in milliseconds.
+        /// Time of the network for this image: its share of the batch, in milliseconds.
         pub ms_infer: f32,
         /// Name or digest of the weights.
         pub model_id: String,

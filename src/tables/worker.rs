@@ -56,7 +56,7 @@ pub struct Worker {
     pub started: DateTime<Utc>,
     /// When this was written, by the clock of its machine.
     pub said: DateTime<Utc>,
-    /// Pictures since it was started.
+    /// Images since it was started.
     pub scored: u64,
     pub failed: u64,
 }

@@ -1,4 +1,4 @@
-//! Whether a trained network listens to words. In: a network and labelled pictures whose defects
+//! Whether a trained network listens to words. In: a network and labelled images whose defects
 //! have words. Out: its AUROC with the right descriptions, without any and with swapped ones, and how
 //! often the word of the defect beats the other words of its category.
 
@@ -15,7 +15,7 @@ use super::word_loss::{WordFit, word_fits};
 use crate::error::Error;
 use crate::model::filo::AdapterUse;
 
-/// Pictures that go through the network together.
+/// Images that go through the network together.
 const BATCH: usize = 16;
 
 /// What [`Setup::assess`] finds.
@@ -30,11 +30,11 @@ pub struct Assessment {
 /// How often the right word fits best; shares of `pictures`, NaN if there are none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Words {
-    /// Pictures whose defect has a word.
+    /// Images whose defect has a word.
     pub pictures: u64,
     /// With the patches in the mask.
     pub top_1_patches: f64,
-    /// With the whole picture.
+    /// With the whole image.
     pub top_1_image: f64,
     /// What guessing comes to: the mean of 1/words.
     pub chance: f64,

@@ -22,7 +22,7 @@ pub enum PositionChoice {
     All,
     /// None: prompts end with the state.
     None,
-    /// The ninth of the picture that the defect's centre lies in; a drawn one for normal pictures.
+    /// The ninth of the image that the defect's centre lies in; a drawn one for normal images.
     Known,
 }
 

@@ -1,5 +1,5 @@
-//! The prompts of a picture in a step. In: the picture, its category's states, the choice of the
-//! job. Out: texts. What is drawn comes from the picture's own source of chance.
+//! The prompts of an image in a step. In: the image, its category's states, the choice of the
+//! job. Out: texts. What is drawn comes from the image's own source of chance.
 
 use fastrand::Rng;
 
@@ -13,7 +13,7 @@ use crate::model::filo::position::Position;
 #[derive(Debug, Clone, Copy)]
 pub struct PromptChoice {
     pub positions: PositionChoice,
-    /// Share of pictures whose normal prompts name a position, and of those whose abnormal ones
+    /// Share of images whose normal prompts name a position, and of those whose abnormal ones
     /// do not.
     pub loose_positions: f64,
     /// 0: all.
@@ -22,7 +22,7 @@ pub struct PromptChoice {
     pub normal_per_step: usize,
     /// 0: all.
     pub generic_per_step: usize,
-    /// Share of pictures whose abnormal prompts have no details.
+    /// Share of images whose abnormal prompts have no details.
     pub generic_only: f64,
     pub n_ctx: usize,
 }

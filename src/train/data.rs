@@ -1,4 +1,4 @@
-//! What training learns from. A [`TrainingData`] gives pictures by number; a [`Draw`] says which
+//! What training learns from. A [`TrainingData`] gives images by number; a [`Draw`] says which
 //! number comes when, and what is random about it, from the seed alone, so that a resumed training
 //! sees what an uninterrupted one would have seen.
 
@@ -7,7 +7,7 @@ use fastrand::Rng;
 use crate::error::Failure;
 use crate::model::filo::descriptions::CategoryPrompts;
 
-/// One picture to learn from.
+/// One image to learn from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingPicture {
     /// Normalised, `[3, side, side]`.
@@ -21,35 +21,35 @@ pub struct TrainingPicture {
     pub detail: Option<String>,
 }
 
-/// Whether a picture shows a defect.
+/// Whether an image shows a defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anomalous {
     No,
     Yes,
 }
 
-/// A source of pictures: a folder, or a generator.
+/// A source of images: a folder, or a generator.
 pub trait TrainingData: Send + Sync {
-    /// Pictures in an epoch.
+    /// Images in an epoch.
     fn pictures(&self) -> u64;
 
-    /// The picture at `index`; what is random about it comes from `rng`.
+    /// The image at `index`; what is random about it comes from `rng`.
     ///
     /// # Errors
     /// If it cannot be read. The training warns and goes on with the next one.
     fn picture(&self, index: u64, rng: &mut Rng) -> Result<TrainingPicture, Failure>;
 
-    /// Every category that a picture may have.
+    /// Every category that an image may have.
     fn categories(&self) -> Vec<String>;
 
     /// The states that a category's prompts may have.
     fn prompts(&self, category: &str) -> CategoryPrompts;
 
-    /// Digest of what the pictures are made of. A training goes on with the same ones only.
+    /// Digest of what the images are made of. A training goes on with the same ones only.
     fn digest(&self) -> String;
 }
 
-/// The order of pictures: every epoch a new permutation.
+/// The order of images: every epoch a new permutation.
 #[derive(Debug, Clone)]
 pub struct Draw {
     seed: u64,
@@ -67,7 +67,7 @@ impl Draw {
         Draw { seed, pictures, epoch: None, order: Vec::new() }
     }
 
-    /// The picture that is the `turn`-th of the training, from 0, and its source of chance.
+    /// The image that is the `turn`-th of the training, from 0, and its source of chance.
     pub fn turn(&mut self, turn: u64) -> (u64, Rng) {
         let (epoch, place) = (turn / self.pictures, turn % self.pictures);
         let rng = Rng::with_seed(mixed(self.seed, turn));

@@ -1,6 +1,6 @@
-//! Training pictures that the generator makes as they are asked for: no two alike, no defect
+//! Training images that the generator makes as they are asked for: no two alike, no defect
 //! from a camera. In: a seed, the side of the network's input, photographs of materials if there are any.
-//! Out: pictures with masks, and the words of what was drawn.
+//! Out: images with masks, and the words of what was drawn.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use crate::error::{Failure, ModelError};
 use crate::image::ChannelStats;
 use crate::model::filo::descriptions::{CategoryPrompts, Descriptions};
 
-/// Pictures of an epoch; the next one has others.
+/// Images of an epoch; the next one has others.
 const EPOCH: u64 = 1 << 20;
 
 /// Names that a surface has now and then, so that the defect's words stand by themselves.
 const GENERAL_NAMES: [&str; 8] =
     ["surface", "object", "material", "part", "product", "texture", "item", "thing"];
 
-/// Share of pictures under such a name.
+/// Share of images under such a name.
 const GENERALLY_NAMED: f64 = 0.25;
 
-/// Share of pictures drawn at twice the side and reduced, as photographs are.
+/// Share of images drawn at twice the side and reduced, as photographs are.
 const REDUCED: f64 = 0.6;
 
 /// Share of those of which a part is taken, of any proportions: archives are not square.
 const CUT: f64 = 0.7;
 
-/// Pictures without end, or a fixed number of them.
+/// Images without end, or a fixed number of them.
 pub struct Generated {
     seed: u64,
     side: usize,
@@ -40,14 +40,14 @@ pub struct Generated {
 
 enum Kind {
     Training,
-    /// The same pictures every time.
+    /// The same images every time.
     Validation {
         pictures: u64,
     },
 }
 
 impl Generated {
-    /// Pictures to learn from; every turn has a new one.
+    /// Images to learn from; every turn has a new one.
     ///
     /// # Errors
     /// If the built-in descriptions are damaged.
@@ -151,7 +151,7 @@ impl TrainingData for Generated {
     }
 }
 
-/// Part of a picture.
+/// Part of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Window {
     left: usize,
@@ -166,7 +166,7 @@ impl Window {
     }
 }
 
-/// Windows tried before the whole picture is taken.
+/// Windows tried before the whole image is taken.
 const WINDOWS_TRIED: usize = 4;
 
 /// A part of any proportions, `side` pixels or more each way, with most of the defect in it if
@@ -210,7 +210,7 @@ fn planes(rgb: &[u8], size: usize, window: Window, side: usize) -> Vec<f32> {
     (0..3).flat_map(plane).collect()
 }
 
-/// One of `channels` interleaved channels of the part of a square picture of `size` pixels a side,
+/// One of `channels` interleaved channels of the part of a square image of `size` pixels a side,
 /// brought to `side · side` pixels: each has the mean of the area that it covers.
 fn reduced(
     values: &[u8],

@@ -135,7 +135,7 @@ impl Training {
         Ok(best.write(&self.best_file())?)
     }
 
-    /// Where a stage ended or was stopped, beside the weights that validated best: on few pictures the
+    /// Where a stage ended or was stopped, beside the weights that validated best: on few images the
     /// best are so by chance, perhaps.
     pub(super) fn write_last(&self) -> Result<(), Error> {
         let folder = self.out.join(LAST_FOLDER);

@@ -1,4 +1,4 @@
-//! Batches, made ahead by threads of their own. In: data and the number of the first picture. Out:
+//! Batches, made ahead by threads of their own. In: data and the number of the first image. Out:
 //! batches in the order of the seed, however many threads made them.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::model::config::FiloConfig;
 /// Batches that wait for the network.
 const AHEAD: usize = 2;
 
-/// A picture and the prompts of this step.
+/// An image and the prompts of this step.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub picture: TrainingPicture,
@@ -31,7 +31,7 @@ pub struct Plan {
     pub draw: Draw,
     pub batch_size: usize,
     pub choice: PromptChoice,
-    /// Pictures that were seen already.
+    /// Images that were seen already.
     pub first: u64,
     pub steps: u64,
 }
@@ -79,7 +79,7 @@ impl Loader {
     pub fn start(data: Arc<dyn TrainingData>, plan: Plan) -> Result<Self, TrainError> {
         let (send, batches) = bounded(AHEAD);
         let pool = rayon::ThreadPoolBuilder::new()
-            .thread_name(|n| format!("pictures {n}"))
+            .thread_name(|n| format!("images {n}"))
             .build()
             .map_err(|error| TrainError::Threads { why: std::io::Error::other(error) })?;
         let work = move || {
@@ -109,7 +109,7 @@ impl Iterator for Loader {
     }
 }
 
-/// The picture at `index`, or the next one that can be read.
+/// The image at `index`, or the next one that can be read.
 fn load(
     data: &dyn TrainingData,
     choice: &PromptChoice,
@@ -125,10 +125,10 @@ fn load(
                 return Ok(Loaded { picture, prompts });
             }
             Err(failure) => {
-                tracing::warn!("a picture is left out: {}", failure.message);
+                tracing::warn!("an image is left out: {}", failure.message);
                 why = failure.message;
             }
         }
     }
-    Err(TrainError::Unreadable { uri: format!("picture {index}"), why })
+    Err(TrainError::Unreadable { uri: format!("image {index}"), why })
 }

@@ -55,7 +55,7 @@ fn rows_sum(values: &[f32]) -> f64 {
 /// to a row. Adds its gradient to `gradient`.
 ///
 /// Published code differs from the usual: the batch axis was squeezed away before, so the mean
-/// runs over the rows of the picture and not over pictures.
+/// runs over the rows of the image and not over images.
 #[inline(always)]
 pub fn dice_over_rows(
     probabilities: &[f32],

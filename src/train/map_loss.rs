@@ -11,7 +11,7 @@ use crate::model::filo::anomaly_map::{Step, align_corners_steps, peak_size};
 use crate::model::kernels::scalar_with_gradient;
 use crate::model::kernels::simd::{exp, widest};
 
-/// What the three losses of one head come to, mean over the pictures of a batch.
+/// What the three losses of one head come to, mean over the images of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct HeadLoss {
     pub focal: f64,
@@ -50,7 +50,7 @@ impl Default for MapWeights {
 /// The loss of a batch's maps.
 #[derive(Debug)]
 pub struct MapLoss {
-    /// `[1]`: sum over heads, mean over pictures.
+    /// `[1]`: sum over heads, mean over images.
     pub loss: Tensor<TrainBackend, 1>,
     pub heads: Vec<HeadLoss>,
     /// Cross-entropy of the label by the highest cells, before weighting.
@@ -62,9 +62,9 @@ pub struct MapLoss {
 pub struct Truth<'a> {
     /// `[batch, size²]`, 1 for defect.
     pub masks: &'a [f32],
-    /// 1 for a picture with a defect.
+    /// 1 for an image with a defect.
     pub labels: &'a [u8],
-    /// Side of a picture, pixels.
+    /// Edge length of an image, pixels.
     pub size: usize,
 }
 
@@ -116,8 +116,8 @@ pub fn map_loss(
     MapLoss { loss: scalar_with_gradient(similarities, total as f32, gradient), heads: means, peak }
 }
 
-/// Binary cross-entropy of `label` by the mean probability of a picture's `highest` cells, which is
-/// about what the picture's score takes from its map. Adds `factor` times its gradient. `values`
+/// Binary cross-entropy of `label` by the mean probability of an image's `highest` cells, which is
+/// about what the image's score takes from its map. Adds `factor` times its gradient. `values`
 /// and `gradient` `[heads, 2, cells]`.
 fn peak_loss(
     values: &[f32],
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_gradient_is_that_of_the_number() {
-        // No two cells of a picture are equally high: which one is the peak would be a kink.
+        // No two cells of an image are equally high: which one is the peak would be a kink.
         let values = (0..72).map(|i| (((7 * i + 13) * i % 53) as f32 - 26.0) / 14.0);
         let values = values.collect::<Vec<_>>();
         let masks = (0..50).map(|i| f32::from(u8::from(i % 7 < 2))).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Training: the published recipe in two stages, and training from scratch. In: pictures with
+//! Training: the published recipe in two stages, and training from scratch. In: images with
 //! labels and masks, a network, a job. Out: a folder with weights, a log, and a state from which
 //! the training goes on to the same numbers. [`Training`] is the loop; all else are its parts.
 

@@ -1,6 +1,6 @@
 //! What a step minimises. In: a network and a prepared batch. Out: one loss on the gradient tape
 //! and its parts for the log. Stage 1 teaches maps, stage 2 the adapter; training from scratch adds
-//! the picture's label and the defect's word to stage 1.
+//! the image's label and the defect's word to stage 1.
 
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Int, Tensor, TensorData};
@@ -21,20 +21,20 @@ use crate::model::filo::{
 /// What text probabilities are divided by before the softmax of stage 2.
 pub(super) const TEMPERATURE: f64 = 0.07;
 
-/// Pictures and truths of a step.
+/// Images and truths of a step.
 #[derive(Debug)]
 pub struct StepBatch {
     /// Normalised, `[batch, 3, size, size]`.
     pub images: Tensor<TrainBackend, 4>,
     /// `[batch, size²]`, 1 for defect.
     pub masks: Vec<f32>,
-    /// 1 for a picture with a defect.
+    /// 1 for an image with a defect.
     pub labels: Vec<u8>,
     pub prompts: PromptBatch,
 }
 
 impl StepBatch {
-    /// The batch of `loaded` pictures of `side` pixels.
+    /// The batch of `loaded` images of `side` pixels.
     pub(super) fn of(
         loaded: &[Loaded],
         side: usize,
@@ -72,7 +72,7 @@ pub struct Extras {
     pub contexts: Contexts,
     /// Cross-entropy of the label, as in stage 2.
     pub image: f64,
-    /// Order of the batch's pictures by each of their two texts, see `rank_loss`.
+    /// Order of the batch's images by each of their two texts, see `rank_loss`.
     pub rank: f64,
     /// Cross-entropy of the defect's own word among the words of its category.
     pub words: f64,
@@ -212,9 +212,9 @@ fn label_loss(text_probs: Tensor<TrainBackend, 2>, labels: &[u8]) -> Tensor<Trai
     cross_entropy(text_probs / TEMPERATURE, &right)
 }
 
-/// Over all pairs of a picture with a defect and one without: the abnormal text must fit the first
+/// Over all pairs of an image with a defect and one without: the abnormal text must fit the first
 /// better than the second, the normal text worse; the logistic loss of each difference. The score
-/// of a picture has the abnormal text's fit in it and not the normal one's, and cross-entropy looks
+/// of an image has the abnormal text's fit in it and not the normal one's, and cross-entropy looks
 /// at their difference alone. `None` if all labels are alike.
 fn rank_loss(
     text_probs: Tensor<TrainBackend, 2>,

@@ -1,4 +1,4 @@
-//! Training pictures from a folder. In: a listing with labels and masks. Out: pictures exactly as
+//! Training images from a folder. In: a listing with labels and masks. Out: images exactly as
 //! scoring would prepare them, or, with the layout mvtec, a mosaic of four now and then.
 
 use fastrand::Rng;
@@ -11,7 +11,7 @@ use crate::image::{
 use crate::model::filo::descriptions::{CategoryPrompts, Descriptions};
 use crate::source::{Entry, Input, Label, Layout, Listing, MaskSource, Sample};
 
-/// Share of pictures that are replaced by a mosaic.
+/// Share of images that are replaced by a mosaic.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mosaic(pub f64);
 
@@ -22,7 +22,7 @@ impl Mosaic {
     }
 }
 
-/// Labelled pictures of a listing.
+/// Labelled images of a listing.
 #[derive(Debug)]
 pub struct PictureSet {
     input: Input,
@@ -37,13 +37,13 @@ pub struct PictureSet {
 pub struct Sets {
     pub training: PictureSet,
     pub validation: PictureSet,
-    /// Pictures left out: they have no label, or a defect without a mask.
+    /// Images left out: they have no label, or a defect without a mask.
     pub left_out: usize,
 }
 
 impl Sets {
-    /// Cuts `listing`: `share` of the pictures, chosen by the hash of their ids so that the choice
-    /// stays when pictures are added, is for validation. `side` is that of the network's input.
+    /// Cuts `listing`: `share` of the images, chosen by the hash of their ids so that the choice
+    /// stays when images are added, is for validation. `side` is that of the network's input.
     ///
     /// # Errors
     /// If nothing is left to learn from.
@@ -178,12 +178,12 @@ fn named(kind: &str, details: &[String]) -> Option<String> {
 }
 
 impl PictureSet {
-    /// The same pictures, each as it is.
+    /// The same images, each as it is.
     pub fn without_mosaic(self) -> Self {
         PictureSet { mosaic: Mosaic(0.0), ..self }
     }
 
-    /// Four pictures of `sample`'s category on a canvas of twice the size of the first, each at the
+    /// Four images of `sample`'s category on a canvas of twice the size of the first, each at the
     /// corner of its quarter, unscaled; what sticks out is cut or painted over, as published.
     fn mosaic_for(&self, sample: &Sample, rng: &mut Rng) -> Result<(Rgb8, Option<Mask>), Failure> {
         let same = self.samples.iter().filter(|other| other.category == sample.category);
@@ -194,10 +194,10 @@ impl PictureSet {
             let canvas = canvas.get_or_insert_with(|| Canvas::twice(picture.size()));
             canvas.paste(quarter, &picture.rgb_pixels(), mask.as_ref());
         }
-        let canvas = canvas.expect("four pictures were pasted");
+        let canvas = canvas.expect("four images were pasted");
         let (from, to) = (canvas.size, Size::square(self.side));
         let bytes = resize::<3>(&canvas.pixels, from, to, Filter::Bicubic);
-        let pixels = Rgb8::new(to, bytes).expect("a resized picture fills its size");
+        let pixels = Rgb8::new(to, bytes).expect("a resized image fills its size");
         Ok((pixels, Mask::new(from, canvas.mask)))
     }
 }
@@ -231,7 +231,7 @@ impl Canvas {
     }
 }
 
-/// The picture and, if it has a defect, its mask, in the published order of transforms.
+/// The image and, if it has a defect, its mask, in the published order of transforms.
 fn open(input: &Input, sample: &Sample) -> Result<(Picture, Option<Mask>), Failure> {
     let (mode, limits) = (Preprocess::Published, DecodeLimits::default());
     let picture =

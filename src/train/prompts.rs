@@ -1,5 +1,5 @@
-//! Prompts of a batch whose pictures may all be of another category: a tree for each picture,
-//! filled up to one size. In: texts per picture. Out: tensors for the text tower, and which prompt
+//! Prompts of a batch whose images may all be of another category: a tree for each image,
+//! filled up to one size. In: texts per image. Out: tensors for the text tower, and which prompt
 //! counts for what. No network is run here.
 
 use std::collections::HashMap;
@@ -17,14 +17,14 @@ use crate::model::filo::prompts::PromptLearner;
 /// of a shape.
 const NODES: usize = 8;
 
-/// The prompts of one picture, as texts with placeholders for the contexts in front.
+/// The prompts of one image, as texts with placeholders for the contexts in front.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PicturePrompts {
     pub normal: Vec<String>,
     /// Of these, the first `details` prompts name one defect each.
     pub abnormal: Vec<String>,
     pub details: usize,
-    /// The prompt among the details that names the defect of the picture.
+    /// The prompt among the details that names the defect of the image.
     pub right: Option<usize>,
 }
 
@@ -190,7 +190,7 @@ fn shares_of(picture: &PicturePrompts, prompts: usize) -> Vec<f32> {
 }
 
 impl PromptBatch {
-    /// Features of every prompt for its picture, `[batch, prompts, embed_dim]`, not normalised:
+    /// Features of every prompt for its image, `[batch, prompts, embed_dim]`, not normalised:
     /// normal ones first. `image_features` `[batch, embed_dim]`, normalised.
     pub fn encode(
         &self,

@@ -65,7 +65,7 @@ impl Training {
     /// Trains to the end, or until `stop` is set. `report` hears of every step.
     ///
     /// # Errors
-    /// If a loss is not finite (the last state stays as it is), no picture can be read, or a file
+    /// If a loss is not finite (the last state stays as it is), no image can be read, or a file
     /// cannot be written.
     pub fn run(
         mut self,

@@ -16,11 +16,11 @@ use crate::job::file::from_file;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TrainSpec")]
 pub struct RawTrainSpec {
-    /// Decides the order of pictures, what is drawn at random, and random weights [default: 0].
+    /// Decides the order of images, what is drawn at random, and random weights [default: 0].
     pub seed: Option<u64>,
-    /// Pictures of one step [default: 1].
+    /// Images of one step [default: 1].
     pub batch_size: Option<usize>,
-    /// Threads that share the pictures of a step, each with its own copy of the activations
+    /// Threads that share the images of a step, each with its own copy of the activations
     /// [default: 1].
     pub workers: Option<usize>,
     /// Passes over the data in stage 1 [default: 15].
@@ -57,19 +57,19 @@ pub struct RawTrainSpec {
     pub average: Option<f64>,
     /// Which positions abnormal prompts name [default: all].
     pub positions: Option<PositionChoice>,
-    /// Share of pictures whose normal prompts name a position, and of those whose abnormal ones do
+    /// Share of images whose normal prompts name a position, and of those whose abnormal ones do
     /// not, so that having a position does not tell one from the other [default: 0].
     pub loose_positions: Option<f64>,
-    /// Details of the category that a picture's prompts have in a step, drawn at random; 0 for all
+    /// Details of the category that an image's prompts have in a step, drawn at random; 0 for all
     /// [default: 0].
     pub details_per_step: Option<usize>,
-    /// Normal states that a picture's prompts have in a step, drawn at random; 0 for all
+    /// Normal states that an image's prompts have in a step, drawn at random; 0 for all
     /// [default: 0].
     pub normal_per_step: Option<usize>,
-    /// Generic abnormal states that a picture's prompts have in a step, drawn at random; 0 for all
+    /// Generic abnormal states that an image's prompts have in a step, drawn at random; 0 for all
     /// [default: 0].
     pub generic_per_step: Option<usize>,
-    /// Share of pictures whose abnormal prompts have no details in a step, as those of a category
+    /// Share of images whose abnormal prompts have no details in a step, as those of a category
     /// without descriptions [default: 0].
     pub generic_only: Option<f64>,
     /// Weight of the focal loss beside the dice losses in stage 1 [default: 1].
@@ -84,12 +84,12 @@ pub struct RawTrainSpec {
     pub context_swap: Option<f64>,
     /// Weight of the label's cross-entropy in stage 1 [default: 0].
     pub image_loss: Option<f64>,
-    /// Weight in stage 1 of the order of a step's pictures: those with a defect must fit the
+    /// Weight in stage 1 of the order of a step's images: those with a defect must fit the
     /// abnormal text better than those without, and the normal text worse [default: 0].
     pub rank_loss: Option<f64>,
     /// Weight of the defect word's cross-entropy in stage 1 [default: 0].
     pub word_loss: Option<f64>,
-    /// Share of pictures replaced by a mosaic of four [default: 0.2 with layout mvtec, else 0].
+    /// Share of images replaced by a mosaic of four [default: 0.2 with layout mvtec, else 0].
     pub mosaic: Option<f64>,
     /// Share of the data that is kept for validation [default: 0.1].
     pub validation: Option<f64>,
@@ -156,7 +156,7 @@ pub enum StageLength {
 }
 
 impl StageLength {
-    /// Steps of `batch_size` pictures, with `pictures` in an epoch.
+    /// Steps of `batch_size` images, with `pictures` in an epoch.
     pub fn steps(self, pictures: u64, batch_size: usize) -> u64 {
         match self {
             StageLength::Steps(steps) => steps,

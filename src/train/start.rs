@@ -56,7 +56,7 @@ pub struct Setup {
 impl Setup {
     /// Makes or loads the network of `init`; `sets` are all that it learns from or is validated on.
     /// `config` is needed for a random one, and says how a loaded one is built where it has no
-    /// `config.json` of its own, or another picture size.
+    /// `config.json` of its own, or another image size.
     ///
     /// # Errors
     /// If there is no configuration, weights cannot be read or do not fit, or the text tower is
@@ -188,7 +188,7 @@ fn checked(config: FiloConfig, path: PathBuf) -> Result<FiloConfig, WeightsError
 }
 
 /// Random weights; the adapter starts as the identity, so that a network that has not been through
-/// stage 2 scores as it was trained. Both prompt learners start alike and blind to the picture:
+/// stage 2 scores as it was trained. Both prompt learners start alike and blind to the image:
 /// what differs between the two texts is then their words, and no map is saturated.
 fn random(config: &FiloConfig, seed: u64, device: &Device) -> Filo<Backend> {
     Backend::seed(device, seed);

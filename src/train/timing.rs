@@ -14,7 +14,7 @@ use crate::error::TrainError;
 /// Seconds of one step's parts; each is the fastest of its runs, with nothing beside it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepSeconds {
-    /// Pictures of a step.
+    /// Images of a step.
     pub pictures: usize,
     /// Drawing them and choosing their prompts, on all cores.
     pub pictures_drawn: f64,
@@ -31,7 +31,7 @@ impl Setup {
     /// Times `repeat` steps of `spec` over `data`, after one that is not counted.
     ///
     /// # Errors
-    /// If no picture can be read, or the system gives no more threads.
+    /// If no image can be read, or the system gives no more threads.
     pub fn time_step(
         mut self,
         data: Arc<dyn TrainingData>,

@@ -1,5 +1,5 @@
-//! How well a network does on pictures that it does not learn from: scored as `filo score` does
-//! without a detector, all nine positions averaged. In: a network and labelled pictures. Out: AUROC
+//! How well a network does on images that it does not learn from: scored as `filo score` does
+//! without a detector, all nine positions averaged. In: a network and labelled images. Out: AUROC
 //! of images and of pixels, means over categories.
 
 use std::collections::BTreeMap;
@@ -18,10 +18,10 @@ use crate::model::filo::position::Position;
 use crate::model::filo::prompts::PreparedPrompts;
 use crate::model::filo::{AdapterUse, FiloScorer};
 
-/// Pictures that go through the network together.
+/// Images that go through the network together.
 const BATCH: usize = 8;
 
-/// A validation's result; `None` where no category has pictures, or pixels, of both kinds.
+/// A validation's result; `None` where no category has images, or pixels, of both kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Validation {
     pub pictures: u64,
@@ -53,7 +53,7 @@ pub enum Wording {
     Swapped,
 }
 
-/// What scores validation pictures.
+/// What scores validation images.
 pub struct Validator<'a> {
     pub config: &'a FiloConfig,
     pub encoder: &'a PromptEncoder,
@@ -63,7 +63,7 @@ pub struct Validator<'a> {
 }
 
 impl Validator<'_> {
-    /// Scores every picture of `data` that can be read.
+    /// Scores every image of `data` that can be read.
     ///
     /// # Errors
     /// If the network gives NaN or infinity.

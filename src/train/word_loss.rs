@@ -1,4 +1,4 @@
-//! The defect's word: which of its category's words fits a picture best. In: features of pictures and
+//! The defect's word: which of its category's words fits an image best. In: features of images and
 //! prompts. Out: a loss on the gradient tape, or how well each word fits.
 
 use burn::tensor::{Int, Tensor, TensorData};
@@ -14,8 +14,8 @@ const SHORTEST_WORD: f64 = 0.05;
 /// A logit whose exponential is 0 beside any other.
 const FAR_BELOW: f32 = -1e9;
 
-/// For every picture whose defect has a word: the prompt with it must win over the other words of
-/// the category, see [`WordLogits`]. `None` if no picture of the batch has one.
+/// For every image whose defect has a word: the prompt with it must win over the other words of
+/// the category, see [`WordLogits`]. `None` if no image of the batch has one.
 pub(super) fn word_loss(
     features: &Tensor<TrainBackend, 2>,
     heads: &[Tensor<TrainBackend, 3>],
@@ -27,7 +27,7 @@ pub(super) fn word_loss(
     Some(cross_entropy(logits.flatten(0, 1), &right))
 }
 
-/// A picture whose defect has a word.
+/// An image whose defect has a word.
 #[derive(Debug, Clone, Copy)]
 struct Worded {
     /// Its place in the batch.
@@ -37,7 +37,7 @@ struct Worded {
     words: usize,
 }
 
-/// How well each word of its category fits each picture whose defect has one. A word is what its
+/// How well each word of its category fits each image whose defect has one. A word is what its
 /// prompt has beyond the mean of the others: what they share (the context, the name, that something
 /// is wrong) is most of each, and tells nothing here.
 struct WordLogits {
@@ -47,7 +47,7 @@ struct WordLogits {
     logits: Tensor<TrainBackend, 3>,
 }
 
-/// `None` if no picture of the batch has a word.
+/// `None` if no image of the batch has a word.
 fn word_logits(
     features: &Tensor<TrainBackend, 2>,
     heads: &[Tensor<TrainBackend, 3>],
@@ -97,7 +97,7 @@ fn word_logits(
     Some(WordLogits { pictures, logits })
 }
 
-/// How well the words of a category fit a picture's defect.
+/// How well the words of a category fit an image's defect.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WordFit {
     /// The word of what was drawn.
@@ -108,7 +108,7 @@ pub struct WordFit {
     pub image: Vec<f32>,
 }
 
-/// How well the words fit, for every picture of the batch whose defect has one.
+/// How well the words fit, for every image of the batch whose defect has one.
 pub fn word_fits(network: &Filo<TrainBackend>, batch: &StepBatch) -> Vec<WordFit> {
     let scorer = network.clone().into_scorer();
     let encoding = scorer.encode_images(batch.images.clone(), AdapterUse::Skipped);
@@ -168,7 +168,7 @@ mod tests {
     use crate::device::cpu;
     use crate::model::clip::tokenizer::ClipTokenizer;
 
-    /// Pictures of a batch have different numbers of words; one has none.
+    /// Images of a batch have different numbers of words; one has none.
     #[test]
     fn words_fit_a_picture_of_a_batch_as_they_fit_it_alone() {
         let encoder = PromptEncoder::new(ClipTokenizer::embedded().unwrap(), Vocabulary::Full, 1);
@@ -201,7 +201,7 @@ mod tests {
             let own = word_logits(&features, &heads, &encoded, &own).unwrap().logits;
             let shared = all.logits.clone().narrow(0, place, 1).narrow(2, 0, of.words);
             assert_eq!(own.dims(), [1, 2, of.words]);
-            assert!((own - shared).abs().max().into_scalar() < 1e-4, "picture {}", of.index);
+            assert!((own - shared).abs().max().into_scalar() < 1e-4, "image {}", of.index);
         }
         let beyond = all.logits.narrow(0, 1, 1).narrow(2, 2, 1).max().into_scalar();
         assert_eq!(beyond, FAR_BELOW);

@@ -1,6 +1,6 @@
-//! One step's loss and gradients, shared by threads: each has a part of the pictures and a tape of
+//! One step's loss and gradients, shared by threads: each has a part of the images and a tape of
 //! its own, which uses several cores far better than the operators do by themselves. In: a network
-//! and loaded pictures. Out: mean losses and gradients; the same for the same number of workers.
+//! and loaded images. Out: mean losses and gradients; the same for the same number of workers.
 
 use super::loader::Loaded;
 use super::objective::{Extras, StepBatch, StepLoss, stage_1, stage_2};
@@ -27,7 +27,7 @@ pub struct Losses {
 pub struct Workers<'a> {
     encoder: &'a PromptEncoder,
     device: &'a Device,
-    /// Side of the pictures.
+    /// Edge length of the images.
     side: usize,
     count: usize,
     stage: u8,
@@ -49,7 +49,7 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// Means over the pictures of `batch`.
+    /// Means over the images of `batch`.
     pub fn step(&self, network: &Filo<TrainBackend>, batch: Vec<Loaded>) -> (Losses, Gradients) {
         let pictures = batch.len();
         let per_worker = pictures.div_ceil(self.count).max(1);

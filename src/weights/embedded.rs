@@ -1,4 +1,4 @@
-//! The weights inside the program: a bundle of half precision, `nano`, which learnt from pictures
+//! The weights inside the program: a bundle of half precision, `nano`, which learnt from images
 //! of the generator of `train`; and the backbone, `lite0`, which `scripts/convert_backbone.py` makes.
 //! In: a file's name. Out: its bytes, where the program lies in memory; nothing is unpacked. To replace
 //! the bundle:

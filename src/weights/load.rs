@@ -42,7 +42,7 @@ pub fn load_grounding(
 }
 
 /// FiLo of a bundle, with the dimensions of `config`: those of the bundle, or others with which its
-/// parameters have the same shapes. Image positions are resized to another picture size.
+/// parameters have the same shapes. Image positions are resized to another image size.
 ///
 /// # Errors
 /// If a file cannot be read, or a parameter is missing or has another shape.

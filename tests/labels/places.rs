@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{
+use arrow_array::RecordBatch;
+use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::types::Int32Type;
+use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float32Array, Float64Array, Int8Array,
-    Int32Array, Int64Array, LargeStringArray, ListBuilder, StringArray, StringBuilder,
+    Int32Array, Int64Array, LargeStringArray, StringArray,
 };
-use arrow::datatypes::Int32Type;
-use arrow::record_batch::RecordBatch;
 use filo::source::{
     ArchiveKind, Entry, Label, LayoutChoice, ListOptions, Listing, list, read_archive,
 };

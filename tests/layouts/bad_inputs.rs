@@ -40,7 +40,7 @@ fn a_layout_that_the_input_does_not_have_is_refused() {
         let message = error(dir.path(), choice);
         assert!(message.contains(place) && message.contains("--layout"), "{message}");
         let message = error(&dir.path().join("nut/a.png"), choice);
-        assert!(message.contains("no picture found"), "{message}");
+        assert!(message.contains("no image found"), "{message}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pictures that are lost before they are opened, and are rows of `failures` all the same.
+//! Images that are lost before they are opened, and are rows of `failures` all the same.
 
 use super::*;
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! The layout `folder`: any tree of pictures.
+//! The layout `folder`: any tree of images.
 
 use super::*;
 

@@ -8,7 +8,7 @@ candle,test,normal,candle/Data/Images/Normal/1.JPG,
 candle,test,anomaly,candle/Data/Images/Anomaly/0.JPG,candle/Data/Masks/Anomaly/0.png
 ";
 
-/// A category with four pictures and a mask, without CSV files.
+/// A category with four images and a mask, without CSV files.
 fn candle() -> TempDir {
     tree(&[
         "candle/Data/Images/Normal/0.JPG",

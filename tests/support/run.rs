@@ -1,4 +1,4 @@
-//! Runs the real program on small pictures, and reads back what it wrote. In: a temporary folder
+//! Runs the real program on small images, and reads back what it wrote. In: a temporary folder
 //! that a test fills. Out: exit code, both outputs, and the committed rows of every table.
 //! Whatever is run, a panic fails the test, and so does a program that does not end.
 
@@ -21,7 +21,7 @@ pub const WEIGHTS: &str =
 /// Far more than any of these runs takes.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// A temporary folder: pictures in `in/`, tables in `out/`.
+/// A temporary folder: images in `in/`, tables in `out/`.
 pub struct Folder(TempDir);
 
 /// How a program ended.
@@ -31,7 +31,7 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// All committed rows of a run that come from pictures, each table sorted by category and name.
+/// All committed rows of a run that come from images, each table sorted by category and name.
 /// Measured times are set to zero.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
@@ -58,7 +58,7 @@ impl Folder {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// Writes a colour picture whose content follows from its name, in the format of its ending.
+    /// Writes a colour image whose content follows from its name, in the format of its ending.
     pub fn picture(&self, name: &str, width: u32, height: u32) {
         let seed = name.bytes().fold(7u32, |seed, byte| seed.wrapping_mul(31) + u32::from(byte));
         let picture = RgbImage::from_fn(width, height, |x, y| {
@@ -199,7 +199,7 @@ fn finished(run: &RunReader) -> Manifest {
     manifest
 }
 
-/// The rows of a finished run; `listed` pictures are all in scores or failures, and once.
+/// The rows of a finished run; `listed` images are all in scores or failures, and once.
 pub fn rows(out: &Path, listed: usize) -> Rows {
     rows_at(&Location::local(out), listed)
 }
@@ -208,7 +208,7 @@ pub fn rows(out: &Path, listed: usize) -> Rows {
 pub fn rows_at(out: &Location, listed: usize) -> Rows {
     let run = reader_at(out);
     let totals = finished(&run).totals.expect("checked");
-    assert_eq!(totals.entries as usize, listed, "pictures that the run listed");
+    assert_eq!(totals.entries as usize, listed, "images that the run listed");
     let mut scores = all::<ScoreRow>(&run);
     scores.iter_mut().for_each(|row| row.ms_infer = 0.0);
     let rows = Rows {
@@ -231,7 +231,7 @@ pub fn rows_at(out: &Location, listed: usize) -> Rows {
 }
 
 impl Rows {
-    /// What a picture's score, label and kind are, by a name that is the same in two inputs.
+    /// What an image's score, label and kind are, by a name that is the same in two inputs.
     pub fn numbers(&self, name: impl Fn(&str) -> String) -> BTreeMap<String, String> {
         let score = self.scores.iter().map(|row| {
             let numbers = (row.score, row.global_score, row.map_max, row.label, &row.kind);
@@ -267,7 +267,7 @@ fn counts(run: &RunReader, category: &str) -> Vec<PartialRow> {
     groups.into_rows()
 }
 
-/// A row about one picture.
+/// A row about one image.
 trait Named {
     fn name(&self) -> &str;
 }

@@ -88,7 +88,7 @@ fn a_run_killed_before_its_ledger_entry_resumes_to_the_same_files() {
     let entry = format!("_filo/ledger/{SHARD}.json");
     writer(whole.path()).commit_shard(shard(SHARD, "tile")).unwrap();
 
-    // Killed after the parts of a slower attempt, in which one more picture could not be read.
+    // Killed after the parts of a slower attempt, in which one more image could not be read.
     let mut attempt = shard(SHARD, "tile");
     attempt.categories.insert("late".to_string(), category_rows());
     writer(killed.path()).commit_shard(attempt).unwrap();
@@ -140,7 +140,7 @@ fn finish_names_the_shard_whose_pictures_do_not_add_up() {
     let writer = writer(out.path());
     writer.commit_shard(shard(SHARD, "tile")).unwrap();
     let message = writer.finish(&[expected(SHARD, 5)], |_| Ok(Vec::new())).unwrap_err().to_string();
-    assert!(message.starts_with("shard 5a17: 5 pictures listed, but 3 scores"), "{message}");
+    assert!(message.starts_with("shard 5a17: 5 images listed, but 3 scores"), "{message}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::samples::Samples;
 use super::{Preprocess, Size};
 use crate::error::{Failure, FailureCode, Stage};
 
-/// What a picture may cost before it is refused as too large.
+/// What an image may cost before it is refused as too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeLimits {
     /// Width times height. The default is Pillow's limit for decompression bombs times two, where
@@ -30,7 +30,7 @@ pub struct DecodeLimits {
     pub max_pixels: u64,
     /// Width and height. The weights of the resampler grow with the longer one.
     pub max_side: u64,
-    /// Bytes that the decoder of one picture may hold. The default is 2 GiB, enough for the default
+    /// Bytes that the decoder of one image may hold. The default is 2 GiB, enough for the default
     /// number of pixels in any kind of JPEG.
     pub max_bytes: u64,
 }
@@ -58,7 +58,7 @@ impl DecodeLimits {
                 FailureCode::TooLarge,
                 format!(
                     "{width} × {height} pixels need {bytes} bytes; the limits are {} pixels, {} on a \
-                     side and {} bytes: cut the picture into tiles or scale it down",
+                     side and {} bytes: cut the image into tiles or scale it down",
                     self.max_pixels, self.max_side, self.max_bytes
                 ),
             ));
@@ -145,7 +145,7 @@ fn corrupt(format: &str, what: impl ToString) -> Failure {
     )
 }
 
-/// A kind of picture that exists and is not read.
+/// A kind of image that exists and is not read.
 fn unreadable_kind(format: &str, what: impl ToString) -> Failure {
     let what = in_one_line(what);
     failure(FailureCode::UnknownFormat, format!("{format} ({what}): save it as an 8-bit PNG"))

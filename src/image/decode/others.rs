@@ -15,7 +15,7 @@ use crate::image::Size;
 use crate::image::colour::drop_alpha;
 use crate::image::samples::Samples;
 
-/// Palette and 1-bit pictures keep their mark, except a palette that is just the greys in order:
+/// Palette and 1-bit images keep their mark, except a palette that is just the greys in order:
 /// Pillow reads that as grey, and industrial cameras write it.
 pub(super) fn decode_bmp(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Failure> {
     let file = File { format: "BMP", limits };
@@ -124,7 +124,7 @@ fn native_u16(raw: &[u8]) -> impl Iterator<Item = u16> {
     raw.as_chunks::<2>().0.iter().map(|&pair| u16::from_ne_bytes(pair))
 }
 
-/// 16 bits to 8 as Pillow reads pictures of several channels.
+/// 16 bits to 8 as Pillow reads images of several channels.
 fn high_bytes(raw: &[u8]) -> Vec<u8> {
     native_u16(raw).map(|value| (value >> 8) as u8).collect()
 }

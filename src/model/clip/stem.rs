@@ -1,9 +1,9 @@
 //! Patches by several small convolutions instead of one large one: a start that small networks
-//! learn from far fewer pictures. In: pictures `[batch, 3, size, size]`. Out: patches `[batch,
+//! learn from far fewer images. In: images `[batch, 3, size, size]`. Out: patches `[batch,
 //! patches, width]`, row by row. (Xiao et al. 2021, "Early convolutions help transformers see
-//! better".) Each channel is normalised over its own picture, so that what follows is relative to
-//! the rest of the picture: with that, networks trained from scratch find defects on surfaces that
-//! they never saw (pixel AUROC 0.82 → 0.90 in a trial of 20 000 pictures).
+//! better".) Each channel is normalised over its own image, so that what follows is relative to
+//! the rest of the image: with that, networks trained from scratch find defects on surfaces that
+//! they never saw (pixel AUROC 0.82 → 0.90 in a trial of 20 000 images).
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -26,7 +26,7 @@ pub struct ConvStem<B: Backend> {
     strides: Vec<usize>,
 }
 
-/// Each channel of each picture to mean 0 and variance 1, then scaled and shifted.
+/// Each channel of each image to mean 0 and variance 1, then scaled and shifted.
 #[derive(Module, Debug)]
 pub struct InstanceNorm<B: Backend> {
     /// `[channels]`.

@@ -33,7 +33,7 @@ pub struct TreeTensors<B: Backend> {
     pub ends: Tensor<B, 1, Int>,
 }
 
-/// A tree for every picture of a batch, on a device; short trees are filled up with nodes that
+/// A tree for every image of a batch, on a device; short trees are filled up with nodes that
 /// nobody sees.
 #[derive(Debug, Clone)]
 pub struct ForestTensors<B: Backend> {

@@ -1,5 +1,5 @@
 //! CLIP's image tower with the value-value stream (V-V attention) in its last blocks.
-//! In: normalised pictures `[batch, 3, size, size]`. Out: the tokens that FiLo's heads read.
+//! In: normalised images `[batch, 3, size, size]`. Out: the tokens that FiLo's heads read.
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};

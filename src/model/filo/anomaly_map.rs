@@ -1,6 +1,6 @@
-//! From similarities on the patch grid to the anomaly map of a picture, in one pass on the CPU.
+//! From similarities on the patch grid to the anomaly map of an image, in one pass on the CPU.
 //! In: for each head the two similarities of each patch. Out: a map in 0..=1 at the model's size, and
-//! the picture's score.
+//! the image's score.
 //! Three exact rewrites of the published order make it cheap: see [`AnomalyMapper::map`].
 
 use rayon::prelude::*;
@@ -47,12 +47,12 @@ impl AnomalyMapper {
         }
     }
 
-    /// Side of the maps, pixels.
+    /// Edge length of the maps, pixels.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// The anomaly map of one picture, row-major `size²`, each value in 0..=1.
+    /// The anomaly map of one image, row-major `size²`, each value in 0..=1.
     ///
     /// `similarities` is `[heads, 2, grid²]`: for each head the similarity of each patch with the
     /// normal and with the abnormal text. Published order: upsample both channels bilinearly,
@@ -134,7 +134,7 @@ pub fn align_corners_steps(grid: usize, size: usize) -> Vec<Step> {
         .collect()
 }
 
-/// The score of a picture: the mean of the abnormal text "probability" and the peak of the map,
+/// The score of an image: the mean of the abnormal text "probability" and the peak of the map,
 /// before boxes damp it. The published peak is the highest pixel; with a `share`
 /// ([`FiloConfig::peak_share`](crate::model::config::FiloConfig::peak_share)) it is the mean of that
 /// share of the pixels, the highest ones, one at least.

@@ -47,7 +47,7 @@ pub struct CategoryPrompts {
 }
 
 impl CategoryPrompts {
-    /// The abnormal states, to be shared by the rows of many pictures.
+    /// The abnormal states, to be shared by the rows of many images.
     pub fn abnormal_states(&self) -> Vec<Arc<str>> {
         self.abnormal.iter().map(|state| Arc::from(state.as_str())).collect()
     }

@@ -12,11 +12,11 @@ use crate::model::config::FiloConfig;
 use crate::model::kernels::{convolve, convolve_tokens, is_cpu, sum_centred};
 use crate::model::precision::{rounds_products, same_format};
 
-/// Side of the square that holds every MMCI kernel.
+/// Edge length of the square that holds every MMCI kernel.
 pub const MERGED_KERNEL: usize = 7;
 
 /// Most numbers that the surroundings of patches are laid out in at once: 1 GiB in f32, three
-/// pictures at the published size. Where products are made of several, a third: the operand has two
+/// images at the published size. Where products are made of several, a third: the operand has two
 /// copies there.
 const MAX_ROWS: usize = 256 << 20;
 
@@ -94,7 +94,7 @@ impl<B: Backend> Mmci<B> {
 }
 
 /// The same kernel `[outputs, inputs, k, k]`, in memory place by place and input by input: the order
-/// in which [`convolve_tokens`] multiplies it, so that it is laid out once and not for every picture.
+/// in which [`convolve_tokens`] multiplies it, so that it is laid out once and not for every image.
 fn as_products_read_it<B: Backend>(kernel: Tensor<B, 4>) -> Tensor<B, 4> {
     let [outputs, inputs, height, width] = kernel.dims();
     let rows = kernel.permute([2, 3, 1, 0]).reshape([height * width * inputs, outputs]);
@@ -120,7 +120,7 @@ pub struct MergedMmci<B: Backend> {
 
 impl<B: Backend> MergedMmci<B> {
     /// The same with the convolution in `format`; on a CPU, which would have to widen all of the
-    /// kernel for every picture, as it is.
+    /// kernel for every image, as it is.
     pub fn with_products_in(self, format: DType) -> Self {
         match is_cpu::<B>(&self.kernel.device()) {
             true => self,

@@ -1,5 +1,5 @@
 //! FiLo: image tokens and prompt features meet in maps and scores.
-//! In: normalised pictures and a category's prompts. Out: similarities per patch and the two text
+//! In: normalised images and a category's prompts. Out: similarities per patch and the two text
 //! probabilities; [`anomaly_map`] turns the former into a map. No file, no table, no detector.
 
 pub mod adapter;
@@ -85,7 +85,7 @@ pub struct ImageEncoding<B: Backend> {
 }
 
 impl<B: Backend> ImageEncoding<B> {
-    /// The pictures at `rows` of the batch, in that order.
+    /// The images at `rows` of the batch, in that order.
     pub fn select(&self, rows: &[usize]) -> Self {
         let indices = rows.iter().map(|&row| row as i64).collect::<Vec<_>>();
         let data = TensorData::new(indices, [rows.len()]);
@@ -118,7 +118,7 @@ pub struct FiloOutput<B: Backend> {
     /// `[batch, 2]`: image with normal and abnormal text. Not probabilities, in spite of the name
     /// they have in the published code: cosines over √2, which may be negative.
     pub text_probs: Tensor<B, 2>,
-    /// Cosine of the picture with each abnormal prompt by itself, `[batch, abnormal prompts]`: which
+    /// Cosine of the image with each abnormal prompt by itself, `[batch, abnormal prompts]`: which
     /// description fits best. The score is not made of them.
     pub prompt_cosines: Tensor<B, 2>,
 }
@@ -147,7 +147,7 @@ impl<B: Backend> FiloScorer<B> {
         ImageEncoding { tokens, features: normalize(class, 1) }
     }
 
-    /// Features of every prompt for every picture, not normalised.
+    /// Features of every prompt for every image, not normalised.
     pub fn encode_prompts(
         &self,
         features: &Tensor<B, 2>,
@@ -188,13 +188,13 @@ impl<B: Backend> FiloScorer<B> {
     }
 }
 
-/// The normal and the abnormal text of each picture, `[batch, 2, embed_dim]`.
+/// The normal and the abnormal text of each image, `[batch, 2, embed_dim]`.
 pub fn text_pair<B: Backend>(features: PromptFeatures<B>) -> Tensor<B, 3> {
     let mean = |prompts| normalize(normalize(prompts, 2).mean_dim(1), 2);
     scale_by_norm_of_the_pair(Tensor::cat(vec![mean(features.normal), mean(features.abnormal)], 1))
 }
 
-/// As [`text_pair`] where pictures differ in what they count: `prompts` `[batch, prompts,
+/// As [`text_pair`] where images differ in what they count: `prompts` `[batch, prompts,
 /// embed_dim]`, `shares` `[batch, 2, prompts]` with the weight of each prompt in the normal (0) and
 /// the abnormal (1) text.
 pub fn weighted_text_pair<B: Backend>(prompts: Tensor<B, 3>, shares: Tensor<B, 3>) -> Tensor<B, 3> {
@@ -208,7 +208,7 @@ pub fn similarities<B: Backend>(heads: Vec<Tensor<B, 3>>, texts: &Tensor<B, 3>) 
     Tensor::stack(each.collect(), 1)
 }
 
-/// Features of pictures `[batch, embed_dim]` and their texts `[batch, 2, embed_dim]` → `[batch, 2]`.
+/// Features of images `[batch, embed_dim]` and their texts `[batch, 2, embed_dim]` → `[batch, 2]`.
 pub fn text_probs<B: Backend>(features: &Tensor<B, 2>, texts: Tensor<B, 3>) -> Tensor<B, 2> {
     cosines(features, texts)
 }

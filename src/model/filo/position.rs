@@ -9,7 +9,7 @@ use crate::model::grounding::phrases::{Detection, NormalizedBox, printed_score};
 /// What the map is multiplied by outside of all boxes.
 const DAMPING: f32 = 0.7;
 
-/// A ninth of the picture, in the order of the prompts: row by row.
+/// A ninth of the image, in the order of the prompts: row by row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Position {
     TopLeft,
@@ -53,7 +53,7 @@ impl Position {
     }
 }
 
-/// A box in pixels; corners may lie outside of the picture.
+/// A box in pixels; corners may lie outside of the image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PixelBox {
     pub x0: f32,
@@ -63,7 +63,7 @@ pub struct PixelBox {
 }
 
 impl PixelBox {
-    /// `bbox` in a picture of `width` × `height` pixels.
+    /// `bbox` in an image of `width` × `height` pixels.
     pub fn new(bbox: NormalizedBox, width: usize, height: usize) -> Self {
         let (box_width, box_height) = (bbox.width * width as f32, bbox.height * height as f32);
         let x0 = bbox.cx * width as f32 - box_width / 2.0;

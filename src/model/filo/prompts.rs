@@ -1,5 +1,5 @@
 //! Learnable, image-conditioned prompts. A learner shifts its context by what it reads in the
-//! picture; the contexts and the category's words become the embeddings of a prompt tree.
+//! image; the contexts and the category's words become the embeddings of a prompt tree.
 
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
@@ -39,7 +39,7 @@ impl<B: Backend> PromptLearner<B> {
         }
     }
 
-    /// Context of each picture: `image_features` `[batch, embed_dim]` (normalised) →
+    /// Context of each image: `image_features` `[batch, embed_dim]` (normalised) →
     /// `[batch, n_ctx, text width]`.
     pub fn context(&self, image_features: Tensor<B, 2>) -> Tensor<B, 3> {
         let net = &self.meta_net;
@@ -49,7 +49,7 @@ impl<B: Backend> PromptLearner<B> {
 }
 
 /// A category's prompts, ready on a device: words embedded, trees laid out. Made once per category
-/// and choice of positions, used for every picture.
+/// and choice of positions, used for every image.
 #[derive(Debug, Clone)]
 pub struct PreparedPrompts<B: Backend> {
     /// `[1, 1, text width]`.
@@ -108,7 +108,7 @@ impl<B: Backend> PreparedPrompts<B> {
         }
     }
 
-    /// Encodes the prompts of every picture: contexts `[batch, n_ctx, text width]` →
+    /// Encodes the prompts of every image: contexts `[batch, n_ctx, text width]` →
     /// features of each prompt.
     pub fn encode(
         &self,

@@ -1,5 +1,5 @@
 //! The arithmetic of boxes in logit space, where proposals are made and refined. A box is
-//! (centre x, centre y, width, height), each a fraction of its picture.
+//! (centre x, centre y, width, height), each a fraction of its image.
 
 use burn::tensor::{Tensor, backend::Backend};
 

@@ -16,9 +16,9 @@ pub struct SwinConfig {
     pub depths: Vec<usize>,
     /// Attention heads per stage.
     pub num_heads: Vec<usize>,
-    /// Side of an attention window, in patches.
+    /// Edge length of an attention window, in patches.
     pub window: usize,
-    /// Side of a patch, in pixels.
+    /// Edge length of a patch, in pixels.
     pub patch: usize,
     /// Hidden channels of a block's MLP, as a multiple of the stage's channels.
     pub mlp_ratio: usize,
@@ -75,7 +75,7 @@ pub struct GroundingConfig {
     pub levels: usize,
     /// Sampling points per head and level of the deformable attention.
     pub points: usize,
-    /// Boxes proposed per picture.
+    /// Boxes proposed per image.
     pub queries: usize,
     /// Longest caption, in tokens, special tokens included.
     pub max_text_len: usize,

@@ -4,7 +4,7 @@ use super::config::{GroundingConfig, SwinConfig};
 use crate::model::cost::{Batch, Cost};
 
 impl Batch {
-    /// Pictures of `height` × `width` pixels with a caption of `text` tokens that BERT has read.
+    /// Images of `height` × `width` pixels with a caption of `text` tokens that BERT has read.
     pub fn detector(
         &self,
         config: &GroundingConfig,
@@ -42,7 +42,7 @@ impl Batch {
         for (stage, &depth) in swin.depths.iter().enumerate() {
             let width = swin.width(stage);
             let tokens = sides[0] * sides[1];
-            // Windows cover the picture filled up to whole ones.
+            // Windows cover the image filled up to whole ones.
             let [rows, columns] = sides.map(|side| side.next_multiple_of(swin.window));
             let windowed = rows * columns;
             let window = swin.window * swin.window;

@@ -57,7 +57,7 @@ pub struct DecoderMemory<'a, B: Backend> {
 pub struct DecoderState<B: Backend> {
     /// `[batch, queries, d_model]`, not yet normalised.
     pub content: Tensor<B, 3>,
-    /// `[batch, queries, 4]`, fractions of the picture.
+    /// `[batch, queries, 4]`, fractions of the image.
     pub boxes: Tensor<B, 3>,
 }
 

@@ -105,7 +105,7 @@ impl<B: Backend> FusionLayer<B> {
 
 impl<B: Backend> BiAttention<B> {
     /// Every projection between image width and inner width is applied on the text's side of a
-    /// product, `(v̂·Wq)·kᵀ = v̂·(Wq·kᵀ)` and so on: a caption has tens of tokens where a picture
+    /// product, `(v̂·Wq)·kᵀ = v̂·(Wq·kᵀ)` and so on: a caption has tens of tokens where an image
     /// has thousands, and the whole costs a fifth. The numbers are the same up to rounding.
     fn forward(
         &self,
@@ -194,8 +194,8 @@ fn split_columns<B: Backend>(linear: &Linear<B>, heads: usize) -> Tensor<B, 4> {
 }
 
 /// `S − max S`, clamped. The published code takes the maximum over the whole batch; here it is
-/// taken per picture, so that no picture's numbers depend on its neighbours in a batch. With one
-/// picture it is the same, and a softmax does not see the difference.
+/// taken per image, so that no image's numbers depend on its neighbours in a batch. With one
+/// image it is the same, and a softmax does not see the difference.
 fn stabilise<B: Backend>(scores: Tensor<B, 4>) -> Tensor<B, 4> {
     let batch = scores.dims()[0];
     let largest = scores.clone().reshape([batch as i32, -1]).max_dim(1).reshape([batch, 1, 1, 1]);

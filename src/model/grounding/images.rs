@@ -1,10 +1,10 @@
-//! A batch of pictures of different sizes as the detector reads it. In: normalised pictures. Out:
+//! A batch of images of different sizes as the detector reads it. In: normalised images. Out:
 //! one tensor, filled up with zeros on the right and below, and where that filling is.
 
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
 
-/// Pictures of a batch, filled up to a common size.
+/// Images of a batch, filled up to a common size.
 #[derive(Debug, Clone)]
 pub struct ImageBatch<B: Backend> {
     /// `[batch, 3, height, width]`, normalised; zero in the padding.
@@ -14,7 +14,7 @@ pub struct ImageBatch<B: Backend> {
 }
 
 impl<B: Backend> ImageBatch<B> {
-    /// From `pictures` `[3, height, width]`, each of its own size. No pictures, no batch.
+    /// From `pictures` `[3, height, width]`, each of its own size. No images, no batch.
     pub fn new(pictures: Vec<Tensor<B, 3>>) -> Option<Self> {
         let height = pictures.iter().map(|picture| picture.dims()[1]).max()?;
         let width = pictures.iter().map(|picture| picture.dims()[2]).max()?;

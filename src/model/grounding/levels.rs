@@ -100,9 +100,9 @@ pub struct LevelGeometry<B: Backend> {
     pub shapes: Vec<LevelShape>,
     /// `[batch, n]`, true where a token lies in the padding.
     pub padding: Tensor<B, 2, Bool>,
-    /// `[batch, n, 2]`: centre (x, y) of each token as a fraction of its picture's own extent.
+    /// `[batch, n, 2]`: centre (x, y) of each token as a fraction of its image's own extent.
     pub centres: Tensor<B, 3>,
-    /// `[batch, levels, 2]`: share (x, y) of each level's map that its picture covers.
+    /// `[batch, levels, 2]`: share (x, y) of each level's map that its image covers.
     pub valid_ratios: Tensor<B, 3>,
     /// `[batch, n, d_model]`: sine code, without the learned vector of the level.
     pub position_code: Tensor<B, 3>,
@@ -117,7 +117,7 @@ struct LevelPart<B: Backend> {
 }
 
 impl<B: Backend> LevelGeometry<B> {
-    /// `padding` `[batch, height, width]` of the pictures, true outside a picture; `code` has half
+    /// `padding` `[batch, height, width]` of the images, true outside an image; `code` has half
     /// of `d_model` features.
     pub fn new(shapes: Vec<LevelShape>, padding: Tensor<B, 3, Bool>, code: SineCode) -> Self {
         let parts: Vec<LevelPart<B>> = shapes
@@ -174,7 +174,7 @@ fn pixel_centres<B: Backend>(shape: LevelShape, device: &B::Device) -> Tensor<B,
 
 /// The code of the y coordinate, then that of x. A coordinate counts valid pixels from 1 and is
 /// divided by the count of its row or column (plus 1e-6, against empty ones). `valid`
-/// `[batch, h, w]` is 1 inside a picture, 0 in the padding.
+/// `[batch, h, w]` is 1 inside an image, 0 in the padding.
 fn image_position_code<B: Backend>(valid: Tensor<B, 3>, code: SineCode) -> Tensor<B, 3> {
     let [batch, height, width] = valid.dims();
     let y = valid.clone().cumsum(1);
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::device::{Backend as B, cpu};
 
-    /// A picture that fills the left `valid_w` columns of `h`×`w`.
+    /// An image that fills the left `valid_w` columns of `h`×`w`.
     fn padding(h: usize, w: usize, valid_w: usize) -> Tensor<B, 3, Bool> {
         let values: Vec<bool> = (0..h * w).map(|i| i % w >= valid_w).collect();
         Tensor::from_data(TensorData::new(values, [1, h, w]), &cpu())

@@ -1,5 +1,5 @@
 //! The detector: Grounding DINO with a Swin backbone and BERT, as the "OGC" configuration runs it.
-//! In: pictures of any size and a caption. Out: one box and one logit per text token for every
+//! In: images of any size and a caption. Out: one box and one logit per text token for every
 //! query. [`net`] is the way in; [`config`] has every dimension; [`keys`] names checkpoint tensors.
 
 pub mod attention;

@@ -1,4 +1,4 @@
-//! Grounding DINO (Liu et al. 2023) from pictures and an encoded caption to raw detections.
+//! Grounding DINO (Liu et al. 2023) from images and an encoded caption to raw detections.
 //! Choosing boxes, phrases and positions comes after this and never here. `forward` is the stages
 //! below in sequence; each is public, so that a test can stop between them.
 
@@ -48,7 +48,7 @@ pub struct RawDetections<B: Backend> {
     /// `[batch, queries, text tokens]`: dot products with the caption's tokens, −∞ for padded
     /// text. (The published model adds columns of −∞ up to 256.)
     pub logits: Tensor<B, 3>,
-    /// `[batch, queries, 4]`: (centre x, centre y, width, height) in 0..=1 of the picture.
+    /// `[batch, queries, 4]`: (centre x, centre y, width, height) in 0..=1 of the image.
     pub boxes: Tensor<B, 3>,
 }
 
@@ -83,7 +83,7 @@ impl<B: Backend> GroundingDino<B> {
         EncodedCaption { features, context: TextContext { position, hidden, padding } }
     }
 
-    /// `caption` holds one caption for all pictures, or one per picture.
+    /// `caption` holds one caption for all images, or one per image.
     pub fn forward(&self, images: ImageBatch<B>, caption: &EncodedCaption<B>) -> RawDetections<B> {
         let caption = caption.for_pictures(images.pixels.dims()[0]);
         let levels = self.levels(images.pixels);

@@ -9,7 +9,7 @@ use super::text::CaptionToken;
 /// leaves out the last of its 256, whatever stands there.
 const PHRASE_COLUMNS: usize = 255;
 
-/// A box in fractions of its picture.
+/// A box in fractions of its image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NormalizedBox {
     /// Centre.
@@ -20,7 +20,7 @@ pub struct NormalizedBox {
 }
 
 impl NormalizedBox {
-    /// Share of the picture, also where the box sticks out of it.
+    /// Share of the image, also where the box sticks out of it.
     pub fn area(&self) -> f32 {
         self.width * self.height
     }
@@ -38,7 +38,7 @@ impl From<[f32; 4]> for NormalizedBox {
 pub struct DetectionThresholds {
     /// A query's best token must be above this; its phrase is made of the tokens above it.
     pub probability: f32,
-    /// Its box must cover less than this share of the picture.
+    /// Its box must cover less than this share of the image.
     pub area: f32,
 }
 
@@ -49,7 +49,7 @@ impl Default for DetectionThresholds {
     }
 }
 
-/// What the detector says of one picture.
+/// What the detector says of one image.
 #[derive(Debug, Clone, Copy)]
 pub struct QueryOutputs<'a> {
     /// `[queries, caption tokens]`, row-major: sigmoid of the logits, 0..=1.
@@ -124,7 +124,7 @@ fn best_probability(row: &[f32]) -> f32 {
     row.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// The published fall-back for a picture in which no query passes. Its phrase is empty unless the
+/// The published fall-back for an image in which no query passes. Its phrase is empty unless the
 /// area alone was in the way, so it is rejected later and only its existence is recorded.
 fn best_of_all<'a, 'b>(candidates: &'a [Candidate<'b>]) -> Vec<&'a Candidate<'b>> {
     candidates

@@ -12,7 +12,7 @@ use super::feed_forward::{Perceptron, PerceptronConfig};
 use super::levels::LevelGeometry;
 use crate::model::precision::{product, project};
 
-/// Side of a proposal on the finest level, as a fraction of the picture; it doubles per level.
+/// Edge length of a proposal on the finest level, as a fraction of the image; it doubles per level.
 const FINEST_PROPOSAL: f32 = 0.05;
 /// A proposal with any of its four numbers outside this open range is no proposal.
 const PROPOSAL_RANGE: [f32; 2] = [0.01, 0.99];
@@ -102,8 +102,8 @@ impl<B: Backend> QuerySelector<B> {
     }
 
     /// The tokens with the highest scores, as many as there are learned rows, or all if the
-    /// picture has fewer. Tokens that may propose nothing take part with the score they have, as
-    /// in the published model; their reference is the whole picture's far corner.
+    /// image has fewer. Tokens that may propose nothing take part with the score they have, as
+    /// in the published model; their reference is the whole image's far corner.
     pub fn select(
         &self,
         memory: Tensor<B, 3>,

@@ -140,7 +140,7 @@ impl<B: Backend> References<B> {
 
 /// All looks of one query.
 struct Query<'a> {
-    /// Tokens of the picture, `[n, width]`.
+    /// Tokens of the image, `[n, width]`.
     value: &'a [f32],
     shapes: &'a [LevelShape],
     /// `[levels, 2 or 4]`.

@@ -1,4 +1,4 @@
-//! Swin transformer backbone (Liu et al. 2021). In: normalised pictures. Out: one feature map per
+//! Swin transformer backbone (Liu et al. 2021). In: normalised images. Out: one feature map per
 //! chosen stage. Padding of a batch takes part as ordinary pixels, as in the published model.
 //! Maps are `[batch, height, width, channels]`.
 
@@ -126,7 +126,7 @@ impl<B: Backend> SwinTransformer<B> {
 
 impl<B: Backend> PatchEmbed<B> {
     /// `[batch, 3, height, width]` → `[batch, ⌈height/patch⌉, ⌈width/patch⌉, channels]`; the
-    /// picture is filled up with zeros on the right and below.
+    /// image is filled up with zeros on the right and below.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 4> {
         let [_, _, height, width] = images.dims();
         let fill = |size: usize| size.next_multiple_of(self.patch) - size;

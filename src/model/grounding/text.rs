@@ -37,7 +37,7 @@ pub enum TextError {
     OutsidePositions { position: u32, rows: usize },
 }
 
-/// A batch of captions, the shorter ones filled up with `[PAD]`. One caption for all pictures is
+/// A batch of captions, the shorter ones filled up with `[PAD]`. One caption for all images is
 /// a batch of one.
 #[derive(Debug, Clone)]
 pub struct TextBatch<B: Backend> {
@@ -125,8 +125,8 @@ fn hidden(captions: &[&[CaptionToken]], n: usize) -> Vec<bool> {
 }
 
 impl<B: Backend> EncodedCaption<B> {
-    /// The same for `pictures` pictures: one caption serves all of them; several captions must be
-    /// as many as the pictures.
+    /// The same for `pictures` images: one caption serves all of them; several captions must be
+    /// as many as the images.
     pub fn for_pictures(&self, pictures: usize) -> Self {
         let [captions, n, width] = self.features.dims();
         if captions == pictures {

@@ -18,7 +18,7 @@ const FOREIGN_REGION: f32 = -100.0;
 pub struct WindowAttentionConfig {
     pub width: usize,
     pub heads: usize,
-    /// Side of a window.
+    /// Edge length of a window.
     pub window: usize,
 }
 
@@ -49,7 +49,7 @@ impl WindowAttentionConfig {
 }
 
 impl<B: Backend> WindowAttention<B> {
-    /// `windows` `[batch · n, window², width]`, the `n` windows of a picture one after the other;
+    /// `windows` `[batch · n, window², width]`, the `n` windows of an image one after the other;
     /// `mask` `[n, window², window²]` is added to the scores. Returns the shape of `windows`.
     pub fn forward(&self, windows: Tensor<B, 3>, mask: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
         let bias = self.position_bias();
@@ -116,7 +116,7 @@ fn relative_position_rows(window: usize) -> Vec<i64> {
 pub struct WindowGrid {
     pub height: usize,
     pub width: usize,
-    /// Side of a window.
+    /// Edge length of a window.
     pub window: usize,
     /// Below `window`; 0 for windows that are not shifted.
     pub shift: usize,
@@ -131,7 +131,7 @@ struct Slot {
 }
 
 impl WindowGrid {
-    /// Windows of a picture.
+    /// Windows of an image.
     fn count(&self) -> usize {
         self.height.div_ceil(self.window) * self.width.div_ceil(self.window)
     }

@@ -73,7 +73,7 @@ fn transposed(x: Tensor<Backend, 5>) -> Tensor<Backend, 5> {
     x.swap_dims(3, 4)
 }
 
-/// What a query must not see, for every picture or for all.
+/// What a query must not see, for every image or for all.
 struct Hidden(Vec<bool>);
 
 impl Hidden {
@@ -81,7 +81,7 @@ impl Hidden {
         Hidden(mask.map_or(Vec::new(), |mask| mask.into_data().iter::<bool>().collect()))
     }
 
-    /// Hides keys in the scores of one head of picture `index`.
+    /// Hides keys in the scores of one head of image `index`.
     fn apply(&self, scores: &mut [f32], index: usize) {
         let tokens = scores.len().isqrt();
         self.apply_rows(scores, index, 0, tokens);
@@ -199,7 +199,7 @@ pub fn inferred(
 }
 
 /// `softmax(q·kᵀ/√d + bias + mask)·v` without a gradient. `bias` `[heads, tokens, tokens]`, `mask`
-/// `[n, tokens, tokens]`: picture `i` of the batch takes mask `i mod n`.
+/// `[n, tokens, tokens]`: image `i` of the batch takes mask `i mod n`.
 pub fn biased(
     qkv: Tensor<Backend, 3>,
     heads: usize,
@@ -220,7 +220,7 @@ pub fn biased(
     })
 }
 
-/// Some queries of one head of one picture.
+/// Some queries of one head of one image.
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     picture: usize,
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// More queries than one block has, and a mask of each picture's own.
+    /// More queries than one block has, and a mask of each image's own.
     #[test]
     fn without_a_gradient_it_is_the_same_block_by_block() {
         let (batch, tokens, heads, width) = (2, QUERIES + 5, 2, 6);
@@ -328,7 +328,7 @@ mod tests {
         }
     }
 
-    /// The masks of the first two pictures are those of the next two.
+    /// The masks of the first two images are those of the next two.
     #[test]
     fn bias_and_mask_count_before_the_softmax() {
         let (batch, tokens, heads, width) = (4, QUERIES + 3, 2, 6);

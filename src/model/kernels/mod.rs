@@ -1,6 +1,6 @@
 //! Operators that a backend does not have as they are needed. On a CPU those that it takes apart or
 //! copies, in one pass, value and gradient: attention, GELU, ReLU, instance norm, and sums of patches
-//! of a picture. On an NVIDIA GPU products that do not round their operands. In: tensors of any
+//! of an image. On an NVIDIA GPU products that do not round their operands. In: tensors of any
 //! backend. Out: the same numbers; a backend without a form of its own gets the plain one.
 
 mod attention;
@@ -117,7 +117,7 @@ pub fn self_attention<B: Backend>(
 }
 
 /// Self-attention as above with `bias` `[heads, tokens, tokens]` and `mask` `[n, tokens, tokens]`
-/// added to the scores; picture `i` of the batch takes mask `i mod n`. `Err` gives `qkv` back where
+/// added to the scores; image `i` of the batch takes mask `i mod n`. `Err` gives `qkv` back where
 /// there is no fused form, which is also where there are gradients.
 pub fn biased_self_attention<B: Backend>(
     qkv: Tensor<B, 3>,
@@ -131,7 +131,7 @@ pub fn biased_self_attention<B: Backend>(
 }
 
 /// An instance norm and the ReLU behind it: `x` `[batch, pixels, channels]`, each channel of each
-/// picture to mean 0 and variance 1, times `gamma` plus `beta` (`[channels]`), then 0 where it is
+/// image to mean 0 and variance 1, times `gamma` plus `beta` (`[channels]`), then 0 where it is
 /// below. `Err` gives `x` back where there is no fused form.
 pub fn instance_norm_relu<B: Backend>(
     x: Tensor<B, 3>,
@@ -144,7 +144,7 @@ pub fn instance_norm_relu<B: Backend>(
     Ok(of_backend(norm::fused(x, gamma, beta, epsilon)))
 }
 
-/// Patches of a picture as rows: `[batch, height, width, channels]` → `[batch, rows, columns,
+/// Patches of an image as rows: `[batch, height, width, channels]` → `[batch, rows, columns,
 /// kernel² · channels]`, `(y, x, channel)` inside a row, zeros beyond the border.
 pub fn unfold<B: Backend>(
     x: Tensor<B, 4>,
@@ -164,7 +164,7 @@ pub fn unfold<B: Backend>(
 
 /// A convolution as a product: `x` `[batch, height, width, inputs]`, `kernel` `[outputs, inputs, k, k]`
 /// → `[batch, rows, columns, outputs]`. On a CPU one product of all patches; elsewhere one for each
-/// picture, so that the kernel's gradient, a sum over all patches, has as many parts.
+/// image, so that the kernel's gradient, a sum over all patches, has as many parts.
 pub fn convolve<B: Backend>(
     x: Tensor<B, 4>,
     kernel: Tensor<B, 4>,

@@ -1,4 +1,4 @@
-//! Instance norm and the ReLU behind it, with their gradient: two passes over a picture each way.
+//! Instance norm and the ReLU behind it, with their gradient: two passes over an image each way.
 //! Kept for the way back: the normalised values and each channel's scale.
 
 use burn::tensor::Tensor;
@@ -20,7 +20,7 @@ struct NormRelu {
     beta: Tensor<Backend, 3>,
 }
 
-/// One picture on the way forward: `values` become x̂, `out` max(0, γ·x̂ + β).
+/// One image on the way forward: `values` become x̂, `out` max(0, γ·x̂ + β).
 struct Forward<'a> {
     values: &'a mut [f32],
     out: &'a mut [f32],
@@ -63,7 +63,7 @@ impl pulp::NullaryFnOnce for Forward<'_> {
     }
 }
 
-/// One picture on the way back: `output` becomes the gradient of x; `sums` those of γ and β.
+/// One image on the way back: `output` becomes the gradient of x; `sums` those of γ and β.
 struct Backward<'a> {
     output: &'a mut [f32],
     normalised: &'a [f32],
@@ -130,7 +130,7 @@ impl ManyRule<3, 3, 3> for NormRelu {
 }
 
 /// `relu(γ·(x − mean)/√(variance + ε) + β)`, mean and variance over the pixels of each channel of
-/// each picture: `x` `[batch, pixels, channels]`, `gamma` and `beta` `[channels]`.
+/// each image: `x` `[batch, pixels, channels]`, `gamma` and `beta` `[channels]`.
 pub fn fused(
     x: Tensor<TrainBackend, 3>,
     gamma: Tensor<TrainBackend, 1>,

@@ -1,4 +1,4 @@
-//! Patches of a picture as rows, so that a convolution is one product; and the way back, where
+//! Patches of an image as rows, so that a convolution is one product; and the way back, where
 //! overlapping patches add up. Channels last, so that a row of a patch is one run of memory.
 
 use burn::tensor::{Slice, Tensor, backend::Backend as AnyBackend, s};
@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::node::{Rule, Values, unary};
 use crate::device::{Backend, TrainBackend};
 
-/// A square window that moves over a picture.
+/// A square window that moves over an image.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     pub kernel: usize,
@@ -16,7 +16,7 @@ pub struct Window {
     pub padding: usize,
 }
 
-/// A window and the picture it moves over, `[height, width, channels]`.
+/// A window and the image it moves over, `[height, width, channels]`.
 #[derive(Debug, Clone, Copy)]
 struct Geometry {
     window: Window,
@@ -25,7 +25,7 @@ struct Geometry {
     channels: usize,
 }
 
-/// A run of floats of the picture and where it stands among the rows of patches.
+/// A run of floats of the image and where it stands among the rows of patches.
 struct Run {
     pixels: std::ops::Range<usize>,
     rows: std::ops::Range<usize>,
@@ -49,14 +49,14 @@ impl Geometry {
         self.steps(self.height) * self.steps(self.width) * self.row_len()
     }
 
-    /// Every run of the picture that lies in a patch: one per patch and row of the window.
+    /// Every run of the image that lies in a patch: one per patch and row of the window.
     #[inline(always)]
     fn for_each_run(&self, mut visit: impl FnMut(Run)) {
         let Window { kernel, stride, padding } = self.window;
         let columns = self.steps(self.width);
         for top in 0..self.steps(self.height) {
             for left in 0..columns {
-                // Columns of the window that lie in the picture.
+                // Columns of the window that lie in the image.
                 let first = padding.saturating_sub(left * stride);
                 let last = kernel.min(self.width + padding - left * stride);
                 for line in 0..kernel {
@@ -106,7 +106,7 @@ impl Geometry {
         (0..kernel).flat_map(move |top| (0..kernel).map(move |left| (top, left)))
     }
 
-    /// What a place inside the window comes to lie on, in a picture with its padding.
+    /// What a place inside the window comes to lie on, in an image with its padding.
     fn seen_from(&self, (top, left): (usize, usize)) -> [Slice; 4] {
         let stride = self.window.stride;
         let end = |start: usize, steps: usize| start + (steps - 1) * stride + 1;
@@ -164,7 +164,7 @@ pub fn plain<B: AnyBackend>(x: Tensor<B, 4>, window: Window) -> Tensor<B, 4> {
     Tensor::cat(places.collect(), 3)
 }
 
-/// [`plain`] with a gradient that adds up in place, where the tape would fill a picture with zeros for
+/// [`plain`] with a gradient that adds up in place, where the tape would fill an image with zeros for
 /// every place of the window.
 pub fn on_device(x: Tensor<TrainBackend, 4>, window: Window) -> Tensor<TrainBackend, 4> {
     let [_, height, width, channels] = x.dims();

@@ -1,5 +1,5 @@
 //! A faultless scene before light and camera: a surface in its colours, now and then before a
-//! background or with marks that are normal. In: a random stream. Out: pictures and structure.
+//! background or with marks that are normal. In: a random stream. Out: images and structure.
 
 use fastrand::Rng;
 
@@ -25,12 +25,12 @@ pub struct Base {
     pub bars: Option<Bars>,
     /// Where the object is (1) and what is behind it.
     pub object: Option<(Plane, Picture)>,
-    /// What is not the object was added to the picture afterwards, in this shade of grey.
+    /// What is not the object was added to the image afterwards, in this shade of grey.
     pub padding: Option<u8>,
 }
 
 impl Base {
-    /// Somewhere on the object, away from the picture's border by `margin` of its side if it can
+    /// Somewhere on the object, away from the image's border by `margin` of its side if it can
     /// be had.
     pub fn place(&self, margin: f32, rng: &mut Rng) -> (f32, f32) {
         let side = self.picture.size() as f32;

@@ -1,4 +1,4 @@
-//! How visible a defect is in the picture that is looked at in the end, reduced if it will be.
+//! How visible a defect is in the image that is looked at in the end, reduced if it will be.
 //! In: a scene before and after, light and camera. Out: the change made weaker or stronger, so
 //! that it stands out from texture and noise by a chosen factor, or nothing if that cannot be had.
 
@@ -14,7 +14,7 @@ use super::random::Draw;
 
 /// Smallest change that eight bits and a screen still show.
 const FLOOR: f32 = 0.014;
-/// Smaller masks are no defects, pixels of the reduced picture.
+/// Smaller masks are no defects, pixels of the reduced image.
 pub const LEAST_AREA: usize = 6;
 
 pub struct Eye<'a> {
@@ -22,7 +22,7 @@ pub struct Eye<'a> {
     pub camera: &'a Camera,
     /// 0 = plain defects only, 1 = down to what a trained eye just sees.
     pub effort: f32,
-    /// How many times smaller the picture is looked at.
+    /// How many times smaller the image is looked at.
     pub reduction: usize,
 }
 

@@ -58,7 +58,7 @@ fn turn(rng: &mut Rng) -> f32 {
     }
 }
 
-/// One to three parallel lines through the whole picture, perhaps with a light edge.
+/// One to three parallel lines through the whole image, perhaps with a light edge.
 fn seams(size: usize, rng: &mut Rng) -> Plane {
     let side = size as f32;
     let turns = turn(rng);
@@ -156,7 +156,7 @@ fn speckles(size: usize, rng: &mut Rng) -> Plane {
     })
 }
 
-/// Even waves across the whole picture.
+/// Even waves across the whole image.
 fn ribs(size: usize, rng: &mut Rng) -> Plane {
     let turns = turn(rng);
     let pitch = rng.log_within(4.0, 0.3 * size as f32);

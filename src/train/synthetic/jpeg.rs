@@ -1,4 +1,4 @@
-//! What JPEG compression does to a picture, without the file: cosine transform of blocks of 8 × 8,
+//! What JPEG compression does to an image, without the file: cosine transform of blocks of 8 × 8,
 //! rounding by the tables of the standard (ITU-T T.81, annex K), and back. Sizes need not be
 //! multiples of 8: beyond the border the last pixel repeats.
 

@@ -84,7 +84,7 @@ fn dark_border(size: usize, strong: f32, rng: &mut Rng) -> Plane {
     Plane { size, data }
 }
 
-/// Of something outside the picture: a straight or bowed edge, soft.
+/// Of something outside the image: a straight or bowed edge, soft.
 fn shadow(size: usize, rng: &mut Rng) -> Plane {
     let side = size as f32;
     let turns = rng.f32();

@@ -1,4 +1,4 @@
-//! The few functions beyond + − × ÷ √ that pictures need, as polynomials: the system's own
+//! The few functions beyond + − × ÷ √ that images need, as polynomials: the system's own
 //! differ in the last bit from machine to machine, and are slower.
 
 /// Rounds down; for |x| < 2³¹.

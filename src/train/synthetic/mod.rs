@@ -1,7 +1,7 @@
-//! Made-up pictures of made-up surfaces with made-up defects: training data without a camera, but
-//! for photographs of materials where a recipe has some. In: a seed, an index, a recipe. Out: a
-//! picture, the exact mask of its defects, their name.
-//! The same arguments give the same bytes on every machine. One core makes a picture of 64 × 64
+//! Made-up images of made-up surfaces with made-up defects: training data without a camera, but
+//! for photographs of materials where a recipe has some. In: a seed, an index, a recipe. Out: an
+//! image, the exact mask of its defects, their name.
+//! The same arguments give the same bytes on every machine. One core makes an image of 64 × 64
 //! in 0.5 ms, of 128 × 128 in 2 ms, of 256 × 256 in 9 ms.
 
 mod base;

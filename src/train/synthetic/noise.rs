@@ -1,4 +1,4 @@
-//! Smooth random fields over a turned, stretched frame of the picture. Slow octaves are computed
+//! Smooth random fields over a turned, stretched frame of the image. Slow octaves are computed
 //! on every fourth pixel and stretched: they have nothing to show in between.
 
 use fastrand::Rng;
@@ -7,7 +7,7 @@ use super::math::{cos, floor, lerp, sin};
 use super::plane::Plane;
 use super::random::Draw;
 
-/// Side of the lattice of random values, which repeats. A power of two.
+/// Edge length of the lattice of random values, which repeats. A power of two.
 const SIDE: usize = 64;
 /// Octaves at least this slow (pixels per lattice cell) are computed coarsely.
 const SLOW: f32 = 14.0;
@@ -101,12 +101,12 @@ impl Lattice {
 }
 
 /// Sum of `octaves` fields, each twice as fine as the one before and `gain` times as strong;
-/// mean 0, deviation 1 over the picture.
+/// mean 0, deviation 1 over the image.
 pub fn fbm(size: usize, frame: Frame, octaves: usize, gain: f32, rng: &mut Rng) -> Plane {
     rough(size, frame, octaves, gain, rng).standardised()
 }
 
-/// As [`fbm`], not standardised: for fields far slower than the picture is wide.
+/// As [`fbm`], not standardised: for fields far slower than the image is wide.
 pub fn rough(size: usize, frame: Frame, octaves: usize, gain: f32, rng: &mut Rng) -> Plane {
     let lattice = Lattice::new(rng);
     let mut weight = 1.0;

@@ -1,4 +1,4 @@
-//! A picture before the camera: one plane if grey, three if in colour, 0 = black, 1 = white.
+//! An image before the camera: one plane if grey, three if in colour, 0 = black, 1 = white.
 
 use fastrand::Rng;
 
@@ -12,7 +12,7 @@ pub struct Picture {
     pub planes: Vec<Plane>,
 }
 
-/// Whether pictures of a scene have colours.
+/// Whether images of a scene have colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     Grey,
@@ -103,7 +103,7 @@ impl Ink {
         Ink(raw.map(|c| c * tone / luma))
     }
 
-    /// In a grey picture, its brightness.
+    /// In a grey image, its brightness.
     fn channels(self, colour: Colour) -> [f32; 3] {
         let [r, g, b] = self.0;
         match colour {
@@ -136,7 +136,7 @@ impl Palette {
     }
 }
 
-/// The picture of `tone` where `region` tells how much of the second palette there is.
+/// The image of `tone` where `region` tells how much of the second palette there is.
 pub fn coloured(
     tone: &Plane,
     region: Option<&Plane>,

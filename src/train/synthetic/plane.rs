@@ -1,4 +1,4 @@
-//! A square of numbers: tones, heights, covers. All work on pictures is done on these.
+//! A square of numbers: tones, heights, covers. All work on images is done on these.
 //! Beyond the border the nearest pixel counts.
 
 use super::math::{exp2, floor, lerp};

@@ -1,4 +1,4 @@
-//! Draws that pictures need, on top of `fastrand`'s.
+//! Draws that images need, on top of `fastrand`'s.
 
 use fastrand::Rng;
 

@@ -1,5 +1,5 @@
-//! One labelled picture from a seed, an index and a recipe. Surface, defect, light and camera have
-//! random streams of their own, so that a picture and its faultless twin differ by the defect.
+//! One labelled image from a seed, an index and a recipe. Surface, defect, light and camera have
+//! random streams of their own, so that an image and its faultless twin differ by the defect.
 
 use fastrand::Rng;
 
@@ -16,7 +16,7 @@ use super::random::Draw;
 use super::surface::Surface;
 use super::textures::Textures;
 
-/// Smaller pictures show nothing.
+/// Smaller images show nothing.
 pub const SMALLEST_SIDE: usize = 32;
 
 /// Places tried before a defect is given up.
@@ -27,14 +27,14 @@ const KINDS_TRIED: usize = 6;
 /// What to draw.
 #[derive(Clone, Copy)]
 pub struct Recipe<'a> {
-    /// Side of the pictures, pixels; less than [`SMALLEST_SIDE`] counts as that.
+    /// Edge length of the images, pixels; less than [`SMALLEST_SIDE`] counts as that.
     pub size: usize,
-    /// How many times smaller the picture will be looked at, by means of squares: a defect is seen
+    /// How many times smaller the image will be looked at, by means of squares: a defect is seen
     /// there, or it is none. `size` is a multiple of it.
     pub reduction: usize,
     /// 0 = large, strong defects on calm surfaces; 1 = the full range.
     pub difficulty: f32,
-    /// Share of pictures with a defect.
+    /// Share of images with a defect.
     pub abnormal: f32,
     /// Photographs to use as surfaces, if any, and their share.
     pub textures: Option<&'a Textures>,
@@ -63,7 +63,7 @@ impl Recipe<'_> {
     }
 }
 
-/// A labelled picture.
+/// A labelled image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scene {
     /// Side, pixels.
@@ -110,7 +110,7 @@ pub(super) struct Raw {
     pub mask: Vec<u8>,
     pub surface: Surface,
     pub defect: Option<Defect>,
-    /// Where the picture is (1) and the shade of the margin around it.
+    /// Where the image is (1) and the shade of the margin around it.
     padding: Option<(Plane, u8)>,
     light: Light,
     camera: Camera,
@@ -172,7 +172,7 @@ pub(super) fn raw(seed: u64, index: u64, recipe: &Recipe) -> Raw {
     Raw { picture, mask, surface, defect, padding, light, camera }
 }
 
-/// Easy pictures show calm surfaces only; from the middle on all are as likely.
+/// Easy images show calm surfaces only; from the middle on all are as likely.
 fn pick(difficulty: f32, rng: &mut Rng) -> Surface {
     loop {
         let surface = rng.one_of(&Surface::ALL);

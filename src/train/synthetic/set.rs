@@ -23,15 +23,15 @@ const SHOWN: f64 = 0.7;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amount<'a> {
     pub surfaces: &'a [Surface],
-    /// Normal pictures per surface.
+    /// Normal images per surface.
     pub good: usize,
-    /// Pictures per defect of a surface.
+    /// Images per defect of a surface.
     pub bad: usize,
     /// Kinds of defects per surface, the first ones of its list.
     pub kinds: usize,
 }
 
-/// Writes a labelled set below `root`. Returns the number of pictures.
+/// Writes a labelled set below `root`. Returns the number of images.
 ///
 /// # Errors
 /// The first file that cannot be written, with its path and what to do.

@@ -4,7 +4,7 @@ use super::defect::Defect;
 
 macro_rules! surfaces {
     ($($kind:ident $name:literal,)*) => {
-        /// What a picture shows.
+        /// What an image shows.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Surface { $($kind,)* }
 
@@ -181,7 +181,7 @@ impl Surface {
         all
     }
 
-    /// Whether the surface has little texture of its own: what easy pictures show.
+    /// Whether the surface has little texture of its own: what easy images show.
     pub fn is_plain(self) -> bool {
         matches!(
             self,
@@ -199,7 +199,7 @@ impl Surface {
         )
     }
 
-    /// Whether pictures often show its border and what is behind: small parts do.
+    /// Whether images often show its border and what is behind: small parts do.
     pub fn is_often_framed(self) -> bool {
         matches!(
             self,

@@ -1,5 +1,5 @@
-//! What is in the picture besides the object: a background at some sides or all around it, or a
-//! plain margin where the picture was cut or filled up. In: a size. Out: where the object is, and
+//! What is in the image besides the object: a background at some sides or all around it, or a
+//! plain margin where the image was cut or filled up. In: a size. Out: where the object is, and
 //! the tones of the rest.
 
 use fastrand::Rng;
@@ -9,12 +9,12 @@ use super::plane::Plane;
 use super::random::Draw;
 use super::surfaces::objects;
 
-/// Where an object ends within the picture, and what is there instead.
+/// Where an object ends within the image, and what is there instead.
 pub struct Surroundings {
     /// 1 on the object.
     pub object: Plane,
     pub back: Plane,
-    /// The shade of a margin that was added to the picture afterwards.
+    /// The shade of a margin that was added to the image afterwards.
     pub padding: Option<u8>,
 }
 
@@ -33,7 +33,7 @@ pub fn draw(size: usize, rng: &mut Rng) -> Surroundings {
     Surroundings { object, back: objects::backdrop(size, rng), padding: None }
 }
 
-/// A band through the picture, as line cameras see a narrow part.
+/// A band through the image, as line cameras see a narrow part.
 fn strip(size: usize, rng: &mut Rng) -> Plane {
     let side = size as f32;
     let (low, high) = (rng.log_within(0.02, 0.35) * side, rng.log_within(0.02, 0.35) * side);
@@ -46,7 +46,7 @@ fn strip(size: usize, rng: &mut Rng) -> Plane {
     })
 }
 
-/// A turned rectangle or an oval that leaves much of the picture free.
+/// A turned rectangle or an oval that leaves much of the image free.
 fn piece(size: usize, rng: &mut Rng) -> Plane {
     let side = size as f32;
     let (cx, cy) = (side * rng.within(0.4, 0.6), side * rng.within(0.4, 0.6));
@@ -67,7 +67,7 @@ fn piece(size: usize, rng: &mut Rng) -> Plane {
     })
 }
 
-/// The picture without a plain margin at one side, at two opposite ones, or all around.
+/// The image without a plain margin at one side, at two opposite ones, or all around.
 fn cropped(size: usize, rng: &mut Rng) -> Plane {
     let mut width = || (rng.log_within(0.02, 0.25) * size as f32) as usize + 1;
     let (first, second) = (width(), width());
@@ -83,7 +83,7 @@ fn cropped(size: usize, rng: &mut Rng) -> Plane {
     Plane::from_fn(size, |x, y| f32::from(inside(x, left, right) && inside(y, top, low)))
 }
 
-/// A rectangle that leaves one to four sides of the picture to the background.
+/// A rectangle that leaves one to four sides of the image to the background.
 fn outline(size: usize, rng: &mut Rng) -> Plane {
     let side = size as f32;
     let mut inset = || if rng.chance(0.45) { rng.log_within(0.015, 0.22) * side } else { -9.0 };

@@ -65,7 +65,7 @@ impl Textures {
     /// All PNG and JPEG files of `dir`, in the order of their names.
     ///
     /// # Errors
-    /// The folder, or the first file that is no picture, with the reason.
+    /// The folder, or the first file that is no image, with the reason.
     pub fn load(dir: &Path) -> Result<Self, (PathBuf, String)> {
         let failed = |error: std::io::Error| (dir.to_path_buf(), error.to_string());
         let mut paths = Vec::new();

@@ -33,7 +33,7 @@ fn spot(site: &Site, low: f32, high: f32, softest: f32, rng: &mut Rng) -> (Plane
     (cover, x, y, radius)
 }
 
-/// Where a slow random field is high, around (x, y) and further off, up to half of the picture.
+/// Where a slow random field is high, around (x, y) and further off, up to half of the image.
 fn islands(site: &Site, x: f32, y: f32, radius: f32, softest: f32, rng: &mut Rng) -> Plane {
     let along = rng.log_within(1.0, 3.5);
     let turns = if rng.bool() { site.base.grain } else { rng.f32() };

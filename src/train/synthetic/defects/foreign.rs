@@ -1,4 +1,4 @@
-//! Foreign material: a patch of another surface, of a photograph, or of the picture itself from
+//! Foreign material: a patch of another surface, of a photograph, or of the image itself from
 //! elsewhere, blended in with a compact, angular or scattered outline.
 
 use fastrand::Rng;
@@ -13,7 +13,7 @@ use crate::train::synthetic::random::Draw;
 use crate::train::synthetic::surface::Surface;
 use crate::train::synthetic::surfaces;
 
-/// A patch of something else: another surface, a photograph, or a piece of the picture itself.
+/// A patch of something else: another surface, a photograph, or a piece of the image itself.
 pub fn foreign(site: &Site, rng: &mut Rng) -> Mark {
     let size = site.size();
     let (x, y) = site.base.place(0.1, rng);
@@ -81,7 +81,7 @@ fn other_material(site: &Site, rng: &mut Rng) -> Picture {
     other.map_planes(|plane| plane.map(|v| (level + contrast * (v - mean)).clamp(0.0, 1.0)))
 }
 
-/// The picture itself, from elsewhere and turned by a quarter.
+/// The image itself, from elsewhere and turned by a quarter.
 fn shifted(picture: &Picture, rng: &mut Rng) -> Picture {
     let size = picture.size();
     let (dx, dy) = (rng.usize(size / 5..size * 4 / 5), rng.usize(size / 5..size * 4 / 5));

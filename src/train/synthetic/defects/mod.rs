@@ -45,7 +45,7 @@ pub struct Site<'a> {
     pub textures: Option<&'a Textures>,
     /// 0 = large ones only.
     pub effort: f32,
-    /// Side of what will be one pixel when the picture is looked at: finer things are not seen.
+    /// Edge length of what will be one pixel when the image is looked at: finer things are not seen.
     pub pixel: f32,
 }
 
@@ -54,13 +54,13 @@ impl Site<'_> {
         self.before.size()
     }
 
-    /// A length between shares `low` and `high` of the picture's side, pixels.
+    /// A length between shares `low` and `high` of the image's side, pixels.
     fn length(&self, low: f32, high: f32, rng: &mut Rng) -> f32 {
         let low = lerp(low.max(0.5 * high), low, self.effort.min(1.0));
         rng.log_within(low, high) * self.size() as f32
     }
 
-    /// A place on the border of the object, or else of the picture.
+    /// A place on the border of the object, or else of the image.
     fn edge(&self, rng: &mut Rng) -> Edge {
         let last = self.size() as f32 - 2.0;
         // Borders are mostly upright or level.

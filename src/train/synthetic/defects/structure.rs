@@ -12,7 +12,7 @@ use crate::train::synthetic::plane::Plane;
 use crate::train::synthetic::random::Draw;
 use crate::train::synthetic::surfaces::Part;
 
-/// A part well inside the picture.
+/// A part well inside the image.
 fn a_part(site: &Site, rng: &mut Rng) -> Option<Part> {
     let side = site.size() as f32;
     let inside = |part: &&Part| {
@@ -33,7 +33,7 @@ fn boxed(size: usize, part: &Part) -> Plane {
     })
 }
 
-/// Where two pictures differ by more than a fifth of their largest difference, closed a little.
+/// Where two images differ by more than a fifth of their largest difference, closed a little.
 fn changed(before: &Picture, after: &Picture) -> Plane {
     let mut sum = Plane::filled(before.size(), 0.0);
     for (a, b) in after.planes.iter().zip(&before.planes) {

@@ -16,7 +16,7 @@ fn clouds(size: usize, rng: &mut Rng) -> Plane {
     rough(size, frame, 2, 0.5, rng)
 }
 
-/// Any direction, mostly along the rows or columns of the picture.
+/// Any direction, mostly along the rows or columns of the image.
 pub fn direction(rng: &mut Rng) -> f32 {
     match rng.u32(..3) {
         0 => rng.within(0.0, 0.5),

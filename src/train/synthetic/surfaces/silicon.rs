@@ -1,4 +1,4 @@
-//! Cells and chips: luminescence pictures of solar cells, wafers of dies, circuit boards.
+//! Cells and chips: luminescence images of solar cells, wafers of dies, circuit boards.
 
 use fastrand::Rng;
 
@@ -93,7 +93,7 @@ fn single(size: usize, level: f32, rng: &mut Rng) -> Plane {
     tone.map(|v| level * v)
 }
 
-/// 1 inside a rectangle with cut corners a little smaller than the picture.
+/// 1 inside a rectangle with cut corners a little smaller than the image.
 fn margin(size: usize, rng: &mut Rng) -> Plane {
     let side = size as f32;
     let (inset, corner) = (rng.within(1.0, 0.06 * side), rng.one_of(&[0.0, 0.0, 0.12]) * side);
