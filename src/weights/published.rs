@@ -13,9 +13,9 @@ use crate::store::cache_folder;
 /// Published weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Published {
-    /// Trained on VisA: for all other data.
+    /// Trained on VisA: for everything else.
     FiloVisa,
-    /// Trained on MVTec AD: for VisA, and to compare with the publication.
+    /// Trained on MVTec AD: for everything else.
     FiloMvtec,
 }
 
@@ -46,8 +46,8 @@ impl Published {
     /// What they are for: zero-shot is what they have not learnt from.
     pub fn meant_for(self) -> &'static str {
         match self {
-            Published::FiloVisa => "all data but VisA",
-            Published::FiloMvtec => "VisA",
+            Published::FiloVisa => "everything but VisA",
+            Published::FiloMvtec => "everything but MVTec AD",
         }
     }
 
