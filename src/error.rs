@@ -6,6 +6,7 @@
 mod describe;
 mod differences;
 mod failure;
+mod hub;
 mod one_line;
 mod report;
 mod train;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 pub use describe::DescribeError;
 pub use differences::{ListingChanges, SpecDifference};
 pub use failure::{Failure, FailureCode, Stage};
+pub use hub::HubError;
 pub(crate) use one_line::one_line;
 pub use report::ReportError;
 pub use train::TrainError;
@@ -324,6 +326,8 @@ pub enum Error {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]
+    Hub(#[from] HubError),
+    #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -392,6 +396,7 @@ impl Error {
                 | TableError::BadName { .. } => 2,
                 _ => 1,
             },
+            Error::Hub(error) => error.exit_code(),
             Error::Train(error) => error.exit_code(),
             Error::Describe(error) => error.exit_code(),
             Error::Report(

@@ -270,7 +270,7 @@ fn weights(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Option<Lo
     let expanded = expand::expand("weights", text, env)?;
     match WeightsPlace::from(expanded.as_str()) {
         WeightsPlace::Embedded => Ok(None),
-        WeightsPlace::Path(_) => {
+        WeightsPlace::Published(_) | WeightsPlace::Path(_) => {
             let location = expanded.parse::<Location>();
             location.map(Some).map_err(|source| JobError::Location { key: "weights", source })
         }

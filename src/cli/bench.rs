@@ -31,9 +31,9 @@ pub struct BenchArgs {
     repeat: u32,
 
     /// Weights of stages `generated`, `picture` and `training`: a file, a folder that holds one or a bundle, or
-    /// `nano`, those inside the program [default: nano; of stage `picture`, random ones at the
+    /// a name of `filo weights list` [default: nano; of stage `picture`, random ones at the
     /// published size].
-    #[arg(long, value_name = "nano|PATH")]
+    #[arg(long, value_name = "NAME|PATH")]
     weights: Option<WeightsPlace>,
 
     /// Folder of photographs of materials, used as surfaces of generated images.

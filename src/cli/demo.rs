@@ -51,8 +51,8 @@ pub struct DemoArgs {
     #[arg(long, default_value = "demo-out", value_name = "DIR")]
     out: PathBuf,
 
-    /// Weights to score with.
-    #[arg(long, default_value = "nano", value_name = "nano|PATH")]
+    /// Weights to score with: a path, or a name of `filo weights list`.
+    #[arg(long, default_value = "nano", value_name = "NAME|PATH")]
     weights: String,
 }
 

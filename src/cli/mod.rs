@@ -14,6 +14,7 @@ mod describe;
 mod metrics;
 mod pages;
 mod progress;
+mod published;
 mod report;
 mod say;
 mod schema;
@@ -71,7 +72,7 @@ enum Command {
     /// validated best; last/, the weights of the last step, if that was another one; log.parquet;
     /// and the state for --resume.
     Train(Box<train::TrainArgs>),
-    /// Convert, inspect and verify weights.
+    /// List, fetch, convert, inspect and verify weights.
     Weights(weights::WeightsArgs),
     /// Write the schemas of all tables and of the job file.
     Schema(schema::SchemaArgs),

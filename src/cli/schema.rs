@@ -13,6 +13,7 @@ use crate::store::why_unwritable;
 use crate::tables::{Stored, Table};
 use crate::train::spec::RawTrainSpec;
 use crate::weights::bundle::Manifest;
+use crate::weights::catalogue::Catalogue;
 use crate::weights::inspect::Inspection;
 
 #[derive(Debug, Clone, Args)]
@@ -50,6 +51,8 @@ fn documents() -> Vec<(String, Value)> {
     documents.push(("bundle.schema.json".to_string(), bundle.to_value()));
     let inspection = schemars::schema_for!(Inspection);
     documents.push(("weights-inspect.schema.json".to_string(), inspection.to_value()));
+    let catalogue = schemars::schema_for!(Catalogue);
+    documents.push(("weights-list.schema.json".to_string(), catalogue.to_value()));
     documents
 }
 

@@ -52,9 +52,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     validation: Option<String>,
 
-    /// Initial weights: a file, a folder that holds one or a bundle, `nano` for the embedded ones,
+    /// Initial weights: a file, a folder that holds one or a bundle, a name of `filo weights list`,
     /// or `random`.
-    #[arg(long, value_name = "PATH|nano|random")]
+    #[arg(long, value_name = "PATH|NAME|random")]
     init: String,
 
     /// Configuration of the network [default: that of --init].

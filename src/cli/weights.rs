@@ -1,4 +1,5 @@
-//! `filo weights`: published files into one bundle, what is in a file, whether a bundle is sound.
+//! `filo weights`: published files into one bundle, what is in a file, whether a bundle is sound. What
+//! goes through a network is in [`published`](super::published).
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -8,12 +9,13 @@ use std::sync::atomic::Ordering;
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
+use super::published::{FetchArgs, ListArgs};
 use super::say::{counted, say, shell_line, tell};
 use super::signals::Signals;
 use super::table::aligned;
 use crate::error::{Error, WeightsError};
 use crate::weights::WeightsPlace;
-use crate::weights::bundle::StoredPrecision;
+use crate::weights::bundle::{Origin, StoredPrecision};
 use crate::weights::convert::{Conversion, Observer};
 use crate::weights::inspect::{Contents, Inspection, inspect, verify};
 use crate::weights::mapping::LoadReport;
@@ -36,6 +38,10 @@ enum WeightsCommand {
     Inspect(InspectArgs),
     /// Check a bundle against its hashes and shapes, and for numbers that are not finite.
     Verify(VerifyArgs),
+    /// List the weights that have names, and which of them are on this machine.
+    List(ListArgs),
+    /// Download published weights by name and make a bundle of them, for `--weights NAME`.
+    Fetch(FetchArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -61,8 +67,8 @@ struct ConvertArgs {
 
 #[derive(Debug, Clone, Args)]
 struct InspectArgs {
-    /// A checkpoint, the folder of a bundle, or `nano` for the embedded weights.
-    #[arg(value_name = "FILE|DIR|nano")]
+    /// A checkpoint, the folder of a bundle, or a name of `filo weights list`.
+    #[arg(value_name = "FILE|DIR|NAME")]
     place: WeightsPlace,
 
     /// Print one JSON document.
@@ -72,8 +78,8 @@ struct InspectArgs {
 
 #[derive(Debug, Clone, Args)]
 struct VerifyArgs {
-    /// The folder of a bundle, or `nano` for the embedded one.
-    #[arg(value_name = "DIR|nano")]
+    /// The folder of a bundle, or a name of `filo weights list`.
+    #[arg(value_name = "DIR|NAME")]
     place: WeightsPlace,
 }
 
@@ -83,6 +89,8 @@ impl WeightsArgs {
             WeightsCommand::Convert(args) => args.run(),
             WeightsCommand::Inspect(args) => args.run(),
             WeightsCommand::Verify(args) => args.run(),
+            WeightsCommand::List(args) => args.run(),
+            WeightsCommand::Fetch(args) => args.run(),
         }
     }
 }
@@ -96,6 +104,7 @@ impl ConvertArgs {
             to: self.to,
             precision: self.precision,
             licence: self.licence,
+            origins: BTreeMap::new(),
         };
         let Some(converted) = conversion.run(&watch)? else {
             tell("stopped; nothing was written");
@@ -117,7 +126,7 @@ impl ConvertArgs {
 }
 
 /// Says what a person would want to know of a conversion that went well.
-fn warn_of(report: &LoadReport) {
+pub(super) fn warn_of(report: &LoadReport) {
     if !report.unexpected.is_empty() {
         let names = first_few(&report.unexpected);
         tracing::warn!("left out, the network has no place for them: {names}");
@@ -138,13 +147,13 @@ fn first_few(names: &[String]) -> String {
 }
 
 /// A bar for a person, and the ear for Ctrl-C.
-struct Watch {
-    bar: ProgressBar,
-    signals: Signals,
+pub(super) struct Watch {
+    pub bar: ProgressBar,
+    pub signals: Signals,
 }
 
 impl Watch {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let bar = match std::io::stderr().is_terminal() {
             true => ProgressBar::new(0),
             false => ProgressBar::hidden(),
@@ -203,7 +212,11 @@ fn text_of(inspection: &Inspection) -> String {
     if let Some(bundle) = &inspection.bundle {
         for source in &bundle.sources {
             let size = HumanBytes(source.bytes);
-            text.push_str(&format!("from {} · {} · {size}\n", source.file, source.kind));
+            text.push_str(&format!("from {} · {} · {size}", source.file, source.kind));
+            if let Some(Origin { repository, commit, .. }) = &source.origin {
+                text.push_str(&format!(" · {repository} at {commit}"));
+            }
+            text.push('\n');
         }
         text.push_str(&format!("licence: {}\n", bundle.licence));
     }

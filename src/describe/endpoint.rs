@@ -5,14 +5,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::error::DescribeError;
-use crate::store::{redact, runtime};
+use crate::store::{redact, retry_after, runtime};
 
 /// Tries of one question.
 const TRIES: u32 = 5;
@@ -220,12 +220,14 @@ impl Endpoint {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Trouble::Lasting(DescribeError::Refused { url, status: code })
             }
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-                Trouble::Passing { why: format!("status {code}: {said}"), wait: wait_of(&headers) }
-            }
-            status if status.is_server_error() => {
-                Trouble::Passing { why: format!("status {code}: {said}"), wait: wait_of(&headers) }
-            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Trouble::Passing {
+                why: format!("status {code}: {said}"),
+                wait: retry_after(&headers),
+            },
+            status if status.is_server_error() => Trouble::Passing {
+                why: format!("status {code}: {said}"),
+                wait: retry_after(&headers),
+            },
             _ => Trouble::Lasting(DescribeError::Rejected { url, status: code, said }),
         })
     }
@@ -264,16 +266,6 @@ fn message_of(text: &str) -> String {
     message.unwrap_or_else(|| text.to_string())
 }
 
-/// How long a server wants to be left alone: seconds, or until a date.
-fn wait_of(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-    Some((date.to_utc() - chrono::Utc::now()).to_std().unwrap_or_default())
-}
-
 /// The cause at the bottom: "connection refused" rather than "error sending request".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
@@ -309,19 +301,6 @@ mod tests {
         assert_eq!(endpoint.excerpt("bad key\n sk-123 !"), "bad key *** !");
         assert_eq!(endpoint.excerpt(&"é".repeat(500)).chars().count(), MAX_SHOWN + 1);
         assert!(!format!("{endpoint:?}").contains("sk-123"));
-    }
-
-    #[test]
-    fn a_pause_is_seconds_or_a_date() {
-        let wait = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
-            wait_of(&headers)
-        };
-        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert!(wait("Wed, 21 Oct 2065 07:28:00 GMT").unwrap() > LONGEST_PAUSE);
-        assert_eq!(wait("soon"), None);
     }
 
     #[test]

@@ -43,26 +43,56 @@ pub enum WeightsError {
     NotABundle { path: PathBuf },
     #[error("{path}: is a bundle of another version (format {found}, this program knows {known}): convert the checkpoints again", path = path.display())]
     OtherBundle { path: PathBuf, found: u32, known: u32 },
-    #[error("{path}: broken bundle ({what}): copy it again, or convert the checkpoints again", path = path.display())]
+    #[error("{path}: broken bundle ({what}): {mend}", path = path.display(), mend = mend(path))]
     BrokenBundle { path: PathBuf, what: String },
+    #[error("{name}: is not in the cache yet: run filo weights fetch {name} ({size}) first{hint}", hint = folder_hint(name))]
+    NotFetched { name: &'static str, size: &'static str },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{path}: a copy of the weights cannot be written ({source}): free space, or set FILO_CACHE to a folder with room", path = path.display())]
     NoCopy { path: PathBuf, source: std::io::Error },
     #[error("{path}: was replaced while it was copied: start again", path = path.display())]
     Changed { path: PathBuf },
-    #[error("{path}: {what} wrong with this bundle, see above: copy it again, or convert the checkpoints again", path = path.display(), what = match problems { 1 => "one thing is".to_string(), n => format!("{n} things are") })]
+    #[error("{path}: {what} wrong with this bundle, see above: {mend}", mend = mend(path), path = path.display(), what = match problems { 1 => "one thing is".to_string(), n => format!("{n} things are") })]
     NotSound { path: PathBuf, problems: usize },
 }
 
-/// What to do about weights that are not there. A slip in the name of the embedded ones is likely
-/// where there is neither a folder nor an ending.
-fn weights_hint(path: &Path) -> &'static str {
-    let written = path.to_string_lossy();
-    let bare = written != "nano" && !written.contains(['/', '\\', '.']);
-    match bare && strsim::jaro_winkler(&written.to_lowercase(), "nano") > 0.8 {
-        true => "did you mean nano, the embedded weights?",
-        false => "check the path",
+/// Names of weights, and what they are.
+const NAMES: [(&str, &str); 3] = [
+    ("nano", "the embedded weights"),
+    ("filo-visa", "published weights"),
+    ("filo-mvtec", "published weights"),
+];
+
+/// What to do about weights that are not there. A slip in a name is likely where there is neither a
+/// folder nor an ending.
+fn weights_hint(path: &Path) -> String {
+    let exact = NAMES.iter().any(|(name, _)| Path::new(name) == path);
+    let written = path.to_string_lossy().to_lowercase();
+    let bare = !exact && !written.contains(['/', '\\', '.']);
+    let alike = |name: &str| strsim::jaro_winkler(&written, name);
+    let nearest = NAMES.into_iter().max_by(|a, b| alike(a.0).total_cmp(&alike(b.0)));
+    match nearest {
+        Some((name, what)) if bare && alike(name) > 0.8 => {
+            format!("did you mean {name}, {what}?")
+        }
+        _ => "check the path".to_string(),
+    }
+}
+
+/// Where a folder has the name of published weights, it may have been meant.
+fn folder_hint(name: &str) -> String {
+    match Path::new(name).exists() {
+        true => format!(", or write ./{name} for what is in this folder"),
+        false => String::new(),
+    }
+}
+
+/// What to do about a broken bundle.
+fn mend(path: &Path) -> String {
+    match NAMES[1..].iter().find(|(name, _)| Path::new(name) == path) {
+        Some((name, _)) => format!("run filo weights fetch {name}, which makes it anew"),
+        None => "copy it again, or convert the checkpoints again".to_string(),
     }
 }
 

@@ -38,9 +38,10 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
 
-    /// Weights of the network: a folder or file, or `nano` for the embedded ones; from a bucket
-    /// they are copied once into the cache [default: nano].
-    #[arg(long, value_name = "nano|URI")]
+    /// Weights of the network: a folder or file, from a bucket copied once into the cache; or a name:
+    /// `nano` for the embedded ones, `filo-visa` or `filo-mvtec` after `filo weights fetch`
+    /// [default: nano].
+    #[arg(long, value_name = "NAME|URI")]
     pub weights: Option<String>,
 
     /// Weights of the detector: a folder or file [default: those in --weights, if any].

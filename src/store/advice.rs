@@ -153,7 +153,7 @@ fn of_answer(status: u16, answer: &Answer, action: StoreAction) -> String {
 }
 
 /// What the way to a server shows.
-fn of_no_answer(no: &NoAnswer) -> String {
+pub(super) fn of_no_answer(no: &NoAnswer) -> String {
     let NoAnswer { peer, by, of_machine, source, given_up: _ } = no;
     if *of_machine {
         return NO_CREDENTIALS.to_owned();

@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: &str = "5 seconds";
 
 /// How long a request is tried again: a server that restarts is back within a minute. Pauses are
 /// drawn, and two dozen tries may take seconds only: it is the time that ends them.
-pub(super) const RETRY_FOR: Duration = Duration::from_secs(180);
+pub(crate) const RETRY_FOR: Duration = Duration::from_secs(180);
 const RETRIES: usize = 10_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -124,7 +124,7 @@ fn retry() -> RetryConfig {
 }
 
 /// How long to wait after try number `tries`, from 1.
-pub(super) fn pause(tries: u32) -> Duration {
+pub(crate) fn pause(tries: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE)
 }
 

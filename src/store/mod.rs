@@ -17,7 +17,9 @@ mod location;
 mod problem;
 mod profile;
 mod redact;
+mod server;
 mod settings;
+mod space;
 mod stale;
 mod transport;
 mod trial;
@@ -39,14 +41,18 @@ use crate::error::{StoreAction, StoreError};
 
 pub(crate) use advice::why_unwritable;
 pub use cache::cache_folder;
-pub(crate) use connect::runtime;
+pub(crate) use connect::{RETRY_FOR, pause, runtime};
 pub use durable::{sync_folder_of, write_whole};
 pub use file::{Content, FileVersion, Put, StoredFile};
 pub use keys::{Listed, UnnamableKey};
 pub use location::{Bucket, BucketKind, Location, redact};
 use problem::{BoxError, failed};
+pub(crate) use redact::keep_secret;
 pub use redact::{RedactedWriter, redacted};
+pub(crate) use server::{endpoint, is_final, retry_after, why_no_answer};
+pub(crate) use space::{free_bytes, same_disk};
 use transport::Contact;
+pub(crate) use transport::{FIRST_CONTACT, FIRST_PAUSE};
 
 /// Files of a disk on their way to where they belong.
 const STAGING: &str = "_filo/staging";

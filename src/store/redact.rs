@@ -19,7 +19,7 @@ static QUERY: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#"(?i)\b(https?://[^\s"'<>?]*)\?[^\s"'<>)]+"#).ok());
 
 /// Notes a value that no text may show.
-pub(super) fn keep_secret(value: &str) {
+pub(crate) fn keep_secret(value: &str) {
     let value = value.trim();
     if value.len() >= SHORTEST_SECRET {
         SECRETS.write().unwrap_or_else(PoisonError::into_inner).insert(value.to_owned());

@@ -233,7 +233,7 @@ impl Setting {
         Ok(())
     }
 
-    fn endpoint_url(&self) -> Result<String, BadSetting> {
+    pub(super) fn endpoint_url(&self) -> Result<String, BadSetting> {
         let name = &self.origin;
         let shown = redact(&self.value);
         let after = |scheme: &str| {

@@ -24,10 +24,10 @@ use super::connect::RETRY_FOR;
 use super::keys;
 
 /// How long a server that never answered is tried: long enough for one that is just starting.
-const FIRST_CONTACT: Duration = Duration::from_secs(10);
+pub(crate) const FIRST_CONTACT: Duration = Duration::from_secs(10);
 /// The same for the machine's own source of credentials, which most machines have not.
 const OF_MACHINE_CONTACT: Duration = Duration::from_secs(3);
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where a machine in the cloud finds its credentials: asked when nothing else has some.
 const OF_MACHINE: [&str; 3] = ["169.254.169.254", "[fd00:ec2::254]", "metadata.google.internal"];
@@ -221,7 +221,7 @@ fn listed_prefix(method: &Method, url: &reqwest::Url) -> Option<String> {
 pub(super) const HANDSHAKE_EOF: &str = "tls handshake eof";
 
 /// Whether trying again cannot help: what answers speaks something else, or nobody can trust it.
-fn is_final(error: &HttpError) -> bool {
+pub(super) fn is_final(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|cause| match cause.downcast_ref::<rustls::Error>() {
         Some(error) => {
             matches!(error, rustls::Error::InvalidMessage(_) | rustls::Error::InvalidCertificate(_))

@@ -41,6 +41,17 @@ pub enum StoredPrecision {
     Bf16,
 }
 
+impl StoredPrecision {
+    /// What the command line calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StoredPrecision::F32 => "f32",
+            StoredPrecision::F16 => "f16",
+            StoredPrecision::Bf16 => "bf16",
+        }
+    }
+}
+
 /// A network of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -115,6 +126,23 @@ pub struct Source {
     /// Hexadecimal.
     pub blake3: String,
     pub tensors: usize,
+    /// Where `filo weights fetch` had it from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// Where a checkpoint was fetched from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Address of the hub.
+    pub hub: String,
+    /// `owner/name`.
+    pub repository: String,
+    /// Of the repository, hexadecimal.
+    pub commit: String,
+    /// Of the file, hexadecimal, as the hub states it and as it was found.
+    pub sha256: String,
 }
 
 /// An opened bundle whose files have the contents that it names.
@@ -149,9 +177,9 @@ impl Bundle {
     /// # Errors
     /// If `bundle.json` is not what this version writes.
     pub fn open_unchecked(place: &WeightsPlace) -> Result<Self, WeightsError> {
-        let text = match place {
-            WeightsPlace::Embedded => embedded::MANIFEST.to_string(),
-            WeightsPlace::Path(folder) => manifest_text(folder)?,
+        let text = match place.folder() {
+            None => embedded::MANIFEST.to_string(),
+            Some(folder) => manifest_text(place, &folder)?,
         };
         let path = place.path();
         let broken = |what: String| WeightsError::BrokenBundle { path: path.into(), what };
@@ -196,12 +224,12 @@ impl Bundle {
 
     /// The content of a file, not copied, and the mapping behind it if it is not in the program.
     fn content_of(&self, file: &BundleFile) -> std::io::Result<(Shared, Option<MappedFile>)> {
-        match &self.place {
-            WeightsPlace::Path(folder) => {
+        match self.place.folder() {
+            Some(folder) => {
                 let mapped = MappedFile::open(&folder.join(&file.name))?;
                 Ok((mapped.bytes(), Some(mapped)))
             }
-            WeightsPlace::Embedded => {
+            None => {
                 let bytes = embedded::file(&file.name).ok_or(std::io::ErrorKind::NotFound)?;
                 Ok((bytes, None))
             }
@@ -274,11 +302,14 @@ impl Bundle {
     }
 }
 
-/// The text of the `bundle.json` in `folder`.
-fn manifest_text(folder: &Path) -> Result<String, WeightsError> {
+/// The text of the `bundle.json` in `folder`, the one of `place`.
+fn manifest_text(place: &WeightsPlace, folder: &Path) -> Result<String, WeightsError> {
     let path = folder.join(MANIFEST_FILE);
-    std::fs::read_to_string(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => WeightsError::NotABundle { path: folder.into() },
+    std::fs::read_to_string(&path).map_err(|source| match (source.kind(), place) {
+        (std::io::ErrorKind::NotFound, WeightsPlace::Published(weights)) => {
+            WeightsError::NotFetched { name: weights.name(), size: weights.size() }
+        }
+        (std::io::ErrorKind::NotFound, _) => WeightsError::NotABundle { path: folder.into() },
         _ => WeightsError::Unreadable { path, source },
     })
 }

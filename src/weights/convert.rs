@@ -1,6 +1,7 @@
-//! Checkpoints, or a bundle of another precision, in; one bundle out. Tensor by tensor: memory holds the largest one, whatever the
-//! files hold. The bundle is made in a hidden folder beside its place and moved there when it is
-//! complete and durable, so that an interrupted conversion leaves nothing that loads.
+//! Checkpoints, or a bundle of another precision, in; one bundle out. Tensor by tensor: memory holds
+//! the largest one, whatever the files hold. The bundle is made in a hidden folder beside its place and
+//! moved there when it is complete and durable, so that an interrupted conversion leaves nothing that
+//! loads.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,7 +12,7 @@ use burn::tensor::{DType, TensorData};
 use burn_store::TensorSnapshot;
 
 use super::bundle::{
-    Bundle, BundleFile, FORMAT, MANIFEST_FILE, Manifest, Network, Source, StoredPrecision,
+    Bundle, BundleFile, FORMAT, MANIFEST_FILE, Manifest, Network, Origin, Source, StoredPrecision,
 };
 use super::config::{config_of, grounding_config_of};
 use super::keymap::Kind;
@@ -29,7 +30,7 @@ use crate::store::{sync_folder_of, write_whole};
 const SHARD_BYTES: u64 = 512 << 20;
 
 /// What is said of the licence where nobody said anything.
-const NO_LICENCE: &str =
+pub(super) const NO_LICENCE: &str =
     "not stated; weights are under the terms of the files they were converted from, see sources";
 
 /// What to convert.
@@ -42,6 +43,8 @@ pub struct Conversion {
     pub precision: StoredPrecision,
     /// What may be done with the weights; of a bundle it is kept where nothing else is said.
     pub licence: Option<String>,
+    /// Where files of `from` were fetched from.
+    pub origins: BTreeMap<PathBuf, Origin>,
 }
 
 /// What a bundle is made of.
@@ -133,7 +136,10 @@ impl Conversion {
             filo: filo_config,
             grounding,
             networks,
-            sources: checkpoints.iter().map(source).collect::<Result<_, _>>()?,
+            sources: checkpoints
+                .iter()
+                .map(|found| self.source(found))
+                .collect::<Result<_, _>>()?,
             licence: NO_LICENCE.to_string(),
         })
     }
@@ -155,6 +161,20 @@ impl Conversion {
             checkpoints.push(checkpoint);
         }
         Ok(checkpoints)
+    }
+
+    /// What a bundle says of a checkpoint it is made of.
+    fn source(&self, checkpoint: &Checkpoint) -> Result<Source, WeightsError> {
+        let path = checkpoint.path();
+        let unreadable = |source| WeightsError::Unreadable { path: path.into(), source };
+        Ok(Source {
+            file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            kind: checkpoint.kind().map_or("unknown", Kind::as_str).to_string(),
+            bytes: fs::metadata(path).map_err(unreadable)?.len(),
+            blake3: blake3_of(path).map_err(unreadable)?,
+            tensors: checkpoint.tensors().len(),
+            origin: self.origins.get(path).cloned(),
+        })
     }
 
     /// Writes the files of all networks; `None` if it was stopped.
@@ -281,18 +301,6 @@ fn narrowed(name: &str, numbers: TensorData, dtype: DType) -> Result<TensorData,
     Ok(numbers.convert_dtype(dtype))
 }
 
-fn source(checkpoint: &Checkpoint) -> Result<Source, WeightsError> {
-    let path = checkpoint.path();
-    let unreadable = |source| WeightsError::Unreadable { path: path.into(), source };
-    Ok(Source {
-        file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        kind: checkpoint.kind().map_or("unknown", Kind::as_str).to_string(),
-        bytes: fs::metadata(path).map_err(unreadable)?.len(),
-        blake3: blake3_of(path).map_err(unreadable)?,
-        tensors: checkpoint.tensors().len(),
-    })
-}
-
 /// Writes through to a file and hashes on the way.
 struct Hashing {
     out: BufWriter<File>,
@@ -324,6 +332,21 @@ impl Write for Hashing {
     }
 }
 
+/// The name of a folder that is empty or does not exist yet, as that of a bundle must be.
+///
+/// # Errors
+/// If it holds something, or is none.
+pub fn name_of_new(folder: &Path) -> Result<String, WeightsError> {
+    let occupied = match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotADirectory,
+    };
+    match folder.file_name() {
+        Some(name) if !occupied => Ok(name.to_string_lossy().into_owned()),
+        _ => Err(WeightsError::Occupied { path: folder.into() }),
+    }
+}
+
 /// The place of a bundle, and the hidden folder beside it in which it is made. The hidden folder
 /// is removed when this goes, unless it was published.
 struct Target {
@@ -333,14 +356,7 @@ struct Target {
 
 impl Target {
     fn new(folder: &Path) -> Result<Self, WeightsError> {
-        let occupied = match fs::read_dir(folder) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(error) => error.kind() == std::io::ErrorKind::NotADirectory,
-        };
-        let name = match folder.file_name() {
-            Some(name) if !occupied => name.to_string_lossy().into_owned(),
-            _ => return Err(WeightsError::Occupied { path: folder.into() }),
-        };
+        let name = name_of_new(folder)?;
         let partial = folder.with_file_name(format!(".{name}.partial"));
         let failed = |source| WeightsError::Unwritable { path: partial.clone(), source };
         if partial.exists() {

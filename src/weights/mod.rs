@@ -2,12 +2,16 @@
 //! without reading the numbers, and nothing in it is ever executed. A [`bundle`](bundle::Bundle) is
 //! the form of ours that [`convert`] makes of checkpoints; one lies inside the program. [`Weights`]
 //! opens either, [`load`] fills a network from it. [`backbone`] fills the backbone inside the program.
+//! [`published`] names the weights of FiLo's authors, [`fetch`] makes a bundle of them, through [`hub`].
 
 pub mod backbone;
 pub mod bundle;
+pub mod catalogue;
 pub mod config;
 pub mod convert;
 mod embedded;
+pub mod fetch;
+pub mod hub;
 pub mod inspect;
 pub mod keymap;
 pub mod load;
@@ -18,6 +22,7 @@ pub mod parameters;
 mod pickle;
 mod place;
 pub mod positions;
+pub mod published;
 mod pytorch;
 mod safetensors;
 pub mod save;
