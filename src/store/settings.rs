@@ -12,13 +12,14 @@ use super::credential_process::CredentialProcess;
 use super::profile::Profile;
 use super::redact::keep_secret;
 use super::{BucketKind, redact};
+use crate::error::one_line;
 
 /// Variables as the environment has them, those that are set to nothing left out.
 pub(super) type Variables = Vec<(String, String)>;
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{origin}: {why}")]
+#[error("{}: {}", one_line(origin, 200), one_line(why, 1000))]
 pub(super) struct BadSetting {
     /// A variable, or a key of a profile.
     pub origin: String,
