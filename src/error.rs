@@ -234,7 +234,7 @@ pub enum TableError {
     #[error("{uri}: holds another run ({differences}): choose another --output, or set these back to resume it", differences = list_differences(differences))]
     OtherRun { uri: String, differences: Vec<SpecDifference> },
     #[error("{uri}: holds a finished run of other files: {changes}{}: choose another --output for what is there now{}", list_others(differences), changes.advice())]
-    OtherListing { uri: String, changes: ListingChanges, differences: Vec<SpecDifference> },
+    OtherListing { uri: String, changes: Box<ListingChanges>, differences: Vec<SpecDifference> },
     #[error("{uri}: holds no run: check the path, it must be the --output of `filo score`")]
     NoRun { uri: String },
     #[error(

@@ -98,7 +98,7 @@ pub(super) fn other_run(
     match changes.filter(|changes| !changes.is_empty()) {
         Some(changes) => {
             differences.retain(|of| of.key != "listing");
-            TableError::OtherListing { uri, changes, differences }
+            TableError::OtherListing { uri, changes: Box::new(changes), differences }
         }
         None => TableError::OtherRun { uri, differences },
     }
