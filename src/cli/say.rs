@@ -22,9 +22,14 @@ pub fn say(text: impl Display) -> Result<(), Error> {
     }
 }
 
-/// Prints `text` and a line end on stderr, if anybody reads it.
+/// Prints `text` as one line on stderr, if anybody reads it. Names in it may be a stranger's: what would
+/// break the line, or speak to the terminal, becomes a blank.
 pub fn tell(text: impl Display) {
-    let _ = writeln!(stderr(), "{text}");
+    let _ = writeln!(stderr(), "{}", without_controls(&text.to_string()));
+}
+
+fn without_controls(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A number of things whose name takes an `s`.
@@ -49,6 +54,11 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_strangers_name_neither_breaks_a_line_nor_speaks_to_the_terminal() {
+        assert_eq!(without_controls("fo\no \u{1b}[31mü\u{7}"), "fo o  [31mü ");
+    }
 
     #[test]
     fn only_words_that_a_shell_would_take_apart_are_quoted() {
