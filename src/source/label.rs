@@ -306,7 +306,7 @@ mod tests {
         let class = |name| LabelValue::of_class(name).label;
         assert_eq!(class("banana"), Some(Anomalous));
         assert_eq!((class("ok"), class("unlabeled")), (Some(Normal), None));
-        for name in ["no_label", "cable_swap", "pill_type", "logical_anomalies", "scratch_2"] {
+        for name in ["no_screw", "cable_swap", "pill_type", "logical_anomalies", "scratch_2"] {
             assert_eq!(class(name), Some(Anomalous), "{name}");
         }
         for name in ["ok_front", "good_1", "00_good", "Good Parts", "normal-01", "no_scratch"] {
