@@ -60,6 +60,14 @@ fn a_place_of_several_lines_is_said_in_one() {
 }
 
 #[test]
+fn keys_and_values_of_several_lines_are_said_in_one() {
+    for text in ["strict = '''a\nb'''", "\"a\\nb\" = 1", "device = '''a\nb'''"] {
+        let error = RawJobSpec::from_toml(text, Path::new("job.toml")).unwrap_err();
+        assert_one_line(&error.to_string());
+    }
+}
+
+#[test]
 fn columns_of_a_table_are_named_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let category = folder.path().join("candle");

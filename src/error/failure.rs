@@ -129,9 +129,13 @@ pub struct Failure {
     pub message: String,
 }
 
+/// A message is a line of a table and of a log.
+const MOST_CHARS: usize = 1000;
+
 impl Failure {
     /// A failure at `stage` with `code`; `message` is one line for a person.
-    pub fn new(stage: Stage, code: FailureCode, message: impl Into<String>) -> Self {
-        Failure { stage, code, message: message.into() }
+    pub fn new(stage: Stage, code: FailureCode, message: impl AsRef<str>) -> Self {
+        // Words of a stranger's file may be in it.
+        Failure { stage, code, message: super::one_line(message.as_ref(), MOST_CHARS) }
     }
 }

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::allowed::allowed;
 use super::raw::RawJobSpec;
-use crate::error::JobError;
+use crate::error::{JobError, one_line};
 use crate::store::redact;
 
 /// The longest value that a message shows, in characters.
@@ -75,7 +75,7 @@ fn check_keys(text: &str, path: &Path, table: &DeTable, known: &[String]) -> Res
             return Err(JobError::UnknownKey {
                 path: path.to_owned(),
                 line: line_of(text, Some(key.span())),
-                key: name.to_owned(),
+                key: one_line(name, SHOWN_CHARS),
                 nearest: nearest(name, known.to_vec()),
             });
         }
@@ -107,9 +107,9 @@ fn bad_value<T: JsonSchema>(
     JobError::BadValue {
         path: path.to_owned(),
         line: line_of(text, error.span()),
-        key,
-        value: redact(value).chars().take(SHOWN_CHARS).collect(),
-        why: redact(&why),
+        key: one_line(&key, SHOWN_CHARS),
+        value: one_line(&redact(value), SHOWN_CHARS),
+        why: one_line(&redact(&why), 10 * SHOWN_CHARS),
     }
 }
 

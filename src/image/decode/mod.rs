@@ -136,7 +136,7 @@ fn unpacked(
     })
 }
 
-fn failure(code: FailureCode, message: impl Into<String>) -> Failure {
+fn failure(code: FailureCode, message: impl AsRef<str>) -> Failure {
     Failure::new(Stage::Decode, code, message)
 }
 
