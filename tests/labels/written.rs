@@ -13,9 +13,11 @@ pub enum Meaning {
     Unknown,
     /// The label says something that is not understood: unknown, too.
     Unclear,
+    /// The same, with a defect that is taken back or left open: no type of a set either.
+    TakenBack,
 }
 
-use Meaning::{Anomalous, Defect, Normal, Unclear, Unknown};
+use Meaning::{Anomalous, Defect, Normal, TakenBack, Unclear, Unknown};
 
 /// Words and written numbers.
 pub const MEANING: &[(&str, Meaning)] = &[
@@ -79,8 +81,11 @@ pub const MEANING: &[(&str, Meaning)] = &[
     ("banana", Unclear),
     ("yes", Unclear),
     ("whole", Unclear),
-    ("no scratch", Unclear),
-    ("scratchless", Unclear),
+    ("no scratch", TakenBack),
+    ("scratchless", TakenBack),
+    ("crack: 0", TakenBack),
+    ("scratch repaired", TakenBack),
+    ("good_1", TakenBack),
     ("type a", Unclear),
     ("0 1", Unclear),
     ("[]", Unclear),
@@ -108,7 +113,7 @@ impl Meaning {
         match self {
             Meaning::Normal => Some(false),
             Meaning::Anomalous | Meaning::Defect => Some(true),
-            Meaning::Unknown | Meaning::Unclear => None,
+            Meaning::Unknown | Meaning::Unclear | Meaning::TakenBack => None,
         }
     }
 
