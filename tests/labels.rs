@@ -154,7 +154,7 @@ proptest! {
         let together = |list: &Vec<Written>| {
             let has = |wanted: fn(&Meaning) -> bool| list.iter().any(|one| wanted(&one.meaning));
             match () {
-                _ if has(|one| *one == Meaning::Unclear) => None,
+                _ if has(|one| matches!(one, Meaning::Unclear | Meaning::TakenBack)) => None,
                 _ if has(|one| one.label() == Some(true)) => Some(true),
                 _ if has(|one| one.label() == Some(false)) => Some(false),
                 _ => None,
