@@ -19,6 +19,7 @@ pub use describe::DescribeError;
 pub use differences::{ListingChanges, SpecDifference};
 pub use failure::{Failure, FailureCode, Stage};
 pub use hub::HubError;
+use one_line::first_names;
 pub(crate) use one_line::one_line;
 pub use report::ReportError;
 pub use train::TrainError;
@@ -354,21 +355,6 @@ pub enum Error {
     /// `why` says what to do, too.
     #[error("{path}: cannot be written: {why}", path = path.display())]
     Unwritable { path: PathBuf, why: String },
-}
-
-/// The first few names, and how many more there are.
-fn first_names(names: &[String], separator: &str) -> String {
-    const SHOWN: usize = 8;
-    let shown = names
-        .iter()
-        .take(SHOWN)
-        .map(|name| one_line(name, 200))
-        .collect::<Vec<_>>()
-        .join(separator);
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 impl Error {

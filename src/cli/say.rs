@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stderr, stdout};
 
-use crate::error::Error;
+use crate::error::{Error, one_line};
 use crate::store::why_unwritable;
 
 /// Prints `text` and a line end on stdout.
@@ -25,11 +25,11 @@ pub fn say(text: impl Display) -> Result<(), Error> {
 /// Prints `text` as one line on stderr, if anybody reads it. Names in it may be a stranger's: what would
 /// break the line, or speak to the terminal, becomes a blank.
 pub fn tell(text: impl Display) {
-    let _ = writeln!(stderr(), "{}", without_controls(&text.to_string()));
+    let _ = writeln!(stderr(), "{}", line_of(text));
 }
 
-fn without_controls(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn line_of(text: impl Display) -> String {
+    one_line(&text.to_string(), usize::MAX)
 }
 
 /// A number of things whose name takes an `s`.
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_strangers_name_neither_breaks_a_line_nor_speaks_to_the_terminal() {
-        assert_eq!(without_controls("fo\no \u{1b}[31mü\u{7}"), "fo o  [31mü ");
+        assert_eq!(line_of("fo\no \u{1b}[31mü\u{7}"), "fo o  [31mü ");
     }
 
     #[test]

@@ -10,6 +10,17 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
     short
 }
 
+/// The first few names, and how many more there are.
+pub(super) fn first_names(names: &[String], separator: &str) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(|name| one_line(name, 200)).collect::<Vec<_>>();
+    let shown = shown.join(separator);
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

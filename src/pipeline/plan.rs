@@ -86,30 +86,29 @@ impl Plan {
 
     /// How the files of `now` differ from those of this plan.
     pub fn changes(&self, now: &Plan) -> ListingChanges {
-        let of = |plan: &Plan| -> BTreeMap<String, PlanRow> {
+        let of = |plan: &Plan| -> BTreeMap<String, (PlanRow, Option<FileVersion>)> {
             let rows = plan.rows().map(|mut row| {
-                // Where it is dealt to makes no other file of it.
-                row.shard = 0;
+                let version = row.version();
+                // Where it is dealt to, and when it was written, makes no other file of it.
+                (row.shard, row.etag, row.modified_ns) = (0, None, None);
                 if let Some(bytes) = plan.replaced.get(row.image_id.as_str()) {
                     row.bytes = i64::try_from(*bytes).unwrap_or(i64::MAX);
                 }
-                (row.image_id.clone(), row)
+                (row.image_id.clone(), (row, version))
             });
             rows.collect()
         };
         let (before, now) = (of(self), of(now));
         let new = now.keys().filter(|id| !before.contains_key(*id)).cloned().collect();
         let gone = before.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
-        // Nor does when it was written: copies of an archive have other times.
-        let plain = |row: &PlanRow| PlanRow { etag: None, modified_ns: None, ..row.clone() };
-        let differs =
-            |id: &&String| now.get(*id).is_some_and(|row| plain(row) != plain(&before[*id]));
-        let changed = before.keys().filter(differs).cloned().collect();
-        let is_newer = |id: &&String| {
-            let (before, now) = (&before[*id], now.get(*id));
-            now.is_some_and(|now| plain(now) == plain(before) && now.version() != before.version())
-        };
-        let touched = before.keys().filter(is_newer).cloned().collect();
+        let (mut changed, mut touched) = (Vec::new(), Vec::new());
+        for (id, (row, version)) in &before {
+            match now.get(id) {
+                Some((now, _)) if now != row => changed.push(id.clone()),
+                Some((_, now)) if now != version => touched.push(id.clone()),
+                _ => {}
+            }
+        }
         ListingChanges { new, changed, gone, touched }
     }
 

@@ -89,6 +89,17 @@ impl InOutput {
     }
 }
 
+/// Says of a run that goes on which of its files may have been replaced: scored ones stay as they are.
+pub(super) fn warn_of_touched(changes: &ListingChanges) {
+    if let Some(one) = changes.touched.first() {
+        tracing::warn!(
+            files = changes.touched.len(),
+            "files have another time or etag than when they were scored, {one} for one: they are not \
+             scored again; another --output scores what is there now"
+        );
+    }
+}
+
 /// Says of another listing what differs, where only digests are compared.
 pub(super) fn other_run(
     uri: String,

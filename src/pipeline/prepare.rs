@@ -193,7 +193,7 @@ fn prepare_file(
     prepared(order, sample, &picture, mask, settings)
 }
 
-/// An image whose file is at hand.
+/// An image whose file has been read.
 pub(super) struct Given {
     /// Index in the shard.
     pub order: usize,
@@ -229,7 +229,7 @@ fn prepared(
     let picture = Picture::decode(file, settings.mode, settings.limits)?;
     let size = picture.size();
     if picture.has_more_pages() {
-        report_pages(&sample.image_id);
+        FURTHER_PAGES.warn(&sample.image_id);
     }
     let truth = match (&sample.mask, mask()?.as_slice()) {
         (MaskSource::AllNormal, _) => Truth::AllNormal,
@@ -252,52 +252,50 @@ fn prepared(
     Ok(Prepared { subject, referred, planes, detector })
 }
 
-/// Warnings of one kind that name an image, before only their number is worth saying.
-const MOST_NAMED: usize = 5;
+/// A warning that names an image; after a few of them, only that there are more.
+struct FirstFew {
+    what: &'static str,
+    more: &'static str,
+    seen: AtomicUsize,
+}
 
-/// Warns of an anomalous image whose mask is all good or all defect; after a few of them, only that
-/// there are more.
-fn report_mask(mask: &Mask, image: &str) {
-    static EMPTY: AtomicUsize = AtomicUsize::new(0);
-    static FULL: AtomicUsize = AtomicUsize::new(0);
-    if mask.area_px() == 0 {
-        match EMPTY.fetch_add(1, Ordering::Relaxed) {
-            0..MOST_NAMED => tracing::warn!(
-                image,
-                "the mask of this anomalous image is empty: it counts as an image without a defective pixel"
-            ),
-            MOST_NAMED => {
-                tracing::warn!("more anomalous images have empty masks; they are not listed");
-            }
-            _ => {}
-        }
-    } else if mask.area_px() == mask.size().area() as u64 {
-        match FULL.fetch_add(1, Ordering::Relaxed) {
-            0..MOST_NAMED => tracing::warn!(
-                image,
-                "the mask covers the whole image: check whether it is inverted"
-            ),
-            MOST_NAMED => {
-                tracing::warn!("more masks cover the whole image; they are not listed");
-            }
+static EMPTY_MASKS: FirstFew = FirstFew::new(
+    "the mask of this anomalous image is empty: it counts as an image without a defective pixel",
+    "more anomalous images have empty masks; they are not listed",
+);
+
+static FULL_MASKS: FirstFew = FirstFew::new(
+    "the mask covers the whole image: check whether it is inverted",
+    "more masks cover the whole image; they are not listed",
+);
+
+static FURTHER_PAGES: FirstFew = FirstFew::new(
+    "the file has more pages than the first: only the first is scored",
+    "more files have several pages; they are not listed",
+);
+
+impl FirstFew {
+    const MOST: usize = 5;
+
+    const fn new(what: &'static str, more: &'static str) -> Self {
+        FirstFew { what, more, seen: AtomicUsize::new(0) }
+    }
+
+    fn warn(&self, image: &str) {
+        match self.seen.fetch_add(1, Ordering::Relaxed) {
+            0..Self::MOST => tracing::warn!(image, "{}", self.what),
+            Self::MOST => tracing::warn!("{}", self.more),
             _ => {}
         }
     }
 }
 
-/// Warns of an image that is not all that its file holds; after a few of them, only that there are
-/// more.
-fn report_pages(image: &str) {
-    static SEEN: AtomicUsize = AtomicUsize::new(0);
-    match SEEN.fetch_add(1, Ordering::Relaxed) {
-        0..MOST_NAMED => {
-            tracing::warn!(
-                image,
-                "the file has more pages than the first: only the first is scored"
-            );
-        }
-        MOST_NAMED => tracing::warn!("more files have several pages; they are not listed"),
-        _ => {}
+/// Warns of an anomalous image whose mask is all good or all defect.
+fn report_mask(mask: &Mask, image: &str) {
+    if mask.area_px() == 0 {
+        EMPTY_MASKS.warn(image);
+    } else if mask.area_px() == mask.size().area() as u64 {
+        FULL_MASKS.warn(image);
     }
 }
 

@@ -120,7 +120,7 @@ impl Pictures {
         Ok(measured)
     }
 
-    /// Metrics of all images as one set, whose summaries are not at hand.
+    /// Metrics of all images as one set, whose summaries are not in memory.
     fn measure_all(&self, run: &RunReader, protocol: AuproProtocol) -> Result<Measured, Error> {
         let sketch = self.pixels.whole()?;
         let mut measured = Measured::new(&self.labelled(None), &sketch, protocol)?;

@@ -17,7 +17,7 @@ use super::infer::Inferencer;
 use super::localise::DETECTOR_SIDE;
 use super::networks::Networks;
 use super::plan::Plan;
-use super::planned::{InOutput, listed, other_run};
+use super::planned::{InOutput, listed, other_run, warn_of_touched};
 use super::prepare::{PrepareSettings, ReferredPlanes};
 use super::references::References;
 use super::references::choose::{ReferenceSource, Start, Wanted};
@@ -196,14 +196,7 @@ fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> 
     let changes = recorded.as_ref().map(|recorded| recorded.changes(&plan));
     if let (Some(recorded), true) = (recorded, changes.as_ref().is_some_and(|c| c.is_empty())) {
         // The same files, in the shards in which they were listed: some may have been replaced.
-        if let Some(of) = changes.as_ref().and_then(|changes| changes.touched.first()) {
-            let n = changes.as_ref().map_or(0, |changes| changes.touched.len());
-            tracing::warn!(
-                files = n,
-                "files have another time or etag than when they were scored, {of} for one: they are not \
-                 scored again; another --output scores what is there now"
-            );
-        }
+        changes.iter().for_each(warn_of_touched);
         return with(recorded, None);
     }
     let file = tables::encode_plan(plan.rows())?;

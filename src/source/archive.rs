@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::category::Categories;
-use super::listing::Drafts;
+use super::drafts::Drafts;
 use super::parquet::read_parquet;
 use super::tar::read_tar;
 use super::tree::Tree;

@@ -3,7 +3,7 @@
 
 use super::MaskSource;
 use super::category::Categories;
-use super::listing::{Drafts, Known};
+use super::drafts::{Drafts, Known};
 use super::tree::Tree;
 use crate::error::SourceError;
 

@@ -159,14 +159,16 @@ fn folded(text: &str) -> String {
 }
 
 /// The words of a label, in lower case.
-fn words(text: &str) -> impl Iterator<Item = String> {
+fn words(text: &str) -> Vec<String> {
     let lower = text.to_lowercase();
-    let words = lower.split(|c: char| !c.is_alphanumeric()).map(str::to_owned);
-    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().into_iter()
+    let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
 }
 
-fn is_defect_word(word: &str) -> bool {
-    DEFECT_WORDS.split_whitespace().any(|begin| word.starts_with(begin))
+fn has_defect_word(words: &[String]) -> bool {
+    let begins =
+        |word: &String| DEFECT_WORDS.split_whitespace().any(|begin| word.starts_with(begin));
+    words.iter().any(begins)
 }
 
 /// Whether a word turns a defect into its opposite, or leaves it open.
@@ -179,17 +181,17 @@ fn takes_back(word: &str) -> bool {
 /// Whether one of the words of a label is a word for a defect, and nothing takes that back: `crack: 0`
 /// and `scratch?` are no defects.
 fn names_a_defect(text: &str) -> bool {
+    let words = words(text);
     let is_open = text.contains(['?', '=', ':', '%', '<', '>']);
-    !is_open
-        && words(text).any(|word| is_defect_word(&word))
-        && !words(text).any(|word| takes_back(&word))
+    !is_open && has_defect_word(&words) && !words.iter().any(|word| takes_back(word))
 }
 
 /// Whether a class name is normal in part, or a defect that is taken back.
 fn is_hedged(name: &str) -> bool {
-    let with_defect = words(name).any(|word| is_defect_word(&word));
-    words(name).any(|word| {
-        is_in(NORMAL, &word) || is_in(UNKNOWN, &word) || (with_defect && takes_back(&word))
+    let words = words(name);
+    let with_defect = has_defect_word(&words);
+    words.iter().any(|word| {
+        is_in(NORMAL, word) || is_in(UNKNOWN, word) || (with_defect && takes_back(word))
     })
 }
 

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::tree::{Found, Tree};
+use super::tree::Tree;
 use super::{ArchiveKind, mvtec, visa};
 use crate::error::ValueError;
 
@@ -164,16 +164,9 @@ fn detect(tree: &Tree) -> (Layout, String) {
     if let Some(found) = marked(tree, visa::looks_like_a_category) {
         return (Layout::Visa, format!("layout visa: {found} Data/Images"));
     }
-    let of_kind = |kind| move |found: &&Found| found.archive() == Some(kind);
-    let count = |kind| tree.files().iter().filter(of_kind(kind)).count();
-    let (tars, parquets) = (count(ArchiveKind::Tar), count(ArchiveKind::Parquet));
-    let images = tree.files().iter().filter(|found| found.is_picture()).count();
+    let Files { tars, parquets, images, image_bytes, archive_bytes, .. } = Files::of(tree);
     // A preview beside shards, or a backup beside images: the larger part is what the input is.
-    let bytes = |is: &dyn Fn(&Found) -> bool| -> u64 {
-        tree.files().iter().filter(|found| is(found)).map(|found| found.bytes).sum()
-    };
-    let in_archives = bytes(&|found| found.archive().is_some());
-    if tars + parquets > 0 && (images == 0 || in_archives > bytes(&Found::is_picture)) {
+    if tars + parquets > 0 && (images == 0 || archive_bytes > image_bytes) {
         let beside = if images == 0 { "no image" } else { "less in images" };
         return match tars {
             0 => (Layout::Parquet, format!("layout parquet: {parquets} Parquet files, {beside}")),
@@ -184,13 +177,41 @@ fn detect(tree: &Tree) -> (Layout, String) {
     (Layout::Folder, why.to_owned())
 }
 
+/// What an input has, by the endings of its files.
+#[derive(Default)]
+struct Files {
+    tars: usize,
+    parquets: usize,
+    images: usize,
+    packed: usize,
+    archive_bytes: u64,
+    image_bytes: u64,
+}
+
+impl Files {
+    fn of(tree: &Tree) -> Self {
+        let mut files = Files::default();
+        for found in tree.files() {
+            if let Some(kind) = found.archive() {
+                files.archive_bytes += found.bytes;
+                *match kind {
+                    ArchiveKind::Tar => &mut files.tars,
+                    ArchiveKind::Parquet => &mut files.parquets,
+                } += 1;
+            } else if found.is_picture() {
+                files.image_bytes += found.bytes;
+                files.images += 1;
+            } else {
+                files.packed += usize::from(PACKED.contains(&found.extension().as_str()));
+            }
+        }
+        files
+    }
+}
+
 /// Says which files that could be scored are not, since the layout is another one's.
 pub(super) fn warn_of_left_out(tree: &Tree, layout: Layout, single: bool) {
-    let count = |is: &dyn Fn(&Found) -> bool| tree.files().iter().filter(|found| is(found)).count();
-    let of_kind = |kind| count(&|found: &Found| found.archive() == Some(kind));
-    let (tars, parquets) = (of_kind(ArchiveKind::Tar), of_kind(ArchiveKind::Parquet));
-    let images = count(&Found::is_picture);
-    let packed = count(&|found: &Found| PACKED.contains(&found.extension().as_str()));
+    let Files { tars, parquets, images, packed, .. } = Files::of(tree);
     let (tars, parquets, images) = match layout {
         _ if single => (0, 0, 0),
         Layout::Table => (0, 0, 0),

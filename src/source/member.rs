@@ -103,29 +103,21 @@ impl Known {
         }
     }
 
-    fn without_label(self) -> Self {
-        Known { label: None, kind: None, unclear: None, ..self }
-    }
-
     /// This, where it says something, else `other`; labels that contradict each other are none.
     pub(super) fn or(self, other: Known) -> Self {
-        if let (Some(label), Some(another)) = (self.label, other.label)
-            && label != another
-        {
-            let (label, another) = (label.as_str(), another.as_str());
-            let unclear = Some(format!("{label} and {another} at once"));
-            return Known {
-                label: None,
-                kind: None,
-                unclear,
-                ..self.without_label().or(other.without_label())
-            };
-        }
+        let (label, kind, unclear) = match (self.label, other.label) {
+            (Some(one), Some(another)) if one != another => {
+                (None, None, Some(format!("{} and {} at once", one.as_str(), another.as_str())))
+            }
+            (one, another) => {
+                (one.or(another), self.kind.or(other.kind), self.unclear.or(other.unclear))
+            }
+        };
         Known {
-            label: self.label.or(other.label),
-            kind: self.kind.or(other.kind),
+            label,
+            kind,
+            unclear,
             category: self.category.or(other.category),
-            unclear: self.unclear.or(other.unclear),
             kept: self.kept.or(other.kept),
         }
     }

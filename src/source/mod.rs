@@ -8,6 +8,7 @@
 mod archive;
 mod blocks;
 mod category;
+mod drafts;
 mod folder;
 mod input;
 mod label;
@@ -21,6 +22,7 @@ mod open_file;
 mod options;
 mod parquet;
 mod parquet_cells;
+mod parquet_schema;
 mod shard;
 mod table;
 mod table_columns;

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::category::Categories;
+use super::drafts::{Drafts, Known};
 use super::input::Input;
 use super::label::{Label, LabelValue};
 use super::layout::{Nesting, Split, below};
-use super::listing::{Drafts, Known};
 use super::masks::Group;
 use super::tree::{Found, Tree};
 use super::{Category, MaskSource};

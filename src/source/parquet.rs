@@ -14,32 +14,24 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Schema};
+use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::ParquetMetaData;
-use serde_json::Value;
 
 use super::blocks::Blocks;
 use super::label::LabelValue;
 use super::member::{Known, Member, kept, unique};
 use super::open_file::OpenFile;
 use super::options::Columns;
-use super::parquet_cells::{bytes_of, is_file, list_of, path_of, text_of};
+use super::parquet_cells::{bytes_of, list_of, path_of, text_of};
+use super::parquet_schema::{
+    IMAGE, chosen_column, classes, column_named, image_column, metadata_of,
+};
 use crate::error::{Failure, FailureCode, Stage};
 
 /// Rows that are decoded at a time.
 const BATCH_ROWS: usize = 16;
-
-/// The column of images.
-const IMAGE: &str = "image";
-
-/// What it is called in sets of others.
-const USUAL: [&str; 9] =
-    ["image", "img", "images", "picture", "photo", "jpg", "png", "image_bytes", "pixels"];
 
 /// Columns that mean something.
 const COLUMNS: [&str; 4] = ["mask", "label", "kind", "category"];
@@ -114,8 +106,12 @@ struct Table {
     blocks: Blocks,
     metadata: ArrowReaderMetadata,
     columns: ProjectionMask,
-    /// Name of the column of images.
+    /// Names of the columns, as the file writes them.
     image: String,
+    mask: Option<String>,
+    label: Option<String>,
+    kind: Option<String>,
+    category: Option<String>,
     /// Names of the columns that are kept.
     keep: Vec<String>,
     /// Names of the numbers in `label`; none where they have no names.
@@ -126,9 +122,7 @@ struct Table {
 
 impl Table {
     fn open(blocks: Blocks, asked: &Columns) -> ParquetResult<Self> {
-        // Types as they are stored, whatever somebody's Arrow header says.
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = ArrowReaderMetadata::load(&blocks, options)?;
+        let metadata = metadata_of(&blocks)?;
         let schema = metadata.schema();
         let chosen = asked.image.as_deref();
         let image = match chosen {
@@ -139,13 +133,10 @@ impl Table {
         if image != IMAGE && chosen.is_none() {
             tracing::info!(column = image, "no column `image`: images are taken from this one");
         }
-        let fields = schema.fields().iter().enumerate();
-        let wanted = fields.filter(|(_, field)| {
-            let name = field.name().as_str();
-            let means = COLUMNS.iter().any(|column| column.eq_ignore_ascii_case(name));
-            name == image || means || asked.keep.iter().any(|keep| keep == name)
-        });
-        let roots = wanted.map(|(index, _)| index).collect::<Vec<_>>();
+        let [mask, label, kind, category] = COLUMNS.map(|name| column_named(schema, name));
+        let known = [&mask, &label, &kind, &category].into_iter().flatten().map(String::as_str);
+        let wanted = known.chain([image]).chain(asked.keep.iter().map(String::as_str));
+        let roots = wanted.filter_map(|name| schema.index_of(name).ok());
         let columns = ProjectionMask::roots(metadata.parquet_schema(), roots);
         let classes = classes(metadata.metadata()).unwrap_or_default();
         let there = |name: &&String| schema.field_with_name(name).is_ok();
@@ -155,7 +146,19 @@ impl Table {
         }
         let (image, keep) = (image.to_owned(), asked.keep.clone());
         let are_classes = LabelValue::are_classes(classes.iter().map(String::as_str));
-        Ok(Table { blocks, metadata, columns, image, keep, classes, are_classes })
+        Ok(Table {
+            blocks,
+            metadata,
+            columns,
+            image,
+            mask,
+            label,
+            kind,
+            category,
+            keep,
+            classes,
+            are_classes,
+        })
     }
 
     /// The row groups with their numbers of rows.
@@ -193,18 +196,11 @@ impl Table {
         max_bytes: u64,
         names: &mut HashSet<String>,
     ) -> Vec<Member> {
-        // In any case, as the columns of other tables; the exact name comes first.
-        let column = |name: &str| {
-            batch.column_by_name(name).or_else(|| {
-                let schema = batch.schema_ref();
-                let mut fields = schema.fields().iter();
-                let index = fields.position(|field| field.name().eq_ignore_ascii_case(name))?;
-                Some(batch.column(index))
-            })
-        };
-        let (image, mask) = (column(&self.image), column("mask"));
-        let (kinds, categories) = (column("kind"), column("category"));
-        let keep = self.keep.iter().map(|name| column(name)).collect::<Vec<_>>();
+        let column = |name: &Option<String>| batch.column_by_name(name.as_ref()?);
+        let (image, mask) = (batch.column_by_name(&self.image), column(&self.mask));
+        let (labels, kinds, categories) =
+            (column(&self.label), column(&self.kind), column(&self.category));
+        let keep = self.keep.iter().map(|name| batch.column_by_name(name)).collect::<Vec<_>>();
         let of_row = |row: usize| {
             let number = first + row as u64;
             let name = image.and_then(|image| path_of(image, row)).filter(|name| !name.is_empty());
@@ -222,7 +218,7 @@ impl Table {
                 Some(Ok(mask)) => (picture, Some(mask)),
                 Some(Err(failure)) => (picture.and(Err(failure)), None),
             };
-            let label = column("label").map(|labels| self.label(labels, row)).unwrap_or_default();
+            let label = labels.map(|labels| self.label_of(labels, row)).unwrap_or_default();
             let said = Known {
                 kind: kinds.and_then(|kinds| text_of(kinds, row)),
                 category: categories.and_then(|categories| text_of(categories, row)),
@@ -236,12 +232,12 @@ impl Table {
     }
 
     /// What the label of a row means.
-    fn label(&self, labels: &ArrayRef, row: usize) -> LabelValue {
+    fn label_of(&self, labels: &ArrayRef, row: usize) -> LabelValue {
         if !labels.is_valid(row) {
             return LabelValue::default();
         }
         if let Some(list) = list_of(labels, row) {
-            return LabelValue::all((0..list.len()).map(|at| self.label(&list, at)));
+            return LabelValue::all((0..list.len()).map(|at| self.label_of(&list, at)));
         }
         match labels.data_type() {
             DataType::Boolean => labels
@@ -265,47 +261,6 @@ impl Table {
     }
 }
 
-/// The column `chosen`, if it has images.
-fn chosen_column<'a>(schema: &'a Schema, chosen: &str) -> Result<&'a str, String> {
-    match schema.field_with_name(chosen) {
-        Ok(field) if is_file(field.data_type()) => Ok(field.name()),
-        Ok(_) => Err(format!(
-            "column `{chosen}` has neither the bytes of images nor groups of `bytes` and `path`; if \
-             it has their paths, --layout table reads them"
-        )),
-        Err(_) => Err(format!("no column `{chosen}`: its columns are {}", names(schema))),
-    }
-}
-
-fn names(schema: &Schema) -> String {
-    let names = schema.fields().iter().map(|field| field.name().as_str());
-    names.collect::<Vec<_>>().join(", ")
-}
-
-/// The column that has the images: `image`, else one of its usual names in any case, else the only one
-/// that holds files and is not the mask.
-fn image_column(schema: &Schema) -> Result<&str, String> {
-    let files = schema.fields().iter().filter(|field| is_file(field.data_type()));
-    let files = files.map(|field| field.name().as_str()).collect::<Vec<_>>();
-    let named = |wanted: &str| files.iter().find(|name| name.eq_ignore_ascii_case(wanted));
-    if let Some(name) = files
-        .iter()
-        .find(|name| **name == IMAGE)
-        .or_else(|| USUAL.iter().find_map(|name| named(name)))
-    {
-        return Ok(name);
-    }
-    let others = files.iter().filter(|name| !name.to_lowercase().contains("mask"));
-    if let [only] = others.collect::<Vec<_>>().as_slice() {
-        return Ok(only);
-    }
-    Err(format!(
-        "no column `image` with the bytes of images, or with a group of `bytes` and `path`: its \
-         columns are {}; --image-column names one",
-        names(schema)
-    ))
-}
-
 fn sized(bytes: &[u8], row: u64, max_bytes: u64) -> Result<Vec<u8>, Failure> {
     if bytes.len() as u64 <= max_bytes {
         return Ok(bytes.to_vec());
@@ -314,22 +269,6 @@ fn sized(bytes: &[u8], row: u64, max_bytes: u64) -> Result<Vec<u8>, Failure> {
     let what =
         format!("row {row} has {size} bytes, more than {max_bytes}: cut it into smaller ones");
     Err(Failure::new(Stage::Fetch, FailureCode::TooLarge, what))
-}
-
-/// The names of the numbers in `label`, as Hugging Face's header has them.
-fn classes(metadata: &ParquetMetaData) -> Option<Vec<String>> {
-    let pairs = metadata.file_metadata().key_value_metadata()?;
-    let header = pairs.iter().find(|pair| pair.key == "huggingface")?.value.as_deref()?;
-    let header: Value = serde_json::from_str(header).ok()?;
-    match &header["info"]["features"]["label"]["names"] {
-        Value::Array(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
-        // By number, as older versions write it.
-        Value::Object(names) => {
-            let name = |at: usize| names.get(&at.to_string())?.as_str().map(str::to_owned);
-            (0..names.len()).map(name).collect()
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::category::Categories;
+use super::drafts::Drafts;
 use super::input::{Input, is_uri, uri_of};
-use super::listing::Drafts;
 use super::member::unique;
 use super::options::Columns;
 use super::shard::Draft;

@@ -43,6 +43,8 @@ pub(super) struct TableColumns {
 struct Column {
     name: String,
     at: Option<usize>,
+    /// Whether the header has the name more than once.
+    is_doubled: bool,
 }
 
 /// What a row says.
@@ -102,15 +104,7 @@ impl TableColumns {
             let column = first.name.as_str();
             tracing::info!(column, "no column `image` or `uri`: images are taken from this one");
         }
-        let roles = ["category", "label", "kind", "mask", "id"].into_iter();
-        let asked_for = asked.keep.iter().map(String::as_str);
-        for name in roles.chain(asked_for).chain(images.iter().map(|column| &*column.name)) {
-            let same = header.iter().flat_map(|header| header.iter());
-            if same.filter(|found| found.eq_ignore_ascii_case(name)).count() > 1 {
-                return Err(format!("several columns are called `{name}`: rename all but one"));
-            }
-        }
-        Ok(TableColumns {
+        let columns = TableColumns {
             images,
             category: column("category"),
             label: column("label"),
@@ -118,7 +112,16 @@ impl TableColumns {
             mask: column("mask"),
             id: column("id"),
             keep: asked.keep.iter().map(needed).collect::<Result<_, _>>()?,
-        })
+        };
+        if let Some(Column { name, .. }) = columns.all().find(|column| column.is_doubled) {
+            return Err(format!("several columns are called `{name}`: rename all but one"));
+        }
+        Ok(columns)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Column> {
+        let one = [&self.category, &self.label, &self.kind, &self.mask, &self.id];
+        self.images.iter().chain(one).chain(&self.keep)
     }
 
     /// The names of the columns of images.
@@ -128,9 +131,7 @@ impl TableColumns {
 
     /// Where the columns are that count, in order.
     pub fn places(&self) -> Vec<usize> {
-        let one = [&self.category, &self.label, &self.kind, &self.mask, &self.id];
-        let all = self.images.iter().chain(one).chain(&self.keep);
-        let mut places = all.filter_map(|column| column.at).collect::<Vec<_>>();
+        let mut places = self.all().filter_map(|column| column.at).collect::<Vec<_>>();
         places.sort_unstable();
         places.dedup();
         places
@@ -162,11 +163,10 @@ impl TableColumns {
 
 impl Column {
     fn named(name: &str, header: Option<&[String]>) -> Self {
-        let at =
-            |same: &dyn Fn(&str) -> bool| header?.iter().position(|column| same(column.trim()));
-        let exact = at(&|column| column == name);
-        let at = exact.or_else(|| at(&|column| column.eq_ignore_ascii_case(name)));
-        Column { name: name.to_owned(), at }
+        let header = header.unwrap_or_default().iter().enumerate();
+        let mut same = header.filter(|(_, column)| column.trim().eq_ignore_ascii_case(name));
+        let at = same.next().map(|(at, _)| at);
+        Column { name: name.to_owned(), at, is_doubled: same.next().is_some() }
     }
 
     fn of<'a>(&self, row: &'a Row) -> Option<&'a Value> {

@@ -9,9 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::{Array, ArrayRef};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
@@ -21,6 +19,7 @@ use super::member::{lenient_json, text_of};
 use super::open_file::OpenFile;
 use super::parquet::caught;
 use super::parquet_cells::{is_file, list_of, text_of as text_in};
+use super::parquet_schema::metadata_of;
 use super::visa_csv::delimiter;
 
 /// The longest row. A quote that is never closed would make one of the rest of the file.
@@ -307,9 +306,7 @@ fn each_object(
 
 impl ParquetTable {
     fn open(blocks: Blocks) -> ParquetResult<Self> {
-        // Types as they are stored, whatever somebody's Arrow header says.
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = ArrowReaderMetadata::load(&blocks, options)?;
+        let metadata = metadata_of(&blocks)?;
         let fields = metadata.schema().fields();
         let header = fields.iter().map(|field| field.name().to_owned()).collect();
         let files = fields.iter().filter(|field| is_file(field.data_type()));

@@ -2,7 +2,7 @@
 //! headers and sidecars are read and the rest is skipped. Out: an [`Index`], as far as the tar is whole.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 use std::sync::OnceLock;
 
 use super::Ignored;
@@ -68,6 +68,14 @@ fn corrupt(what: String) -> Failure {
     Failure::new(Stage::Fetch, FailureCode::CorruptArchive, what)
 }
 
+/// The headers and files of a tar from its beginning; what goes wrong with the file is `noted`.
+fn archive<'a>(tar: &'a OpenFile, noted: &'a OnceLock<Failure>) -> tar::Archive<impl Read + Seek> {
+    let mut archive = tar::Archive::new(BufReader::new(tar.seekable(noted)));
+    // Tars may be written one behind the other.
+    archive.set_ignore_zeros(true);
+    archive
+}
+
 impl Index {
     /// What `tar` has; values of the keys of `keep` are kept.
     pub fn of(tar: &OpenFile, keep: &[String]) -> Self {
@@ -106,9 +114,7 @@ impl Index {
         keep: &[String],
         noted: &OnceLock<Failure>,
     ) -> std::io::Result<u64> {
-        let mut archive = tar::Archive::new(BufReader::new(tar.seekable(noted)));
-        // Tars may be written one behind the other.
-        archive.set_ignore_zeros(true);
+        let mut archive = archive(tar, noted);
         let mut links = Links::default();
         let mut end = 0;
         let result = (|| {
@@ -121,9 +127,8 @@ impl Index {
         })();
         let Links { images, sidecars } = links;
         self.resolve(images);
-        if result.is_ok() {
-            self.read_linked(tar, keep, noted, sidecars)?;
-        }
+        let result =
+            result.and_then(|end| self.read_linked(tar, keep, noted, sidecars).map(|()| end));
         self.set_masks_apart();
         result
     }
@@ -209,8 +214,7 @@ impl Index {
         if links.is_empty() {
             return Ok(());
         }
-        let mut archive = tar::Archive::new(BufReader::new(tar.seekable(noted)));
-        archive.set_ignore_zeros(true);
+        let mut archive = archive(tar, noted);
         for entry in archive.entries_with_seek()? {
             let mut entry = entry?;
             let kind = entry.header().entry_type();

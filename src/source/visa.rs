@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::category::Categories;
+use super::drafts::{Drafts, Known};
 use super::input::Input;
 use super::layout::{Nesting, Split, below};
-use super::listing::{Drafts, Known};
 use super::masks::Group;
 use super::tree::{Found, Tree};
 use super::visa_rows::{RowSays, Rows};

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::category::Categories;
+use super::drafts::{Drafts, Known};
 use super::input::Input;
 use super::layout::{Nesting, Split};
-use super::listing::{Drafts, Known};
 use super::tree::{Found, Tree, Trouble};
 use super::visa_csv::{Row, below, read_annotations, read_split};
 use super::{Label, MaskSource};

@@ -16,6 +16,7 @@ mod keys;
 mod location;
 mod problem;
 mod profile;
+mod put;
 mod redact;
 mod server;
 mod settings;
@@ -34,7 +35,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Runtime;
 
 use crate::error::{StoreAction, StoreError};
@@ -49,13 +50,10 @@ pub use location::{Bucket, BucketKind, Location, redact};
 use problem::{BoxError, failed};
 pub(crate) use redact::keep_secret;
 pub use redact::{RedactedWriter, redacted};
-pub(crate) use server::{endpoint, is_final, retry_after, why_no_answer};
+pub(crate) use server::{endpoint, retry_after, why_no_answer};
 pub(crate) use space::{free_bytes, same_disk};
 use transport::Contact;
-pub(crate) use transport::{FIRST_CONTACT, FIRST_PAUSE};
-
-/// Files of a disk on their way to where they belong.
-const STAGING: &str = "_filo/staging";
+pub(crate) use transport::{FIRST_CONTACT, FIRST_PAUSE, is_final};
 
 /// A folder, or a prefix in a bucket. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -138,44 +136,6 @@ impl Store {
         match path {
             "" => self.uri.clone(),
             path => format!("{}/{path}", self.uri.trim_end_matches('/')),
-        }
-    }
-
-    /// Writes a file, replacing the one that is there.
-    pub fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
-        let payload = PutPayload::from(bytes.into());
-        let location = self.location(path, StoreAction::Write)?;
-        let written = match self.folder {
-            None => self.tried(|| self.inner.put(&location, payload.clone())).map(drop),
-            Some(_) => self.wait(self.put_on_disk(&location, payload)),
-        };
-        written.map_err(|e| self.failed(path, StoreAction::Write, e))
-    }
-
-    /// A killed writer leaves what it had begun. Beside the file, it would be rows to a reader of
-    /// the folder; all readers of tables leave out folders whose name begins with `_`.
-    async fn put_on_disk(&self, to: &Path, payload: PutPayload) -> object_store::Result<()> {
-        let name = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
-        let staged = Path::from(STAGING).join(name);
-        self.inner.put(&staged, payload).await?;
-        let renamed = self.inner.rename(&staged, to).await;
-        if renamed.is_err() {
-            // The error is what counts; what is left here goes with the next stale files.
-            let _ = self.inner.delete(&staged).await;
-        }
-        renamed
-    }
-
-    /// Writes a file unless there is one; among racing writers exactly one creates it.
-    pub fn put_if_absent(&self, path: &str, bytes: impl Into<Bytes>) -> Result<Put, StoreError> {
-        let payload = PutPayload::from(bytes.into());
-        let location = self.location(path, StoreAction::Write)?;
-        // A try whose answer was lost may have been the one that made the file.
-        let put = || self.inner.put_opts(&location, payload.clone(), PutMode::Create.into());
-        match self.tried(put) {
-            Ok(_) => Ok(Put::Created),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::AlreadyThere),
-            Err(e) => Err(self.failed(path, StoreAction::Write, e)),
         }
     }
 
@@ -362,16 +322,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&Location::local(folder.path())).unwrap();
         (folder, store)
-    }
-
-    #[test]
-    fn the_first_of_two_writers_wins() {
-        let (_folder, store) = store();
-        assert_eq!(store.put_if_absent("a/b", "one").unwrap(), Put::Created);
-        assert_eq!(store.put_if_absent("a/b", "two").unwrap(), Put::AlreadyThere);
-        assert_eq!(store.get("a/b").unwrap(), "one");
-        store.put("a/b", "three").unwrap();
-        assert_eq!(store.get("a/b").unwrap(), "three");
     }
 
     #[test]

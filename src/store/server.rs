@@ -11,7 +11,7 @@ use reqwest::Url;
 use super::advice::of_no_answer;
 use super::redact::redacted;
 use super::settings::Setting;
-use super::transport::{self, NoAnswer};
+use super::transport::NoAnswer;
 
 /// The address of a server that `variable` has.
 ///
@@ -41,11 +41,6 @@ pub(crate) fn why_no_answer(
     let (peer, by) = (peer.to_owned(), Some(by.to_owned()));
     let no = NoAnswer { peer, by, given_up: true, of_machine: false, source };
     redacted(&of_no_answer(&no))
-}
-
-/// Whether asking again cannot help: what answers speaks something else, or nobody can trust it.
-pub(crate) fn is_final(error: &(dyn StdError + 'static)) -> bool {
-    transport::is_final(error)
 }
 
 /// How long a server wants to be left alone: seconds, or until a date.

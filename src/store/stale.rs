@@ -1,13 +1,13 @@
-//! Staged uploads that crashed writers left on a disk: in `_filo/staging`, or `name#1` beside
-//! `name`. In: folders that
-//! belong to a run. Out: only those that are too old to be somebody's work of this moment are gone.
+//! Staged uploads that crashed writers left on a disk: in `_filo/staging`, or, by versions before 0.2,
+//! `name#1` beside `name`. In: folders that belong to a run. Out: only those that are too old to be
+//! somebody's work of this moment are gone.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::STAGING;
 use super::problem::failed;
+use super::put::STAGING;
 use crate::error::{StoreAction, StoreError};
 
 /// Age from which a staged upload is a leftover of a crash. Another worker on the same output

@@ -221,7 +221,7 @@ fn listed_prefix(method: &Method, url: &reqwest::Url) -> Option<String> {
 pub(super) const HANDSHAKE_EOF: &str = "tls handshake eof";
 
 /// Whether trying again cannot help: what answers speaks something else, or nobody can trust it.
-pub(super) fn is_final(error: &(dyn StdError + 'static)) -> bool {
+pub(crate) fn is_final(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|cause| match cause.downcast_ref::<rustls::Error>() {
         Some(error) => {
             matches!(error, rustls::Error::InvalidMessage(_) | rustls::Error::InvalidCertificate(_))

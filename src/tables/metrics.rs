@@ -104,7 +104,7 @@ row! {
         pub aupro_05_ci_low: Option<f64>,
         /// Upper end of the 95 % interval of `aupro_05`.
         pub aupro_05_ci_high: Option<f64>,
-        /// Images above this score are told apart with the best F1.
+        /// Threshold of the score that maximises F1 over images.
         pub image_threshold_f1max: Option<f32>,
         /// No more than 0.1 % of the normal images are above this score.
         pub image_threshold_fpr_0_1pct: Option<f32>,
@@ -112,7 +112,7 @@ row! {
         pub image_threshold_fpr_1pct: Option<f32>,
         /// No more than 5 % of the normal images are above this score.
         pub image_threshold_fpr_5pct: Option<f32>,
-        /// Pixels above this value of the map are told apart with the best F1.
+        /// Threshold of the map that maximises F1 over pixels.
         pub pixel_threshold_f1max: Option<f32>,
         /// No more than 0.1 % of the normal pixels are above this value.
         pub pixel_threshold_fpr_0_1pct: Option<f32>,

@@ -11,7 +11,8 @@ use crate::error::WeightsError;
 use crate::model::config::{ConfigError, FiloConfig};
 use crate::model::grounding::GroundingConfig;
 
-const CONFIG_FILE: &str = "config.json";
+/// Says how a network is built where it is not the published one.
+pub(super) const CONFIG_FILE: &str = "config.json";
 const PATCH_EMBEDDING: &str = "clip_model.visual.conv1.weight";
 
 /// The configuration of `checkpoint`.

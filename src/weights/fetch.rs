@@ -9,16 +9,15 @@ use std::time::Duration;
 
 use super::WeightsPlace;
 use super::bundle::{Bundle, Manifest, Origin, StoredPrecision};
+use super::config::{CONFIG_FILE, read_config};
 use super::convert::{Conversion, Converted, Observer, name_of_new};
-use super::hub::{Digest, Download, Ending, Hub, HubFile, Patience, Repository, is_offline};
+use super::hub::{
+    Digest, Download, Ending, Hub, HubFile, Patience, Repository, is_offline, unwritable,
+};
 use super::mapping::LoadReport;
 use super::published::Published;
 use crate::error::{HubError, WeightsError};
-use crate::model::config::FiloConfig;
-use crate::store::{free_bytes, same_disk, why_unwritable};
-
-/// Says how a network is built where it is not the published one.
-const CONFIG_FILE: &str = "config.json";
+use crate::store::{free_bytes, same_disk};
 
 /// More than any such file has.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -207,7 +206,7 @@ impl Fetch {
             observer.begins(CONFIG_FILE);
             let path = download(file).run(0, file.bytes, observer)?;
             // A page may have one for other programs; then the shapes say what the network is.
-            if !describes_filo(&path) {
+            if read_config(&path).is_err() {
                 fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
             }
         }
@@ -270,12 +269,6 @@ fn checkpoints(weights: Published, repository: &Repository) -> Result<Vec<&HubFi
     weights.files().into_iter().map(file).collect()
 }
 
-fn describes_filo(path: &Path) -> bool {
-    let config = fs::read(path).ok();
-    let config = config.and_then(|text| serde_json::from_slice::<FiloConfig>(&text).ok());
-    config.is_some_and(|config| config.validate().is_ok())
-}
-
 /// Makes the folder, and holds it against other processes until the file goes.
 fn locked(folder: &Path, observer: &dyn FetchObserver) -> Result<File, Ending> {
     // Beside the folder and never removed: whoever waits for it would hold a file that is gone.
@@ -302,10 +295,6 @@ fn locked(folder: &Path, observer: &dyn FetchObserver) -> Result<File, Ending> {
     // The one that was waited for may have removed it.
     fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     Ok(file)
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> HubError {
-    HubError::Unwritable { path: path.into(), why: why_unwritable(error) }
 }
 
 impl From<WeightsError> for Ending {

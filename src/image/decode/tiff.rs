@@ -2,6 +2,8 @@
 //! Pillow shows them: strips or tiles, planes one after another, palettes, CMYK, streams of JPEG. What is
 //! not read is refused by its name.
 
+mod kept;
+
 use std::borrow::Cow;
 use std::io::Cursor;
 use std::num::NonZeroUsize;
@@ -12,13 +14,15 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, PhotometricInterpretation, SampleFormat, Tag};
 use tiff::{ColorType, TiffError};
 
-use super::tiff_header::{Header, PALETTE, WHITE_IS_ZERO, reverse_bits};
+use super::tiff_header::{Header, PALETTE, reverse_bits};
 use super::{DecodeLimits, Decoded, beyond_memory, corrupt, jpeg, unpacked, unreadable_kind};
 use crate::error::Failure;
 use crate::image::Size;
 use crate::image::colour::unpremultiply;
 use crate::image::orientation::oriented_size;
 use crate::image::samples::Samples;
+
+pub(super) use kept::{Kept, decode_as_kept};
 
 /// Bytes that a decoder holds per pixel: the file's planes of up to five 16-bit samples, and what is
 /// made of them.
@@ -48,50 +52,6 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Fai
         orientation: Orientation::NoTransforms,
         has_more_pages: header.is_some_and(|header| header.has_more_pages),
     })
-}
-
-/// What a mask is made from.
-pub(super) enum Kept {
-    Indices {
-        indices: Vec<u8>,
-        palette: Vec<[u8; 3]>,
-    },
-    /// Interleaved; the first `colours` of a pixel's `channels` are no alpha.
-    Sixteen {
-        values: Vec<u16>,
-        channels: usize,
-        colours: usize,
-    },
-    Samples(Samples),
-    /// Of streams of JPEG.
-    Lossy(Samples),
-}
-
-/// The samples as they are stored, before the orientation is applied: indices are no colours yet, and
-/// greys of more than one bit are not inverted where 0 is white (ImageJ stores masks so). One bit is,
-/// since whoever writes bits (fax above all) chooses between black and white, not between 0 and 1.
-pub(super) fn decode_as_kept(
-    bytes: &[u8],
-    limits: &DecodeLimits,
-) -> Result<(Size, Kept, Orientation), Failure> {
-    let header = Header::read(bytes);
-    let (mut bytes, is_palette) = readable(bytes, header.as_ref(), limits)?;
-    if let Some(header) = header.filter(|header| header.photometric == WHITE_IS_ZERO)
-        && File::open(&bytes, limits)?.color != ColorType::Gray(1)
-    {
-        header.declare_grey(bytes.to_mut());
-    }
-    let mut file = File::open(&bytes, limits)?;
-    let orientation = file.orientation()?;
-    let kept = if is_palette {
-        let (indices, palette) = file.indices()?;
-        Kept::Indices { indices, palette }
-    } else if let Some(samples) = file.jpeg_samples()? {
-        Kept::Lossy(samples)
-    } else {
-        file.kept()?
-    };
-    Ok((file.size, kept, orientation))
 }
 
 /// `bytes` as the `tiff` crate reads them, and whether their samples are indices. It refuses palettes,
@@ -199,22 +159,6 @@ impl<'a> File<'a> {
             }
             (ColorType::CMYK(8 | 16), _) => Ok(Samples::Cmyk8(channels(4)?)),
             (other, _) => Err(unreadable_kind("TIFF", format!("{other:?} samples are not read"))),
-        }
-    }
-
-    /// Samples for a mask: those of colours keep their 16 bits.
-    fn kept(&mut self) -> Result<Kept, Failure> {
-        let (channels, colours) = match self.color {
-            ColorType::GrayA(16) | ColorType::Multiband { bit_depth: 16, num_samples: 2 } => (2, 1),
-            ColorType::RGB(16) => (3, 3),
-            ColorType::RGBA(16) => (4, 3),
-            _ => return Ok(Kept::Samples(self.samples()?)),
-        };
-        match self.values()? {
-            Values::Sixteen(values) if values.len() == self.size.area() * channels => {
-                Ok(Kept::Sixteen { values, channels, colours })
-            }
-            _ => Err(corrupt("TIFF", "it has too few samples")),
         }
     }
 

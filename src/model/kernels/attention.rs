@@ -1,5 +1,5 @@
 //! Self-attention of all heads. With a gradient, products are the backend's, the softmax between them
-//! is one vector loop, and the projection and the attention weights are kept for the way back.
+//! is one vector loop, and the projection and the attention weights are kept for the backward pass.
 //! Without one nothing is kept: scores of a few queries stand in the cache at a time.
 
 use burn::tensor::{Bool, Tensor};

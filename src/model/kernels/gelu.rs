@@ -1,4 +1,4 @@
-//! Erf GELU with its gradient: one pass over the input, one product on the way back.
+//! Erf GELU with its gradient: one pass over the input, one multiplication in the backward pass.
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;

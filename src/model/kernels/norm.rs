@@ -1,5 +1,5 @@
 //! Instance norm and the ReLU behind it, with their gradient: two passes over an image each way.
-//! Kept for the way back: the normalised values and each channel's scale.
+//! Kept for the backward pass: the normalised values and each channel's scale.
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -63,7 +63,7 @@ impl pulp::NullaryFnOnce for Forward<'_> {
     }
 }
 
-/// One image on the way back: `output` becomes the gradient of x; `sums` those of γ and β.
+/// One image in the backward pass: `output` becomes the gradient of x; `sums` those of γ and β.
 struct Backward<'a> {
     output: &'a mut [f32],
     normalised: &'a [f32],

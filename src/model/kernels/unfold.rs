@@ -1,4 +1,4 @@
-//! Patches of an image as rows, so that a convolution is one product; and the way back, where
+//! Patches of an image as rows, so that a convolution is one matmul; and the backward pass, where
 //! overlapping patches add up. Channels last, so that a row of a patch is one run of memory.
 
 use burn::tensor::{Slice, Tensor, backend::Backend as AnyBackend, s};

@@ -9,8 +9,7 @@ use std::path::Path;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
 use super::tries::Ending;
-use crate::error::HubError;
-use crate::store::why_unwritable;
+use super::unwritable;
 use crate::weights::convert::Observer;
 
 /// Bytes that are read at a time.
@@ -55,9 +54,7 @@ impl Digest {
 
     /// The digest of this kind that the file at `path` has, which the observer may be tired of.
     pub(super) fn of_file(&self, path: &Path, observer: &dyn Observer) -> Result<String, Ending> {
-        let unreadable = |error: std::io::Error| {
-            Ending::from(HubError::Unwritable { path: path.into(), why: why_unwritable(&error) })
-        };
+        let unreadable = |error: std::io::Error| Ending::from(unwritable(path, &error));
         let mut file = File::open(path).map_err(unreadable)?;
         let mut context = self.start(file.metadata().map_err(unreadable)?.len());
         let mut piece = vec![0; PIECE];

@@ -12,8 +12,9 @@ use reqwest::{StatusCode, Url};
 use super::client::{Answered, Hub, broken_off};
 use super::repository::{HubFile, Repository};
 use super::tries::{Ending, Tries, Trouble, unless_stopped};
+use super::unwritable;
 use crate::error::HubError;
-use crate::store::{sync_folder_of, why_unwritable};
+use crate::store::sync_folder_of;
 use crate::weights::convert::Observer;
 
 /// Digits of a digest in the name of a file that is not whole yet.
@@ -77,7 +78,7 @@ impl Download<'_> {
         }
         fs::rename(&partial, &path)
             .and_then(|()| sync_folder_of(&path))
-            .map_err(|error| self.unwritable(&path, error))?;
+            .map_err(|error| unwritable(&path, &error))?;
         Ok(path)
     }
 
@@ -105,15 +106,15 @@ impl Download<'_> {
         all: u64,
         observer: &dyn Observer,
     ) -> Result<(), Ending> {
-        let unwritable = |error| self.unwritable(partial, error);
+        let failed = |error: std::io::Error| unwritable(partial, &error);
         let file = OpenOptions::new().create(true).append(true).open(partial);
-        let file = file.map_err(unwritable)?;
-        let here = file.metadata().map_err(unwritable)?.len();
+        let file = file.map_err(failed)?;
+        let here = file.metadata().map_err(failed)?.len();
         let progress = |here: u64| observer.progress(before + here, all);
         let mut tries = Tries::new(self.hub, observer, self.shown());
         let mut growing = Growing { file, here, most: here };
         if growing.here > self.file.bytes {
-            growing.begin_anew().map_err(unwritable)?;
+            growing.begin_anew().map_err(failed)?;
         }
         while growing.here < self.file.bytes {
             progress(growing.here);
@@ -122,7 +123,7 @@ impl Download<'_> {
                 Err(trouble) => tries.after(trouble).await?,
             }
         }
-        growing.file.sync_all().map_err(unwritable)?;
+        growing.file.sync_all().map_err(failed)?;
         Ok(())
     }
 
@@ -136,14 +137,14 @@ impl Download<'_> {
         observer: &dyn Observer,
     ) -> Result<(), Trouble> {
         let what = self.shown();
-        let unwritable = |error| Trouble::from(self.unwritable(&self.partial(), error));
+        let failed = |error: std::io::Error| Trouble::from(unwritable(&self.partial(), &error));
         let asked = self.hub.get(url, &what, growing.here, tries, observer).await?;
         let Answered { mut response, peer } = asked;
         match given(response.status(), response.headers(), growing.here, self.file.bytes) {
             Given::Rest => {}
-            Given::Whole => growing.begin_anew().map_err(unwritable)?,
+            Given::Whole => growing.begin_anew().map_err(failed)?,
             Given::Other => {
-                growing.begin_anew().map_err(unwritable)?;
+                growing.begin_anew().map_err(failed)?;
                 let why = format!("{peer} answers with another part than the one asked for");
                 return Err(Trouble::Passing { why, wait: None });
             }
@@ -159,7 +160,7 @@ impl Download<'_> {
                 self.remove(&self.partial())?;
                 return Err(self.wrong_size("more came".to_owned()).into());
             }
-            if growing.write(&piece).map_err(unwritable)? {
+            if growing.write(&piece).map_err(failed)? {
                 tries.progressed();
             }
             progress(growing.here);
@@ -176,15 +177,11 @@ impl Download<'_> {
     }
 
     fn remove(&self, path: &Path) -> Result<(), HubError> {
-        fs::remove_file(path).map_err(|error| self.unwritable(path, error))
+        fs::remove_file(path).map_err(|error| unwritable(path, &error))
     }
 
     fn wrong_size(&self, found: String) -> HubError {
         HubError::WrongSize { file: self.shown(), stated: self.file.bytes, found }
-    }
-
-    fn unwritable(&self, path: &Path, error: std::io::Error) -> HubError {
-        HubError::Unwritable { path: path.into(), why: why_unwritable(&error) }
     }
 }
 

@@ -18,3 +18,13 @@ pub use download::Download;
 pub use repository::{HubFile, Repository};
 pub use settings::{Patience, is_offline};
 pub use tries::Ending;
+
+use std::path::Path;
+
+use crate::error::HubError;
+use crate::store::why_unwritable;
+
+/// A file of this machine that cannot be read or written.
+pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> HubError {
+    HubError::Unwritable { path: path.into(), why: why_unwritable(error) }
+}
