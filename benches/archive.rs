@@ -1,6 +1,7 @@
 //! `cargo bench --bench archive -- [--pictures N] [--out DIR]`: how long `filo metrics` and `filo report`
 //! take over a simulated archive, and how much memory. In: a number of images. Out: a run with that many rows
-//! in `scores` and one sketch per shard in `partials`, and a table of what was measured.
+//! in `scores` and one sketch per shard in `partials`, a second night beside it that scored every 50th
+//! shard again and as many new ones, and a table of what was measured, of the run and of both nights.
 //!
 //! Maps of 518 × 518 with masks are generated for 64 shards of 64 images; those shards are then
 //! repeated under other names until there are enough, with scores of their own.
@@ -25,6 +26,8 @@ const SIDE: usize = 518;
 const SHARD: usize = 64;
 const DISTINCT: usize = 64;
 const CATEGORIES: usize = 40;
+/// The second night scores every so many-th shard again.
+const AGAIN: usize = 50;
 /// Side of the grid that maps are drawn on before they are enlarged, as a network's are.
 const GRID: usize = 37;
 
@@ -45,15 +48,30 @@ fn main() {
         option("--out").map_or_else(|| std::env::temp_dir().join("filo-archive"), PathBuf::from);
     let shards = usize::div_ceil(pictures, SHARD);
     if !out.join("_SUCCESS").exists() {
-        write(&out, shards);
+        write(&out, 0, shards, (0..shards).collect());
+    }
+    let second = out.with_extension("second");
+    let again = (0..shards).step_by(AGAIN).collect::<Vec<_>>();
+    let new = shards..shards + again.len();
+    let of_second = again.into_iter().chain(new.clone()).collect::<Vec<_>>();
+    if !second.join("_SUCCESS").exists() {
+        write(&second, 1, shards, of_second);
     }
     let bytes = fs_bytes(&out.join("partials"));
-    let metrics = run_filo("metrics", &[], &out);
+    let metrics = run_filo("metrics", &[], &[&out]);
     let page = std::env::temp_dir().join("filo-archive.html");
-    let report = run_filo("report", &["--out".as_ref(), page.as_ref()], &out);
+    let report = run_filo("report", &["--out".as_ref(), page.as_ref()], &[&out]);
+    let nights = run_filo("metrics", &[], &[&out, &second]);
+    let page_of_nights = ["--out".as_ref(), page.as_ref()];
+    let report_of_nights = run_filo("report", &page_of_nights, &[&out, &second]);
     println!("| images | shards | command | time | peak memory |");
     println!("|---|---|---|---|---|");
-    for (command, (seconds, peak_mib)) in [("metrics", metrics), ("report", report)] {
+    for (command, shards, (seconds, peak_mib)) in [
+        ("metrics", shards, metrics),
+        ("report", shards, report),
+        ("metrics, two nights", new.end, nights),
+        ("report, two nights", new.end, report_of_nights),
+    ] {
         let pictures = shards * SHARD;
         println!("| {pictures} | {shards} | {command} | {seconds:.1} s | {peak_mib:.0} MiB |");
     }
@@ -64,7 +82,8 @@ fn main() {
     );
 }
 
-fn write(out: &Path, shards: usize) {
+/// Writes the run of a night with the shards `written`, of an archive that has so many.
+fn write(out: &Path, night: u32, shards: usize, written: Vec<usize>) {
     let started = Instant::now();
     let sketches = (0..DISTINCT.min(shards)).into_par_iter().map(|i| {
         let mut rng = Rng::with_seed(i as u64);
@@ -90,23 +109,24 @@ fn write(out: &Path, shards: usize) {
     );
 
     std::fs::create_dir_all(out).unwrap();
-    let names = (0..shards).map(|i| format!("{i:016x}")).collect::<Vec<_>>();
+    let named = |i: &usize| format!("{night:x}{i:015x}");
+    let names = written.iter().map(named).collect::<Vec<_>>();
     let identity = RunIdentity {
-        run_id: "archive".to_string(),
-        run_date: chrono::NaiveDate::from_ymd_opt(2026, 11, 26).unwrap(),
+        run_id: format!("archive{night}"),
+        run_date: chrono::NaiveDate::from_ymd_opt(2026, 11, 26 + night).unwrap(),
         spec: serde_json::json!({}),
         shards: names.clone(),
         plan: None,
     };
     let writer = RunWriter::open(Store::create(&Location::local(out)).unwrap(), identity).unwrap();
-    names.par_iter().enumerate().for_each(|(i, shard_id)| {
+    written.par_iter().zip(&names).for_each(|(&i, shard_id)| {
         let mut rng = Rng::with_seed(1 << 32 | i as u64);
         let Generated { partials, summaries, .. } = sketches[i % sketches.len()].clone();
         let scores = summaries.into_iter().enumerate();
         let scores =
             scores.map(|(picture, summary)| score(&mut rng, i, picture, summary)).collect();
         let rows = CategoryRows { scores, partials, ..CategoryRows::default() };
-        let category = format!("line-{:02}", i * CATEGORIES / shards);
+        let category = format!("line-{:02}", (i % shards) * CATEGORIES / shards);
         let categories = BTreeMap::from([(category, rows)]);
         writer.commit_shard(ShardRows { shard_id: shard_id.clone(), categories }).unwrap();
     });
@@ -161,12 +181,13 @@ fn generate(rng: &mut Rng, defects: bool) -> (Vec<f32>, Option<Vec<u8>>) {
     (map, defects.then_some(mask))
 }
 
-/// Runs a command of `filo` on the run: how many seconds it took, and the most memory that it had, in
+/// Runs a command of `filo` on runs: how many seconds it took, and the most memory that it had, in
 /// MiB.
-fn run_filo(subcommand: &str, flags: &[&OsStr], out: &Path) -> (f64, f64) {
+fn run_filo(subcommand: &str, flags: &[&OsStr], runs: &[&Path]) -> (f64, f64) {
     let started = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_filo"));
-    command.arg(subcommand).arg("--run").arg(out).args(flags).stdout(Stdio::null());
+    command.arg(subcommand).args(flags).stdout(Stdio::null());
+    runs.iter().for_each(|run| drop(command.arg("--run").arg(run)));
     let mut child = command.spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0.0f64;

@@ -9,6 +9,7 @@ mod failure;
 mod hub;
 mod one_line;
 mod report;
+mod runs;
 mod train;
 mod weights;
 
@@ -22,6 +23,7 @@ pub use hub::HubError;
 use one_line::first_names;
 pub(crate) use one_line::one_line;
 pub use report::ReportError;
+pub use runs::RunsError;
 pub use train::TrainError;
 pub use weights::WeightsError;
 
@@ -236,6 +238,8 @@ pub enum TableError {
     OtherRun { uri: String, differences: Vec<SpecDifference> },
     #[error("{uri}: holds a finished run of other files: {changes}{}: choose another --output for what is there now{}", list_others(differences), changes.advice())]
     OtherListing { uri: String, changes: Box<ListingChanges>, differences: Vec<SpecDifference> },
+    #[error(transparent)]
+    Runs(#[from] RunsError),
     #[error("{uri}: holds no run: check the path, it must be the --output of `filo score`")]
     NoRun { uri: String },
     #[error(
@@ -372,6 +376,7 @@ impl Error {
             | Error::NoPage { .. }
             | Error::UnfitArray { .. } => 2,
             Error::Table(error) => match error {
+                TableError::Runs(error) => error.exit_code(),
                 TableError::Store(StoreError { action: StoreAction::Open, .. })
                 | TableError::ForeignFiles { .. }
                 | TableError::OtherRun { .. }

@@ -247,3 +247,66 @@ fn a_place_that_cannot_be_is_refused_in_one_line() {
     denied.env("AWS_SECRET_ACCESS_KEY", "another");
     run(denied).refused(&[&bucket, "refuses these credentials"]);
 }
+
+#[test]
+fn nights_in_a_bucket_are_one_set_as_on_a_disk() {
+    let (folder, bucket) = (pictures(), bucket_folder("nights"));
+    let input = folder.path("in");
+    let score = |out: &str, date: &str| {
+        let mut command = filo("score");
+        command.arg("--input").arg(&input).args(["--output", out, "--weights", WEIGHTS]);
+        command.args(["--run-date", date, "--shard-size", "3", "--threshold", "0.1"]);
+        run(with_server(command)).last_line();
+    };
+    let on_disk = folder.path("runs");
+    let places = [format!("{bucket}/runs"), on_disk.to_str().unwrap().to_string()];
+    let of_both = |night: &str, date: &str| {
+        places.iter().for_each(|place| score(&format!("{place}/{night}"), date));
+    };
+    of_both("1", "2026-11-24");
+    folder.picture("in/wood/test/good/broken.png", 50, 40);
+    folder.picture("in/wood/test/crack/new.png", 50, 40);
+    folder.mask("in/wood/ground_truth/crack/new_mask.png", 50, 40);
+    of_both("2", "2026-11-25");
+    // Beside the runs there is something else.
+    let store = Store::open(&places[0].parse::<Location>().unwrap()).unwrap();
+    store.put("pages/a.html", "no run").unwrap();
+
+    let metrics = |name: &str, flags: &[&str]| {
+        let mut command = filo("metrics");
+        command.args(["--run", name]).args(flags);
+        run(with_server(command))
+    };
+    let [in_bucket, on_disk] = places.each_ref().map(|place| metrics(place, &["--kinds"]));
+    assert_eq!(in_bucket.stdout, on_disk.stdout);
+    let said = "image rows: 17 of 2 runs, 8 scored again: the newest counts";
+    assert_eq!(in_bucket.last_line(), said);
+    let pattern = format!("{}/*", places[0]);
+    let set = format!("{bucket}/set");
+    let ended = metrics(&pattern, &["--kinds", "--output", &set]);
+    assert_eq!(ended.stdout, on_disk.stdout);
+    assert!(Store::open(&set.parse().unwrap()).unwrap().exists("_filo/metrics.json").unwrap());
+    let page = format!("{bucket}/pages/nights.html");
+    let mut report = filo("report");
+    report.args(["--run", &pattern, "--out", &page]);
+    run(with_server(report)).last_line();
+    let pages = Store::open(&format!("{bucket}/pages").parse().unwrap()).unwrap();
+    let html = String::from_utf8(pages.get("nights.html").unwrap().to_vec()).unwrap();
+    assert!(html.contains(said));
+
+    // The second night as it was before its last shard.
+    let night = Store::open(&format!("{}/2", places[0]).parse().unwrap()).unwrap();
+    let manifest = night.get("_filo/manifest.json").unwrap();
+    let mut manifest = serde_json::from_slice::<serde_json::Value>(&manifest).unwrap();
+    manifest["totals"] = serde_json::Value::Null;
+    let last = manifest["shards"].as_array().unwrap().last().unwrap().as_str().unwrap().to_string();
+    night.put("_filo/manifest.json", manifest.to_string()).unwrap();
+    night.delete_if_there("_SUCCESS").unwrap();
+    night.delete_if_there(&format!("_filo/ledger/{last}.json")).unwrap();
+    let refused = metrics(&pattern, &[]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("/2: 1 of 3 shards are not committed ("), "{}", refused.stderr);
+    let partial = metrics(&pattern, &["--partial"]);
+    let how_far = format!("unfinished: 6 of 9 images, 2 of 3 shards of {}/2", places[0]);
+    assert!(partial.stdout.contains(&how_far), "{}", partial.stdout);
+}

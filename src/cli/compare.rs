@@ -1,8 +1,9 @@
-//! `filo metrics --compare`: two runs in, a table of differences out, or one JSON document.
+//! `filo metrics --compare`: two runs in, or two sets of runs, a table of differences out, or one JSON document.
 
 use serde_json::{Value, json};
 
-use super::metrics::open_whole;
+use super::extent::Extent;
+use super::runs::{Wanted, data_set};
 use super::say::say;
 use super::table::{aligned, percent};
 use crate::error::Error;
@@ -13,9 +14,14 @@ use crate::tables::MEAN_OF_CATEGORIES;
 /// Compares the runs at two places and prints what comes of it.
 ///
 /// # Errors
-/// If one of them cannot be read, or has shards that are not committed.
-pub fn run(first: &str, second: &str, as_json: bool) -> Result<(), Error> {
-    let comparisons = compare(&open_whole(first)?, &open_whole(second)?)?;
+/// If one of them cannot be read, or is not as `wanted`.
+pub fn run(first: &str, second: &str, wanted: Wanted, as_json: bool) -> Result<(), Error> {
+    let side = |name: &str| data_set(&[name.to_string()], wanted);
+    let (of_first, of_second) = (side(first)?, side(second)?);
+    let comparisons = compare(&of_first, &of_second)?;
+    for side in [&of_first, &of_second] {
+        Extent::of(side)?.log();
+    }
     if as_json {
         let rows = comparisons.iter().map(document).collect::<Vec<_>>();
         return say(format_args!("{:#}", json!({ "runs": [first, second], "categories": rows })));

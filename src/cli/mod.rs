@@ -11,11 +11,13 @@ mod bench_training;
 mod compare;
 mod demo;
 mod describe;
+mod extent;
 mod metrics;
 mod pages;
 mod progress;
 mod published;
 mod report;
+mod runs;
 mod say;
 mod schema;
 mod score;
@@ -52,11 +54,11 @@ pub struct Cli {
 enum Command {
     /// Score images, and write scores, masks and boxes to Parquet tables.
     Score(Box<score::ScoreArgs>),
-    /// Report how far a run is, and whether a worker is alive.
+    /// Report how far runs are, and whether a worker is alive.
     Status(status::StatusArgs),
-    /// Compute the metrics of a run, write them into its table `metrics`, and print them.
+    /// Compute the metrics of a run, or of several as one set; write them into a table and print them.
     Metrics(metrics::MetricsArgs),
-    /// Write one HTML page about a run: counts, metrics, curves, and the images that matter.
+    /// Write one HTML page about a run, or several as one set: counts, metrics, curves, and the images that matter.
     Report(report::ReportArgs),
     /// Run the whole job on images that the program generates.
     Demo(demo::DemoArgs),

@@ -1,5 +1,6 @@
-//! `filo report`: the tables of a run and its images in, one HTML page out.
+//! `filo report`: the tables of a run, or of several, and their images in, one HTML page out.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,29 +8,39 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::metrics::open_whole;
+use super::extent::Extent;
+use super::runs::{Wanted, data_set};
 use super::say::say;
-use crate::error::Error;
+use crate::error::{Error, RunsError, TableError};
 use crate::pipeline::compare::{Comparison, compare};
+use crate::pipeline::data_set::DataSet;
 use crate::pipeline::reduce::{AuproProtocol, reduce};
 use crate::report::{Drifted, DriftedCategory, Request, page};
 use crate::source::Input;
 use crate::store::{Location, Store, redact, why_unwritable, write_whole};
-use crate::tables::{CategoryMetrics, RunReader, is_of_all};
+use crate::tables::{CategoryMetrics, RunReader, RunSet, is_of_all};
 
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
     /// Output of `filo score`, a folder or a bucket.
-    #[arg(long, value_name = "URI")]
-    run: String,
+    ///
+    /// Given more than once, or as a folder of outputs, or with `*` in a name, the runs count as one
+    /// set: of an image that several have, the newest outcome counts.
+    #[arg(long, value_name = "URI", required = true)]
+    run: Vec<String>,
 
     /// File to write, in a folder or a bucket; it needs no other files.
     #[arg(long, value_name = "FILE.html", default_value = "report.html")]
     out: String,
 
-    /// Output of an earlier run: the page shows how far scores and metrics have moved since.
+    /// Output of an earlier run, or of several as with --run: the page shows how far scores and metrics
+    /// have moved since.
     #[arg(long, value_name = "URI")]
-    against: Option<String>,
+    against: Vec<String>,
+
+    /// Take the committed part of runs that are not finished; the page says how far they are.
+    #[arg(long)]
+    partial: bool,
 
     /// Where the images are now, if they have moved since they were scored.
     #[arg(long, value_name = "URI")]
@@ -54,9 +65,10 @@ impl ReportArgs {
     /// The report of one run as it is by default.
     pub fn of(run: &str, out: &str) -> Self {
         ReportArgs {
-            run: run.to_string(),
+            run: vec![run.to_string()],
             out: out.to_string(),
-            against: None,
+            against: Vec::new(),
+            partial: false,
             input: None,
             category: Vec::new(),
             pictures: PICTURES,
@@ -75,19 +87,25 @@ impl ReportArgs {
     /// If a run cannot be read, or the page not be written.
     pub fn write(&self) -> Result<usize, Error> {
         let target = Target::of(&self.out)?;
-        let run = open_whole(&self.run)?;
+        let wanted = if self.partial { Wanted::Committed } else { Wanted::Whole };
+        let data = data_set(&self.run, wanted)?;
+        let inputs = self.open_inputs(&data.runs)?;
+        let extent = Extent::of(&data)?;
         let spinner = spinner();
         let tell = |what: String| spinner.set_message(what);
-        let against = self.against.as_deref();
         tell("comparing with the earlier run".to_string());
-        let drift = against.map(|earlier| drifted(earlier, &run)).transpose()?;
+        let drift = match self.against.as_slice() {
+            [] => None,
+            earlier => Some(drifted(&data_set(earlier, wanted)?, &data)?),
+        };
         tell("metrics".to_string());
-        let metrics = metrics_of(&run)?;
+        let metrics = metrics_of(&data)?;
         let html = page(&Request {
-            run: &run,
+            data: &data,
             metrics: &metrics,
+            extent: extent.lines().cloned().collect(),
             drift,
-            input: self.open_input(&run)?,
+            inputs,
             moved: self.input.is_some(),
             only: &self.category,
             most: usize::from(self.pictures),
@@ -99,21 +117,37 @@ impl ReportArgs {
         Ok(bytes)
     }
 
-    /// Where the images are. That of the manifest may be gone: then there are tables and charts.
-    fn open_input(&self, run: &RunReader) -> Result<Result<Input, String>, Error> {
+    /// By run: where the images are.
+    fn open_inputs(&self, set: &RunSet) -> Result<Vec<Result<Input, String>>, Error> {
+        let places = set.counts().places;
         if let Some(input) = &self.input {
-            return Ok(Ok(Input::open(&input.parse::<Location>()?)?));
+            if places > 1 {
+                return Err(TableError::from(RunsError::SeveralPlaces { places }).into());
+            }
+            let input = Input::open(&input.parse::<Location>()?)?;
+            return Ok(vec![Ok(input); set.runs().len()]);
         }
+        // One place is opened, and found to be gone, once.
+        let mut opened = BTreeMap::<String, Result<Input, String>>::new();
+        let of_runs = set.runs().iter().enumerate().map(|(index, run)| {
+            let of_place = opened.entry(set.place(index));
+            of_place.or_insert_with(|| Self::open_input(run)).clone()
+        });
+        Ok(of_runs.collect())
+    }
+
+    /// Where the images of a run are. That place may be gone: then there are tables and charts.
+    fn open_input(run: &RunReader) -> Result<Input, String> {
         let input = run.manifest().spec.get("input").and_then(|input| input.as_str());
         let Some(input) = input else {
-            return Ok(Err("the run does not say where its images are".to_string()));
+            return Err("the run does not say where its images are".to_string());
         };
         let opened = input.parse::<Location>();
         let opened = opened.and_then(|location| Input::open(&location));
-        Ok(opened.map_err(|error| {
+        opened.map_err(|error| {
             tracing::warn!("images are not shown ({error}); say where they are with --input");
             error.to_string()
-        }))
+        })
     }
 }
 
@@ -196,18 +230,21 @@ fn is_page(head: &[u8]) -> bool {
     head.windows(mark.len()).any(|window| window == mark)
 }
 
-/// The metrics table of the run, or what it would be.
-fn metrics_of(run: &RunReader) -> Result<Vec<CategoryMetrics>, Error> {
-    let metrics = run.metrics()?;
-    if metrics.is_empty() {
-        return reduce(run, AuproProtocol::Exact);
+/// The metrics table of the run, or what it would be. One that was written before the run was
+/// finished is not what it would be now.
+fn metrics_of(data: &DataSet) -> Result<Vec<CategoryMetrics>, Error> {
+    if let Some(run) = data.runs.only().filter(|_| data.runs.is_finished()) {
+        let metrics = run.metrics()?;
+        let rows = || metrics.iter().flat_map(|of| &of.rows);
+        if !metrics.is_empty() && rows().all(|row| row.unfinished != Some(true)) {
+            return Ok(metrics);
+        }
     }
-    Ok(metrics)
+    reduce(data, AuproProtocol::Exact)
 }
 
-fn drifted(earlier: &str, run: &RunReader) -> Result<Drifted, Error> {
-    let earlier = open_whole(earlier)?;
-    let comparisons = compare(&earlier, run)?;
+fn drifted(earlier: &DataSet, data: &DataSet) -> Result<Drifted, Error> {
+    let comparisons = compare(earlier, data)?;
     // Of one category the whole says the same.
     let several = comparisons.len() > 3;
     let shown = comparisons.into_iter().filter(|of| several || !is_of_all(&of.category));
@@ -215,6 +252,10 @@ fn drifted(earlier: &str, run: &RunReader) -> Result<Drifted, Error> {
         let Comparison { category, n_images, n_paired, drift, differences, .. } = of;
         DriftedCategory { category, n_images, n_paired, drift, differences }
     });
-    let against = earlier.store().uri().to_string();
+    let newest = earlier.runs.newest().store().uri();
+    let against = match earlier.runs.runs().len() {
+        1 => newest.to_string(),
+        n => format!("{newest} and {} before it", n - 1),
+    };
     Ok(Drifted { against, categories: categories.collect() })
 }

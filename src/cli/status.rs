@@ -1,19 +1,20 @@
-//! `filo status`: how far a run is, part by part, and whether somebody is at it.
+//! `filo status`: how far a run is, or each of several, part by part, and whether somebody is at it.
 
 use clap::Args;
 
+use super::runs::found;
 use super::say::say;
 use super::table;
 use crate::error::Error;
 use crate::pipeline::status::{PartStatus, WorkerStatus, status};
-use crate::store::{Location, Store};
-use crate::tables::{RunReader, WorkerState};
+use crate::tables::{Manifest, RunReader, WorkerState};
 
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// Output of `filo score`, finished or not.
-    #[arg(long, value_name = "URI")]
-    run: String,
+    /// Output of `filo score`, finished or not. Given more than once, or as a folder of outputs, or
+    /// with `*` in a name, each run is reported by itself.
+    #[arg(long, value_name = "URI", required = true)]
+    run: Vec<String>,
 
     /// Print one JSON document.
     #[arg(long)]
@@ -22,23 +23,43 @@ pub struct StatusArgs {
 
 impl StatusArgs {
     pub fn run(self) -> Result<u8, Error> {
-        let location = self.run.parse::<Location>()?;
-        let run = RunReader::open(Store::open(&location)?)?;
-        let parts = status(&run, std::time::SystemTime::now().into())?;
-        let finished = run.manifest().totals.is_some();
+        let runs = found(&self.run)?;
+        let now = std::time::SystemTime::now().into();
+        let document = |run: &RunReader, parts: &[PartStatus]| {
+            let Manifest { run_id, run_date, totals, .. } = run.manifest();
+            let finished = totals.is_some();
+            let mut document =
+                serde_json::json!({ "run_id": run_id, "finished": finished, "parts": parts });
+            if runs.len() > 1 {
+                document["uri"] = run.store().uri().into();
+                document["run_date"] = run_date.to_string().into();
+            }
+            document
+        };
+        let parts = runs.iter().map(|run| status(run, now)).collect::<Result<Vec<_>, _>>()?;
+        let each = || runs.iter().zip(&parts);
         if self.json {
-            let id = &run.manifest().run_id;
-            say(serde_json::json!({ "run_id": id, "finished": finished, "parts": parts }))?;
+            let mut documents = each().map(|(run, parts)| document(run, parts)).collect::<Vec<_>>();
+            match documents.len() {
+                1 => say(documents.remove(0))?,
+                _ => say(serde_json::json!({ "runs": documents }))?,
+            }
             return Ok(0);
         }
-        say(text(&parts).trim_end())?;
-        say(match (finished, parts.iter().any(is_alive)) {
-            (true, _) => "finished: the tables are whole",
-            (false, true) => "running: read the tables when there is a _SUCCESS",
-            (false, false) => {
-                "stalled, no worker is alive: run the same filo score again, it resumes"
+        for (n, (run, parts)) in each().enumerate() {
+            if runs.len() > 1 {
+                let gap = if n == 0 { "" } else { "\n" };
+                say(format_args!("{gap}{}", run.store().uri()))?;
             }
-        })?;
+            say(text(parts).trim_end())?;
+            say(match (run.manifest().totals.is_some(), parts.iter().any(is_alive)) {
+                (true, _) => "finished: the tables are whole",
+                (false, true) => "running: read the tables when there is a _SUCCESS",
+                (false, false) => {
+                    "stalled, no worker is alive: run the same filo score again, it resumes"
+                }
+            })?;
+        }
         Ok(0)
     }
 }

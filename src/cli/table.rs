@@ -1,7 +1,8 @@
 //! The metrics table as text, CSV and JSON. Rows in, a string out.
 
+use super::extent::Extent;
 use crate::metrics::Metric;
-use crate::tables::{CategoryMetrics, MetricCells, MetricsRow};
+use crate::tables::{CategoryMetrics, MetricCells, MetricsRow, RunSet};
 
 /// The metrics, in the order in which papers print them.
 fn metrics() -> [&'static str; 8] {
@@ -110,14 +111,14 @@ pub fn aligned(lines: &[Vec<String>]) -> String {
 /// called as in the stored table; the last says between what the numbers lie.
 pub fn csv(categories: &[CategoryMetrics]) -> String {
     let mut out = format!(
-        "category,kind,n_images,n_anomalous,n_flagged,precision,recall,{},protocol,scale\n",
+        "category,kind,n_images,n_anomalous,n_flagged,precision,recall,{},protocol,unfinished,scale\n",
         metrics().join(",")
     );
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     for (category, row) in all(categories) {
         let value = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         out.push_str(&format!(
-            "{},{},{},{},{},{},{},{},{},{SCALE}\n",
+            "{},{},{},{},{},{},{},{},{},{},{SCALE}\n",
             quoted(category),
             row.kind.as_deref().map_or(String::new(), quoted),
             row.n_images,
@@ -126,14 +127,42 @@ pub fn csv(categories: &[CategoryMetrics]) -> String {
             value(row.precision),
             value(row.recall),
             metrics().map(|name| value(row.metric(name).value)).join(","),
-            row.protocol
+            row.protocol,
+            row.unfinished.map_or(String::new(), |unfinished| unfinished.to_string()),
         ));
     }
     out
 }
 
-/// One document: `{"metrics": [{category, kind, n_images, …}]}`, with all columns of the table.
-pub fn json(categories: &[CategoryMetrics]) -> String {
+/// One document: `{"metrics": [{category, kind, n_images, …}], "runs": […], "rows": {…}, "notes": […]}`,
+/// with all columns of the table, the runs that it is of, and how many of their rows count.
+pub fn json(categories: &[CategoryMetrics], set: &RunSet, extent: &Extent) -> String {
+    let counts = set.counts();
+    let [scores, failures] = counts.replaced;
+    let runs = set.runs().iter().map(|run| {
+        let manifest = run.manifest();
+        serde_json::json!({
+            "uri": run.store().uri(),
+            "run_id": manifest.run_id,
+            "run_date": manifest.run_date,
+            "finished": manifest.totals.is_some(),
+        })
+    });
+    let document = serde_json::json!({
+        "metrics": metrics_json(categories),
+        "runs": runs.collect::<Vec<_>>(),
+        "rows": {
+            "all": counts.rows,
+            "replaced_scores": scores,
+            "replaced_failures": failures,
+            "failed_since": counts.failed_since,
+        },
+        "notes": extent.notes,
+    });
+    format!("{document:#}\n")
+}
+
+fn metrics_json(categories: &[CategoryMetrics]) -> Vec<serde_json::Value> {
     let row_json = |(category, row): (&str, &MetricsRow)| {
         let mut object = serde_json::Map::new();
         object.insert("category".into(), category.into());
@@ -157,10 +186,10 @@ pub fn json(categories: &[CategoryMetrics]) -> String {
             object.insert(name.into(), threshold.into());
         }
         object.insert("protocol".into(), row.protocol.clone().into());
+        object.insert("unfinished".into(), row.unfinished.into());
         serde_json::Value::Object(object)
     };
-    let rows = all(categories).map(row_json).collect::<Vec<_>>();
-    format!("{:#}\n", serde_json::json!({ "metrics": rows }))
+    all(categories).map(row_json).collect()
 }
 
 #[cfg(test)]
@@ -217,8 +246,8 @@ mod tests {
         assert!(csv.contains("\"metal_nut\",,12,3,2,0.5,0.3333333333333333,0.98765,,"), "{csv}");
         let ends = csv.lines().map(|line| line.rsplit(',').next()).collect::<Vec<_>>();
         assert_eq!(ends, [Some("scale"), Some("0 to 1")]);
-        let document: serde_json::Value = serde_json::from_str(&json(&rows())).unwrap();
-        assert_eq!(document["metrics"][0]["image_auroc"], 0.98765);
-        assert!(document["metrics"][0]["aupro"].is_null());
+        let rows = metrics_json(&rows());
+        assert_eq!(rows[0]["image_auroc"], 0.98765);
+        assert!(rows[0]["aupro"].is_null());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::localise::Localisation;
 use super::retry::{Earlier, Retry};
 use crate::error::{Failure, TableError};
-use crate::image::{Mask, Size};
+use crate::image::{Mask, Rle, Size};
 use crate::reference::Digest;
 use crate::source::{Category, Sample, Shard};
 
@@ -71,6 +71,16 @@ pub enum Truth {
     AllNormal,
     /// Where the defect is, at the size of the map.
     Mask(Mask),
+}
+
+impl Truth {
+    /// The defects as COCO's compressed run lengths; `None` where there are none, or none are known.
+    pub fn run_lengths(&self) -> Option<String> {
+        match self {
+            Truth::Mask(mask) if mask.area_px() > 0 => Some(Rle::encode(mask).counts().to_string()),
+            _ => None,
+        }
+    }
 }
 
 /// Where an image comes from and what is known about it.

@@ -1,16 +1,16 @@
-//! Two runs in, out: how the metrics of each category differ, by how much that could be chance, and
+//! Two runs in, or two sets of runs, out: how the metrics of each category differ, by how much that could be chance, and
 //! whether the scores have drifted. Images that both runs have are compared one by one, so that
 //! what is hard in both does not count as noise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reduce::{all_rows, pixel_groups};
+use super::data_set::DataSet;
 use crate::error::{Error, MetricsError};
 use crate::metrics::{
     CategoryMetrics, Drift, Effects, Figure, IMAGE_METRICS, ImageScore, Influences, Metric,
-    PixelSummary, Spread, image_metrics, mean_over_categories, pixel_metrics,
+    PixelSketch, PixelSummary, Spread, image_metrics, mean_over_categories, pixel_metrics,
 };
-use crate::tables::{ALL_CATEGORIES, ComparedScore, MEAN_OF_CATEGORIES, RunReader};
+use crate::tables::{ALL_CATEGORIES, ComparedScore, MEAN_OF_CATEGORIES, fold_set};
 
 /// One category, in the first run and in the second.
 #[derive(Debug, Clone)]
@@ -32,12 +32,15 @@ pub struct Comparison {
 ///
 /// # Errors
 /// If a part cannot be read, or what it holds does not add up.
-pub fn compare(first: &RunReader, second: &RunReader) -> Result<Vec<Comparison>, Error> {
-    let categories = first.categories().into_iter().chain(second.categories());
-    let categories = categories.collect::<BTreeSet<_>>();
+pub fn compare(first: &DataSet, second: &DataSet) -> Result<Vec<Comparison>, Error> {
+    let both = [first, second];
+    let categories = both.iter().flat_map(|of| of.runs.categories()).collect::<BTreeSet<_>>();
+    // Of sides with one place each, an image that was moved is the same image.
+    let by_place = both.iter().any(|of| of.runs.counts().places > 1);
     let (mut comparisons, mut scores) = (Vec::new(), [Vec::new(), Vec::new()]);
     for category in categories {
-        let sides = [Side::read(first, category)?, Side::read(second, category)?];
+        let sides =
+            [Side::read(first, category, by_place)?, Side::read(second, category, by_place)?];
         comparisons.push(compare_sides(category, &sides));
         for (all, side) in scores.iter_mut().zip(sides) {
             all.extend(side.scores());
@@ -91,15 +94,29 @@ struct Picture {
 }
 
 impl Side {
-    fn read(run: &RunReader, category: &str) -> Result<Self, Error> {
-        let rows = all_rows::<ComparedScore>(run, category)?;
-        let sketch = pixel_groups(run, category)?.whole()?;
-        let images = rows.iter().filter_map(|row| Some(ImageScore::new(row.score, row.label?)));
+    fn read(data: &DataSet, category: &str, by_place: bool) -> Result<Self, Error> {
+        let add = |rows: &mut Vec<(String, ComparedScore)>, run, more: Vec<ComparedScore>| {
+            let name = |row: &mut ComparedScore| match by_place {
+                false => std::mem::take(&mut row.image_id),
+                true => format!("{}\0{}", data.runs.place(run), row.image_id),
+            };
+            rows.extend(more.into_iter().map(|mut row| (name(&mut row), row)));
+            Ok(())
+        };
+        let merge = |rows: &mut Vec<_>, more| {
+            rows.extend(more);
+            Ok(())
+        };
+        let rows = fold_set(&data.runs, category, add, merge)?;
+        let pixels = data.pixels(category)?;
+        let sketch = pixels.map_or_else(|| Ok(PixelSketch::new()), |pixels| pixels.whole())?;
+        let images =
+            rows.iter().filter_map(|(_, row)| Some(ImageScore::new(row.score, row.label?)));
         let images = images.collect::<Vec<_>>();
         let metrics = CategoryMetrics::new(&image_metrics(&images)?, &pixel_metrics(&sketch));
         let of_images = Influences::of_images(&images)?;
         let of_pixels = Influences::new(&sketch);
-        let picture = |row: ComparedScore| {
+        let picture = |(name, row): (String, ComparedScore)| {
             let image = of_images.as_ref().and_then(|influences| {
                 let anomalous = row.label?;
                 Some((influences.of_image(row.score, anomalous), anomalous))
@@ -111,7 +128,7 @@ impl Side {
                 }
                 _ => None,
             };
-            Ok((row.image_id, Picture { score: row.score, image, pixels }))
+            Ok((name, Picture { score: row.score, image, pixels }))
         };
         let pictures = rows.into_iter().map(picture);
         Ok(Side { metrics, pictures: pictures.collect::<Result<_, MetricsError>>()? })

@@ -156,9 +156,12 @@ impl ShardBuilder {
             category.pixels.add_map(kind, &pixels)?;
             Ok(PixelSummary::new(&pixels).encode())
         });
+        // For whoever counts the pixels of the map again.
+        let true_mask = settings.maps.and_then(|_| truth.run_lengths());
         match added {
             Ok(summary) => {
                 picture.score.pixel_summary = Some(summary);
+                picture.score.true_mask = true_mask;
                 Ok(picture)
             }
             Err(error) => {
@@ -334,6 +337,7 @@ fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError>
         top_description: Some(top.state.to_string()),
         top_similarity: Some(top.similarity),
         map_path,
+        true_mask: None,
         pixel_summary: None,
         ms_infer,
         model_id: settings.model_id.clone(),

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod claims;
 pub mod compare;
+pub mod data_set;
 pub mod decision;
 mod features;
 pub mod finish;

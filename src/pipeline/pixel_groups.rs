@@ -9,10 +9,10 @@ use crate::tables::PartialRow;
 
 /// Pixels of images whose defects are known. Those outside of defects are one group, whatever the
 /// kind of the image; those inside one per kind. Defects without a kind are in the first group.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PixelGroups(BTreeMap<Option<String>, Pixels>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Pixels {
     n_images: u64,
     sketch: PixelSketch,

@@ -1,19 +1,21 @@
 //! Committed rows → the metrics table. Image metrics from `scores`, pixel metrics from the sketches
 //! in `partials`; parts are read ahead and merged on all cores as they come, so memory does not
-//! grow with the number of images' pixels.
+//! grow with the number of images' pixels. Figures of pixels that are not known are left out, those
+//! that span categories too.
 
 use std::collections::BTreeSet;
 
+use super::data_set::DataSet;
 use super::pixel_groups::PixelGroups;
 use crate::error::{Error, MetricsError};
 use crate::metrics::{
-    CategoryMetrics, Figure, FprLimit, ImageScore, Influences, Label, Metric, PixelSketch,
-    PixelSummary, Spread, ThresholdRule, Thresholds, image_metrics, image_thresholds,
+    CategoryMetrics, Figure, FprLimit, IMAGE_METRICS, ImageScore, Influences, Label, Metric,
+    PixelSketch, PixelSummary, Spread, ThresholdRule, Thresholds, image_metrics, image_thresholds,
     mean_over_categories, pixel_metrics, pixel_thresholds, published_aupro,
 };
 use crate::tables::{
-    self, ALL_CATEGORIES, LabelledScore, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, PartialRow,
-    Row, RunReader, fold_parts,
+    self, ALL_CATEGORIES, LabelledScore, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, RunSet,
+    SetThresholds, fold_set,
 };
 
 /// How the area under the curve of per-region overlap is measured. The other metrics are the same.
@@ -44,15 +46,14 @@ impl AuproProtocol {
 /// # Errors
 /// If a part cannot be read, or what it holds does not add up.
 pub fn reduce(
-    run: &RunReader,
+    data: &DataSet,
     protocol: AuproProtocol,
 ) -> Result<Vec<tables::CategoryMetrics>, Error> {
-    let thresholds = run.thresholds()?;
+    let thresholds = SetThresholds::read(&data.runs)?;
     let (mut of_categories, mut table) = (Vec::new(), Vec::new());
-    let mut whole = Pictures::default();
-    for category in run.categories() {
-        let threshold = thresholds.get(category).and_then(|row| row.threshold);
-        let pictures = Pictures::read(run, category, threshold)?;
+    let mut whole = Pictures { pixels: Some(PixelGroups::default()), ..Pictures::default() };
+    for category in data.runs.categories() {
+        let pictures = Pictures::read(data, category, &thresholds)?;
         let of_category = pictures.measure(None, protocol)?;
         let mut rows = vec![of_category.row(None)];
         let kinds = pictures.kinds();
@@ -65,13 +66,20 @@ pub fn reduce(
         table.push(tables::CategoryMetrics { category: category.to_string(), rows });
         whole.merge(pictures)?;
     }
-    let whole = whole.measure_all(run, protocol)?;
-    let mean = mean_over_categories(&of_categories);
+    let pixels_are_known = whole.pixels.is_some();
+    let whole = whole.measure_all(&data.runs, protocol)?;
+    let mut mean = mean_over_categories(&of_categories);
+    if !pixels_are_known {
+        // The mean over the others would be one over fewer categories.
+        Metric::ALL[IMAGE_METRICS..].iter().for_each(|metric| mean.set(*metric, None));
+    }
     let mean = Measured { metrics: mean, protocol, ..Measured::default() };
     for (category, measured) in [(ALL_CATEGORIES, whole), (MEAN_OF_CATEGORIES, mean)] {
         let rows = vec![measured.row(None)];
         table.push(tables::CategoryMetrics { category: category.to_string(), rows });
     }
+    let unfinished = !data.runs.is_finished();
+    table.iter_mut().flat_map(|of| &mut of.rows).for_each(|row| row.unfinished = Some(unfinished));
     Ok(table)
 }
 
@@ -79,17 +87,27 @@ pub fn reduce(
 #[derive(Default)]
 struct Pictures {
     scores: Vec<LabelledScore>,
-    pixels: PixelGroups,
+    /// `None` if they are not known.
+    pixels: Option<PixelGroups>,
 }
 
 impl Pictures {
-    /// Where a row does not say whether its image is flagged, `threshold` does.
-    fn read(run: &RunReader, category: &str, threshold: Option<f32>) -> Result<Self, Error> {
-        let mut scores = all_rows::<LabelledScore>(run, category)?;
-        for row in &mut scores {
-            row.is_anomalous = Some(row.flagged(threshold));
-        }
-        Ok(Pictures { scores, pixels: pixel_groups(run, category)? })
+    /// Where a row does not say whether its image is flagged, the threshold of its run does.
+    fn read(data: &DataSet, category: &str, thresholds: &SetThresholds) -> Result<Self, Error> {
+        let add = |scores: &mut Vec<LabelledScore>, run, rows: Vec<LabelledScore>| {
+            let limit = thresholds.limit(run, category);
+            scores.extend(rows.into_iter().map(|mut row| {
+                row.is_anomalous = limit.flags(row.is_anomalous, row.score);
+                row
+            }));
+            Ok(())
+        };
+        let merge = |scores: &mut Vec<LabelledScore>, more| {
+            scores.extend(more);
+            Ok(())
+        };
+        let scores = fold_set(&data.runs, category, add, merge)?;
+        Ok(Pictures { scores, pixels: data.pixels(category)? })
     }
 
     /// The kinds of anomalous images.
@@ -105,12 +123,13 @@ impl Pictures {
         kind: Option<&str>,
         protocol: AuproProtocol,
     ) -> Result<Measured, MetricsError> {
-        let sketch = match kind {
-            None => self.pixels.whole()?,
-            Some(kind) => self.pixels.of_kind(kind)?,
+        let sketch = match (&self.pixels, kind) {
+            (None, _) => PixelSketch::new(),
+            (Some(pixels), None) => pixels.whole()?,
+            (Some(pixels), Some(kind)) => pixels.of_kind(kind)?,
         };
         let mut measured = Measured::new(&self.labelled(kind), &sketch, protocol)?;
-        measured.flagged = Some(self.flagged(kind));
+        measured.flagged = self.flagged(kind);
         if let Some(influences) = Influences::new(&sketch) {
             let mut spread = Spread::default();
             let mut add = |row| add_pixels(&mut spread, row, &influences, kind);
@@ -121,17 +140,18 @@ impl Pictures {
     }
 
     /// Metrics of all images as one set, whose summaries are not in memory.
-    fn measure_all(&self, run: &RunReader, protocol: AuproProtocol) -> Result<Measured, Error> {
-        let sketch = self.pixels.whole()?;
+    fn measure_all(&self, set: &RunSet, protocol: AuproProtocol) -> Result<Measured, Error> {
+        let whole = self.pixels.as_ref().map(PixelGroups::whole).transpose()?;
+        let sketch = whole.unwrap_or_default();
         let mut measured = Measured::new(&self.labelled(None), &sketch, protocol)?;
-        measured.flagged = Some(self.flagged(None));
+        measured.flagged = self.flagged(None);
         if let Some(influences) = Influences::new(&sketch) {
             let mut spread = Spread::default();
-            for category in run.categories() {
-                let add = |spread: &mut Spread, rows: Vec<LabelledScore>| {
+            for category in set.categories() {
+                let add = |spread: &mut Spread, _, rows: Vec<LabelledScore>| {
                     rows.iter().try_for_each(|row| add_pixels(spread, row, &influences, None))
                 };
-                spread.merge(fold_parts(run, category, add, merge_spread)?);
+                spread.merge(fold_set(set, category, add, merge_spread)?);
             }
             measured.set_pixel_errors(spread);
         }
@@ -147,19 +167,20 @@ impl Pictures {
         images.collect()
     }
 
-    /// How many of the images that [`Self::labelled`] gives are flagged.
-    fn flagged(&self, kind: Option<&str>) -> Flagged {
+    /// How many of the images that [`Self::labelled`] gives are flagged; `None` if that is not decided
+    /// of all of them.
+    fn flagged(&self, kind: Option<&str>) -> Option<Flagged> {
         let mut flagged = Flagged::default();
         for row in &self.scores {
             let Some(anomalous) = row.label else { continue };
             if !anomalous || is_of(row, kind) {
-                let above = row.is_anomalous == Some(true);
+                let above = row.is_anomalous?;
                 flagged.all += u64::from(above);
                 flagged.hits += u64::from(above && anomalous);
                 flagged.anomalous += u64::from(anomalous);
             }
         }
-        flagged
+        Some(flagged)
     }
 
     /// The scores without what takes the most memory.
@@ -170,7 +191,11 @@ impl Pictures {
 
     fn merge(&mut self, other: Self) -> Result<(), MetricsError> {
         self.scores.extend(other.scores);
-        self.pixels.merge(other.pixels)
+        match (&mut self.pixels, other.pixels) {
+            (Some(ours), Some(others)) => ours.merge(others)?,
+            _ => self.pixels = None,
+        }
+        Ok(())
     }
 }
 
@@ -309,21 +334,4 @@ fn cells(figure: Figure) -> MetricCells {
         bounds: pair(figure.bounds),
         interval: pair(figure.interval()),
     }
-}
-
-/// All rows of one table and category, in no order.
-pub(super) fn all_rows<R: Row>(run: &RunReader, category: &str) -> Result<Vec<R>, Error> {
-    let add = |rows: &mut Vec<R>, more| {
-        rows.extend(more);
-        Ok(())
-    };
-    fold_parts(run, category, add, add)
-}
-
-/// The pixels of a category.
-pub(super) fn pixel_groups(run: &RunReader, category: &str) -> Result<PixelGroups, Error> {
-    let add = |groups: &mut PixelGroups, rows: Vec<PartialRow>| {
-        rows.into_iter().try_for_each(|row| groups.add_row(row))
-    };
-    fold_parts(run, category, add, PixelGroups::merge)
 }

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::build::Request;
 use super::fetch::{self, Fetched, Files};
 use super::layers::{Findings, HeatScale, Layers, draw};
-use super::picks::Picks;
+use super::picks::{Picks, SeenScore};
 use super::references::Place;
 use super::summary::CategorySummary;
 use crate::error::{Error, SourceError};
 use crate::image::{DecodeLimits, Mask, Picture, Preprocess, Rle, Size};
 use crate::source::Input;
 use crate::store::Location;
-use crate::tables::{BoxRow, MaskRow, RunReader, ShownScore, fold_parts, read_map_npy};
+use crate::tables::{BoxRow, MaskRow, RunReader, RunSet, fold_parts, read_map_npy};
 
 /// Images on a page, references among them.
 const IMAGES: usize = 400;
@@ -35,22 +35,33 @@ pub struct Shown {
     pub reference: Option<ReferenceKey>,
 }
 
+/// An image of a run of the set, by its index, and its id there.
+pub type ImageKey = (usize, String);
+
 /// A reference: where it is, and its id there.
 pub type ReferenceKey = (Place, String);
 
 /// The images of a page.
 #[derive(Default)]
 pub struct Images {
-    /// Those of the galleries, by id.
-    pub shown: BTreeMap<String, Shown>,
+    /// Those of the galleries.
+    pub shown: BTreeMap<ImageKey, Shown>,
     /// Their nearest references, but for those that are in a gallery themselves.
     pub references: BTreeMap<ReferenceKey, Result<Layers, String>>,
 }
 
 impl Images {
+    /// An image of a gallery.
+    pub fn of(&self, seen: &SeenScore) -> Option<&Shown> {
+        self.shown.get(&(seen.run, seen.row.image_id.clone()))
+    }
+
     /// The layers of a reference, or why there are none.
     pub fn reference(&self, key: &ReferenceKey) -> Result<&Layers, &str> {
-        let own = self.shown.get(&key.1).filter(|_| key.0 == Place::Input);
+        let own = match key.0 {
+            Place::Input(run) => self.shown.get(&(run, key.1.clone())),
+            Place::At(_) => None,
+        };
         let layers = match own {
             Some(shown) => Some(&shown.layers),
             None => self.references.get(key),
@@ -65,42 +76,45 @@ impl Images {
 
 /// An image of a gallery.
 struct Picked<'a> {
-    row: &'a ShownScore,
+    seen: &'a SeenScore,
     heat: HeatScale,
     reference: Option<(&'a Place, &'a str)>,
 }
 
-type AllPicked<'a> = BTreeMap<&'a str, Picked<'a>>;
+type AllPicked<'a> = BTreeMap<(usize, &'a str), Picked<'a>>;
 
 /// Reads and draws the images of the galleries of `summaries`, and what each is compared with: `places`
-/// says where the references of a category are, if it has some.
+/// says where the references of a run and category are, if it has some.
 ///
 /// # Errors
 /// If a table of the run cannot be read.
 pub fn images(
     request: &Request,
     summaries: &BTreeMap<&str, &CategorySummary>,
-    places: &BTreeMap<&str, Place>,
+    places: &BTreeMap<(usize, &str), Place>,
 ) -> Result<Images, Error> {
-    let run = request.run;
+    let set = &request.data.runs;
     let picked = picked(summaries, places);
     let (mut masks, mut boxes) = (ByImage::new(), ByImage::new());
     for category in summaries.keys() {
-        masks.append(&mut rows_of(run, category, &picked, |row: &MaskRow| &row.image_id)?);
-        boxes.append(&mut rows_of(run, category, &picked, |row: &BoxRow| &row.image_id)?);
+        masks.append(&mut rows_of(set, category, &picked, |row: &MaskRow| &row.image_id)?);
+        boxes.append(&mut rows_of(set, category, &picked, |row: &BoxRow| &row.image_id)?);
     }
     let references = picked.values().filter_map(|of| of.reference);
     let mut by_place = BTreeMap::<&Place, BTreeSet<&str>>::new();
-    by_place.entry(&Place::Input).or_default().extend(picked.keys());
+    let own = (0..set.runs().len()).map(Place::Input).collect::<Vec<_>>();
+    for (run, id) in picked.keys() {
+        by_place.entry(&own[*run]).or_default().insert(id);
+    }
     for (place, id) in references {
         by_place.entry(place).or_default().insert(id);
     }
     let total = by_place.values().map(BTreeSet::len).sum::<usize>();
     let drawing = Drawing {
-        run,
+        set,
         picked: &picked,
         masks: &masks,
-        mode: mode_of(run),
+        mode: mode_of(set.newest()),
         limit: (IMAGE_BYTES / total.max(1)).min(MOST_BYTES),
     };
     let done = AtomicUsize::new(0);
@@ -114,7 +128,7 @@ pub fn images(
         let drawn = match opened(request, place) {
             Ok(Opened { input, moved }) => {
                 let files = match place {
-                    Place::Input => Files::planned(run, &wanted, moved)?,
+                    Place::Input(run) => Files::planned(&set.runs()[*run], &wanted, moved)?,
                     Place::At(_) => Files::named(&wanted),
                 };
                 let max_bytes = DecodeLimits::default().max_bytes;
@@ -123,9 +137,10 @@ pub fn images(
             Err(why) => wanted.iter().map(|id| (id.to_string(), Err(why.clone()))).collect(),
         };
         for (id, layers) in drawn {
-            match picked.get(id.as_str()).filter(|_| *place == Place::Input) {
+            match of_run(place).and_then(|run| picked.get(&(run, id.as_str()))) {
                 None => drop(images.references.insert((place.clone(), id), layers)),
                 Some(of) => {
+                    let id = (of.seen.run, of.seen.row.image_id.clone());
                     let boxes = boxes.remove(&id).unwrap_or_default();
                     let reference = of.reference.map(|(place, id)| (place.clone(), id.to_string()));
                     images.shown.insert(id, Shown { layers, boxes, reference });
@@ -139,29 +154,40 @@ pub fn images(
 /// The images of the galleries: the first of each, then the second of each, until there are as many
 /// as a page may have, those that they are compared with among them.
 fn picked<'a>(
-    summaries: &BTreeMap<&str, &'a CategorySummary>,
-    places: &'a BTreeMap<&str, Place>,
+    summaries: &BTreeMap<&'a str, &'a CategorySummary>,
+    places: &'a BTreeMap<(usize, &'a str), Place>,
 ) -> AllPicked<'a> {
-    let shown = summaries.iter().map(|(name, of)| (of.heat(), places.get(*name), *of));
+    let shown = summaries.iter().map(|(name, of)| (of.heat(), *name, *of));
     let shown = shown.collect::<Vec<_>>();
     let longest = shown.iter().flat_map(|(.., of)| &of.picks).map(|of| of.rows().len()).max();
     let (mut picked, mut images) = (AllPicked::new(), BTreeSet::new());
     for round in 0..longest.unwrap_or(0) {
-        for (heat, place, summary) in &shown {
+        for (heat, name, summary) in &shown {
             let rows = summary.picks.iter().filter_map(|picks: &Picks| picks.rows().get(round));
-            for row in rows {
+            for seen in rows {
+                let SeenScore { run, row } = seen;
+                let place = places.get(&(*run, *name));
                 let reference = place.zip(row.reference_id.as_deref());
-                let own = (&Place::Input, row.image_id.as_str());
-                let both = std::iter::once(own).chain(reference);
+                let own = (Place::Input(*run), row.image_id.as_str());
+                let other = reference.map(|(place, id)| (place.clone(), id));
+                let both = std::iter::once(own.clone()).chain(other);
                 let more = both.clone().filter(|key| !images.contains(key)).count();
                 if images.len() + more <= IMAGES {
                     images.extend(both);
-                    picked.insert(own.1, Picked { row, heat: *heat, reference });
+                    picked.insert((*run, own.1), Picked { seen, heat: *heat, reference });
                 }
             }
         }
     }
     picked
+}
+
+/// The run whose input a place is.
+fn of_run(place: &Place) -> Option<usize> {
+    match place {
+        Place::Input(run) => Some(*run),
+        Place::At(_) => None,
+    }
 }
 
 /// A place that can be read.
@@ -173,9 +199,10 @@ struct Opened {
 
 fn opened(request: &Request, place: &Place) -> Result<Opened, String> {
     match place {
-        Place::Input => match &request.input {
-            Ok(input) => Ok(Opened { input: input.clone(), moved: request.moved }),
-            Err(why) => Err(why.clone()),
+        Place::Input(run) => match request.inputs.get(*run) {
+            Some(Ok(input)) => Ok(Opened { input: input.clone(), moved: request.moved }),
+            Some(Err(why)) => Err(why.clone()),
+            None => Err("the run does not say where its images are".to_string()),
         },
         Place::At(uri) => {
             let why = |error: SourceError| match error {
@@ -203,30 +230,37 @@ fn mode_of(run: &RunReader) -> Preprocess {
 }
 
 /// Rows of a table about some images, by image.
-type ByImage<R> = BTreeMap<String, Vec<R>>;
+type ByImage<R> = BTreeMap<ImageKey, Vec<R>>;
 
 fn rows_of<R: crate::tables::Row + Sync>(
-    run: &RunReader,
+    set: &RunSet,
     category: &str,
     wanted: &AllPicked,
     image_id: impl Fn(&R) -> &String + Sync + Send,
 ) -> Result<ByImage<R>, Error> {
-    let add = |rows: &mut ByImage<R>, part: Vec<R>| {
-        for row in part.into_iter().filter(|row| wanted.contains_key(image_id(row).as_str())) {
-            rows.entry(image_id(&row).clone()).or_default().push(row);
-        }
-        Ok(())
-    };
-    let merge = |rows: &mut ByImage<R>, mut other: ByImage<R>| {
-        rows.append(&mut other);
-        Ok(())
-    };
-    fold_parts(run, category, add, merge)
+    let mut all = ByImage::new();
+    for (index, run) in set.runs().iter().enumerate() {
+        let add = |rows: &mut ByImage<R>, part: Vec<R>| {
+            for row in part {
+                let id = image_id(&row);
+                if wanted.contains_key(&(index, id.as_str())) {
+                    rows.entry((index, id.clone())).or_default().push(row);
+                }
+            }
+            Ok(())
+        };
+        let merge = |rows: &mut ByImage<R>, mut other: ByImage<R>| {
+            rows.append(&mut other);
+            Ok(())
+        };
+        all.append(&mut fold_parts(run, category, add, merge)?);
+    }
+    Ok(all)
 }
 
 /// What is needed to draw the images.
 struct Drawing<'a> {
-    run: &'a RunReader,
+    set: &'a RunSet,
     picked: &'a AllPicked<'a>,
     masks: &'a ByImage<MaskRow>,
     mode: Preprocess,
@@ -239,7 +273,7 @@ impl Drawing<'_> {
     fn layers(&self, place: &Place, id: &str, fetched: &Fetched) -> Result<Layers, String> {
         let picture = Picture::decode(&fetched.picture, self.mode, DecodeLimits::default());
         let picture = picture.map_err(|failure| failure.message)?;
-        let layers = match self.picked.get(id).filter(|_| *place == Place::Input) {
+        let layers = match of_run(place).and_then(|run| self.picked.get(&(run, id))) {
             Some(of) => self.scored(of, &picture, fetched)?,
             None => draw(&picture.rgb_pixels(), Findings::NONE, self.limit),
         };
@@ -253,7 +287,7 @@ impl Drawing<'_> {
         picture: &Picture,
         fetched: &Fetched,
     ) -> Result<Option<Layers>, String> {
-        let row = of.row;
+        let SeenScore { run, row } = of.seen;
         let Size { width, height } = picture.size();
         if (i64::from(row.width), i64::from(row.height)) != (width as i64, height as i64) {
             let (was, high) = (row.width, row.height);
@@ -264,7 +298,7 @@ impl Drawing<'_> {
             tracing::warn!(image_id = row.image_id, "the {what} is not shown: {why}");
         };
         let map = row.map_path.as_ref().and_then(|path| {
-            read_map_npy(self.run.store(), path).map_err(|why| told("map", &why)).ok()
+            read_map_npy(self.set.runs()[*run].store(), path).map_err(|why| told("map", &why)).ok()
         });
         let truth = match fetched.masks.as_slice() {
             [] => None,
@@ -272,7 +306,7 @@ impl Drawing<'_> {
                 .map_err(|failure| told("true mask", &failure.message))
                 .ok(),
         };
-        let mask = self.masks.get(&row.image_id).and_then(|rows| rows.first());
+        let mask = self.masks.get(&(*run, row.image_id.clone())).and_then(|rows| rows.first());
         let prediction = mask.and_then(|mask| {
             let rle = Rle::from_counts(picture.size(), mask.counts.clone());
             rle.map(|rle| rle.decode()).map_err(|why| told("predicted mask", &why)).ok()

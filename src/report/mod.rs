@@ -25,3 +25,4 @@ mod references;
 mod summary;
 
 pub use build::{Drifted, DriftedCategory, Request, page};
+pub use page::grouped;

@@ -24,12 +24,20 @@ const SCRIPT: &str = include_str!("../../templates/report.js");
 /// Characters of a text that is shown whole.
 const LONGEST: usize = 200;
 
+/// Runs of a set that are named.
+const MOST_RUNS: usize = 40;
+
 /// Items of a list that are shown.
 const LISTED: usize = 3;
 
 /// All that a page says.
 pub struct PageData<'a> {
+    /// That of the newest run.
     pub manifest: &'a Manifest,
+    /// Where the runs are, the oldest first.
+    pub runs: Vec<String>,
+    /// Which rows count, and what is not finished.
+    pub extent: &'a [String],
     pub counts: Counts,
     /// All categories, and those with scores; those below may be fewer.
     pub n_categories: usize,
@@ -64,6 +72,9 @@ struct Page<'a> {
     run_id: &'a str,
     run_date: String,
     categories_total: String,
+    /// Empty for a single run.
+    runs: Vec<String>,
+    extent: &'a [String],
     counts: CountsView,
     notes: Vec<String>,
     headline: Vec<Figures>,
@@ -99,13 +110,15 @@ struct CountsView {
     unlabelled: String,
     flagged: String,
     not_flagged: String,
+    /// Empty where all is decided.
+    undecided: String,
     rows: Vec<ClassView>,
 }
 
-/// Images of one class: flagged ones and others.
+/// Images of one class: flagged ones and others, and those that are not decided on, if there are any.
 struct ClassView {
     name: &'static str,
-    cells: [Outcome; 2],
+    cells: Vec<Outcome>,
 }
 
 struct Outcome {
@@ -145,6 +158,8 @@ pub fn render(data: &PageData) -> Result<String, askama::Error> {
         run_id: &manifest.run_id,
         run_date: manifest.run_date.to_string(),
         categories_total: grouped(data.n_categories as u64),
+        runs: runs_of(&data.runs),
+        extent: data.extent,
         counts: counts_view(&data.counts, data.failures),
         notes: notes(data.thresholds, manifest),
         headline,
@@ -166,6 +181,16 @@ pub fn render(data: &PageData) -> Result<String, askama::Error> {
         images: drawings.views(),
     };
     page.render()
+}
+
+/// The places of several runs, the oldest first; of very many the newest.
+fn runs_of(places: &[String]) -> Vec<String> {
+    if places.len() < 2 {
+        return Vec::new();
+    }
+    let hidden = places.len().saturating_sub(MOST_RUNS);
+    let more = (hidden > 0).then(|| format!("{} earlier ones", grouped(hidden as u64)));
+    more.into_iter().chain(places[hidden..].iter().map(|place| short(place))).collect()
 }
 
 fn anchor(index: usize) -> String {
@@ -245,10 +270,12 @@ fn counts_view(counts: &Counts, failures: &Failures) -> CountsView {
         (UNLABELLED, "no label", ["", ""]),
     ];
     let rows = rows.into_iter().filter(|(class, ..)| counts.of(*class) > 0);
-    let row = |(class, name, [flagged, not_flagged]): (usize, _, [_; 2])| ClassView {
-        name,
-        cells: [(counts.flagged[class], flagged), (counts.not_flagged[class], not_flagged)]
-            .map(|(n, name)| Outcome { n: grouped(n), name }),
+    let undecided = counts.undecided.iter().sum::<u64>();
+    let row = |(class, name, [flagged, not_flagged]): (usize, _, [_; 2])| {
+        let decided = [(counts.flagged[class], flagged), (counts.not_flagged[class], not_flagged)];
+        let open = (undecided > 0).then_some((counts.undecided[class], ""));
+        let cells = decided.into_iter().chain(open);
+        ClassView { name, cells: cells.map(|(n, name)| Outcome { n: grouped(n), name }).collect() }
     };
     CountsView {
         listed: grouped(counts.scored() + failed),
@@ -259,6 +286,7 @@ fn counts_view(counts: &Counts, failures: &Failures) -> CountsView {
         unlabelled: grouped(counts.of(UNLABELLED)),
         flagged: grouped(counts.flagged.iter().sum()),
         not_flagged: grouped(counts.not_flagged.iter().sum()),
+        undecided: if undecided > 0 { grouped(undecided) } else { String::new() },
         rows: rows.map(row).collect(),
     }
 }

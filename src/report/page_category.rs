@@ -7,9 +7,9 @@ use super::layers::HeatScale;
 use super::page::{CategoryData, Fact, PageData, grouped, short};
 use super::page_decision::{p_digits, p_words, sentence};
 use super::page_images::{Compared, Drawings, Drawn};
-use super::picks::Picks;
+use super::picks::{Picks, SeenScore};
 use super::summary::{ANOMALOUS, CategorySummary, NORMAL, UNLABELLED, Wins};
-use crate::tables::{BoxRow, ShownScore};
+use crate::tables::BoxRow;
 
 /// Descriptions that a category shows.
 const WINS: usize = 6;
@@ -101,7 +101,19 @@ fn about(category: &CategoryData, data: &PageData) -> String {
     let origin = category.references.map(|of| of.origin);
     let limits = category.summary.thresholds;
     let sentence = sentence(category.decided, limits, origin, data.manifest);
-    format!("{text}, {} flagged. {sentence}", grouped(counts.flagged.iter().sum()))
+    let flagged = counts.flagged.iter().sum::<u64>();
+    match counts.undecided.iter().sum::<u64>() {
+        0 => format!("{text}, {} flagged. {sentence}", grouped(flagged)),
+        // What is decided already was decided by the rows.
+        n if flagged == 0 && n == counts.scored() => {
+            format!("{text}. Which of them are flagged is decided when the run ends.")
+        }
+        n => format!(
+            "{text}, {} flagged, {} not decided on until their run ends. {sentence}",
+            grouped(flagged),
+            grouped(n)
+        ),
+    }
 }
 
 const CLASS_NAMES: [(&str, &str); 3] =
@@ -179,9 +191,8 @@ fn wins_of<'a>(summary: &'a CategorySummary) -> Vec<WinView<'a>> {
 /// The ends of the scale, if any image of the category has a map.
 fn heat_of(summary: &CategorySummary, data: &PageData) -> Vec<String> {
     let rows = summary.picks.iter().flat_map(|picks| picks.rows());
-    let mut layers = rows
-        .filter_map(|row| data.images.shown.get(&row.image_id))
-        .filter_map(|shown| shown.layers.as_ref().ok());
+    let mut layers =
+        rows.filter_map(|seen| data.images.of(seen)).filter_map(|shown| shown.layers.as_ref().ok());
     match layers.any(|layers| layers.heat.is_some()) {
         true => {
             let HeatScale { coldest, hottest } = summary.heat();
@@ -201,7 +212,7 @@ fn galleries<'a>(
         let shown = picks
             .rows()
             .iter()
-            .filter_map(|row| Some(card(row, data.images.shown.get(&row.image_id)?, drawings)));
+            .filter_map(|seen| Some(card(seen, data.images.of(seen)?, drawings)));
         let cards = shown.collect::<Vec<_>>();
         let about = format!("{} of {}, {}", cards.len(), grouped(picks.of()), kind.about());
         let compares = cards.iter().any(|card| card.compared.is_some());
@@ -210,7 +221,8 @@ fn galleries<'a>(
     summary.picks.iter().map(view).filter(|gallery| !gallery.cards.is_empty()).collect()
 }
 
-fn card<'a>(row: &'a ShownScore, shown: &'a Shown, drawings: &Drawings) -> CardView<'a> {
+fn card<'a>(seen: &'a SeenScore, shown: &'a Shown, drawings: &Drawings) -> CardView<'a> {
+    let row = &seen.row;
     let truth = match (row.label, row.kind.as_deref()) {
         (None, _) => "no label".to_string(),
         (Some(false), _) => "normal".to_string(),
@@ -272,7 +284,7 @@ fn card<'a>(row: &'a ShownScore, shown: &'a Shown, drawings: &Drawings) -> CardV
         label: format!("{image_id}: score {score}, {truth}{gone}"),
         image_id,
         alt,
-        shown: drawings.of(&row.image_id),
+        shown: drawings.of(seen),
         why,
         compared,
         score,

@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::images::{Images, ReferenceKey};
 use super::layers::Layers;
 use super::page::short;
+use super::picks::SeenScore;
 use super::references::Place;
 use crate::image::Size;
 use crate::tables::BoxRow;
@@ -50,25 +51,25 @@ pub struct Compared {
 /// The drawings of a page by number: images of galleries, then references.
 pub struct Drawings<'a> {
     images: &'a Images,
-    numbers: BTreeMap<(&'a Place, &'a str), usize>,
+    numbers: BTreeMap<(Place, &'a str), usize>,
 }
 
 impl<'a> Drawings<'a> {
     pub fn new(images: &'a Images) -> Self {
-        let shown = images.shown.keys().map(|id| (&Place::Input, id.as_str()));
-        let references = images.references.keys().map(|(place, id)| (place, id.as_str()));
+        let shown = images.shown.keys().map(|(run, id)| (Place::Input(*run), id.as_str()));
+        let references = images.references.keys().map(|(place, id)| (place.clone(), id.as_str()));
         Drawings { images, numbers: shown.chain(references).zip(0..).collect() }
     }
 
     fn drawn(&self, place: &Place, id: &str, layers: &Layers) -> Option<Drawn> {
         let Size { width, height } = layers.size;
-        Some(Drawn { id: *self.numbers.get(&(place, id))?, width, height })
+        Some(Drawn { id: *self.numbers.get(&(place.clone(), id))?, width, height })
     }
 
     /// The drawing of an image of a gallery.
-    pub fn of(&self, image_id: &str) -> Option<Drawn> {
-        let layers = self.images.shown.get(image_id)?.layers.as_ref().ok()?;
-        self.drawn(&Place::Input, image_id, layers)
+    pub fn of(&self, seen: &SeenScore) -> Option<Drawn> {
+        let layers = self.images.of(seen)?.layers.as_ref().ok()?;
+        self.drawn(&Place::Input(seen.run), &seen.row.image_id, layers)
     }
 
     /// That of what an image is compared with.

@@ -49,7 +49,7 @@ impl GalleryKind {
                 row.threshold.map(|threshold| -(row.score - threshold).abs())
             }
             GalleryKind::Missed => {
-                (row.label == Some(true) && !row.is_flagged()).then_some(-row.score)
+                (row.label == Some(true) && row.is_anomalous == Some(false)).then_some(-row.score)
             }
             GalleryKind::FalseAlarms => {
                 (row.label == Some(false) && row.is_flagged()).then_some(row.score)
@@ -58,13 +58,20 @@ impl GalleryKind {
     }
 }
 
+/// A scored image, and which run of the set its row is of.
+#[derive(Debug, Clone, Default)]
+pub struct SeenScore {
+    pub run: usize,
+    pub row: ShownScore,
+}
+
 /// The first images of a gallery, and how many belong there.
 #[derive(Debug, Clone)]
 pub struct Picks {
     kind: GalleryKind,
     most: usize,
     /// Highest rank first; equal ranks by name.
-    rows: Vec<ShownScore>,
+    rows: Vec<SeenScore>,
     of: u64,
 }
 
@@ -80,7 +87,7 @@ impl Picks {
     }
 
     /// The images, the first one first.
-    pub fn rows(&self) -> &[ShownScore] {
+    pub fn rows(&self) -> &[SeenScore] {
         &self.rows
     }
 
@@ -89,30 +96,31 @@ impl Picks {
         self.of
     }
 
-    /// Takes `row` in if it belongs here.
-    pub fn add(&mut self, row: &ShownScore) {
+    /// Takes `row` of a run in if it belongs here.
+    pub fn add(&mut self, run: usize, row: &ShownScore) {
         if self.kind.rank(row).is_some() {
             self.of += 1;
-            self.insert(row);
+            self.insert(run, row);
         }
     }
 
     /// Takes in what another part of the category has.
     pub fn merge(&mut self, other: Picks) {
         self.of += other.of;
-        other.rows.iter().for_each(|row| self.insert(row));
+        other.rows.iter().for_each(|seen| self.insert(seen.run, &seen.row));
     }
 
-    fn insert(&mut self, row: &ShownScore) {
+    fn insert(&mut self, run: usize, row: &ShownScore) {
         let kind = self.kind;
         let rank = |row: &ShownScore| kind.rank(row).unwrap_or(f32::NEG_INFINITY);
-        let before = |other: &ShownScore| {
-            rank(other).total_cmp(&rank(row)).reverse().then(other.image_id.cmp(&row.image_id))
-                == std::cmp::Ordering::Less
+        let before = |other: &SeenScore| {
+            let ranks = rank(&other.row).total_cmp(&rank(row)).reverse();
+            let names = other.row.image_id.cmp(&row.image_id).then(other.run.cmp(&run));
+            ranks.then(names) == std::cmp::Ordering::Less
         };
         let at = self.rows.partition_point(before);
         if at < self.most {
-            self.rows.insert(at, row.clone());
+            self.rows.insert(at, SeenScore { run, row: row.clone() });
             self.rows.truncate(self.most);
         }
     }
@@ -136,11 +144,11 @@ mod tests {
     fn names(kind: GalleryKind, rows: &[ShownScore]) -> (Vec<&str>, u64) {
         let (mut whole, mut second) = (Picks::new(kind, 2), Picks::new(kind, 2));
         for (i, row) in rows.iter().enumerate() {
-            if i % 2 == 0 { whole.add(row) } else { second.add(row) }
+            if i % 2 == 0 { whole.add(0, row) } else { second.add(0, row) }
         }
         whole.merge(second);
         let shown = whole.rows.iter().map(|shown| {
-            let row = rows.iter().find(|row| row.image_id == shown.image_id);
+            let row = rows.iter().find(|row| row.image_id == shown.row.image_id);
             row.map_or("", |row| row.image_id.as_str())
         });
         (shown.collect(), whole.of)

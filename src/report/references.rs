@@ -42,8 +42,8 @@ impl OwnScores {
 /// Where an image is read from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// The input of the run.
-    Input,
+    /// The input of a run of the set, by its index.
+    Input(usize),
     /// Somewhere else.
     At(String),
 }
@@ -79,18 +79,19 @@ impl ReferenceSource {
         earlier.unwrap_or(ReferenceSource::Images { uri })
     }
 
-    /// Where the references of a category are. Categories that the named place had too few images of
-    /// may have theirs from the input.
-    pub fn place(&self, category: &str, origin: Option<Origin>) -> Place {
+    /// Where the references of a category of the run with the index `run` are. Categories that the named
+    /// place had too few images of may have theirs from the input.
+    pub fn place(&self, run: usize, category: &str, origin: Option<Origin>) -> Place {
+        let own = Place::Input(run);
         match self {
-            ReferenceSource::Input => Place::Input,
-            ReferenceSource::Images { .. } if origin == Some(Origin::Archive) => Place::Input,
+            ReferenceSource::Input => own,
+            ReferenceSource::Images { .. } if origin == Some(Origin::Archive) => own,
             ReferenceSource::Images { uri } => Place::At(uri.clone()),
             ReferenceSource::EarlierRun { store, input, source } => {
                 match store.exists(&reference_path(category)) {
-                    Ok(false) => Place::Input,
-                    Ok(true) | Err(_) => match source.place(category, origin) {
-                        Place::Input => Place::At(input.clone()),
+                    Ok(false) => own,
+                    Ok(true) | Err(_) => match source.place(run, category, origin) {
+                        Place::Input(_) => Place::At(input.clone()),
                         elsewhere => elsewhere,
                     },
                 }
@@ -118,13 +119,14 @@ mod tests {
     #[test]
     fn references_are_in_the_input_or_where_the_job_says() {
         let place = |reference: &str, origin| {
-            ReferenceSource::of(&json!({ "reference": reference })).place("nut", Some(origin))
+            ReferenceSource::of(&json!({ "reference": reference })).place(3, "nut", Some(origin))
         };
-        assert_eq!(place("archive", Origin::Archive), Place::Input);
-        assert_eq!(place("train", Origin::Normal), Place::Input);
+        let own = Place::Input(3);
+        assert_eq!(place("archive", Origin::Archive), own);
+        assert_eq!(place("train", Origin::Normal), own);
         assert_eq!(place("normals", Origin::Normal), Place::At("normals".into()));
-        assert_eq!(place("normals", Origin::Archive), Place::Input);
-        assert_eq!(ReferenceSource::of(&json!({})).place("nut", None), Place::Input);
+        assert_eq!(place("normals", Origin::Archive), own);
+        assert_eq!(ReferenceSource::of(&json!({})).place(3, "nut", None), own);
     }
 
     #[test]
@@ -144,9 +146,9 @@ mod tests {
         let first = write("first", json!({ "input": "nights/1", "reference": "archive" }));
         let second = write("second", json!({ "input": "nights/2", "reference": first }));
         let source = ReferenceSource::of(&json!({ "reference": second }));
-        let at = |category| source.place(category, Some(Origin::Archive));
+        let at = |category| source.place(0, category, Some(Origin::Archive));
         assert_eq!(at("nut"), Place::At("nights/1".into()));
         // One that the earlier runs did not have.
-        assert_eq!(at("bolt"), Place::Input);
+        assert_eq!(at("bolt"), Place::Input(0));
     }
 }

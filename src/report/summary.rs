@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 use super::layers::HeatScale;
 use super::picks::{GalleryKind, Picks};
 use crate::error::Error;
-use crate::metrics::{Curve, ImageScore, PixelCurves, PixelSketch, image_roc, pixel_curves};
-use crate::tables::{FailureRow, PartialRow, RunReader, ShownScore, ThresholdRow, fold_parts};
+use crate::metrics::{Curve, ImageScore, image_roc};
+use crate::tables::{FailureRow, RunSet, SetThresholds, ShownScore, fold_set};
 
 /// Scored images by label and by what the run decided: `[normal, anomalous, unlabelled]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     pub flagged: [u64; 3],
     pub not_flagged: [u64; 3],
+    /// A run that is not finished may decide when it ends.
+    pub undecided: [u64; 3],
 }
 
 /// Index of the normal images in [`Counts`], and so on.
@@ -33,7 +35,7 @@ fn class(label: Option<bool>) -> usize {
 impl Counts {
     /// Images of one class.
     pub fn of(&self, class: usize) -> u64 {
-        self.flagged[class] + self.not_flagged[class]
+        self.flagged[class] + self.not_flagged[class] + self.undecided[class]
     }
 
     /// All scored images.
@@ -42,7 +44,11 @@ impl Counts {
     }
 
     fn add(&mut self, row: &ShownScore) {
-        let counts = if row.is_flagged() { &mut self.flagged } else { &mut self.not_flagged };
+        let counts = match row.is_anomalous {
+            Some(true) => &mut self.flagged,
+            Some(false) => &mut self.not_flagged,
+            None => &mut self.undecided,
+        };
         counts[class(row.label)] += 1;
     }
 
@@ -51,6 +57,7 @@ impl Counts {
         for class in [NORMAL, ANOMALOUS, UNLABELLED] {
             self.flagged[class] += other.flagged[class];
             self.not_flagged[class] += other.not_flagged[class];
+            self.undecided[class] += other.undecided[class];
         }
     }
 }
@@ -99,18 +106,18 @@ impl CategorySummary {
     /// # Errors
     /// If a part cannot be read.
     pub fn read(
-        run: &RunReader,
+        set: &RunSet,
         category: &str,
-        decided: Option<&ThresholdRow>,
+        thresholds: &SetThresholds,
         most: Option<usize>,
     ) -> Result<Self, Error> {
-        let threshold = decided.and_then(|row| row.threshold);
-        let add = |summary: &mut CategorySummary, mut rows: Vec<ShownScore>| {
+        let add = |summary: &mut CategorySummary, run, mut rows: Vec<ShownScore>| {
+            let limit = thresholds.limit(run, category);
             for row in &mut rows {
-                row.decide(threshold);
+                row.decide(limit);
                 summary.counts.add(row);
                 if let Some(most) = most {
-                    summary.add(row, most);
+                    summary.add(run, row, most);
                 }
             }
             Ok(())
@@ -119,10 +126,10 @@ impl CategorySummary {
             summary.merge(other);
             Ok(())
         };
-        fold_parts(run, category, add, merge)
+        fold_set(set, category, add, merge)
     }
 
-    fn add(&mut self, row: &ShownScore, most: usize) {
+    fn add(&mut self, run: usize, row: &ShownScore, most: usize) {
         let class = class(row.label);
         self.scores[class].push(row.score);
         self.widen(row.threshold.map(|threshold| (threshold, threshold)));
@@ -131,7 +138,7 @@ impl CategorySummary {
         if self.picks.is_empty() {
             self.picks = GalleryKind::ALL.map(|kind| Picks::new(kind, most)).to_vec();
         }
-        self.picks.iter_mut().for_each(|picks| picks.add(row));
+        self.picks.iter_mut().for_each(|picks| picks.add(run, row));
         if let Some(description) = &row.top_description {
             let wins = match self.wins.get_mut(description) {
                 Some(wins) => wins,
@@ -191,18 +198,6 @@ impl CategorySummary {
     }
 }
 
-/// The curves of the pixels of a category, where its true defects are known.
-///
-/// # Errors
-/// If a part cannot be read, or is damaged.
-pub fn curves_of_pixels(run: &RunReader, category: &str) -> Result<Option<PixelCurves>, Error> {
-    let add = |sketch: &mut PixelSketch, rows: Vec<PartialRow>| {
-        rows.iter().try_for_each(|row| sketch.merge_encoded(&row.sketch))
-    };
-    let merge = |sketch: &mut PixelSketch, other: PixelSketch| sketch.merge(&other);
-    Ok(pixel_curves(&fold_parts(run, category, add, merge)?))
-}
-
 /// Images without a score, by stage and code.
 pub type Failures = BTreeMap<(String, String), FailureGroup>;
 
@@ -221,8 +216,8 @@ const EXAMPLES: usize = 5;
 ///
 /// # Errors
 /// If a part cannot be read.
-pub fn failures_of(run: &RunReader, category: &str) -> Result<Failures, Error> {
-    let add = |failures: &mut Failures, rows: Vec<FailureRow>| {
+pub fn failures_of(set: &RunSet, category: &str) -> Result<Failures, Error> {
+    let add = |failures: &mut Failures, _, rows: Vec<FailureRow>| {
         for row in rows {
             let group = failures.entry((row.stage.clone(), row.code.clone())).or_default();
             group.n += 1;
@@ -234,7 +229,7 @@ pub fn failures_of(run: &RunReader, category: &str) -> Result<Failures, Error> {
         merge_failures(failures, other);
         Ok(())
     };
-    fold_parts(run, category, add, merge)
+    fold_set(set, category, add, merge)
 }
 
 /// Adds the failures of another category.
@@ -289,15 +284,18 @@ mod tests {
         for row in &rows {
             let mut part = CategorySummary::default();
             part.counts.add(row);
-            part.add(row, 1);
+            part.add(0, row, 1);
             whole.merge(part);
         }
-        assert_eq!(whole.counts, Counts { flagged: [1, 1, 0], not_flagged: [1, 1, 1] });
+        assert_eq!(
+            whole.counts,
+            Counts { flagged: [1, 1, 0], not_flagged: [1, 1, 1], undecided: [0; 3] }
+        );
         assert_eq!((whole.counts.scored(), whole.counts.of(NORMAL)), (5, 2));
         assert_eq!(whole.scores, [vec![0.7, 0.1], vec![0.9, 0.2], vec![0.3]]);
         assert_eq!(whole.heat(), HeatScale { coldest: 0.15, hottest: 0.9 });
         assert_eq!(whole.wins["cracked"], Wins { all: 5, anomalous: 2 });
-        assert_eq!(whole.picks[0].rows()[0].image_id, "0.9");
+        assert_eq!(whole.picks[0].rows()[0].row.image_id, "0.9");
         assert_eq!(whole.roc().unwrap().points().last(), Some(&(1.0, 1.0)));
         assert_eq!(whole.thresholds, Some((0.5, 0.5)));
     }

@@ -11,6 +11,7 @@ mod connect;
 mod credential_process;
 mod durable;
 mod file;
+mod folders;
 mod html;
 mod keys;
 mod location;

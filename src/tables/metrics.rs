@@ -30,11 +30,14 @@ row! {
         pub n_images: i64,
         /// Those among them that are anomalous.
         pub n_anomalous: i64,
-        /// Those of `n_images` that are flagged. Null in rows of versions that did not count.
+        /// Those of `n_images` that are flagged. Null while a run is unfinished that decides at its
+        /// end, for a mean, and in rows of versions that did not count.
         pub n_flagged: Option<i64>,
-        /// Share of the flagged images that are anomalous. Null where none is flagged.
+        /// Share of the flagged images that are anomalous. Null where none is flagged, or `n_flagged`
+        /// is null.
         pub precision: Option<f64>,
-        /// Share of the anomalous images that are flagged. Null without anomalous images.
+        /// Share of the anomalous images that are flagged. Null without anomalous images, or where
+        /// `n_flagged` is null.
         pub recall: Option<f64>,
         /// Area under the ROC curve of the image scores.
         pub image_auroc: Option<f64>,
@@ -122,6 +125,9 @@ row! {
         pub pixel_threshold_fpr_5pct: Option<f32>,
         /// How `aupro` and `aupro_05` were computed: "exact" or "published".
         pub protocol: String,
+        /// True: a run was unfinished, and the figures are of the images that were committed by then.
+        /// Null in rows of versions that did not tell.
+        pub unfinished: Option<bool>,
     }
 }
 

@@ -33,7 +33,11 @@ mod plan;
 mod replaced;
 mod row;
 mod run_reader;
+mod run_set;
 mod scores;
+mod set_keys;
+mod set_metrics;
+mod set_thresholds;
 mod thresholds;
 mod worker;
 
@@ -45,7 +49,7 @@ pub use boxes::BoxRow;
 pub use cell::ColumnType;
 pub use commit::{CategoryRows, Committed, ExpectedShard, RunWriter, ShardRows};
 pub use failures::FailureRow;
-pub use fold::fold_parts;
+pub use fold::{fold_parts, fold_set};
 pub use lease::{Claim, Lease, Leases};
 pub use ledger::{LedgerEntry, PartEntry};
 pub use look::OutputState;
@@ -60,8 +64,13 @@ pub use partition::{REFERENCE_FOLDER, escape, reference_path};
 pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use replaced::{FileState, ReplacedFile, ReplacedFiles};
 pub use row::{Column, Columns, KeptValue, Row};
-pub use run_reader::{ComparedScore, DecidedScore, LabelledScore, RunReader, ShownScore, TopScore};
+pub use run_reader::{
+    ComparedScore, DecidedScore, LabelledScore, MappedScore, RunReader, ShownScore, TopScore,
+};
+pub use run_set::{MixedPixels, RunSet, SetCounts, SetPart};
 pub use scores::ScoreRow;
+pub use set_metrics::write_set_metrics;
+pub use set_thresholds::{Limit, SetThresholds};
 pub use thresholds::{CategoryThreshold, ThresholdRow};
 pub use worker::{HEARTBEAT, Worker, WorkerState, read_workers};
 

@@ -12,7 +12,7 @@ use super::part::{PartIds, encode_part};
 use super::part_reader::PartRows;
 use super::partition::part_path;
 use super::row::{Row, row};
-use super::{CategoryMetrics, CategoryThreshold, MetricsRow, Table, ThresholdRow};
+use super::{CategoryMetrics, CategoryThreshold, Limit, MetricsRow, Table, ThresholdRow};
 use crate::error::TableError;
 use crate::store::Store;
 
@@ -29,6 +29,20 @@ row! {
         pub pixel_summary: Option<Vec<u8>>,
         /// Whether the image is flagged, if that was known when the row was written.
         pub is_anomalous: Option<bool>,
+    }
+}
+
+row! {
+    /// What the pixels of an image are counted from again.
+    pub struct MappedScore {
+        /// Ground truth: name of the defect, or "good".
+        pub kind: Option<String>,
+        /// Pixel scores at fixed ranks.
+        pub pixel_summary: Option<Vec<u8>>,
+        /// File of the raw anomaly map, relative to the output.
+        pub map_path: Option<String>,
+        /// The true defects at the size of the raw map.
+        pub true_mask: Option<String>,
     }
 }
 
@@ -111,10 +125,11 @@ row! {
 }
 
 impl ShownScore {
-    /// Fills in what was not known when the row was written: above `threshold` the image is flagged.
-    pub fn decide(&mut self, threshold: Option<f32>) {
-        self.threshold = self.threshold.or(threshold);
-        self.is_anomalous = Some(flagged(self.is_anomalous, self.score, self.threshold));
+    /// Fills in what was not known when the row was written, if it is known by now.
+    pub fn decide(&mut self, limit: Limit) {
+        self.threshold = self.threshold.or(limit.threshold());
+        let limit = self.threshold.map_or(limit, Limit::Above);
+        self.is_anomalous = limit.flags(self.is_anomalous, self.score);
     }
 
     /// Whether the image is flagged, once [decided](Self::decide).
@@ -128,23 +143,16 @@ impl Row for ShownScore {
 }
 
 impl DecidedScore {
-    /// Whether the image is flagged, where rows that do not say so themselves go by `threshold`.
+    /// Whether the image is flagged, where rows that do not say so themselves go by `threshold`; without
+    /// one nothing is flagged.
     pub fn flagged(&self, threshold: Option<f32>) -> bool {
-        flagged(self.is_anomalous, self.score, threshold)
+        let limit = threshold.map_or(Limit::Nothing, Limit::Above);
+        limit.flags(self.is_anomalous, self.score) == Some(true)
     }
 }
 
-impl LabelledScore {
-    /// As [`DecidedScore::flagged`].
-    pub fn flagged(&self, threshold: Option<f32>) -> bool {
-        flagged(self.is_anomalous, self.score, threshold)
-    }
-}
-
-/// What a row says itself, else whether its score is above the threshold of its category; without one
-/// nothing is flagged.
-fn flagged(said: Option<bool>, score: f32, threshold: Option<f32>) -> bool {
-    said.unwrap_or_else(|| threshold.is_some_and(|threshold| score > threshold))
+impl Row for MappedScore {
+    const TABLE: Table = Table::Scores;
 }
 
 impl Row for DecidedScore {

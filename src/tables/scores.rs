@@ -62,6 +62,9 @@ row! {
         pub top_similarity: Option<f32>,
         /// File of the raw anomaly map, relative to the output. Null if maps are not kept.
         pub map_path: Option<String>,
+        /// The true defects at the size of the raw map, as COCO's compressed run lengths. Null if maps
+        /// are not kept, where the true defects are not known, and where there are none.
+        pub true_mask: Option<String>,
         /// Pixel scores at fixed ranks, in a format of the program, versioned: what intervals are
         /// computed from. Null where the true defects are not known.
         pub pixel_summary: Option<Vec<u8>>,

@@ -69,6 +69,7 @@ fn score_row(image_id: &str, score: f32, label: Option<bool>) -> ScoreRow {
         top_description: Some("abnormal tile with crack".to_string()),
         top_similarity: Some(0.5),
         map_path: Some("maps/5a17/0.npy".to_string()),
+        true_mask: Some("03".into()),
         pixel_summary: label.map(|_| vec![1, 2, 3]),
         ms_infer: 12.5,
         model_id: "nano".to_string(),
