@@ -187,7 +187,9 @@ fn run_filo(subcommand: &str, flags: &[&OsStr], runs: &[&Path]) -> (f64, f64) {
     let started = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_filo"));
     command.arg(subcommand).args(flags).stdout(Stdio::null());
-    runs.iter().for_each(|run| drop(command.arg("--run").arg(run)));
+    for run in runs {
+        command.arg("--run").arg(run);
+    }
     let mut child = command.spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0.0f64;

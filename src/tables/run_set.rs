@@ -9,12 +9,9 @@ use rayon::prelude::*;
 
 use super::fold::READERS;
 use super::ledger::PartEntry;
-use super::set_keys::{ImageKey, check_alike, keys_of, place};
+use super::set_keys::{ImageKey, check_alike, keys_of, place, references};
 use super::{LabelledScore, Row, RunReader, Table};
 use crate::error::TableError;
-
-/// References that a run takes from its own input.
-const OWN_REFERENCES: [&str; 2] = ["archive", "train"];
 
 /// One run, or several as one set.
 #[derive(Debug)]
@@ -115,7 +112,7 @@ impl RunSet {
     pub fn of(mut runs: Vec<RunReader>) -> Result<Self, TableError> {
         runs.sort_by_key(|run| run.manifest().run_date);
         for pair in runs.windows(2) {
-            check_alike(&pair[0], &pair[1])?;
+            check_alike(&pair[0], &pair[1], &runs)?;
         }
         let mut set = RunSet {
             replaced: vec![HashMap::new(); runs.len()],
@@ -243,8 +240,8 @@ impl RunSet {
     /// Whether several runs were compared with images of their own, so that equal scores of two
     /// nights need not mean the same.
     pub fn has_own_references(&self) -> bool {
-        let reference = self.newest().manifest().spec["reference"].as_str();
-        self.runs.len() > 1 && reference.is_some_and(|of| OWN_REFERENCES.contains(&of))
+        let of_runs = self.runs.iter().map(|run| references(run, &self.runs));
+        of_runs.collect::<BTreeSet<_>>().len() > 1
     }
 
     /// The categories of all committed rows, sorted.

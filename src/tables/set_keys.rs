@@ -9,12 +9,12 @@ use super::ledger::PartEntry;
 use super::manifest::spec_differences;
 use super::row::row;
 use super::{Manifest, Row, RunReader, Table};
-use crate::error::{RunsError, TableError};
+use crate::error::{RunsError, SpecDifference, TableError};
 use crate::store::Location;
 
 /// What scores are of one scale by: keys of the job that all runs of a set have alike. Who flags what
 /// may differ, each row goes by its own run.
-const ALIKE: [&str; 10] = [
+const ALIKE: [&str; 9] = [
     "box_threshold",
     "descriptions",
     "features",
@@ -22,10 +22,12 @@ const ALIKE: [&str; 10] = [
     "model_id",
     "precision",
     "preprocess",
-    "reference",
     "reference_fallback",
     "size",
 ];
+
+/// References that a run takes from its own input.
+const OWN_REFERENCES: [&str; 2] = ["archive", "train"];
 
 /// Which image: a digest of its place and its name.
 pub(super) type ImageKey = [u8; 16];
@@ -54,17 +56,46 @@ impl Row for FailedName {
     const TABLE: Table = Table::Failures;
 }
 
-/// Where the images of a run are from; a folder is the same however it was written.
+/// Where the images of a run are from.
 pub(super) fn place(run: &RunReader) -> String {
-    let input = run.manifest().spec["input"].as_str().unwrap_or_default();
-    match input.parse::<Location>() {
-        Ok(location) => match (location.disk(), location.bucket()) {
-            (Some(path), _) => path.components().collect::<PathBuf>().display().to_string(),
-            (_, Some(bucket)) => location.with_prefix(&bucket.prefix).uri().to_string(),
-            _ => input.to_string(),
-        },
-        Err(_) => input.to_string(),
+    normal(run.manifest().spec["input"].as_str().unwrap_or_default())
+}
+
+/// A place, which is the same however it was written.
+fn normal(uri: &str) -> String {
+    let Ok(location) = uri.parse::<Location>() else { return uri.to_string() };
+    match (location.disk(), location.bucket()) {
+        (Some(path), _) => path.components().collect::<PathBuf>().display().to_string(),
+        (_, Some(bucket)) => location.with_prefix(&bucket.prefix).uri().to_string(),
+        _ => uri.to_string(),
     }
+}
+
+/// What the images of a run are compared with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum References {
+    /// Nothing, or images at a place that the job names.
+    Named(String),
+    /// Images of the input of a run, this one or an earlier one of the set, that the job chose so.
+    Chosen { rule: String, by: String },
+}
+
+/// The references of a run of `runs`: those of an earlier run are what that run chose.
+pub(super) fn references(run: &RunReader, runs: &[RunReader]) -> References {
+    let at = |run: &RunReader| normal(run.store().uri());
+    let mut run = run;
+    // Runs that name one another in a circle name nothing.
+    for _ in 0..=runs.len() {
+        let named = run.manifest().spec["reference"].as_str().unwrap_or("none");
+        if OWN_REFERENCES.contains(&named) {
+            return References::Chosen { rule: named.to_string(), by: at(run) };
+        }
+        match runs.iter().find(|other| at(other) == normal(named)) {
+            Some(earlier) => run = earlier,
+            None => return References::Named(normal(named)),
+        }
+    }
+    References::Named(String::new())
 }
 
 pub(super) fn keys_of(
@@ -87,14 +118,28 @@ pub(super) fn keys_of(
     })
 }
 
-/// Checks that the scores of two runs mean the same.
-pub(super) fn check_alike(first: &RunReader, other: &RunReader) -> Result<(), TableError> {
+/// Checks that the scores of two of `runs` mean the same. Each may have chosen references of its own by
+/// the same rule: that is told, see [`RunSet::has_own_references`](super::RunSet::has_own_references).
+pub(super) fn check_alike(
+    first: &RunReader,
+    other: &RunReader,
+    runs: &[RunReader],
+) -> Result<(), TableError> {
     let of = |manifest: &Manifest| {
         let value = |key: &&str| manifest.spec.get(*key).filter(|value| !value.is_null());
         let pairs = ALIKE.iter().filter_map(|key| Some((key.to_string(), value(key)?.clone())));
         Value::Object(pairs.collect())
     };
-    let differences = spec_differences(&of(first.manifest()), &of(other.manifest()));
+    let mut differences = spec_differences(&of(first.manifest()), &of(other.manifest()));
+    let alike = match (references(first, runs), references(other, runs)) {
+        (References::Chosen { rule: a, .. }, References::Chosen { rule: b, .. }) => a == b,
+        (a, b) => a == b,
+    };
+    if !alike {
+        let raw = |run: &RunReader| run.manifest().spec["reference"].to_string();
+        let (key, old, new) = ("reference".to_string(), raw(first), raw(other));
+        differences.push(SpecDifference { key, old, new });
+    }
     match differences.is_empty() {
         true => Ok(()),
         false => Err(RunsError::NotOneSet {
@@ -103,5 +148,55 @@ pub(super) fn check_alike(first: &RunReader, other: &RunReader) -> Result<(), Ta
             differences,
         }
         .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::tables::RunSet;
+    use serde_json::json;
+
+    /// Runs with these references, in folders that are called by their number.
+    fn runs(folder: &std::path::Path, references: &[&str]) -> Vec<RunReader> {
+        let run = |(n, reference): (usize, &&str)| {
+            let out = folder.join(n.to_string());
+            std::fs::create_dir_all(out.join("_filo")).unwrap();
+            let manifest = json!({
+                "format": 2, "run_id": n.to_string(), "run_date": format!("2026-11-{:02}", n + 1),
+                "spec": { "input": "in/", "reference": reference, "size": null }, "totals": null,
+            });
+            std::fs::write(out.join("_filo/manifest.json"), manifest.to_string()).unwrap();
+            RunReader::open(Store::open(&Location::local(out)).unwrap()).unwrap()
+        };
+        references.iter().enumerate().map(run).collect()
+    }
+
+    #[test]
+    fn references_of_an_earlier_run_are_those_that_it_chose() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = format!("{}/", folder.path().join("0").display());
+        let set = |references: &[&str]| RunSet::of(runs(folder.path(), references));
+        let own = |references: &[&str]| set(references).unwrap().has_own_references();
+        assert!(!own(&["archive", &first, &first]));
+        assert!(own(&["archive", "archive"]) && own(&["train", &first, "train"]));
+        assert!(!own(&["none", "none"]) && !own(&["normals/", "./normals"]) && !own(&["archive"]));
+        for others in [["archive", "none"], ["archive", "train"], ["normals", "others"]] {
+            let error = set(&others).unwrap_err().to_string();
+            assert!(error.contains("not scored alike (reference: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_the_same_however_it_was_written() {
+        for (one, other) in [
+            ("images/", "./images"),
+            ("file:///data/a", "/data/a/"),
+            ("s3://archive/line-4/", "S3://archive/line-4"),
+        ] {
+            assert_eq!(normal(one), normal(other));
+        }
+        assert_ne!(normal("s3://archive/a"), normal("gs://archive/a"));
     }
 }
