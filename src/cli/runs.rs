@@ -27,10 +27,8 @@ pub enum Wanted {
 /// not scored alike.
 pub fn data_set(names: &[String], wanted: Wanted) -> Result<DataSet, Error> {
     let mut runs = found(names)?;
-    for run in &mut runs {
-        if wanted == Wanted::Whole {
-            check_whole(run)?;
-        }
+    if wanted == Wanted::Whole {
+        runs.iter().try_for_each(check_whole)?;
     }
     let set = match runs.len() {
         1 => RunSet::one(runs.remove(0)),
@@ -95,8 +93,11 @@ fn found_at(name: &str) -> Result<Vec<RunReader>, Error> {
     }
     if runs.is_empty() {
         let uri = location.uri().to_string();
-        let none = if is_pattern { None } else { Some(TableError::NoRun { uri: uri.clone() }) };
-        return Err(none.unwrap_or_else(|| RunsError::NoneThere { uri }.into()).into());
+        let none = match is_pattern {
+            true => RunsError::NoneThere { uri }.into(),
+            false => TableError::NoRun { uri },
+        };
+        return Err(none.into());
     }
     Ok(runs)
 }

@@ -54,19 +54,11 @@ impl DataSet {
             if mixed.is_empty() {
                 continue;
             }
-            let of_shards = mixed.par_iter().map(|mixed| Ok((mixed.lost, rest_of(mixed)?)));
-            let mut of_category = Rest::default();
-            for (lost, pixels) in of_shards.collect::<Result<Vec<_>, Error>>()? {
-                match pixels {
-                    Ok(pixels) => of_category.pixels.merge(pixels)?,
-                    Err(why) => {
-                        let none = Unknown { shards: 0, images: 0, why };
-                        let unknown = of_category.unknown.get_or_insert(none);
-                        unknown.shards += 1;
-                        unknown.images += lost;
-                    }
-                }
-            }
+            // Merged as they come: sketches of all shards are more than memory may hold.
+            let of_category = mixed
+                .par_iter()
+                .try_fold(Rest::default, |rest, mixed| rest.merge(Rest::of(mixed)?))
+                .try_reduce(Rest::default, Rest::merge)?;
             rest.insert(category.to_string(), of_category);
         }
         Ok(DataSet { runs, rest })
@@ -95,6 +87,36 @@ impl DataSet {
             pixels.merge(rest.pixels.clone())?;
         }
         Ok(Some(pixels))
+    }
+}
+
+impl Rest {
+    /// Of one shard.
+    fn of(mixed: &MixedPixels) -> Result<Self, Error> {
+        Ok(match rest_of(mixed)? {
+            Ok(pixels) => Rest { pixels, unknown: None },
+            Err(why) => {
+                let unknown = Unknown { shards: 1, images: mixed.lost, why };
+                Rest { unknown: Some(unknown), ..Rest::default() }
+            }
+        })
+    }
+
+    fn merge(mut self, other: Self) -> Result<Self, Error> {
+        self.unknown = match (self.unknown, other.unknown) {
+            (Some(ours), Some(other)) => Some(Unknown {
+                shards: ours.shards + other.shards,
+                images: ours.images + other.images,
+                why: ours.why,
+            }),
+            (one, other) => one.or(other),
+        };
+        match self.unknown {
+            None => self.pixels.merge(other.pixels)?,
+            // They will not be asked for.
+            Some(_) => self.pixels = PixelGroups::default(),
+        }
+        Ok(self)
     }
 }
 

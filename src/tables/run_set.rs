@@ -29,8 +29,11 @@ pub struct RunSet {
 #[derive(Debug, Clone)]
 enum LostPixels {
     All,
-    /// Those of some rows of this part of `scores`.
-    Some(PartEntry),
+    /// Those of so many rows of this part of `scores`.
+    Some {
+        scores: PartEntry,
+        lost: u64,
+    },
 }
 
 /// How many rows a set has, and how many of them count.
@@ -197,7 +200,7 @@ impl RunSet {
             let lost = match lost.count() {
                 0 => return Ok(None),
                 lost if lost == all => LostPixels::All,
-                _ => LostPixels::Some(scores.clone()),
+                lost => LostPixels::Some { scores: scores.clone(), lost: lost as u64 },
             };
             Ok(Some((partials.path.clone(), lost)))
         });
@@ -244,9 +247,18 @@ impl RunSet {
         of_runs.collect::<BTreeSet<_>>().len() > 1
     }
 
-    /// The categories of all committed rows, sorted.
+    /// The categories of all images, sorted.
     pub fn categories(&self) -> Vec<&str> {
-        let names = self.runs.iter().flat_map(|run| run.categories());
+        let runs = self.runs.iter().zip(&self.replaced);
+        let names = runs.flat_map(|(run, replaced)| {
+            let parts = run.ledger().values().flat_map(|entry| &entry.parts);
+            let left_out = |path: &String| replaced.get(path).map_or(0, Vec::len) as u64;
+            let counts = move |part: &&PartEntry| {
+                let is_of_images = matches!(part.table, Table::Scores | Table::Failures);
+                is_of_images && part.rows > left_out(&part.path)
+            };
+            parts.filter(counts).map(|part| part.category.as_str())
+        });
         names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -284,13 +296,12 @@ impl RunSet {
         let runs = self.runs.iter().zip(&self.pixels).enumerate();
         let mixed = runs.flat_map(|(index, (run, pixels))| {
             let some = pixels.values().filter_map(|of| match of {
-                LostPixels::Some(scores) if scores.category == category => Some(scores),
+                LostPixels::Some { scores, lost } if scores.category == category => {
+                    Some((scores, *lost))
+                }
                 _ => None,
             });
-            some.map(move |part| {
-                let scores = self.part(index, part);
-                MixedPixels { run, lost: scores.left_out.len() as u64, scores }
-            })
+            some.map(move |(part, lost)| MixedPixels { run, scores: self.part(index, part), lost })
         });
         mixed.collect()
     }
