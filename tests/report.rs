@@ -319,13 +319,14 @@ fn what_cannot_be_is_refused_in_one_line() {
         assert!(ended.code != 0 && ended.stderr.contains(part), "{}", ended.stderr);
         assert_eq!(ended.stderr.lines().filter(|line| line.starts_with("filo: ")).count(), 1);
     };
-    let (out, folder_path) = (folder.path("out"), folder.path(""));
+    let (out, folder_path, images) = (folder.path("out"), folder.path(""), folder.path("in"));
     let (out, below) = (out.to_str().unwrap(), folder_path.to_str().unwrap());
-    refused(&["--run", below], "holds no run");
+    let images = images.to_str().unwrap();
+    refused(&["--run", images], "holds no run");
     refused(&["--run", out, "--category", "bolt"], "--category bolt: the run has no such category");
     refused(&["--run", out, "--out", below], "is a folder: name a file in it");
     refused(&["--run", out, "--out", "/nowhere/report.html"], "there is no such folder");
     refused(&["--run", out, "--out", "s3://bucket/reports/"], "is a folder: name a file in it");
-    refused(&["--run", out, "--against", below], "holds no run");
+    refused(&["--run", out, "--against", images], "holds no run");
     refused(&["--run", out, "--input", "/nowhere"], "/nowhere: no such file or folder");
 }
