@@ -1,7 +1,7 @@
 //! What makes runs one set, and two rows those of one image. In: manifests and names. Out: digests,
 //! or which settings differ.
 
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use serde_json::Value;
 
@@ -65,7 +65,10 @@ pub(super) fn place(run: &RunReader) -> String {
 fn normal(uri: &str) -> String {
     let Ok(location) = uri.parse::<Location>() else { return uri.to_string() };
     match (location.disk(), location.bucket()) {
-        (Some(path), _) => path.components().collect::<PathBuf>().display().to_string(),
+        (Some(path), _) => {
+            let parts = path.components().filter(|part| *part != Component::CurDir);
+            parts.collect::<PathBuf>().display().to_string()
+        }
         (_, Some(bucket)) => location.with_prefix(&bucket.prefix).uri().to_string(),
         _ => uri.to_string(),
     }
