@@ -53,6 +53,8 @@ pub struct JobSpec {
     pub input: Location,
     /// Where the tables go.
     pub output: Location,
+    /// Outputs of earlier runs, or folders of them: what these have scored is left out.
+    pub skip_scored: Vec<Location>,
     /// Where the network's weights are; `None`: inside the program.
     #[serde(serialize_with = "shown_weights")]
     pub weights: Option<Location>,
@@ -123,7 +125,10 @@ impl JobSpec {
             None => Partition::from_environment(&env)?,
         };
         let input = location("input", raw.input.as_deref(), &env)?;
-        let output = location("output", raw.output.as_deref(), &env)?;
+        let (output, run_date) = output(&raw, &env)?;
+        let skip_scored = raw.skip_scored.iter().flatten();
+        let skip_scored = skip_scored.map(|place| location("skip_scored", Some(place), &env));
+        let skip_scored = skip_scored.collect::<Result<Vec<_>, _>>()?;
         let weights = match raw.weights.as_deref() {
             Some(text) => weights(text, &env)?,
             None => None,
@@ -146,6 +151,7 @@ impl JobSpec {
         Ok(JobSpec {
             input,
             output,
+            skip_scored,
             weights,
             grounding_weights,
             layout: raw.layout.unwrap_or_default(),
@@ -157,7 +163,7 @@ impl JobSpec {
                 limit: raw.limit,
             },
             descriptions: raw.descriptions,
-            run_date: raw.run_date,
+            run_date,
             partition,
             shard_size: raw.shard_size.unwrap_or_default(),
             device: raw.device.unwrap_or_default(),
@@ -218,6 +224,22 @@ fn location(
     let text = text.ok_or(JobError::Missing { key })?;
     let expanded = expand::expand(key, text, env)?;
     expanded.parse().map_err(|source| JobError::Location { key, source })
+}
+
+/// Where the tables go, and the day that the run counts for: said, or today where the place needs one.
+fn output(
+    raw: &RawJobSpec,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<(Location, Option<RunDate>), JobError> {
+    let text = raw.output.as_deref();
+    let today = || raw.run_date.unwrap_or_else(RunDate::today);
+    let filled = text.map(|text| expand::fill("output", text, today)).transpose()?;
+    match filled {
+        Some((text, run_date)) => {
+            Ok((location("output", Some(&text), env)?, run_date.or(raw.run_date)))
+        }
+        None => Ok((location("output", None, env)?, raw.run_date)),
+    }
 }
 
 /// The columns that count: names that `scores` can have beside its own.

@@ -1,5 +1,6 @@
 //! `filo score`: a job file and flags in, a committed output out.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::job::{JobSpec, LogFormat, RawJobSpec, RetryMode, RunMode, Strictness};
 use crate::pipeline::Progress;
 use crate::pipeline::run::{Outcome, Run, Seen};
-use crate::tables::{OutputState, Table};
+use crate::tables::{OutputState, Skipped, Table};
 
 /// Exit code of a strict run with failed images.
 const SOME_FAILED: u8 = 3;
@@ -67,6 +68,9 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
         _ => counted(entries, "image"),
     };
     let what = format!("{what} in {}", counted(shards as u64, "shard"));
+    if let Some(skipped) = &plan.skipped {
+        say(skipped)?;
+    }
     let out = &spec.output;
     match output {
         OutputState::New => say(format_args!("{what} would be scored into {out}"))?,
@@ -93,9 +97,10 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             Signals::default()
         }
     };
-    let format = spec.log_format;
+    let (format, again) = (spec.log_format, again(spec));
+    let said = again.clone();
     signals.end_after(PATIENCE, move |code| {
-        say_stopped(format);
+        say_stopped(format, &said);
         std::process::exit(code.into());
     });
     let mut run = Run::open(spec)?;
@@ -118,13 +123,32 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             let next = shell_line(["filo", "report", "--run", out.uri(), "--out", "report.html"]);
             let flagged = manifest.totals.as_ref().and_then(|totals| totals.flagged);
             let images = counted(scored, "image");
+            let skipped = Skipped::of(&manifest.spec);
             if spec.log_format == LogFormat::Json {
-                tracing::info!(scored, failed, flagged, seconds, output = out.uri(), "finished");
+                let skipped = skipped.as_ref().map(|skipped| skipped.images + skipped.archives);
+                tracing::info!(
+                    scored,
+                    failed,
+                    flagged,
+                    skipped,
+                    seconds,
+                    output = out.uri(),
+                    "finished"
+                );
             }
-            let flagged = flagged.map_or(String::new(), |flagged| format!(" · {flagged} flagged"));
-            say(format_args!(
-                "scored {images}{flagged} · {failed} failed in {seconds:.1} s · {out} · {next}"
-            ))?;
+            match skipped {
+                Some(skipped) if scored + failed == 0 => {
+                    say(format_args!("nothing to score: {skipped} · {seconds:.1} s · {out}"))?;
+                }
+                skipped => {
+                    let flagged = flagged.map_or(String::new(), |n| format!(" · {n} flagged"));
+                    let skipped = skipped.map_or(String::new(), |skipped| format!(" · {skipped}"));
+                    say(format_args!(
+                        "scored {images}{flagged} · {failed} failed in {seconds:.1} s{skipped} · \
+                         {out} · {next}"
+                    ))?;
+                }
+            }
             failed
         }
         Outcome::PartDone => {
@@ -140,7 +164,7 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             failed
         }
         Outcome::Stopped => {
-            say_stopped(spec.log_format);
+            say_stopped(spec.log_format, &again);
             return Ok(signals.exit_code());
         }
     };
@@ -155,11 +179,20 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
     })
 }
 
-fn say_stopped(format: LogFormat) {
-    let again = shell_line(std::env::args_os());
+fn say_stopped(format: LogFormat, again: &str) {
     if format == LogFormat::Json {
         tracing::warn!(again, "stopped; whole shards are committed");
         return;
     }
     tell(format_args!("stopped; whole shards are committed. Resume with: {again}"));
+}
+
+/// The command that goes on with this run, also tomorrow.
+fn again(spec: &JobSpec) -> String {
+    let mut words = std::env::args_os().collect::<Vec<_>>();
+    let is_date = |word: &OsString| word.to_string_lossy().starts_with("--run-date");
+    if let Some(date) = spec.run_date.filter(|_| !words.iter().any(is_date)) {
+        words.extend(["--run-date".into(), date.to_string().into()]);
+    }
+    shell_line(words)
 }

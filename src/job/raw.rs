@@ -24,7 +24,7 @@ use crate::source::{Category, Glob, LayoutChoice, ShardSize};
 
 /// A job as it is written down, in a job file or as flags. Paths are relative to the working
 /// directory. `${VAR}` is expanded in `input`, `output`, `weights`,
-/// `grounding_weights`, `thresholds_from` and `reference`.
+/// `grounding_weights`, `thresholds_from`, `reference` and `skip_scored`, and `{run_date}` in `output`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, Args)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "JobSpec")]
@@ -34,9 +34,16 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "URI")]
     pub input: Option<String>,
 
-    /// Folder for the tables: a path, s3://, gs:// or az://.
+    /// Folder for the tables: a path, s3://, gs:// or az://. `{run_date}` in it stands for the date of
+    /// --run-date.
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
+
+    /// Leave out images that an earlier finished run has scored in the same way and that have not
+    /// changed since: the output of a run, or a folder below which there are outputs; may be given more
+    /// than once.
+    #[arg(long, value_name = "URI")]
+    pub skip_scored: Option<Vec<String>>,
 
     /// Weights of the network: a folder or file, from a bucket copied once into the cache; or a name:
     /// `nano` for the embedded ones, `filo-visa` or `filo-mvtec` after `filo weights fetch`
@@ -201,6 +208,7 @@ impl RawJobSpec {
         RawJobSpec {
             input: self.input.or(file.input),
             output: self.output.or(file.output),
+            skip_scored: self.skip_scored.or(file.skip_scored),
             weights: self.weights.or(file.weights),
             grounding_weights: self.grounding_weights.or(file.grounding_weights),
             layout: self.layout.or(file.layout),

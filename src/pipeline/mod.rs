@@ -23,6 +23,7 @@ pub mod references;
 pub mod repair;
 pub mod retry;
 pub mod run;
+mod skip;
 pub mod status;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -5,8 +5,6 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
-use bytes::Bytes;
-
 use super::claims::Claims;
 use super::decision::Decider;
 use super::features::FeatureMaker;
@@ -17,18 +15,21 @@ use super::infer::Inferencer;
 use super::localise::DETECTOR_SIDE;
 use super::networks::Networks;
 use super::plan::Plan;
-use super::planned::{InOutput, listed, other_run, warn_of_touched};
+use super::planned::{listed, with_plan};
 use super::prepare::{PrepareSettings, ReferredPlanes};
 use super::references::References;
 use super::references::choose::{ReferenceSource, Start, Wanted};
 use super::references::make::{Made, ReferenceMaker};
 use super::repair::{Repair, SeenNow};
 use super::retry::Task;
+use super::skip::without_scored;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
 use crate::error::{Error, TableError};
 use crate::image::{DecodeLimits, DetectorSide};
-use crate::job::{GroundingChoice, JobSpec, MapsFormat, Partition, ReferenceFallback, RetryMode};
+use crate::job::{
+    GroundingChoice, JobSpec, MapsFormat, Partition, ReferenceChoice, ReferenceFallback, RetryMode,
+};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::reference::MadeBy;
 use crate::source::{Category, Shard};
@@ -57,6 +58,8 @@ pub struct Run {
 
 /// References that have to be there before the first shard.
 struct ToMake {
+    /// Earlier runs, whose references come first.
+    earlier: Vec<String>,
     source: ReferenceSource,
     made_by: MadeBy,
     on_missing: ReferenceFallback,
@@ -142,12 +145,13 @@ impl Run {
         stop: &AtomicBool,
     ) -> Result<Outcome, Error> {
         let Run { mut infer, prepare, finish, writer, tasks, expected, .. } = self;
-        let ToMake { source, made_by, on_missing } = self.references;
+        let ToMake { earlier, source, made_by, on_missing } = self.references;
         let mut maker = ReferenceMaker {
             infer: &mut infer,
             prepare: &prepare,
             finish: &finish,
             made_by: &made_by,
+            earlier: &earlier,
             store: writer.store(),
             leases: &mut leases,
             stop,
@@ -179,37 +183,7 @@ impl Run {
 /// new one.
 fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> Result<T, Error> {
     look_at_weights(spec)?;
-    let with = |plan, file| end(Assembled::of(spec, plan, file)?);
-    let begun = |there: &Option<InOutput>| match there {
-        Some(there) => there.begun(spec),
-        None => Ok(None),
-    };
-    let there = InOutput::of(spec)?;
-    if let Some(plan) = begun(&there)? {
-        return with(plan, None);
-    }
-    let plan = Plan::from(listed(spec)?);
-    let recorded = match there {
-        Some(there) => there.recorded(spec)?,
-        None => None,
-    };
-    let changes = recorded.as_ref().map(|recorded| recorded.changes(&plan));
-    if let (Some(recorded), true) = (recorded, changes.as_ref().is_some_and(|c| c.is_empty())) {
-        // The same files, in the shards in which they were listed: some may have been replaced.
-        changes.iter().for_each(warn_of_touched);
-        return with(recorded, None);
-    }
-    let file = tables::encode_plan(plan.rows())?;
-    match with(plan, Some(file)) {
-        // Another worker began the run meanwhile, from another state of the input.
-        Err(Error::Table(TableError::OtherRun { uri, differences })) => {
-            match begun(&InOutput::of(spec)?)? {
-                Some(plan) => with(plan, None),
-                None => Err(other_run(uri, differences, changes).into()),
-            }
-        }
-        ended => ended,
-    }
+    with_plan(spec, |plan, start| end(Assembled::of(spec, plan, start)?))
 }
 
 /// Listing a large archive takes minutes: a slip in the name of weights shows before.
@@ -245,11 +219,10 @@ struct Assembled {
 
 impl Assembled {
     /// Opens the device and all that is read from it but images.
-    fn of(spec: &JobSpec, plan: Plan, file: Option<Bytes>) -> Result<Self, Error> {
+    fn of(spec: &JobSpec, plan: Plan, start: Start) -> Result<Self, Error> {
         let device = device::device(spec.device, spec.precision)?;
         let networks = Networks::open(spec, &device)?;
         let (descriptions, descriptions_id) = descriptions_of(spec.descriptions.as_deref())?;
-        let generic = generic_categories(&plan, &descriptions);
 
         let side = networks.config.vision.image_size;
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
@@ -258,22 +231,33 @@ impl Assembled {
             device::batch_size(spec.batch_size, &networks.config, networks.detector(), &device);
         let detector_side = networks.has_detector().then_some(DETECTOR_SIDE);
         let decider = Decider::open(spec)?;
-        decider.warn_of_unknown(plan.categories.keys().map(Category::as_str));
-        let is_new = file.is_some();
-        let start = if is_new { Start::First } else { Start::Again };
-        let source = ReferenceSource::open(spec, &plan.input, &plan.shards, start)?;
-        let features = match source {
-            ReferenceSource::None => None,
+        let features = match spec.reference {
+            ReferenceChoice::None => None,
             _ if spec.weights.is_none() => Some(FeatureMaker::backbone(&device)?),
             _ => Some(FeatureMaker::patch_tokens(&networks.config, &device)),
         };
         let ids = Ids {
             model: &networks.model_id,
             descriptions: &descriptions_id,
-            generic: &generic,
+            generic: &[],
             decision: decider.identity(),
             features: features.as_ref().map(FeatureMaker::id),
         };
+        let plan = match start {
+            Start::First if !spec.skip_scored.is_empty() => {
+                let now = identity(spec, &plan, None, ids.clone()).spec;
+                without_scored(spec, plan, &now)?
+            }
+            Start::First | Start::Again => plan,
+        };
+        let file = match start {
+            Start::First => Some(tables::encode_plan(plan.rows())?),
+            Start::Again => None,
+        };
+        let generic = generic_categories(&plan, &descriptions);
+        let ids = Ids { generic: &generic, ..ids };
+        decider.warn_of_unknown(plan.categories.keys().map(Category::as_str));
+        let source = ReferenceSource::open(spec, &plan.input, &plan.shards, start)?;
         let made_by = made_by(spec, &ids, networks.config.vision.image_size);
         let identity = identity(spec, &plan, file, ids);
         let model_id = networks.model_id.clone();
@@ -294,7 +278,7 @@ impl Assembled {
             decider,
             source,
             made_by,
-            is_new,
+            is_new: start == Start::First,
         })
     }
 
@@ -332,9 +316,11 @@ impl Assembled {
             input: plan.input.clone(),
         };
         let expected = expected(&plan);
+        let earlier = plan.skipped.as_ref().map_or_else(Vec::new, |of| of.references.clone());
         let Found { tasks, resumed, repair } = tasks(plan, spec, &writer)?;
         let partition = spec.partition;
-        let references = ToMake { source, made_by, on_missing: spec.reference_fallback };
+        let on_missing = spec.reference_fallback;
+        let references = ToMake { earlier, source, made_by, on_missing };
         Ok(Run {
             infer,
             prepare,

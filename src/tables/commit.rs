@@ -21,7 +21,7 @@ use crate::error::TableError;
 use crate::store::{Put, Store};
 
 /// Made last: its presence says that the run is finished.
-const SUCCESS_PATH: &str = "_SUCCESS";
+pub(super) const SUCCESS_PATH: &str = "_SUCCESS";
 
 /// The shard part of the names of files that no single shard wrote.
 pub(super) const NO_SHARD: &str = "all";

@@ -25,6 +25,10 @@ pub(super) const FORMAT: u32 = 2;
 /// The key of a run's spec that names the columns of its input that are kept.
 pub const KEEP_KEY: &str = "keep";
 
+/// The key of a run's spec that names the folder of its input as a URI: what the user wrote may mean
+/// something else in another working directory.
+pub const ROOT_KEY: &str = "input_root";
+
 /// What makes a run this run and no other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunIdentity {
@@ -141,7 +145,7 @@ pub(super) fn to_json<T: Serialize>(path: &str, value: &T) -> Result<Vec<u8>, Ta
 }
 
 /// The keys whose values differ between two job specs, sorted, with dots between levels.
-pub(super) fn spec_differences(old: &Value, new: &Value) -> Vec<SpecDifference> {
+pub fn spec_differences(old: &Value, new: &Value) -> Vec<SpecDifference> {
     let (mut old_keys, mut new_keys) = (BTreeMap::new(), BTreeMap::new());
     flatten("", old, &mut old_keys);
     flatten("", new, &mut new_keys);
@@ -150,6 +154,8 @@ pub(super) fn spec_differences(old: &Value, new: &Value) -> Vec<SpecDifference> 
     };
     let all: BTreeSet<&String> = old_keys.keys().chain(new_keys.keys()).collect();
     all.into_iter()
+        // What the user wrote, `input`, says it.
+        .filter(|&key| key != ROOT_KEY)
         .filter(|&key| old_keys.get(key) != new_keys.get(key))
         .map(|key| SpecDifference {
             key: key.clone(),

@@ -33,7 +33,9 @@ mod plan;
 mod replaced;
 mod row;
 mod run_reader;
+mod scored;
 mod scores;
+mod skipped;
 mod thresholds;
 mod worker;
 
@@ -49,7 +51,9 @@ pub use fold::fold_parts;
 pub use lease::{Claim, Lease, Leases};
 pub use ledger::{LedgerEntry, PartEntry};
 pub use look::OutputState;
-pub use manifest::{KEEP_KEY, LeftOut, Manifest, RunIdentity, RunTotals};
+pub use manifest::{
+    KEEP_KEY, LeftOut, Manifest, ROOT_KEY, RunIdentity, RunTotals, spec_differences,
+};
 pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
 pub use masks::MaskRow;
 pub use metrics::{
@@ -61,7 +65,9 @@ pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use replaced::{FileState, ReplacedFile, ReplacedFiles};
 pub use row::{Column, Columns, KeptValue, Row};
 pub use run_reader::{ComparedScore, DecidedScore, LabelledScore, RunReader, ShownScore, TopScore};
+pub use scored::{each_scored, is_finished};
 pub use scores::ScoreRow;
+pub use skipped::{SKIPPED_KEY, SKIPPED_PLACES_KEY, Skipped};
 pub use thresholds::{CategoryThreshold, ThresholdRow};
 pub use worker::{HEARTBEAT, Worker, WorkerState, read_workers};
 

@@ -19,8 +19,8 @@ use crate::pipeline::infer::Inferencer;
 use crate::pipeline::prepare::{Given, PrepareSettings, prepare_sample};
 use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage};
 use crate::source::{Category, Sample};
-use crate::store::Store;
-use crate::tables::{Claim, Leases, LeftOut, REFERENCE_FOLDER, reference_path};
+use crate::store::{Location, Store};
+use crate::tables::{Claim, Leases, LeftOut, Manifest, REFERENCE_FOLDER, reference_path};
 
 /// Bytes of images from archives that are held at a time.
 const HELD_BYTES: usize = 512 << 20;
@@ -33,6 +33,8 @@ pub struct ReferenceMaker<'a> {
     pub prepare: &'a PrepareSettings,
     pub finish: &'a FinishSettings,
     pub made_by: &'a MadeBy,
+    /// Places of earlier runs whose references come first, in this order.
+    pub earlier: &'a [String],
     /// The output.
     pub store: &'a Store,
     /// Who makes which of them.
@@ -60,6 +62,7 @@ impl ReferenceMaker<'_> {
         on_missing: ReferenceFallback,
     ) -> Result<Made, Error> {
         let categories = &wanted.categories[..];
+        self.copy_earlier(wanted)?;
         let source = match source {
             ReferenceSource::Later(_) if self.missing(categories)?.is_empty() => {
                 return Ok(Made::All);
@@ -136,6 +139,22 @@ impl ReferenceMaker<'_> {
                     more => format!(" and {more} more"),
                 }
             );
+        }
+        Ok(())
+    }
+
+    /// Takes over what earlier runs have of what is missing.
+    fn copy_earlier(&self, wanted: &Wanted) -> Result<(), Error> {
+        for uri in self.earlier {
+            if !wanted.archives && self.missing(&wanted.categories)?.is_empty() {
+                break;
+            }
+            let store = Store::open(&uri.parse::<Location>()?)?;
+            if Manifest::read(&store)?.is_none() {
+                // Others would be made in their place, and scores would not compare.
+                return Err(TableError::NoRun { uri: uri.clone() }.into());
+            }
+            self.copy(&store, wanted)?;
         }
         Ok(())
     }
