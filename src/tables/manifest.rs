@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::Table;
 use super::plan::PlanEntry;
+use super::skipped::{SKIPPED_KEY, SKIPPED_PLACES_KEY};
 use crate::error::{SpecDifference, TableError};
 use crate::store::Store;
 
@@ -154,8 +155,7 @@ pub fn spec_differences(old: &Value, new: &Value) -> Vec<SpecDifference> {
     };
     let all: BTreeSet<&String> = old_keys.keys().chain(new_keys.keys()).collect();
     all.into_iter()
-        // What the user wrote, `input`, says it.
-        .filter(|&key| key != ROOT_KEY)
+        .filter(|&key| is_told(key))
         .filter(|&key| old_keys.get(key) != new_keys.get(key))
         .map(|key| SpecDifference {
             key: key.clone(),
@@ -163,6 +163,15 @@ pub fn spec_differences(old: &Value, new: &Value) -> Vec<SpecDifference> {
             new: shown(&new_keys, key),
         })
         .collect()
+}
+
+/// Whether a key says more than another one: what the user wrote, `input`, says where the input is, and
+/// a count says enough of earlier runs, which may be hundreds.
+fn is_told(key: &str) -> bool {
+    let of_runs = key.strip_prefix(SKIPPED_KEY).is_some_and(|rest| {
+        rest.starts_with(".runs") || rest.strip_prefix('.') == Some(SKIPPED_PLACES_KEY)
+    });
+    key != ROOT_KEY && !of_runs
 }
 
 /// The leaves of a JSON value under their dotted paths; a list is a leaf.

@@ -56,7 +56,7 @@ pub(super) fn without_scored(spec: &JobSpec, plan: Plan, now: &Value) -> Result<
         match read {
             Ok(()) => {}
             Err(error @ (TableError::BadPart { .. } | TableError::BadJson { .. })) => {
-                note(&mut broken, run, format!("cannot be read ({error})"));
+                note(&mut broken, run, format!("unreadable ({error})"));
             }
             Err(error) => return Err(error.into()),
         }
@@ -103,12 +103,12 @@ fn counted(
     for run in found {
         let differences = other_numbers(&run.manifest.spec, now);
         if !is_of_input(run.root()) {
-            note(&mut elsewhere, &run, "is of another input".to_string());
+            note(&mut elsewhere, &run, "of another input".to_string());
         } else if !differences.is_empty() {
             let words = in_words(&differences);
-            note(&mut others, &run, format!("was scored with {words}"));
+            note(&mut others, &run, format!("scored with {words}"));
         } else if !is_finished(&run.store, &run.manifest)? {
-            note(&mut unfinished, &run, "is not finished".to_string());
+            note(&mut unfinished, &run, "not finished".to_string());
         } else {
             counted.push(run);
         }
@@ -136,14 +136,15 @@ enum Loudness {
 /// One line for each reason: a folder may have the runs of years.
 fn say(reasons: Reasons, loudness: Loudness) {
     for (why, (place, n)) in reasons {
-        let more = match n - 1 {
-            0 => String::new(),
-            more => format!(", as are {more} more"),
+        let (runs, their) = match n {
+            1 => (format!("the run {place} does not count"), "its"),
+            n => (format!("{n} runs do not count, {place} for one"), "their"),
         };
-        let text = format!("--skip-scored: the run {place} does not count: it {why}{more}");
         match loudness {
-            Loudness::Info => tracing::info!("{text}"),
-            Loudness::Warn => tracing::warn!("{text}: its images are scored again"),
+            Loudness::Info => tracing::info!("--skip-scored: {runs}: {why}"),
+            Loudness::Warn => {
+                tracing::warn!("--skip-scored: {runs}: {why}: {their} images are scored again");
+            }
         }
     }
 }
