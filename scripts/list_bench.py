@@ -80,9 +80,13 @@ class Server(ThreadingHTTPServer):
         self.first, self.last, self.keys = 0, keys, keys
         self.pages, self.plan_bytes = 0, 0
         # What was written for later runs to read.
-        self.files = {}
+        self.files, self.spec = {}, {}
         self.planned = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+    def handle_error(self, *_):
+        """A program that has been ended answers no more."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -109,6 +113,7 @@ class Handler(BaseHTTPRequestHandler):
         if "/_filo/plan-" in self.path:
             self.server.plan_bytes = len(body)
         if self.path.endswith("/_filo/manifest.json"):
+            self.server.spec = json.loads(body)["spec"]
             self.server.planned.set()
         self.answer(200, b"", [("ETag", '"0"')])
 
@@ -212,6 +217,8 @@ def main() -> int:
             what += f", {arguments.scored} of them scored by {arguments.runs} runs"
         server.first, server.last, server.pages = 0, arguments.keys, 0
         seconds, memory = plan(server, command, environment)
+    if arguments.scored and server.spec["skip_scored"]["images"] != arguments.scored:
+        raise SystemExit(f"not all were left out: {server.spec['skip_scored']}")
     if not arguments.table:
         what += f", in {server.pages} pages"
     print(
