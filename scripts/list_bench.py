@@ -14,6 +14,7 @@ all of their images had a score.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -36,11 +37,16 @@ def key(number: int, keys: int) -> str:
     return f"line-{number * CATEGORIES // keys:02}/2026-11-25/station-a/{number:09}.png"
 
 
+def etag(number: int) -> str:
+    """Digits that do not shrink, as those of a bucket."""
+    return hashlib.md5(str(number).encode()).hexdigest()
+
+
 def page(first: int, end: int, keys: int) -> bytes:
     last = min(first + PAGE, end)
     found = "".join(
         f"<Contents><Key>archive/{key(n, keys)}</Key><LastModified>2026-11-25T00:00:00.000Z"
-        f"</LastModified><ETag>&quot;{n:032x}&quot;</ETag><Size>{100_000 + n % 4096}</Size>"
+        f"</LastModified><ETag>&quot;{etag(n)}&quot;</ETag><Size>{100_000 + n % 4096}</Size>"
         f"<StorageClass>STANDARD</StorageClass></Contents>"
         for n in range(first, last)
     )
