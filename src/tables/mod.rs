@@ -50,7 +50,7 @@ pub use lease::{Claim, Lease, Leases};
 pub use ledger::{LedgerEntry, PartEntry};
 pub use look::OutputState;
 pub use manifest::{KEEP_KEY, LeftOut, Manifest, RunIdentity, RunTotals};
-pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
+pub use maps::{MapsFormat, RawMap, map_npy, read_map_npy};
 pub use masks::MaskRow;
 pub use metrics::{
     ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, is_of_all,
