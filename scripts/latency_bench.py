@@ -141,7 +141,7 @@ def main() -> None:
                     to_disk = ms is None or arguments.output == "disk"
                     output = on_disk if to_disk else in_bucket
                     command = [arguments.program, "score", "--input", source, "--output", output]
-                    command += ["--progress", "off", *arguments.more]
+                    command += ["--progress", "never", *arguments.more]
                     if ms is None:
                         measured.append(Measured(command, straight, len(images)))
                         continue

@@ -263,3 +263,100 @@ impl<'a, T, I: Iterator<Item = (T, FileNames<'a>)>> Iterator for Ahead<'a, T, I>
         begun.pop_front().map(|(image, fetching)| (image, fetching.wait()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use object_store::memory::InMemory;
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    use super::*;
+    use crate::store::Store;
+
+    const IMAGES: usize = 60;
+    const BYTES: usize = 100 << 10;
+
+    /// Images in a store that lets wait for each, and a fetcher that holds 1 MiB.
+    fn far_away(requests: Option<usize>) -> (Fetcher, Vec<String>) {
+        let inner = InMemory::new();
+        let names = (0..IMAGES).map(|n| format!("{n:03}.png")).collect::<Vec<_>>();
+        futures::executor::block_on(async {
+            for (n, name) in names.iter().enumerate() {
+                let bytes = vec![n as u8; BYTES];
+                inner.put(&name.as_str().into(), bytes.into()).await.unwrap();
+            }
+        });
+        let wait_get_per_call = Duration::from_millis(20);
+        let config = ThrottleConfig { wait_get_per_call, ..ThrottleConfig::default() };
+        let store: Arc<dyn ObjectStore> = Arc::new(ThrottledStore::new(inner, config));
+        let input = Input::bucket(&"s3://far".parse().unwrap(), Store::of(store, "s3://far"));
+        let limits = FetchLimits {
+            requests: requests.and_then(std::num::NonZeroUsize::new),
+            memory_mib: std::num::NonZeroUsize::new(1),
+        };
+        (Fetcher::new(input, Columns::default(), 1 << 20, limits, 4).unwrap(), names)
+    }
+
+    fn of(name: &str) -> FileNames<'_> {
+        FileNames { image: name, version: None, masks: &[] }
+    }
+
+    #[test]
+    fn files_come_in_order_and_many_are_on_their_way() {
+        let (fetcher, names) = far_away(None);
+        let started = Instant::now();
+        let found = fetcher.ahead(names.iter().enumerate().map(|(n, name)| (n, of(name))));
+        for (expected, (n, fetched)) in found.enumerate() {
+            assert_eq!((n, fetched.image.unwrap()[0] as usize), (expected, expected));
+        }
+        // One after the other they take 1.2 s.
+        assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn bytes_that_wait_are_bounded_whatever_the_latency() {
+        let (fetcher, names) = far_away(Some(50));
+        let (begun, used) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (send, receive) = crossbeam_channel::unbounded();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for name in &names {
+                    // Where nobody knows the size, the first ones tell that of the others.
+                    let bytes = Some(BYTES as u64);
+                    let coming = fetcher.begin(of(name), bytes, &AtomicBool::new(false)).unwrap();
+                    let begun = begun.fetch_add(1, Ordering::SeqCst) + 1;
+                    let ahead = begun - used.load(Ordering::SeqCst);
+                    assert!(ahead * BYTES as u64 <= 1 << 20, "{ahead} images wait");
+                    send.send(coming).unwrap();
+                }
+                drop(send);
+            });
+            for coming in receive {
+                let fetched = coming.wait();
+                // Somebody slow.
+                std::thread::sleep(Duration::from_millis(1));
+                assert_eq!(fetched.bytes(), BYTES as u64);
+                // Counted first: what is given back may be asked for at once.
+                used.fetch_add(1, Ordering::SeqCst);
+                drop(fetched);
+            }
+        });
+        assert_eq!(used.load(Ordering::SeqCst), IMAGES as u64);
+    }
+
+    #[test]
+    fn what_is_not_there_and_a_signal_are_answers_too() {
+        let (fetcher, _) = far_away(None);
+        let masks: [Box<str>; 1] = ["mask.png".into()];
+        let names = FileNames { image: "001.png", version: None, masks: &masks };
+        let fetched = fetcher.begin(names, None, &AtomicBool::new(false)).unwrap().wait();
+        assert_eq!(fetched.image.as_ref().unwrap().len(), BYTES);
+        assert_eq!(fetched.masks.as_ref().unwrap_err().stage, Stage::Mask);
+        let gone = fetcher.begin(of("gone.png"), None, &AtomicBool::new(false)).unwrap().wait();
+        assert_eq!(gone.image.unwrap_err().code, FailureCode::Unreadable);
+        assert!(fetcher.begin(of("002.png"), None, &AtomicBool::new(true)).is_none());
+    }
+}

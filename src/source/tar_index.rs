@@ -306,7 +306,7 @@ fn no_tar(tar: &OpenFile) -> Option<Failure> {
         let what = "the file has no bytes: write it again";
         return Some(Failure::new(Stage::Fetch, FailureCode::EmptyFile, what));
     }
-    let start = match tar.read(0..tar.size().min(512)) {
+    let start = match tar.read_ahead(0..tar.size().min(512)) {
         Ok(start) => start,
         Err(failure) => return Some(failure),
     };
