@@ -29,7 +29,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::JobError;
 use crate::image::Preprocess;
-use crate::source::{Category, Columns, Filter, LayoutChoice, ListOptions, ShardSize};
+use crate::source::{Category, Columns, FetchLimits, Filter, LayoutChoice, ListOptions, ShardSize};
 use crate::store::Location;
 use crate::tables::Table;
 use crate::weights::WeightsPlace;
@@ -78,6 +78,8 @@ pub struct JobSpec {
     /// Edge length of the images in the network; `None`: that of the weights.
     pub size: Option<NonZeroUsize>,
     pub batch_size: BatchSize,
+    /// How much is read ahead.
+    pub fetch: FetchLimits,
     pub grounding: GroundingChoice,
     /// Confidence from which a box is kept; the published value is 0.25.
     pub box_threshold: UnitThreshold,
@@ -170,6 +172,7 @@ impl JobSpec {
             precision: raw.precision.unwrap_or_default(),
             size: raw.size,
             batch_size: raw.batch_size.unwrap_or_default(),
+            fetch: FetchLimits { requests: raw.fetch_concurrency, memory_mib: raw.fetch_memory },
             grounding: raw.grounding.unwrap_or_default(),
             box_threshold: raw.box_threshold.unwrap_or(UnitThreshold::QUARTER),
             reference,

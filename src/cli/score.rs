@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::progress;
 use super::say::{counted, say, shell_line, tell};
 use super::signals::{PATIENCE, Signals};
+use super::{progress, timings};
 use crate::error::Error;
 use crate::job::{JobSpec, LogFormat, RawJobSpec, RetryMode, RunMode, Strictness};
 use crate::pipeline::Progress;
@@ -27,24 +27,38 @@ pub struct ScoreArgs {
 
     #[command(flatten)]
     flags: RawJobSpec,
+
+    /// Print at the end where the time went: seconds of each phase, stage and network.
+    #[arg(long)]
+    timings: bool,
+}
+
+/// What is printed at the end of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// One line.
+    Counts,
+    /// And where the time went.
+    Timings,
 }
 
 impl ScoreArgs {
     /// Flags over the job file, validated.
-    pub fn spec(self) -> Result<JobSpec, Error> {
+    pub fn spec(self) -> Result<(JobSpec, Told), Error> {
+        let told = if self.timings { Told::Timings } else { Told::Counts };
         let raw = match &self.job {
             Some(file) => self.flags.over(RawJobSpec::from_file(file)?),
             None => self.flags,
         };
-        Ok(JobSpec::try_from(raw)?)
+        Ok((JobSpec::try_from(raw)?, told))
     }
 }
 
 /// Runs a job, or tells what it would do.
-pub fn run(spec: &JobSpec) -> Result<u8, Error> {
+pub fn run(spec: &JobSpec, told: Told) -> Result<u8, Error> {
     match spec.dry_run {
         RunMode::DryRun => dry_run(spec),
-        RunMode::Score => score(spec),
+        RunMode::Score => score(spec, told),
     }
 }
 
@@ -88,7 +102,7 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
 }
 
 /// Runs a job to its end, with progress, and says what was written.
-pub fn score(spec: &JobSpec) -> Result<u8, Error> {
+pub fn score(spec: &JobSpec, told: Told) -> Result<u8, Error> {
     let started = Instant::now();
     let signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -113,6 +127,10 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
         run.start(&progress, &signals.stop)
     })?;
     let (out, seconds) = (&spec.output, started.elapsed().as_secs_f64());
+    if told == Told::Timings {
+        timings::table(&progress.timings, seconds).iter().try_for_each(say)?;
+    }
+    let times = progress.timings.to_json();
     let failed = match outcome {
         Outcome::Finished(manifest) => {
             let rows = |table| manifest.totals.as_ref().map_or(0, |totals| totals.rows_of(table));
@@ -133,6 +151,7 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
                     skipped,
                     seconds,
                     output = out.uri(),
+                    %times,
                     "finished"
                 );
             }
@@ -156,7 +175,7 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             let part = spec.partition;
             if spec.log_format == LogFormat::Json {
                 let scored = progress.scored.load(Ordering::Relaxed);
-                tracing::info!(scored, failed, %part, seconds, output = out.uri(), "part done");
+                tracing::info!(scored, failed, %part, seconds, output = out.uri(), %times, "part done");
             }
             say(format_args!(
                 "part {part} done in {seconds:.1} s · {out} · other parts are still open"

@@ -121,6 +121,16 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "auto|N")]
     pub batch_size: Option<BatchSize>,
 
+    /// Requests for files that are in flight at a time [default: from the measured latency and rate, at
+    /// most 256].
+    #[arg(long, value_name = "N")]
+    pub fetch_concurrency: Option<NonZeroUsize>,
+
+    /// MiB of files that are read ahead of their use [default: 256]. An image that is larger than this
+    /// is read by itself.
+    #[arg(long, value_name = "MIB")]
+    pub fetch_memory: Option<NonZeroUsize>,
+
     /// Use the detector to find boxes [default: auto, on if the weights have one].
     #[arg(long)]
     pub grounding: Option<GroundingChoice>,
@@ -226,6 +236,8 @@ impl RawJobSpec {
             precision: self.precision.or(file.precision),
             size: self.size.or(file.size),
             batch_size: self.batch_size.or(file.batch_size),
+            fetch_concurrency: self.fetch_concurrency.or(file.fetch_concurrency),
+            fetch_memory: self.fetch_memory.or(file.fetch_memory),
             grounding: self.grounding.or(file.grounding),
             box_threshold: self.box_threshold.or(file.box_threshold),
             reference: self.reference.or(file.reference),

@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use super::claims::Claims;
 use super::decision::Decider;
 use super::features::FeatureMaker;
+use super::fetch::FetchSettings;
 use super::finish::FinishSettings;
 use super::heartbeat::with_heartbeat;
 use super::identity::{Ids, descriptions_of, generic_categories, identity, made_by};
@@ -23,6 +25,7 @@ use super::references::make::{Made, ReferenceMaker};
 use super::repair::{Repair, SeenNow};
 use super::retry::Task;
 use super::skip::without_scored;
+use super::timings::Phase;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
 use crate::error::{Error, TableError};
@@ -32,7 +35,7 @@ use crate::job::{
 };
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::reference::MadeBy;
-use crate::source::{Category, Shard};
+use crate::source::{Category, Fetcher, Shard};
 use crate::store::Store;
 use crate::tables::{
     self, ExpectedShard, Leases, Manifest, OutputState, RunIdentity, RunWriter, Worker, WorkerState,
@@ -42,6 +45,7 @@ use crate::weights::look_at;
 /// A run that is ready to start.
 pub struct Run {
     infer: Inferencer,
+    fetch: FetchSettings,
     prepare: PrepareSettings,
     finish: FinishSettings,
     writer: RunWriter,
@@ -54,6 +58,14 @@ pub struct Run {
     pub resumed: u64,
     /// What is known of failures that are tried again, where that is wanted.
     pub repair: Option<Repair>,
+    took: Took,
+}
+
+/// How long it took to have a run that is ready to start.
+#[derive(Debug, Clone, Copy)]
+struct Took {
+    list: Duration,
+    open: Duration,
 }
 
 /// References that have to be there before the first shard.
@@ -127,6 +139,8 @@ impl Run {
     /// # Errors
     /// If the output cannot be written, or its counts do not add up.
     pub fn start(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
+        progress.timings.add(Phase::List, self.took.list);
+        progress.timings.add(Phase::Open, self.took.open);
         let worker = Worker::new(self.partition.to_string());
         let store = self.writer.store().clone();
         let leases = Leases::new(store.clone(), &worker);
@@ -144,10 +158,11 @@ impl Run {
         progress: &Progress,
         stop: &AtomicBool,
     ) -> Result<Outcome, Error> {
-        let Run { mut infer, prepare, finish, writer, tasks, expected, .. } = self;
+        let Run { mut infer, fetch, prepare, finish, writer, tasks, expected, .. } = self;
         let ToMake { earlier, source, made_by, on_missing } = self.references;
         let mut maker = ReferenceMaker {
             infer: &mut infer,
+            fetch: &fetch,
             prepare: &prepare,
             finish: &finish,
             made_by: &made_by,
@@ -157,17 +172,21 @@ impl Run {
             stop,
         };
         let wanted = Wanted::of(&tasks, self.partition);
-        if maker.make(source, &wanted, on_missing)? == Made::Stopped {
+        let timings = &progress.timings;
+        let made = timings.phase(Phase::References, || maker.make(source, &wanted, on_missing))?;
+        if made == Made::Stopped {
             return Ok(Outcome::Stopped);
         }
         let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
         let (decider, references) = (finish.decider.clone(), finish.references.clone());
         let claims = Claims::new(tasks, leases, &writer, progress, stop);
-        let pipeline = Pipeline { claims, prepare, infer, finish, writer: &writer, progress, stop };
-        if pipeline.run()? == Ending::Stopped {
+        let pipeline =
+            Pipeline { claims, fetch, prepare, infer, finish, writer: &writer, progress, stop };
+        if timings.phase(Phase::Score, || pipeline.run())? == Ending::Stopped {
             return Ok(Outcome::Stopped);
         }
-        match writer.finish(&expected, |run| decider.table(run, &references)) {
+        let close = || writer.finish(&expected, |run| decider.table(run, &references));
+        match timings.phase(Phase::Close, close) {
             Ok(manifest) => Ok(Outcome::Finished(Box::new(manifest))),
             Err(TableError::MissingShards { shards, .. })
                 if shards.iter().all(|shard| !ours.contains(shard)) =>
@@ -182,8 +201,9 @@ impl Run {
 /// Hands a run that is whole but for its output to `end`: the one that the output has a plan of, or a
 /// new one.
 fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> Result<T, Error> {
+    let started = Instant::now();
     look_at_weights(spec)?;
-    with_plan(spec, |plan, start| end(Assembled::of(spec, plan, start)?))
+    with_plan(spec, |plan, start| end(Assembled::of(spec, plan, start, [started, Instant::now()])?))
 }
 
 /// Listing a large archive takes minutes: a slip in the name of weights shows before.
@@ -215,11 +235,13 @@ struct Assembled {
     made_by: MadeBy,
     /// The input was listed for it.
     is_new: bool,
+    /// When it was begun, and when it had a plan.
+    since: [Instant; 2],
 }
 
 impl Assembled {
     /// Opens the device and all that is read from it but images.
-    fn of(spec: &JobSpec, plan: Plan, start: Start) -> Result<Self, Error> {
+    fn of(spec: &JobSpec, plan: Plan, start: Start, since: [Instant; 2]) -> Result<Self, Error> {
         let device = device::device(spec.device, spec.precision)?;
         let networks = Networks::open(spec, &device)?;
         let (descriptions, descriptions_id) = descriptions_of(spec.descriptions.as_deref())?;
@@ -279,6 +301,7 @@ impl Assembled {
             source,
             made_by,
             is_new: start == Start::First,
+            since,
         })
     }
 
@@ -287,14 +310,19 @@ impl Assembled {
         let Assembled { plan, infer, source, made_by, .. } = self;
         let writer = RunWriter::open(Store::create(&spec.output)?, self.identity)?;
         let prepare = PrepareSettings {
-            input: plan.input.clone(),
-            columns: spec.columns.clone(),
             side: self.side,
-            batch_size: self.batch_size,
             detector_side: self.detector_side,
             referred: self.referred,
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
+        };
+        // A batch that is being decoded and the next one.
+        let spare = 2 * self.batch_size;
+        let (input, columns) = (plan.input.clone(), spec.columns.clone());
+        let max_bytes = prepare.limits.max_bytes;
+        let fetch = FetchSettings {
+            fetcher: Fetcher::new(input, columns, max_bytes, spec.fetch, spare)?,
+            batch_size: self.batch_size,
             output: writer.store().clone(),
         };
         let finish = FinishSettings {
@@ -321,8 +349,11 @@ impl Assembled {
         let partition = spec.partition;
         let on_missing = spec.reference_fallback;
         let references = ToMake { earlier, source, made_by, on_missing };
+        let [begun, planned] = self.since;
+        let took = Took { list: planned - begun, open: planned.elapsed() };
         Ok(Run {
             infer,
+            fetch,
             prepare,
             finish,
             writer,
@@ -332,6 +363,7 @@ impl Assembled {
             partition,
             resumed,
             repair,
+            took,
         })
     }
 }

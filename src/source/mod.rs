@@ -7,8 +7,11 @@
 
 mod archive;
 mod blocks;
+mod budget;
 mod category;
 mod drafts;
+mod fetch;
+mod file_place;
 mod folder;
 mod input;
 mod label;
@@ -24,6 +27,7 @@ mod options;
 mod parquet;
 mod parquet_cells;
 mod parquet_schema;
+mod pieces;
 mod shard;
 mod table;
 mod table_columns;
@@ -46,7 +50,9 @@ use crate::error::Failure;
 use crate::store::FileVersion;
 
 pub use archive::{ArchiveKind, read_archive};
+pub use budget::FetchLimits;
 pub use category::Category;
+pub use fetch::{Fetched, Fetcher, Fetching, FileNames};
 pub use input::Input;
 pub use label::Label;
 pub use layout::{Layout, LayoutChoice};

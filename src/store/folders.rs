@@ -35,7 +35,7 @@ impl Store {
                 names
             }
             None => {
-                let found = self.tried(|| self.inner.list_with_delimiter(None));
+                let found = self.wait(self.tried(|| self.inner.list_with_delimiter(None)));
                 let found = found.map_err(|e| cannot(e.into()))?.common_prefixes;
                 let names = found.iter().filter_map(|path| path.filename().map(str::to_owned));
                 names.collect()

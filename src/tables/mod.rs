@@ -54,7 +54,7 @@ pub use look::OutputState;
 pub use manifest::{
     KEEP_KEY, LeftOut, Manifest, ROOT_KEY, RunIdentity, RunTotals, spec_differences,
 };
-pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
+pub use maps::{MapsFormat, RawMap, map_npy, read_map_npy};
 pub use masks::MaskRow;
 pub use metrics::{
     ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, is_of_all,
