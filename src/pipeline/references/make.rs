@@ -124,6 +124,9 @@ impl ReferenceMaker<'_> {
 
     /// The categories that have no file.
     fn missing(&self, categories: &[Category]) -> Result<Vec<Category>, TableError> {
+        if categories.is_empty() {
+            return Ok(Vec::new());
+        }
         let there = self.store.list(REFERENCE_FOLDER)?.into_iter().map(|file| file.path);
         let there = there.collect::<HashSet<_>>();
         let mut missing = categories.to_vec();
