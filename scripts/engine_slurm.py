@@ -25,7 +25,7 @@ PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge"]
 NODES = ["n1", "n2"]
 TASKS = 8
 TABLES = ["scores", "masks", "boxes", "partials", "failures", "metrics"]
-MEASURED = {"ms_infer"}
+MEASURED = {"ms_fetch", "ms_decode", "ms_infer"}
 
 CONF = """\
 ClusterName=filo

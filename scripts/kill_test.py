@@ -31,7 +31,7 @@ from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, Server, running_server
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parent / "tests/golden/clip_tiny/filo_tiny.safetensors"
 MOST_KILLS = 5
-MEASURED = ["ms_infer"]
+MEASURED = ["ms_fetch", "ms_decode", "ms_infer"]
 TABLES = ["scores", "masks", "boxes", "partials", "failures", "thresholds"]
 TIMEOUT_S = 120.0
 PICTURES_PER_KIND = 10

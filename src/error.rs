@@ -49,6 +49,8 @@ pub enum SourceError {
         match more { 0 => " has".to_string(), more => format!(" and {more} more have") }
     )]
     TooFewReferences { uri: String, category: String, more: usize, least: usize },
+    #[error("--skip-scored {uri}: more than {most} folders: name the one that the outputs are in")]
+    TooManyFolders { uri: String, most: usize },
     #[error("{uri}: a file, but no image: give a folder, or one file that ends in {extensions}")]
     NotAPicture { uri: String, extensions: String },
     #[error(

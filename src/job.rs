@@ -29,7 +29,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::JobError;
 use crate::image::Preprocess;
-use crate::source::{Category, Columns, Filter, LayoutChoice, ListOptions, ShardSize};
+use crate::source::{Category, Columns, FetchLimits, Filter, LayoutChoice, ListOptions, ShardSize};
 use crate::store::Location;
 use crate::tables::Table;
 use crate::weights::WeightsPlace;
@@ -53,6 +53,8 @@ pub struct JobSpec {
     pub input: Location,
     /// Where the tables go.
     pub output: Location,
+    /// Outputs of earlier runs, or folders of them: what these have scored is left out.
+    pub skip_scored: Vec<Location>,
     /// Where the network's weights are; `None`: inside the program.
     #[serde(serialize_with = "shown_weights")]
     pub weights: Option<Location>,
@@ -76,6 +78,8 @@ pub struct JobSpec {
     /// Edge length of the images in the network; `None`: that of the weights.
     pub size: Option<NonZeroUsize>,
     pub batch_size: BatchSize,
+    /// How much is read ahead.
+    pub fetch: FetchLimits,
     pub grounding: GroundingChoice,
     /// Confidence from which a box is kept; the published value is 0.25.
     pub box_threshold: UnitThreshold,
@@ -123,7 +127,10 @@ impl JobSpec {
             None => Partition::from_environment(&env)?,
         };
         let input = location("input", raw.input.as_deref(), &env)?;
-        let output = location("output", raw.output.as_deref(), &env)?;
+        let (output, run_date) = output(&raw, &env)?;
+        let skip_scored = raw.skip_scored.iter().flatten();
+        let skip_scored = skip_scored.map(|place| location("skip_scored", Some(place), &env));
+        let skip_scored = skip_scored.collect::<Result<Vec<_>, _>>()?;
         let weights = match raw.weights.as_deref() {
             Some(text) => weights(text, &env)?,
             None => None,
@@ -146,6 +153,7 @@ impl JobSpec {
         Ok(JobSpec {
             input,
             output,
+            skip_scored,
             weights,
             grounding_weights,
             layout: raw.layout.unwrap_or_default(),
@@ -157,13 +165,14 @@ impl JobSpec {
                 limit: raw.limit,
             },
             descriptions: raw.descriptions,
-            run_date: raw.run_date,
+            run_date,
             partition,
             shard_size: raw.shard_size.unwrap_or_default(),
             device: raw.device.unwrap_or_default(),
             precision: raw.precision.unwrap_or_default(),
             size: raw.size,
             batch_size: raw.batch_size.unwrap_or_default(),
+            fetch: FetchLimits { requests: raw.fetch_concurrency, memory_mib: raw.fetch_memory },
             grounding: raw.grounding.unwrap_or_default(),
             box_threshold: raw.box_threshold.unwrap_or(UnitThreshold::QUARTER),
             reference,
@@ -218,6 +227,22 @@ fn location(
     let text = text.ok_or(JobError::Missing { key })?;
     let expanded = expand::expand(key, text, env)?;
     expanded.parse().map_err(|source| JobError::Location { key, source })
+}
+
+/// Where the tables go, and the day that the run counts for: said, or today where the place needs one.
+fn output(
+    raw: &RawJobSpec,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<(Location, Option<RunDate>), JobError> {
+    let text = raw.output.as_deref();
+    let today = || raw.run_date.unwrap_or_else(RunDate::today);
+    let filled = text.map(|text| expand::fill("output", text, today)).transpose()?;
+    match filled {
+        Some((text, run_date)) => {
+            Ok((location("output", Some(&text), env)?, run_date.or(raw.run_date)))
+        }
+        None => Ok((location("output", None, env)?, raw.run_date)),
+    }
 }
 
 /// The columns that count: names that `scores` can have beside its own.

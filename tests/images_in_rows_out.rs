@@ -43,7 +43,7 @@ fn read_all(folder: &Path, choice: LayoutChoice) -> BTreeMap<String, Vec<Image>>
         let (mut images, mut names) = (Vec::new(), Vec::new());
         read_archive(file, archive.kind, &filo::source::Columns::default(), 1 << 20, |member| {
             names.push(member.id);
-            images.push(member.picture.ok());
+            images.push(member.picture.ok().map(Vec::from));
             ControlFlow::Continue(())
         });
         let distinct = names.iter().collect::<std::collections::BTreeSet<_>>();

@@ -46,7 +46,7 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!((spec.maps, spec.preprocess), (MapsFormat::None, Preprocess::Sensible));
     assert_eq!((spec.strict, spec.dry_run), (Strictness::Lenient, RunMode::Score));
     assert_eq!((&spec.category, &spec.descriptions), (&None, &None));
-    assert_eq!(spec.run_date, None);
+    assert_eq!((spec.run_date, spec.skip_scored), (None, Vec::new()));
 }
 
 #[test]
@@ -54,6 +54,7 @@ fn every_flag_is_a_key_of_the_job_file_and_means_the_same() {
     let file = parse(
         "input = 'in'
 output = 'out'
+skip_scored = ['s3://scores', 'old']
 weights = 'w'
 grounding_weights = 'g'
 layout = 'mvtec'
@@ -92,6 +93,8 @@ log_format = 'json'",
     let flags = flags(&[
         "--input=in",
         "--output=out",
+        "--skip-scored=s3://scores",
+        "--skip-scored=old",
         "--weights=w",
         "--grounding-weights=g",
         "--layout=mvtec",
@@ -261,6 +264,12 @@ fn variables_are_expanded_in_input_output_and_weights_only() {
     assert_eq!((spec.input.uri(), spec.output.uri()), ("/data/in", "/data/out"));
     assert_eq!(spec.weights_name(), "/data/w");
     assert_eq!(spec.descriptions.as_deref(), Some(Path::new("${ROOT}/d.json")));
+    let dated =
+        format!("{}\nskip_scored = ['${{ROOT}}/{{x}}']", text.replace("/out", "/{run_date}"));
+    let dated = format!("{dated}\nrun_date = '2026-11-24'");
+    let dated = JobSpec::validate(parse(&dated).unwrap(), env).unwrap();
+    assert_eq!(dated.output.uri(), "/data/2026-11-24");
+    assert_eq!(dated.skip_scored[0].uri(), "/data/{x}");
     let unset = message(text);
     assert_eq!(unset, "`input` has ${ROOT}, which is not set: export it");
 }

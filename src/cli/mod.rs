@@ -24,6 +24,7 @@ mod score;
 mod signals;
 mod status;
 mod table;
+mod timings;
 mod train;
 mod train_progress;
 mod weights;
@@ -101,9 +102,9 @@ impl Cli {
         match self.command {
             Command::Score(args) => {
                 // A job file may name the log format, so it is read before anything is logged.
-                let spec = args.spec()?;
+                let (spec, told) = args.spec()?;
                 log(spec.log_format);
-                match score::run(&spec) {
+                match score::run(&spec, told) {
                     // Whoever reads events reads the last one, too.
                     Err(error) if spec.log_format == LogFormat::Json => {
                         tracing::error!(exit_code = error.exit_code(), "{error}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::job;
-use crate::pipeline::Progress;
+use crate::pipeline::{Progress, timings};
 
 const REDRAW: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -54,6 +54,16 @@ fn counts(progress: &Progress) -> (u64, u64) {
     (progress.scored.load(Ordering::Relaxed), progress.failed.load(Ordering::Relaxed))
 }
 
+/// Which stage the others wait for, once that is more than chance.
+fn limiting(progress: &Progress) -> String {
+    let stages = progress.timings.stages();
+    let busy = stages.iter().map(|of| of.busy_s).fold(0.0, f64::max);
+    match timings::limiting(&stages).filter(|_| busy > 2.0) {
+        Some(stage) => format!(" · limited by {}", stage.as_str()),
+        None => String::new(),
+    }
+}
+
 fn draw(total: Option<u64>, progress: &Progress, done: &AtomicBool) {
     let target = ProgressDrawTarget::stderr();
     let bar = ProgressBar::with_draw_target(total, target);
@@ -71,7 +81,8 @@ fn draw(total: Option<u64>, progress: &Progress, done: &AtomicBool) {
         bar.set_position(scored + failed + progress.elsewhere.load(Ordering::Relaxed));
         let rate = bar.per_sec();
         let eta = total.map_or(String::new(), |_| format!("ETA {} · ", HumanDuration(bar.eta())));
-        bar.set_message(format!("{rate:.1} images/s · {eta}{failed} failed"));
+        let limited = limiting(progress);
+        bar.set_message(format!("{rate:.1} images/s · {eta}{failed} failed{limited}"));
         thread::park_timeout(REDRAW);
     }
     bar.finish_and_clear();

@@ -1,19 +1,20 @@
 //! `filo score`: a job file and flags in, a committed output out.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::Args;
 
-use super::progress;
 use super::say::{counted, say, shell_line, tell};
 use super::signals::{PATIENCE, Signals};
+use super::{progress, timings};
 use crate::error::Error;
 use crate::job::{JobSpec, LogFormat, RawJobSpec, RetryMode, RunMode, Strictness};
 use crate::pipeline::Progress;
 use crate::pipeline::run::{Outcome, Run, Seen};
-use crate::tables::{OutputState, Table};
+use crate::tables::{OutputState, Skipped, Table};
 
 /// Exit code of a strict run with failed images.
 const SOME_FAILED: u8 = 3;
@@ -26,24 +27,38 @@ pub struct ScoreArgs {
 
     #[command(flatten)]
     flags: RawJobSpec,
+
+    /// Print at the end where the time went: seconds of each phase, stage and network.
+    #[arg(long)]
+    timings: bool,
+}
+
+/// What is printed at the end of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// One line.
+    Counts,
+    /// And where the time went.
+    Timings,
 }
 
 impl ScoreArgs {
     /// Flags over the job file, validated.
-    pub fn spec(self) -> Result<JobSpec, Error> {
+    pub fn spec(self) -> Result<(JobSpec, Told), Error> {
+        let told = if self.timings { Told::Timings } else { Told::Counts };
         let raw = match &self.job {
             Some(file) => self.flags.over(RawJobSpec::from_file(file)?),
             None => self.flags,
         };
-        Ok(JobSpec::try_from(raw)?)
+        Ok((JobSpec::try_from(raw)?, told))
     }
 }
 
 /// Runs a job, or tells what it would do.
-pub fn run(spec: &JobSpec) -> Result<u8, Error> {
+pub fn run(spec: &JobSpec, told: Told) -> Result<u8, Error> {
     match spec.dry_run {
         RunMode::DryRun => dry_run(spec),
-        RunMode::Score => score(spec),
+        RunMode::Score => score(spec, told),
     }
 }
 
@@ -67,6 +82,9 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
         _ => counted(entries, "image"),
     };
     let what = format!("{what} in {}", counted(shards as u64, "shard"));
+    if let Some(skipped) = &plan.skipped {
+        say(skipped)?;
+    }
     let out = &spec.output;
     match output {
         OutputState::New => say(format_args!("{what} would be scored into {out}"))?,
@@ -84,7 +102,7 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
 }
 
 /// Runs a job to its end, with progress, and says what was written.
-pub fn score(spec: &JobSpec) -> Result<u8, Error> {
+pub fn score(spec: &JobSpec, told: Told) -> Result<u8, Error> {
     let started = Instant::now();
     let signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -93,9 +111,10 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             Signals::default()
         }
     };
-    let format = spec.log_format;
+    let (format, again) = (spec.log_format, again(spec));
+    let said = again.clone();
     signals.end_after(PATIENCE, move |code| {
-        say_stopped(format);
+        say_stopped(format, &said);
         std::process::exit(code.into());
     });
     let mut run = Run::open(spec)?;
@@ -108,6 +127,10 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
         run.start(&progress, &signals.stop)
     })?;
     let (out, seconds) = (&spec.output, started.elapsed().as_secs_f64());
+    if told == Told::Timings {
+        timings::table(&progress.timings, seconds).iter().try_for_each(say)?;
+    }
+    let times = progress.timings.to_json();
     let failed = match outcome {
         Outcome::Finished(manifest) => {
             let rows = |table| manifest.totals.as_ref().map_or(0, |totals| totals.rows_of(table));
@@ -118,13 +141,33 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             let next = shell_line(["filo", "report", "--run", out.uri(), "--out", "report.html"]);
             let flagged = manifest.totals.as_ref().and_then(|totals| totals.flagged);
             let images = counted(scored, "image");
+            let skipped = Skipped::of(&manifest.spec);
             if spec.log_format == LogFormat::Json {
-                tracing::info!(scored, failed, flagged, seconds, output = out.uri(), "finished");
+                let skipped = skipped.as_ref().map(|skipped| skipped.images + skipped.archives);
+                tracing::info!(
+                    scored,
+                    failed,
+                    flagged,
+                    skipped,
+                    seconds,
+                    output = out.uri(),
+                    %times,
+                    "finished"
+                );
             }
-            let flagged = flagged.map_or(String::new(), |flagged| format!(" · {flagged} flagged"));
-            say(format_args!(
-                "scored {images}{flagged} · {failed} failed in {seconds:.1} s · {out} · {next}"
-            ))?;
+            match skipped {
+                Some(skipped) if scored + failed == 0 => {
+                    say(format_args!("nothing to score: {skipped} · {seconds:.1} s · {out}"))?;
+                }
+                skipped => {
+                    let flagged = flagged.map_or(String::new(), |n| format!(" · {n} flagged"));
+                    let skipped = skipped.map_or(String::new(), |skipped| format!(" · {skipped}"));
+                    say(format_args!(
+                        "scored {images}{flagged} · {failed} failed in {seconds:.1} s{skipped} · \
+                         {out} · {next}"
+                    ))?;
+                }
+            }
             failed
         }
         Outcome::PartDone => {
@@ -132,7 +175,7 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             let part = spec.partition;
             if spec.log_format == LogFormat::Json {
                 let scored = progress.scored.load(Ordering::Relaxed);
-                tracing::info!(scored, failed, %part, seconds, output = out.uri(), "part done");
+                tracing::info!(scored, failed, %part, seconds, output = out.uri(), %times, "part done");
             }
             say(format_args!(
                 "part {part} done in {seconds:.1} s · {out} · other parts are still open"
@@ -140,7 +183,7 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
             failed
         }
         Outcome::Stopped => {
-            say_stopped(spec.log_format);
+            say_stopped(spec.log_format, &again);
             return Ok(signals.exit_code());
         }
     };
@@ -155,11 +198,20 @@ pub fn score(spec: &JobSpec) -> Result<u8, Error> {
     })
 }
 
-fn say_stopped(format: LogFormat) {
-    let again = shell_line(std::env::args_os());
+fn say_stopped(format: LogFormat, again: &str) {
     if format == LogFormat::Json {
         tracing::warn!(again, "stopped; whole shards are committed");
         return;
     }
     tell(format_args!("stopped; whole shards are committed. Resume with: {again}"));
+}
+
+/// The command that goes on with this run, also tomorrow.
+fn again(spec: &JobSpec) -> String {
+    let mut words = std::env::args_os().collect::<Vec<_>>();
+    let is_date = |word: &OsString| word.to_string_lossy().starts_with("--run-date");
+    if let Some(date) = spec.run_date.filter(|_| !words.iter().any(is_date)) {
+        words.extend(["--run-date".into(), date.to_string().into()]);
+    }
+    shell_line(words)
 }

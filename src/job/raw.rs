@@ -24,7 +24,7 @@ use crate::source::{Category, Glob, LayoutChoice, ShardSize};
 
 /// A job as it is written down, in a job file or as flags. Paths are relative to the working
 /// directory. `${VAR}` is expanded in `input`, `output`, `weights`,
-/// `grounding_weights`, `thresholds_from` and `reference`.
+/// `grounding_weights`, `thresholds_from`, `reference` and `skip_scored`, and `{run_date}` in `output`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, Args)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "JobSpec")]
@@ -34,9 +34,16 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "URI")]
     pub input: Option<String>,
 
-    /// Folder for the tables: a path, s3://, gs:// or az://.
+    /// Folder for the tables: a path, s3://, gs:// or az://. `{run_date}` in it stands for the date of
+    /// --run-date.
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
+
+    /// Leave out images that an earlier finished run has scored in the same way and that have not
+    /// changed since: the output of a run, or a folder below which there are outputs; may be given more
+    /// than once.
+    #[arg(long, value_name = "URI")]
+    pub skip_scored: Option<Vec<String>>,
 
     /// Weights of the network: a folder or file, from a bucket copied once into the cache; or a name:
     /// `nano` for the embedded ones, `filo-visa` or `filo-mvtec` after `filo weights fetch`
@@ -113,6 +120,16 @@ pub struct RawJobSpec {
     /// Images per forward pass [default: auto, from the free memory].
     #[arg(long, value_name = "auto|N")]
     pub batch_size: Option<BatchSize>,
+
+    /// Requests for files that are in flight at a time [default: from the measured latency and rate, at
+    /// most 256].
+    #[arg(long, value_name = "N")]
+    pub fetch_concurrency: Option<NonZeroUsize>,
+
+    /// MiB of files that are read ahead of their use [default: 256]. An image that is larger than this
+    /// is read by itself.
+    #[arg(long, value_name = "MIB")]
+    pub fetch_memory: Option<NonZeroUsize>,
 
     /// Use the detector to find boxes [default: auto, on if the weights have one].
     #[arg(long)]
@@ -201,6 +218,7 @@ impl RawJobSpec {
         RawJobSpec {
             input: self.input.or(file.input),
             output: self.output.or(file.output),
+            skip_scored: self.skip_scored.or(file.skip_scored),
             weights: self.weights.or(file.weights),
             grounding_weights: self.grounding_weights.or(file.grounding_weights),
             layout: self.layout.or(file.layout),
@@ -218,6 +236,8 @@ impl RawJobSpec {
             precision: self.precision.or(file.precision),
             size: self.size.or(file.size),
             batch_size: self.batch_size.or(file.batch_size),
+            fetch_concurrency: self.fetch_concurrency.or(file.fetch_concurrency),
+            fetch_memory: self.fetch_memory.or(file.fetch_memory),
             grounding: self.grounding.or(file.grounding),
             box_threshold: self.box_threshold.or(file.box_threshold),
             reference: self.reference.or(file.reference),

@@ -8,7 +8,7 @@ use super::retry::{Earlier, Retry};
 use crate::error::{Failure, TableError};
 use crate::image::{Mask, Rle, Size};
 use crate::reference::Digest;
-use crate::source::{Category, Sample, Shard};
+use crate::source::{Category, Fetching, Sample, Shard};
 
 /// One message of the stream of work; `T` is what a stage made of a batch.
 pub enum Work<T> {
@@ -27,6 +27,30 @@ pub enum Work<T> {
     },
     /// The output cannot be read: the run ends.
     Broken(Box<TableError>),
+}
+
+impl<T> Work<T> {
+    /// What it has of a batch, or the message for the next stage.
+    pub fn batch_or_rest<U>(self) -> Result<T, Work<U>> {
+        Err(match self {
+            Work::Batch(of_batch) => return Ok(of_batch),
+            Work::Begin(begun) => Work::Begin(begun),
+            Work::Failed(lost) => Work::Failed(lost),
+            Work::Kept { order, image_id } => Work::Kept { order, image_id },
+            Work::End { pictures } => Work::End { pictures },
+            Work::Broken(error) => Work::Broken(error),
+        })
+    }
+}
+
+/// An image whose files are on their way; the batches of a shard follow each other.
+pub struct Coming {
+    /// Index in the shard.
+    pub order: usize,
+    pub sample: Sample,
+    pub files: Fetching,
+    /// Whether the batch ends with it.
+    pub is_last: bool,
 }
 
 /// A shard that is opened.
@@ -91,6 +115,16 @@ pub struct Subject {
     /// Of the image as it is shown.
     pub size: Size,
     pub truth: Truth,
+    pub took: Took,
+}
+
+/// How long it took to have an image, milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// From the first request for its files to the last answer; `None` for members of archives.
+    pub fetch_ms: Option<f32>,
+    /// To decode it and make it ready, on one core.
+    pub decode_ms: f32,
 }
 
 /// An image ready for the network.
@@ -102,6 +136,15 @@ pub struct Prepared {
     pub planes: Vec<f32>,
     /// The image as the detector reads it, where there is one.
     pub detector: Option<DetectorPlanes>,
+}
+
+impl Prepared {
+    /// Size of what the networks read.
+    pub fn bytes(&self) -> u64 {
+        let detector = self.detector.as_ref().map_or(0, |detector| detector.planes.len());
+        let referred = self.referred.as_ref().map_or(0, |referred| referred.planes.len());
+        ((self.planes.len() + detector + referred) * size_of::<f32>()) as u64
+    }
 }
 
 /// An image on its way to being compared with references.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::iter::repeat;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::batch::{Begun, Inferred, Lost, Subject, Truth};
@@ -24,8 +25,8 @@ use crate::reference::{GRID, Reference, Seen, cell_means};
 use crate::source::{Category, Input, Label, Sample, Shard};
 use crate::store::Store;
 use crate::tables::{
-    BoxRow, CategoryRows, FailureRow, KeptValue, MapsFormat, MaskRow, RunWriter, ScoreRow,
-    ShardRows, write_map_npy,
+    BoxRow, CategoryRows, Committed, FailureRow, KeptValue, MapsFormat, MaskRow, RunWriter,
+    ScoreRow, ShardRows, map_npy,
 };
 
 /// What finishing needs to know.
@@ -68,6 +69,8 @@ struct Finished {
     mask: Option<MaskRow>,
     boxes: Vec<BoxRow>,
     map: Vec<f32>,
+    /// Path and content, where maps are kept.
+    map_file: Option<(String, Bytes)>,
 }
 
 impl ShardBuilder {
@@ -114,7 +117,7 @@ impl ShardBuilder {
             return Ok(0);
         };
         let context = Context::new(&category, self.shard.id.as_str(), settings)?;
-        let finished = batch
+        let mut finished = batch
             .into_par_iter()
             .map(|inferred| {
                 let (order, sample) = (inferred.subject.order, inferred.subject.sample.clone());
@@ -124,6 +127,8 @@ impl ShardBuilder {
                 }
             })
             .collect::<Result<Vec<_>, TableError>>()?;
+        let maps = finished.iter_mut().flatten().filter_map(|picture| picture.map_file.take());
+        settings.store.put_all(maps.collect(), Vec::new())?;
         let mut scored = 0;
         for picture in finished {
             match picture.and_then(|picture| self.count_pixels(picture, settings)) {
@@ -186,11 +191,12 @@ impl ShardBuilder {
         &self.shard.id
     }
 
-    /// Commits the rows of the whole shard, which has this many images, in listing order.
+    /// Commits the rows of the whole shard, which has this many images, in listing order; returns how
+    /// many bytes were written.
     ///
     /// # Errors
     /// If an image is missing, or the output cannot be written.
-    pub fn commit(mut self, pictures: u64, writer: &RunWriter) -> Result<(), TableError> {
+    pub fn commit(mut self, pictures: u64, writer: &RunWriter) -> Result<u64, TableError> {
         if let Some((retry, _)) = self.retry.as_deref() {
             for (category, row) in retry.partials(writer.store())? {
                 let pixels = &mut self.categories.entry(category).or_default().pixels;
@@ -206,7 +212,10 @@ impl ShardBuilder {
         if let Some((retry, _)) = self.retry.as_deref() {
             retry.withdraw(writer)?;
         }
-        writer.commit_shard(rows).map(drop)
+        Ok(match writer.commit_shard(rows)? {
+            Committed::Now { bytes } => bytes,
+            Committed::AlreadyByAnother => 0,
+        })
     }
 }
 
@@ -298,13 +307,9 @@ fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError>
     let score = verdict.map_or(text_score, |verdict| verdict.score);
     let map_max = highest(&map);
     let map_mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / map.len() as f64;
-    let map_path = match settings.maps {
-        None => None,
-        Some(format) => {
-            let n = subject.order as u64;
-            Some(write_map_npy(&settings.store, shard_id, n, &map, size, format)?)
-        }
-    };
+    let n = subject.order as u64;
+    let map_file = settings.maps.map(|format| map_npy(shard_id, n, &map, size, format));
+    let map_file = map_file.transpose()?;
     let sample = &subject.sample;
     let mask = mask_from_map(&map, size, subject.size, limits.mask);
     let localisation = localisation.unwrap_or_default();
@@ -336,15 +341,17 @@ fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError>
         n_boxes: boxes.len() as i32,
         top_description: Some(top.state.to_string()),
         top_similarity: Some(top.similarity),
-        map_path,
+        map_path: map_file.as_ref().map(|(path, _)| path.clone()),
         true_mask: None,
         pixel_summary: None,
+        ms_fetch: subject.took.fetch_ms,
+        ms_decode: Some(subject.took.decode_ms),
         ms_infer,
         model_id: settings.model_id.clone(),
         kept: kept(sample, &settings.keep),
     };
     let mask = mask_row(&sample.image_id, &mask, limits.mask);
-    Ok(Finished { subject, score: row, mask, boxes, map })
+    Ok(Finished { subject, score: row, mask, boxes, map, map_file })
 }
 
 /// The values of the columns `keep` that the listing, or the archive, has of an image.

@@ -33,6 +33,7 @@ pub fn with_heartbeat<T>(
                 }
                 worker.scored = progress.scored.load(Ordering::Relaxed);
                 worker.failed = progress.failed.load(Ordering::Relaxed);
+                worker.timings = progress.timings.to_json();
                 said(&mut worker, store);
                 if worker.state != WorkerState::Running {
                     return;

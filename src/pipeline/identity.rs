@@ -1,5 +1,6 @@
 //! What makes a run this run. In: a job spec, its plan, and what was read besides the input. Out: the
-//! identity that its manifest records, and that of its references.
+//! identity that its manifest records, that of its references, and what tells its numbers from those of
+//! another run.
 
 use std::path::Path;
 
@@ -7,11 +8,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::plan::Plan;
-use crate::error::{Error, JobError};
+use crate::error::{Error, JobError, SpecDifference, one_line};
 use crate::job::{JobSpec, RunDate};
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::reference::MadeBy;
-use crate::tables::{KEEP_KEY, RunIdentity};
+use crate::tables::{
+    KEEP_KEY, ROOT_KEY, RunIdentity, SKIPPED_KEY, SKIPPED_PLACES_KEY, spec_differences,
+};
 
 /// Categories that nobody has described, with one warning for all.
 pub(super) fn generic_categories(plan: &Plan, descriptions: &Descriptions) -> Vec<String> {
@@ -47,6 +50,7 @@ fn warning_of(generic: &[String]) -> Option<String> {
 }
 
 /// What was read besides the input.
+#[derive(Debug, Clone)]
 pub(super) struct Ids<'a> {
     pub model: &'a str,
     pub descriptions: &'a str,
@@ -84,6 +88,7 @@ pub(super) fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Id
     let mut spec_value = json!({
         "program": env!("CARGO_PKG_VERSION"),
         "input": spec.input,
+        ROOT_KEY: plan.input.uri_of(""),
         "run_date": spec.run_date,
         "listing": listed.finalize().to_hex().as_str(),
         "layout": plan.layout,
@@ -119,6 +124,11 @@ pub(super) fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Id
     if !ids.generic.is_empty() {
         spec_value[GENERIC_KEY] = ids.generic.into();
     }
+    // What a run does not do makes it another run; a run that skips nothing is told from one that was
+    // not asked to.
+    if !spec.skip_scored.is_empty() {
+        spec_value[SKIPPED_KEY] = json!(plan.skipped.clone().unwrap_or_default());
+    }
     let run_date = spec.run_date.unwrap_or_else(RunDate::today).date();
     let shards = plan.shards.iter().map(|shard| shard.id.clone()).collect();
     RunIdentity { run_id: run_id(&spec_value), run_date, spec: spec_value, shards, plan: file }
@@ -130,12 +140,71 @@ fn run_id(spec: &Value) -> String {
     let mut named = spec.clone();
     if let Value::Object(fields) = &mut named {
         fields.remove("input");
+        fields.remove(ROOT_KEY);
         fields.remove("weights");
+        if let Some(Value::Object(skipped)) = fields.get_mut(SKIPPED_KEY) {
+            skipped.remove(SKIPPED_PLACES_KEY);
+        }
         // Follows from the rest, and was not always told.
         fields.remove(GENERIC_KEY);
     }
     blake3::hash(named.to_string().as_bytes()).to_hex()[..16].to_string()
 }
+
+/// What in an identity decides no number of an image: where it is and when it is scored, how the work is
+/// cut, what is kept beside the numbers. What the listing says of an image is compared image by image.
+/// Whatever else an identity has counts, also what it does not have yet.
+const NO_NUMBERS: [&str; 12] = [
+    "input",
+    ROOT_KEY,
+    "run_date",
+    "listing",
+    "layout",
+    "category",
+    "shard_size",
+    "weights",
+    "maps",
+    KEEP_KEY,
+    GENERIC_KEY,
+    SKIPPED_KEY,
+];
+
+/// What makes the numbers of a run with the identity `earlier` others than those of a run with the
+/// identity `now`, for images that are the same; empty if nothing does.
+pub(super) fn other_numbers(earlier: &Value, now: &Value) -> Vec<SpecDifference> {
+    let numbers = |spec: &Value| {
+        let mut numbers = spec.clone();
+        if let Value::Object(fields) = &mut numbers {
+            fields.retain(|key, _| !NO_NUMBERS.contains(&key.as_str()));
+        }
+        numbers
+    };
+    spec_differences(&numbers(earlier), &numbers(now))
+}
+
+/// What differs, in a few words, and how: "other weights (model_id: …)".
+pub(super) fn in_words(differences: &[SpecDifference]) -> String {
+    let mut words = Vec::new();
+    for difference in differences {
+        let key = difference.key.split('.').next().unwrap_or_default();
+        let word = match key {
+            "program" => "another version of the program".to_string(),
+            "model_id" => "other weights".to_string(),
+            "descriptions" => "other descriptions".to_string(),
+            "reference" | "reference_fallback" | "features" => "other references".to_string(),
+            "decision" => "another rule for what is flagged".to_string(),
+            key => format!("another {key}"),
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    let how = differences.iter().map(SpecDifference::to_string).collect::<Vec<_>>().join("; ");
+    format!("{} ({})", words.join(", "), one_line(&how, MOST_OF_DIFFERENCES))
+}
+
+/// Thresholds of an earlier run are a list of all its categories.
+const MOST_OF_DIFFERENCES: usize = 300;
 
 /// The built-in descriptions with those of `file` laid over, and what a run calls them.
 ///
@@ -153,6 +222,31 @@ pub fn descriptions_of(file: Option<&Path>) -> Result<(Descriptions, String), Er
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_the_same_wherever_and_whenever_an_image_is_scored() {
+        let of = |changed: &[(&str, Value)]| {
+            let mut spec = json!({
+                "program": "1", "input": "a", ROOT_KEY: "file:///a/", "run_date": null,
+                "listing": "x", "layout": "folder", "category": null, "shard_size": 64,
+                "weights": "nano", "model_id": "m", "precision": "f32", "maps": "none",
+                "decision": {"false_alarm_rate": 0.01},
+            });
+            changed.iter().for_each(|(key, value)| spec[*key] = value.clone());
+            spec
+        };
+        let now = of(&[]);
+        for key in NO_NUMBERS {
+            assert_eq!(other_numbers(&of(&[(key, json!("other"))]), &now), [], "{key}");
+        }
+        let differ = |key: &str, value: Value| in_words(&other_numbers(&of(&[(key, value)]), &now));
+        let weights = r#"other weights (model_id: "n" → "m")"#;
+        assert_eq!(differ("model_id", json!("n")), weights);
+        assert_eq!(differ("size", json!(336)), "another size (size: 336 → not set)");
+        let rule = "another rule for what is flagged (decision.false_alarm_rate: 0.02 → 0.01)";
+        assert_eq!(differ("decision", json!({"false_alarm_rate": 0.02})), rule);
+        assert!(differ("not thought of yet", json!(1)).starts_with("another not thought of yet"));
+    }
 
     #[test]
     fn undescribed_categories_are_told_of_once_and_counted() {

@@ -15,6 +15,7 @@ use super::caught;
 use super::features::FeatureMaker;
 use super::localise::{Localisation, Localiser, floats};
 use super::networks::Networks;
+use super::timings::{Part, Timings};
 use crate::device::{Backend, Device, cpu, release_freed, take_fault};
 use crate::error::{Failure, FailureCode, ModelError, Stage};
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
@@ -124,7 +125,7 @@ impl Inferencer {
     }
 
     /// Every image of `batch` comes back on one of the two sides.
-    pub fn infer(&mut self, batch: Batch) -> (Vec<Inferred>, Vec<Lost>) {
+    pub fn infer(&mut self, batch: Batch, timings: &Timings) -> (Vec<Inferred>, Vec<Lost>) {
         // Categories of images in archives show when they come.
         if !self.read.contains(&batch.category)
             && let Err(error) = self.read_words([&batch.category])
@@ -136,7 +137,7 @@ impl Inferencer {
             return (Vec::new(), lost.collect());
         }
         let started = Instant::now();
-        let numbers = self.numbers_or_halved(&batch.category, &batch.pictures);
+        let numbers = self.numbers_or_halved(&batch.category, &batch.pictures, timings);
         let seconds = started.elapsed().as_secs_f32();
         if !std::mem::replace(&mut self.warm, true) && self.device != cpu() {
             tracing::info!(
@@ -173,13 +174,16 @@ impl Inferencer {
         &mut self,
         category: &Category,
         pictures: &[Prepared],
+        timings: &Timings,
     ) -> Vec<Result<Numbers, Failure>> {
         let room = self.room.unwrap_or(pictures.len()).max(1);
         if pictures.len() > room {
             let parts = pictures.chunks(room);
-            return parts.flat_map(|part| self.numbers_or_halved(category, part)).collect();
+            return parts
+                .flat_map(|part| self.numbers_or_halved(category, part, timings))
+                .collect();
         }
-        match self.numbers(category, pictures) {
+        match self.numbers(category, pictures, timings) {
             Ok(numbers) => numbers,
             Err(failure) if pictures.len() == 1 => vec![Err(failure)],
             Err(failure) => {
@@ -194,7 +198,7 @@ impl Inferencer {
                     release_freed(&self.device);
                 }
                 let parts = pictures.chunks(half);
-                parts.flat_map(|part| self.numbers_or_halved(category, part)).collect()
+                parts.flat_map(|part| self.numbers_or_halved(category, part, timings)).collect()
             }
         }
     }
@@ -204,10 +208,11 @@ impl Inferencer {
         &mut self,
         category: &Category,
         pictures: &[Prepared],
+        timings: &Timings,
     ) -> Result<Vec<Result<Numbers, Failure>>, Failure> {
         // What an earlier batch has left was told with it.
         take_fault();
-        let numbers = caught(Stage::Infer, || self.forward(category, pictures));
+        let numbers = caught(Stage::Infer, || self.forward(category, pictures, timings));
         let fault = take_fault().or_else(|| numbers.as_ref().err().map(|f| f.message.clone()));
         match fault {
             None => numbers,
@@ -228,13 +233,17 @@ impl Inferencer {
         &mut self,
         category: &Category,
         pictures: &[Prepared],
+        timings: &Timings,
     ) -> Vec<Result<Numbers, Failure>> {
         self.turn_to(category);
-        let found = self.localise(pictures);
+        let found = match self.networks.localiser {
+            Localiser::GroundingDino(_) => timings.part(Part::Detector, || self.localise(pictures)),
+            _ => self.localise(pictures),
+        };
         let positions = found.iter().flatten().map(position_of).collect::<BTreeSet<_>>();
         let prompts = positions.into_iter().map(|position| (position, self.prompts_for(position)));
-        let prompts = prompts.collect::<PromptsByPosition>();
-        let scored = self.score_in_parts(pictures, &found, &prompts);
+        let prompts = timings.part(Part::Prompts, || prompts.collect::<PromptsByPosition>());
+        let scored = self.score_in_parts(pictures, &found, &prompts, timings);
         let numbers = found.into_iter().zip(scored).map(|(localisation, scored)| {
             let localisation = localisation?;
             let scored = scored.expect("every localised image was scored");
@@ -251,13 +260,14 @@ impl Inferencer {
         pictures: &[Prepared],
         found: &[Result<Option<Localisation>, Failure>],
         prompts: &PromptsByPosition,
+        timings: &Timings,
     ) -> Vec<Option<Scored>> {
         if self.device != cpu() || pictures.len() < 2 {
-            return self.score(pictures, found, prompts);
+            return self.score(pictures, found, prompts, timings);
         }
         let at_once = pictures.len().div_ceil(rayon::current_num_threads());
         let parts = pictures.par_chunks(at_once).zip(found.par_chunks(at_once));
-        let scored = parts.map(|(pictures, found)| self.score(pictures, found, prompts));
+        let scored = parts.map(|(pictures, found)| self.score(pictures, found, prompts, timings));
         scored.collect::<Vec<_>>().into_iter().flatten().collect()
     }
 
@@ -302,12 +312,13 @@ impl Inferencer {
         pictures: &[Prepared],
         found: &[Result<Option<Localisation>, Failure>],
         prompts: &PromptsByPosition,
+        timings: &Timings,
     ) -> Vec<Option<Scored>> {
-        let encoding = self.encode(pictures);
-        let features = self
-            .features
-            .as_ref()
-            .map(|maker| maker.features(pictures, &encoding.tokens, &self.device));
+        let encoding = timings.part(Part::Encoder, || self.encode(pictures));
+        let features = self.features.as_ref().map(|maker| {
+            let make = || maker.features(pictures, &encoding.tokens, &self.device);
+            timings.part(Part::Features, make)
+        });
         let mut features = features.map(Vec::into_iter);
         let mut features = pictures.iter().map(|_| features.as_mut()?.next()).collect::<Vec<_>>();
         // Images whose boxes chose the same position share their prompts.

@@ -1,42 +1,30 @@
 //! Images of an archive → batches. In: a tar or a Parquet file, read from its beginning to its
 //! end. Out: batches of one category each; what waits for its batch is bounded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use crossbeam_channel::Sender;
+use bytes::Bytes;
 
-use super::batch::{Batch, Lost, Work};
-use super::prepare::{Given, PrepareSettings, send_batch};
-use crate::source::{Archive, Category, Label, MaskSource, Member, Sample, Unclear, read_archive};
-
-/// Bytes of images that wait until there are enough of their category.
-const WAITING_BYTES: usize = 128 << 20;
+use super::batch::{Coming, Lost, Work};
+use super::fetch::ToPrepare;
+use crate::source::{Archive, Category, Label, MaskSource, Member, Sample, Unclear};
 
 /// Sends every image of `archive`; returns how many there were, or `None` when nobody wants more.
-pub fn prepare_archive(
-    archive: &Archive,
-    kept: &HashSet<Box<str>>,
-    settings: &PrepareSettings,
-    out: &Sender<Work<Batch>>,
-    stop: &AtomicBool,
-) -> Option<usize> {
-    let file = match settings.input.open_file(&archive.image_id, archive.version.as_ref()) {
-        Ok(file) => file,
-        Err(failure) => {
-            let (image_id, category) = (archive.image_id.clone(), archive.category.clone());
-            let lost = Lost { order: 0, image_id, file: None, uri: None, category, failure };
-            return out.send(Work::Failed(lost)).ok().map(|()| 1);
-        }
+pub(super) fn fetch_archive(archive: &Archive, to: &ToPrepare<'_>) -> Option<usize> {
+    let mut waiting = Waiting {
+        to,
+        most_bytes: (to.settings.fetcher.most_bytes() / 2) as usize,
+        images: BTreeMap::new(),
+        bytes: 0,
     };
-    let mut waiting = Waiting { settings, kept, out, pictures: BTreeMap::new(), bytes: 0 };
     let mut sent = 0;
     let mut unclear = Unclear::default();
     let mut wanted = Some(());
     let take = |member: Member| {
         unclear.note(&member.known);
-        wanted = match stop.load(Ordering::Relaxed) {
+        wanted = match to.stop.load(Ordering::Relaxed) {
             true => None,
             false => waiting.add(archive, sent, member),
         };
@@ -47,8 +35,15 @@ pub fn prepare_archive(
             ControlFlow::Break(())
         }
     };
-    let max_bytes = settings.limits.max_bytes;
-    let ignored = read_archive(file, archive.kind, &settings.columns, max_bytes, take);
+    let fetcher = &to.settings.fetcher;
+    let ignored = match fetcher.open(&archive.image_id, archive.kind, archive.version.as_ref()) {
+        Ok(open) => open.each(take),
+        Err(failure) => {
+            let (image_id, category) = (archive.image_id.clone(), archive.category.clone());
+            let lost = Lost { order: 0, image_id, file: None, uri: None, category, failure };
+            return to.lose(lost).map(|()| 1);
+        }
+    };
     if !ignored.is_empty() {
         tracing::debug!(archive = &*archive.image_id, ?ignored, "files that are no image");
     }
@@ -61,12 +56,27 @@ pub fn prepare_archive(
     Some(sent)
 }
 
+/// An image of an archive, with its files.
+pub(super) struct Given {
+    /// Index in the archive.
+    pub order: usize,
+    pub sample: Sample,
+    pub image: Bytes,
+    pub mask: Option<Bytes>,
+}
+
+impl Given {
+    /// Size of its files.
+    pub fn bytes(&self) -> usize {
+        self.image.len() + self.mask.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// Images whose batch is not full yet.
 struct Waiting<'a> {
-    settings: &'a PrepareSettings,
-    kept: &'a HashSet<Box<str>>,
-    out: &'a Sender<Work<Batch>>,
-    pictures: BTreeMap<Category, Vec<Given>>,
+    to: &'a ToPrepare<'a>,
+    most_bytes: usize,
+    images: BTreeMap<Category, Vec<Given>>,
     bytes: usize,
 }
 
@@ -74,31 +84,37 @@ impl Waiting<'_> {
     /// `None` when nobody wants more.
     fn add(&mut self, archive: &Archive, order: usize, member: Member) -> Option<()> {
         let image_id: Box<str> = format!("{}/{}", archive.image_id, member.id).into();
-        if self.kept.contains(&image_id) {
-            return self.out.send(Work::Kept { order, image_id }).ok();
+        if self.to.kept.contains(&image_id) {
+            return self.to.send(Work::Kept { order, image_id });
         }
         let given = match given(archive, order, image_id, member) {
             Ok(given) => given,
-            Err(lost) => return self.out.send(Work::Failed(lost)).ok(),
+            Err(lost) => return self.to.lose(lost),
         };
         self.bytes += given.bytes();
         let category = given.sample.category.clone();
-        let pictures = self.pictures.entry(category.clone()).or_default();
-        pictures.push(given);
-        if pictures.len() == self.settings.batch_size {
+        let images = self.images.entry(category.clone()).or_default();
+        images.push(given);
+        if images.len() == self.to.settings.batch_size {
             self.send(&category)?;
         }
-        if self.bytes > WAITING_BYTES { self.send_all() } else { Some(()) }
+        if self.bytes > self.most_bytes { self.send_all() } else { Some(()) }
     }
 
     fn send(&mut self, category: &Category) -> Option<()> {
-        let Some(pictures) = self.pictures.remove(category) else { return Some(()) };
-        self.bytes -= pictures.iter().map(Given::bytes).sum::<usize>();
-        send_batch(category, &pictures, |given| given.prepare(self.settings), self.out)
+        let images = self.images.remove(category).unwrap_or_default();
+        self.bytes -= images.iter().map(Given::bytes).sum::<usize>();
+        let last = images.len();
+        for (at, Given { order, sample, image, mask }) in images.into_iter().enumerate() {
+            let files = self.to.settings.fetcher.hold(image, mask, self.to.stop)?;
+            let coming = Coming { order, sample, files, is_last: at + 1 == last };
+            self.to.send_coming(coming)?;
+        }
+        Some(())
     }
 
     fn send_all(&mut self) -> Option<()> {
-        let categories = self.pictures.keys().cloned().collect::<Vec<_>>();
+        let categories = self.images.keys().cloned().collect::<Vec<_>>();
         categories.iter().try_for_each(|category| self.send(category))
     }
 }
@@ -113,8 +129,8 @@ pub(super) fn given(
     let Member { picture, mask, known, .. } = member;
     let named = known.category.as_deref().and_then(|name| name.parse::<Category>().ok());
     let category = named.unwrap_or_else(|| archive.category.clone());
-    let picture = match picture {
-        Ok(picture) => picture,
+    let image = match picture {
+        Ok(image) => image,
         Err(failure) => {
             return Err(Lost { order, image_id, file: None, uri: None, category, failure });
         }
@@ -134,5 +150,5 @@ pub(super) fn given(
         mask: truth,
         kept: known.kept,
     };
-    Ok(Given { order, sample, picture, mask })
+    Ok(Given { order, sample, image, mask })
 }

@@ -1,6 +1,7 @@
-//! The stages and the bounded channels between them: prepare → infer → finish → commit.
-//! Memory is flat whatever the input: one shard is open, one batch is ahead of the device, one
-//! behind it. Rayon does the pixels, one thread owns the device, one writes.
+//! The stages and the bounded channels between them: fetch → prepare → infer → finish → commit.
+//! Memory is flat whatever the input: files in flight are bounded by bytes, one batch is ahead of the
+//! device, one behind it, the rows of two shards wait at most. The runtime of stores does input and
+//! output, rayon the pixels, one thread owns the device.
 
 pub mod batch;
 pub mod claims;
@@ -8,6 +9,7 @@ pub mod compare;
 pub mod data_set;
 pub mod decision;
 mod features;
+pub mod fetch;
 pub mod finish;
 pub mod heartbeat;
 pub mod identity;
@@ -24,21 +26,28 @@ pub mod references;
 pub mod repair;
 pub mod retry;
 pub mod run;
+mod skip;
 pub mod status;
+pub mod timings;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use self::batch::{Batch, Inferred, Work};
+use self::batch::{Batch, Inferred, Prepared, Work};
 use self::claims::Claims;
+use self::fetch::{FetchSettings, fetch};
 use self::finish::{FinishSettings, ShardBuilder};
 use self::infer::Inferencer;
 use self::prepare::{PrepareSettings, prepare};
+use self::timings::{StageName, Timings};
 use crate::error::{Failure, FailureCode, Stage, TableError, panic_text};
 use crate::tables::RunWriter;
+
+/// Messages that wait for the stage that decodes.
+const FETCHING: usize = 1024;
 
 /// How far a run is; read while it runs.
 #[derive(Debug, Default)]
@@ -47,6 +56,8 @@ pub struct Progress {
     pub failed: AtomicU64,
     /// Images that other workers committed while this one was at work.
     pub elsewhere: AtomicU64,
+    /// Where its time goes.
+    pub timings: Timings,
 }
 
 /// How a run ended.
@@ -61,6 +72,7 @@ pub enum Ending {
 /// Everything a run needs.
 pub struct Pipeline<'a> {
     pub claims: Claims<'a>,
+    pub fetch: FetchSettings,
     pub prepare: PrepareSettings,
     pub infer: Inferencer,
     pub finish: FinishSettings,
@@ -75,18 +87,37 @@ impl Pipeline<'_> {
     /// # Errors
     /// If the output cannot be read or written. Trouble with an image is a row, not an error.
     pub fn run(self) -> Result<Ending, TableError> {
-        let Pipeline { claims, prepare: settings, infer, finish, writer, progress, stop } = self;
-        let claims = &claims;
-        // No message waits in a channel: each stage holds the next one ready, and no more.
+        let Pipeline {
+            claims,
+            fetch: source,
+            prepare: settings,
+            infer,
+            finish,
+            writer,
+            progress,
+            stop,
+        } = self;
+        let (claims, timings) = (&claims, &progress.timings);
+        // What is in flight is bounded by its bytes; these are images that are only named.
+        let (to_prepare, fetched) = bounded(FETCHING);
+        // No message waits in the other channels: each stage holds the next one ready, and no more.
         let (to_infer, prepared) = bounded(0);
         let (to_finish, inferred) = bounded(0);
         thread::scope(|scope| {
-            scope.spawn(move || prepare(claims, &settings, &to_infer, stop));
-            scope.spawn(move || infer_all(infer, &prepared, &to_finish, stop));
+            scope.spawn(move || fetch(claims, &source, &to_prepare, timings, stop));
+            scope.spawn(move || prepare(&fetched, &settings, &to_infer, timings));
+            scope.spawn(move || infer_all(infer, &prepared, &to_finish, timings, stop));
+            // The rows of one shard are written while those of the next are made.
+            let (to_commit, whole) = bounded(0);
+            let commit = scope.spawn(move || commit_all(&whole, writer, claims, timings));
             // An error here drops `inferred`: the stages in front find nobody listening and end.
-            let finished = finish_all(inferred, &finish, writer, claims, progress);
+            let finished = finish_all(inferred, &finish, &to_commit, progress);
+            drop(to_commit);
+            let committed = commit.join();
             claims.close();
-            finished
+            let committed = committed.unwrap_or_else(|panic| resume_unwind(panic));
+            // A commit that fails ends the stage in front, which then has no error of its own.
+            committed.and(finished)
         })?;
         match claims.are_done() {
             true => Ok(Ending::Complete),
@@ -99,25 +130,25 @@ fn infer_all(
     mut infer: Inferencer,
     work: &Receiver<Work<Batch>>,
     out: &Sender<Work<Vec<Inferred>>>,
+    timings: &Timings,
     stop: &AtomicBool,
 ) {
-    for message in work {
-        let sent = match message {
-            Work::Begin(begun) => out.send(Work::Begin(begun)),
-            Work::Kept { order, image_id } => out.send(Work::Kept { order, image_id }),
-            Work::Broken(error) => out.send(Work::Broken(error)),
-            Work::Failed(lost) => out.send(Work::Failed(lost)),
-            Work::End { pictures } => out.send(Work::End { pictures }),
+    let clock = timings.clock(StageName::Infer);
+    while let Some(message) = clock.receive(work) {
+        let sent = match message.batch_or_rest() {
+            Err(rest) => clock.send(out, rest),
             // The open shard will be done again anyway: whoever wants to stop should not wait.
-            Work::Batch(_) if stop.load(Ordering::Relaxed) => return,
-            Work::Batch(batch) => {
-                let (done, lost) = infer.infer(batch);
+            Ok(_) if stop.load(Ordering::Relaxed) => return,
+            Ok(batch) => {
+                let bytes = batch.pictures.iter().map(Prepared::bytes).sum();
+                clock.count(batch.pictures.len(), bytes);
+                let (done, lost) = infer.infer(batch, timings);
                 lost.into_iter()
-                    .try_for_each(|lost| out.send(Work::Failed(lost)))
-                    .and_then(|()| out.send(Work::Batch(done)))
+                    .try_for_each(|lost| clock.send(out, Work::Failed(lost)))
+                    .and_then(|()| clock.send(out, Work::Batch(done)))
             }
         };
-        if sent.is_err() {
+        if sent.is_none() {
             return;
         }
     }
@@ -126,12 +157,12 @@ fn infer_all(
 fn finish_all(
     work: Receiver<Work<Vec<Inferred>>>,
     settings: &FinishSettings,
-    writer: &RunWriter,
-    claims: &Claims<'_>,
+    out: &Sender<WholeShard>,
     progress: &Progress,
 ) -> Result<(), TableError> {
     let mut open: Option<ShardBuilder> = None;
-    for message in work {
+    let clock = progress.timings.clock(StageName::Finish);
+    while let Some(message) = clock.receive(&work) {
         match (message, &mut open) {
             (Work::Broken(error), _) => return Err(*error),
             (Work::Begin(begun), _) => {
@@ -140,6 +171,7 @@ fn finish_all(
             (Work::Kept { order, image_id }, Some(builder)) => builder.keep(order, &image_id),
             (Work::Batch(batch), Some(builder)) => {
                 let pictures = batch.len() as u64;
+                clock.count(batch.len(), 0);
                 let scored = builder.add_batch(batch, settings)?;
                 progress.scored.fetch_add(scored, Ordering::Relaxed);
                 progress.failed.fetch_add(pictures - scored, Ordering::Relaxed);
@@ -149,16 +181,38 @@ fn finish_all(
                 progress.failed.fetch_add(1, Ordering::Relaxed);
             }
             (Work::End { pictures }, _) => {
-                if let Some(builder) = open.take() {
-                    let shard_id = builder.shard_id().to_string();
-                    if claims.is_ours(&shard_id)? {
-                        builder.commit(pictures as u64, writer)?;
-                        claims.committed(&shard_id)?;
-                    }
+                if let Some(rows) = open.take()
+                    && clock.send(out, WholeShard { rows, pictures }).is_none()
+                {
+                    return Ok(());
                 }
             }
             // Nothing but Begin follows End.
             (Work::Batch(_) | Work::Failed(_) | Work::Kept { .. }, None) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A shard with all of its rows.
+struct WholeShard {
+    rows: ShardBuilder,
+    pictures: usize,
+}
+
+fn commit_all(
+    shards: &Receiver<WholeShard>,
+    writer: &RunWriter,
+    claims: &Claims<'_>,
+    timings: &Timings,
+) -> Result<(), TableError> {
+    let clock = timings.clock(StageName::Commit);
+    while let Some(WholeShard { rows, pictures }) = clock.receive(shards) {
+        let shard_id = rows.shard_id().to_string();
+        if claims.is_ours(&shard_id)? {
+            let bytes = rows.commit(pictures as u64, writer)?;
+            clock.count(pictures, bytes);
+            claims.committed(&shard_id)?;
         }
     }
     Ok(())

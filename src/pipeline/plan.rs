@@ -7,10 +7,10 @@ use std::num::NonZeroU64;
 use crate::error::{Failure, FailureCode, ListingChanges, Stage, TableError};
 use crate::source::{
     Archive, ArchiveKind, Category, Entry, Input, Label, Listing, MaskSource, Rejected, Sample,
-    Shard, Shards,
+    Shard, ShardSize, Shards, left_of,
 };
 use crate::store::{FileVersion, Store};
-use crate::tables::{PlanEntry, PlanRow, ReplacedFiles};
+use crate::tables::{PlanEntry, PlanRow, ReplacedFiles, Skipped};
 
 /// All work of a run.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Plan {
     pub shards: Vec<Shard>,
     /// Categories of all entries.
     pub categories: BTreeMap<Category, usize>,
+    /// What earlier runs had scored and is not in the shards; `None` if nobody asked.
+    pub skipped: Option<Skipped>,
     /// Sizes of files that were replaced since they were listed, by image id. Those in `shards` are
     /// what the work is dealt by, and stay.
     replaced: HashMap<Box<str>, u64>,
@@ -33,7 +35,8 @@ impl From<Listing> for Plan {
     fn from(listing: Listing) -> Self {
         let Listing { input, layout, why, shards, categories, .. } = listing;
         let layout = layout.as_str().to_string();
-        Plan { input, layout, why, shards, categories, replaced: HashMap::new() }
+        let (skipped, replaced) = (None, HashMap::new());
+        Plan { input, layout, why, shards, categories, skipped, replaced }
     }
 }
 
@@ -81,7 +84,7 @@ impl Plan {
             }
         }
         let why = format!("layout {layout}: as it was listed when the run began");
-        Ok(Plan { input, layout, why, shards, categories, replaced })
+        Ok(Plan { input, layout, why, shards, categories, skipped: None, replaced })
     }
 
     /// How the files of `now` differ from those of this plan.
@@ -110,6 +113,25 @@ impl Plan {
             }
         }
         ListingChanges { new, changed, gone, touched }
+    }
+
+    /// The plan of the entries that are not `done`, which says so of each in order; at most `limit` of
+    /// them.
+    pub(super) fn left(self, done: &[bool], limit: Option<NonZeroU64>, size: ShardSize) -> Self {
+        let mut done = done.iter();
+        let is_left = || done.next() != Some(&true);
+        let (shards, over) = left_of(self.shards, is_left, limit, size);
+        if over > 0 {
+            tracing::info!(images = over, "left for another run: over the limit");
+        }
+        let mut categories = BTreeMap::new();
+        for entry in shards.iter().flat_map(|shard| &shard.entries) {
+            match categories.get_mut(entry.category()) {
+                Some(count) => *count += 1,
+                None => drop(categories.insert(entry.category().clone(), 1)),
+            }
+        }
+        Plan { shards, categories, ..self }
     }
 
     /// One row per entry, in order.

@@ -1,43 +1,35 @@
-//! Files → normalised planes. In: tasks. Out: batches of one category, in listing order, decoded
-//! and resized by all cores. A file that cannot be used becomes a [`Lost`], never an error.
+//! Files → normalised planes. In: images whose files are on their way. Out: batches of one category,
+//! in listing order, decoded and resized by all cores. A file that cannot be used becomes a [`Lost`],
+//! never an error.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use crossbeam_channel::Sender;
-use rayon::prelude::*;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::batch::{Batch, Begun, DetectorPlanes, Lost, Prepared, Referred, Subject, Truth, Work};
+use super::batch::{
+    Batch, Coming, DetectorPlanes, Lost, Prepared, Referred, Subject, Took, Truth, Work,
+};
 use super::caught;
-use super::claims::Claims;
-use super::members::prepare_archive;
-use super::retry::Task;
-use crate::error::{Failure, Stage, TableError};
+use super::timings::{Clock, Part, StageName, Timings};
+use crate::error::{Failure, Stage};
 use crate::image::{
     ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, normalize,
 };
 use crate::reference::Digest;
-use crate::source::{Category, Columns, Entry, Input, Label, MaskSource, Rejected, Sample};
-use crate::store::Store;
+use crate::source::{Fetched, Label, MaskSource, Sample};
 
 /// What preparing needs to know.
 #[derive(Debug, Clone)]
 pub struct PrepareSettings {
-    /// Where the images are.
-    pub input: Input,
-    /// What of tables and sidecars is read.
-    pub columns: Columns,
     /// Edge length of the network's input and of its maps, pixels.
     pub side: usize,
-    pub batch_size: usize,
     /// How large the detector wants its images; `None` without one.
     pub detector_side: Option<DetectorSide>,
     /// What the references want of an image; `None` without them.
     pub referred: Option<ReferredPlanes>,
     pub mode: Preprocess,
     pub limits: DecodeLimits,
-    /// The output: what was committed earlier is read from there.
-    pub output: Store,
 }
 
 /// What of an image goes to the features that references are compared by.
@@ -59,197 +51,156 @@ impl ReferredPlanes {
     }
 }
 
-/// Sends all that `claims` gives, or as much as there is before `stop` is set.
+/// Makes batches of what comes, until nothing comes or nobody wants more.
 pub fn prepare(
-    claims: &Claims<'_>,
+    work: &Receiver<Work<Coming>>,
     settings: &PrepareSettings,
     out: &Sender<Work<Batch>>,
-    stop: &AtomicBool,
+    timings: &Timings,
 ) {
-    loop {
-        let begun = match claims.next() {
-            Ok(Some(task)) => begin(task, &settings.output),
-            Ok(None) => return,
-            Err(error) => Err(error),
+    let clock = timings.clock(StageName::Prepare);
+    let ends = Ends { work, out, clock: &clock, timings };
+    while let Some(message) = clock.receive(work) {
+        let sent = match message.batch_or_rest() {
+            Ok(first) => ends.send_batch(first, settings),
+            Err(rest) => clock.send(out, rest),
         };
-        let (begun, kept) = match begun {
-            Ok(begun) => begun,
-            Err(error) => {
-                let _ = out.send(Work::Broken(Box::new(error)));
-                return;
-            }
-        };
-        if prepare_shard(begun, &kept, settings, out, stop).is_none() {
+        if sent.is_none() {
             return;
         }
     }
 }
 
-/// The shard of a task and those of its images that are not scored again.
-fn begin(task: Task, output: &Store) -> Result<(Begun, HashSet<Box<str>>), TableError> {
-    let Task { shard, retry } = task;
-    let retry = match retry {
-        None => None,
-        Some(retry) => {
-            let earlier = retry.earlier(output)?;
-            Some(Box::new((retry, earlier)))
-        }
-    };
-    let kept = retry.as_ref().map(|retry| retry.1.kept()).unwrap_or_default();
-    Ok((Begun { shard, retry }, kept))
+/// What the stage is connected to.
+struct Ends<'a> {
+    work: &'a Receiver<Work<Coming>>,
+    out: &'a Sender<Work<Batch>>,
+    clock: &'a Clock<'a>,
+    timings: &'a Timings,
 }
 
-/// `None` when nobody wants more: stopped, or the stages behind are gone.
-fn prepare_shard(
-    begun: Begun,
-    kept: &HashSet<Box<str>>,
+impl Ends<'_> {
+    /// Prepares the images of the batch that begins with `first`. `None` when nobody wants them.
+    fn send_batch(&self, first: Coming, settings: &PrepareSettings) -> Option<()> {
+        let category = first.sample.category.clone();
+        let mut next = Some(first);
+        let mut is_whole = false;
+        let images = std::iter::from_fn(|| {
+            let Coming { order, sample, files, is_last } = next.take()?;
+            is_whole = is_last;
+            next = match is_last {
+                true => None,
+                // The stage in front ended, for a signal, if anything else comes.
+                false => self.clock.receive(self.work)?.batch_or_rest::<()>().ok(),
+            };
+            let fetched = self.clock.waits(|| files.wait());
+            self.timings.stage(StageName::Fetch).count(1, fetched.bytes());
+            Some((order, sample, fetched))
+        });
+        let results = prepare_all(images, settings, self.timings);
+        if !is_whole {
+            return None;
+        }
+        let mut pictures = Vec::with_capacity(results.len());
+        for result in results {
+            match result {
+                Ok(picture) => pictures.push(picture),
+                Err(lost) => self.clock.send(self.out, Work::Failed(lost))?,
+            }
+        }
+        if pictures.is_empty() {
+            return Some(());
+        }
+        let bytes = pictures.iter().map(Prepared::bytes).sum();
+        self.clock.count(pictures.len(), bytes);
+        self.clock.send(self.out, Work::Batch(Batch { category, pictures }))
+    }
+}
+
+/// Images with their index in the shard, each made ready for the network as soon as it is there; results
+/// in the order of `images`. Cores decode while this thread waits for the next.
+pub(super) fn prepare_all(
+    images: impl Iterator<Item = (usize, Sample, Fetched)>,
     settings: &PrepareSettings,
-    out: &Sender<Work<Batch>>,
-    stop: &AtomicBool,
-) -> Option<()> {
-    let shard = begun.shard.clone();
-    out.send(Work::Begin(begun)).ok()?;
-    let mut pictures = shard.entries.len();
-    let mut samples = Vec::with_capacity(pictures);
-    for (order, entry) in shard.entries.iter().enumerate() {
-        match entry {
-            entry if kept.contains(entry.image_id()) => {
-                out.send(Work::Kept { order, image_id: entry.image_id().into() }).ok()?;
-            }
-            Entry::Sample(sample) => samples.push((order, sample)),
-            Entry::Rejected(rejected) => {
-                let Rejected { image_id, uri, category, failure } = rejected.as_ref().clone();
-                let lost = Lost { order, image_id, file: None, uri, category, failure };
-                out.send(Work::Failed(lost)).ok()?;
-            }
-            // It is the only entry of its shard.
-            Entry::Archive(archive) => {
-                pictures = prepare_archive(archive, kept, settings, out, stop)?;
-            }
+    timings: &Timings,
+) -> Vec<Result<Prepared, Lost>> {
+    let (done, results) = unbounded();
+    rayon::in_place_scope_fifo(|scope| {
+        for (at, (order, sample, fetched)) in images.enumerate() {
+            let done = done.clone();
+            scope.spawn_fifo(move |_| {
+                let prepared = prepare_one(order, sample, &fetched, settings, timings);
+                // Its part of what may be held is given back before somebody waits for it.
+                drop(fetched);
+                let _ = done.send((at, prepared));
+            });
         }
-    }
-    // A stable sort: inside a category the listing's order stays.
-    samples.sort_by(|(_, a), (_, b)| a.category.cmp(&b.category));
-    for of_category in samples.chunk_by(|(_, a), (_, b)| a.category == b.category) {
-        let category = &of_category[0].1.category;
-        for group in of_category.chunks(settings.batch_size) {
-            if stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            let prepare =
-                |(order, sample): &(usize, &Sample)| prepare_sample(*order, sample, settings);
-            send_batch(category, group, prepare, out)?;
-        }
-    }
-    out.send(Work::End { pictures }).ok()
+    });
+    drop(done);
+    let mut results = results.into_iter().collect::<Vec<_>>();
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Prepares the images of a group, which are of one category, on all cores, and sends them.
-/// `None` when nobody wants them.
-pub(super) fn send_batch<T: Sync>(
-    category: &Category,
-    group: &[T],
-    prepare: impl Fn(&T) -> Result<Prepared, Lost> + Send + Sync,
-    out: &Sender<Work<Batch>>,
-) -> Option<()> {
-    let results = group.par_iter().map(prepare).collect::<Vec<_>>();
-    let mut pictures = Vec::with_capacity(results.len());
-    for result in results {
-        match result {
-            Ok(picture) => pictures.push(picture),
-            Err(lost) => out.send(Work::Failed(lost)).ok()?,
-        }
-    }
-    if pictures.is_empty() {
-        return Some(());
-    }
-    out.send(Work::Batch(Batch { category: category.clone(), pictures })).ok()
-}
-
-/// The image at `order` of its shard, read and made ready for the network.
-pub(super) fn prepare_sample(
+fn prepare_one(
     order: usize,
-    sample: &Sample,
+    sample: Sample,
+    fetched: &Fetched,
     settings: &PrepareSettings,
+    timings: &Timings,
 ) -> Result<Prepared, Lost> {
-    caught(Stage::Decode, || prepare_file(order, sample, settings))
+    caught(Stage::Decode, || prepared(order, &sample, fetched, settings, timings))
         .and_then(|prepared| prepared)
-        .map_err(|failure| Lost::new(order, sample, failure))
+        .map_err(|failure| Lost::new(order, &sample, failure))
 }
 
-fn prepare_file(
-    order: usize,
-    sample: &Sample,
-    settings: &PrepareSettings,
-) -> Result<Prepared, Failure> {
-    let (input, max_bytes) = (&settings.input, settings.limits.max_bytes);
-    let picture = input.read(sample.file(), sample.version.as_ref(), max_bytes)?;
-    let mask = || match &sample.mask {
-        MaskSource::Files(ids) => {
-            ids.iter().map(|id| input.read(id, None, max_bytes).map_err(as_mask)).collect()
-        }
-        MaskSource::Unknown | MaskSource::AllNormal => Ok(Vec::new()),
-    };
-    prepared(order, sample, &picture, mask, settings)
-}
-
-/// An image whose file has been read.
-pub(super) struct Given {
-    /// Index in the shard.
-    pub order: usize,
-    pub sample: Sample,
-    pub picture: Vec<u8>,
-    pub mask: Option<Vec<u8>>,
-}
-
-impl Given {
-    /// Size of its files.
-    pub fn bytes(&self) -> usize {
-        self.picture.len() + self.mask.as_ref().map_or(0, Vec::len)
-    }
-
-    /// The image, ready for the network.
-    pub fn prepare(&self, settings: &PrepareSettings) -> Result<Prepared, Lost> {
-        let mask = || Ok(self.mask.iter().cloned().collect());
-        caught(Stage::Decode, || prepared(self.order, &self.sample, &self.picture, mask, settings))
-            .and_then(|prepared| prepared)
-            .map_err(|failure| Lost::new(self.order, &self.sample, failure))
-    }
-}
-
-/// Decodes an image, then its mask, which is asked for only if the image is one.
+/// Decodes an image, then its mask: what is wrong with the image comes first.
 fn prepared(
     order: usize,
     sample: &Sample,
-    picture: &[u8],
-    mask: impl Fn() -> Result<Vec<Vec<u8>>, Failure>,
+    fetched: &Fetched,
     settings: &PrepareSettings,
+    timings: &Timings,
 ) -> Result<Prepared, Failure> {
-    let file = picture;
-    let picture = Picture::decode(file, settings.mode, settings.limits)?;
-    let size = picture.size();
+    let started = Instant::now();
+    let file = fetched.image.as_ref().map_err(Failure::clone)?;
+    let decoded = timings.part(Part::Decode, || -> Result<_, Failure> {
+        let picture = Picture::decode(file, settings.mode, settings.limits)?;
+        let masks = fetched.masks.as_ref().map_err(Failure::clone)?;
+        let mask = match (&sample.mask, masks.as_slice()) {
+            (MaskSource::AllNormal, _) | (_, []) => None,
+            (_, files) => Some(Mask::of_files(files, &picture, settings.mode, settings.limits)?),
+        };
+        Ok((picture, mask))
+    });
+    let (picture, mask) = decoded?;
     if picture.has_more_pages() {
         FURTHER_PAGES.warn(&sample.image_id);
     }
-    let truth = match (&sample.mask, mask()?.as_slice()) {
-        (MaskSource::AllNormal, _) => Truth::AllNormal,
-        (_, []) => Truth::NoMask,
-        (_, files) => {
-            let mask = Mask::of_files(files, &picture, settings.mode, settings.limits)?;
-            if sample.label == Some(Label::Anomalous) {
-                report_mask(&mask, &sample.image_id);
-            }
-            Truth::Mask(mask.resize(settings.side))
-        }
-    };
-    let planes = normalize(&picture.clip_pixels(settings.side), &ChannelStats::CLIP);
-    let detector = settings.detector_side.map(|side| {
-        let pixels = picture.detector_pixels(&side);
-        DetectorPlanes { size: pixels.size(), planes: normalize(&pixels, &ChannelStats::IMAGENET) }
-    });
-    let referred = settings.referred.as_ref().map(|wanted| wanted.of(file, &picture));
-    let subject = Subject { order, sample: sample.clone(), size, truth };
-    Ok(Prepared { subject, referred, planes, detector })
+    if let Some(mask) = mask.as_ref().filter(|_| sample.label == Some(Label::Anomalous)) {
+        report_mask(mask, &sample.image_id);
+    }
+    timings.part(Part::Resize, || {
+        let truth = match (&sample.mask, mask) {
+            (MaskSource::AllNormal, _) => Truth::AllNormal,
+            (_, None) => Truth::NoMask,
+            (_, Some(mask)) => Truth::Mask(mask.resize(settings.side)),
+        };
+        let planes = normalize(&picture.clip_pixels(settings.side), &ChannelStats::CLIP);
+        let detector = settings.detector_side.map(|side| {
+            let pixels = picture.detector_pixels(&side);
+            let planes = normalize(&pixels, &ChannelStats::IMAGENET);
+            DetectorPlanes { size: pixels.size(), planes }
+        });
+        let referred = settings.referred.as_ref().map(|wanted| wanted.of(file, &picture));
+        let size = picture.size();
+        let took = Took {
+            fetch_ms: fetched.took.map(|took| took.as_secs_f32() * 1e3),
+            decode_ms: started.elapsed().as_secs_f32() * 1e3,
+        };
+        let subject = Subject { order, sample: sample.clone(), size, truth, took };
+        Ok(Prepared { subject, referred, planes, detector })
+    })
 }
 
 /// A warning that names an image; after a few of them, only that there are more.
@@ -297,9 +248,4 @@ fn report_mask(mask: &Mask, image: &str) {
     } else if mask.area_px() == mask.size().area() as u64 {
         FULL_MASKS.warn(image);
     }
-}
-
-/// A mask that cannot be read is the mask's problem, not the image's.
-fn as_mask(failure: Failure) -> Failure {
-    Failure { stage: Stage::Mask, ..failure }
 }

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
-
-use bytes::Bytes;
+use std::time::{Duration, Instant};
 
 use super::claims::Claims;
 use super::decision::Decider;
 use super::features::FeatureMaker;
+use super::fetch::FetchSettings;
 use super::finish::FinishSettings;
 use super::heartbeat::with_heartbeat;
 use super::identity::{Ids, descriptions_of, generic_categories, identity, made_by};
@@ -17,21 +17,25 @@ use super::infer::Inferencer;
 use super::localise::DETECTOR_SIDE;
 use super::networks::Networks;
 use super::plan::Plan;
-use super::planned::{InOutput, listed, other_run, warn_of_touched};
+use super::planned::{listed, with_plan};
 use super::prepare::{PrepareSettings, ReferredPlanes};
 use super::references::References;
 use super::references::choose::{ReferenceSource, Start, Wanted};
 use super::references::make::{Made, ReferenceMaker};
 use super::repair::{Repair, SeenNow};
 use super::retry::Task;
+use super::skip::without_scored;
+use super::timings::Phase;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
 use crate::error::{Error, TableError};
 use crate::image::{DecodeLimits, DetectorSide};
-use crate::job::{GroundingChoice, JobSpec, MapsFormat, Partition, ReferenceFallback, RetryMode};
+use crate::job::{
+    GroundingChoice, JobSpec, MapsFormat, Partition, ReferenceChoice, ReferenceFallback, RetryMode,
+};
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::reference::MadeBy;
-use crate::source::{Category, Shard};
+use crate::source::{Category, Fetcher, Shard};
 use crate::store::Store;
 use crate::tables::{
     self, ExpectedShard, Leases, Manifest, OutputState, RunIdentity, RunWriter, Worker, WorkerState,
@@ -41,6 +45,7 @@ use crate::weights::look_at;
 /// A run that is ready to start.
 pub struct Run {
     infer: Inferencer,
+    fetch: FetchSettings,
     prepare: PrepareSettings,
     finish: FinishSettings,
     writer: RunWriter,
@@ -53,10 +58,20 @@ pub struct Run {
     pub resumed: u64,
     /// What is known of failures that are tried again, where that is wanted.
     pub repair: Option<Repair>,
+    took: Took,
+}
+
+/// How long it took to have a run that is ready to start.
+#[derive(Debug, Clone, Copy)]
+struct Took {
+    list: Duration,
+    open: Duration,
 }
 
 /// References that have to be there before the first shard.
 struct ToMake {
+    /// Earlier runs, whose references come first.
+    earlier: Vec<String>,
     source: ReferenceSource,
     made_by: MadeBy,
     on_missing: ReferenceFallback,
@@ -124,6 +139,8 @@ impl Run {
     /// # Errors
     /// If the output cannot be written, or its counts do not add up.
     pub fn start(self, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
+        progress.timings.add(Phase::List, self.took.list);
+        progress.timings.add(Phase::Open, self.took.open);
         let worker = Worker::new(self.partition.to_string());
         let store = self.writer.store().clone();
         let leases = Leases::new(store.clone(), &worker);
@@ -141,29 +158,35 @@ impl Run {
         progress: &Progress,
         stop: &AtomicBool,
     ) -> Result<Outcome, Error> {
-        let Run { mut infer, prepare, finish, writer, tasks, expected, .. } = self;
-        let ToMake { source, made_by, on_missing } = self.references;
+        let Run { mut infer, fetch, prepare, finish, writer, tasks, expected, .. } = self;
+        let ToMake { earlier, source, made_by, on_missing } = self.references;
         let mut maker = ReferenceMaker {
             infer: &mut infer,
+            fetch: &fetch,
             prepare: &prepare,
             finish: &finish,
             made_by: &made_by,
+            earlier: &earlier,
             store: writer.store(),
             leases: &mut leases,
             stop,
         };
         let wanted = Wanted::of(&tasks, self.partition);
-        if maker.make(source, &wanted, on_missing)? == Made::Stopped {
+        let timings = &progress.timings;
+        let made = timings.phase(Phase::References, || maker.make(source, &wanted, on_missing))?;
+        if made == Made::Stopped {
             return Ok(Outcome::Stopped);
         }
         let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
         let (decider, references) = (finish.decider.clone(), finish.references.clone());
         let claims = Claims::new(tasks, leases, &writer, progress, stop);
-        let pipeline = Pipeline { claims, prepare, infer, finish, writer: &writer, progress, stop };
-        if pipeline.run()? == Ending::Stopped {
+        let pipeline =
+            Pipeline { claims, fetch, prepare, infer, finish, writer: &writer, progress, stop };
+        if timings.phase(Phase::Score, || pipeline.run())? == Ending::Stopped {
             return Ok(Outcome::Stopped);
         }
-        match writer.finish(&expected, |run| decider.table(run, &references)) {
+        let close = || writer.finish(&expected, |run| decider.table(run, &references));
+        match timings.phase(Phase::Close, close) {
             Ok(manifest) => Ok(Outcome::Finished(Box::new(manifest))),
             Err(TableError::MissingShards { shards, .. })
                 if shards.iter().all(|shard| !ours.contains(shard)) =>
@@ -178,38 +201,9 @@ impl Run {
 /// Hands a run that is whole but for its output to `end`: the one that the output has a plan of, or a
 /// new one.
 fn assembled<T>(spec: &JobSpec, end: impl Fn(Assembled) -> Result<T, Error>) -> Result<T, Error> {
+    let started = Instant::now();
     look_at_weights(spec)?;
-    let with = |plan, file| end(Assembled::of(spec, plan, file)?);
-    let begun = |there: &Option<InOutput>| match there {
-        Some(there) => there.begun(spec),
-        None => Ok(None),
-    };
-    let there = InOutput::of(spec)?;
-    if let Some(plan) = begun(&there)? {
-        return with(plan, None);
-    }
-    let plan = Plan::from(listed(spec)?);
-    let recorded = match there {
-        Some(there) => there.recorded(spec)?,
-        None => None,
-    };
-    let changes = recorded.as_ref().map(|recorded| recorded.changes(&plan));
-    if let (Some(recorded), true) = (recorded, changes.as_ref().is_some_and(|c| c.is_empty())) {
-        // The same files, in the shards in which they were listed: some may have been replaced.
-        changes.iter().for_each(warn_of_touched);
-        return with(recorded, None);
-    }
-    let file = tables::encode_plan(plan.rows())?;
-    match with(plan, Some(file)) {
-        // Another worker began the run meanwhile, from another state of the input.
-        Err(Error::Table(TableError::OtherRun { uri, differences })) => {
-            match begun(&InOutput::of(spec)?)? {
-                Some(plan) => with(plan, None),
-                None => Err(other_run(uri, differences, changes).into()),
-            }
-        }
-        ended => ended,
-    }
+    with_plan(spec, |plan, start| end(Assembled::of(spec, plan, start, [started, Instant::now()])?))
 }
 
 /// Listing a large archive takes minutes: a slip in the name of weights shows before.
@@ -241,15 +235,16 @@ struct Assembled {
     made_by: MadeBy,
     /// The input was listed for it.
     is_new: bool,
+    /// When it was begun, and when it had a plan.
+    since: [Instant; 2],
 }
 
 impl Assembled {
     /// Opens the device and all that is read from it but images.
-    fn of(spec: &JobSpec, plan: Plan, file: Option<Bytes>) -> Result<Self, Error> {
+    fn of(spec: &JobSpec, plan: Plan, start: Start, since: [Instant; 2]) -> Result<Self, Error> {
         let device = device::device(spec.device, spec.precision)?;
         let networks = Networks::open(spec, &device)?;
         let (descriptions, descriptions_id) = descriptions_of(spec.descriptions.as_deref())?;
-        let generic = generic_categories(&plan, &descriptions);
 
         let side = networks.config.vision.image_size;
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
@@ -258,22 +253,33 @@ impl Assembled {
             device::batch_size(spec.batch_size, &networks.config, networks.detector(), &device);
         let detector_side = networks.has_detector().then_some(DETECTOR_SIDE);
         let decider = Decider::open(spec)?;
-        decider.warn_of_unknown(plan.categories.keys().map(Category::as_str));
-        let is_new = file.is_some();
-        let start = if is_new { Start::First } else { Start::Again };
-        let source = ReferenceSource::open(spec, &plan.input, &plan.shards, start)?;
-        let features = match source {
-            ReferenceSource::None => None,
+        let features = match spec.reference {
+            ReferenceChoice::None => None,
             _ if spec.weights.is_none() => Some(FeatureMaker::backbone(&device)?),
             _ => Some(FeatureMaker::patch_tokens(&networks.config, &device)),
         };
         let ids = Ids {
             model: &networks.model_id,
             descriptions: &descriptions_id,
-            generic: &generic,
+            generic: &[],
             decision: decider.identity(),
             features: features.as_ref().map(FeatureMaker::id),
         };
+        let plan = match start {
+            Start::First if !spec.skip_scored.is_empty() => {
+                let now = identity(spec, &plan, None, ids.clone()).spec;
+                without_scored(spec, plan, &now)?
+            }
+            Start::First | Start::Again => plan,
+        };
+        let file = match start {
+            Start::First => Some(tables::encode_plan(plan.rows())?),
+            Start::Again => None,
+        };
+        let generic = generic_categories(&plan, &descriptions);
+        let ids = Ids { generic: &generic, ..ids };
+        decider.warn_of_unknown(plan.categories.keys().map(Category::as_str));
+        let source = ReferenceSource::open(spec, &plan.input, &plan.shards, start)?;
         let made_by = made_by(spec, &ids, networks.config.vision.image_size);
         let identity = identity(spec, &plan, file, ids);
         let model_id = networks.model_id.clone();
@@ -294,7 +300,8 @@ impl Assembled {
             decider,
             source,
             made_by,
-            is_new,
+            is_new: start == Start::First,
+            since,
         })
     }
 
@@ -303,14 +310,19 @@ impl Assembled {
         let Assembled { plan, infer, source, made_by, .. } = self;
         let writer = RunWriter::open(Store::create(&spec.output)?, self.identity)?;
         let prepare = PrepareSettings {
-            input: plan.input.clone(),
-            columns: spec.columns.clone(),
             side: self.side,
-            batch_size: self.batch_size,
             detector_side: self.detector_side,
             referred: self.referred,
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
+        };
+        // A batch that is being decoded and the next one.
+        let spare = 2 * self.batch_size;
+        let (input, columns) = (plan.input.clone(), spec.columns.clone());
+        let max_bytes = prepare.limits.max_bytes;
+        let fetch = FetchSettings {
+            fetcher: Fetcher::new(input, columns, max_bytes, spec.fetch, spare)?,
+            batch_size: self.batch_size,
             output: writer.store().clone(),
         };
         let finish = FinishSettings {
@@ -332,11 +344,16 @@ impl Assembled {
             input: plan.input.clone(),
         };
         let expected = expected(&plan);
+        let earlier = plan.skipped.as_ref().map_or_else(Vec::new, |of| of.references.clone());
         let Found { tasks, resumed, repair } = tasks(plan, spec, &writer)?;
         let partition = spec.partition;
-        let references = ToMake { source, made_by, on_missing: spec.reference_fallback };
+        let on_missing = spec.reference_fallback;
+        let references = ToMake { earlier, source, made_by, on_missing };
+        let [begun, planned] = self.since;
+        let took = Took { list: planned - begun, open: planned.elapsed() };
         Ok(Run {
             infer,
+            fetch,
             prepare,
             finish,
             writer,
@@ -346,6 +363,7 @@ impl Assembled {
             partition,
             resumed,
             repair,
+            took,
         })
     }
 }

@@ -4,34 +4,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use crate::error::TableError;
-use crate::source::{ArchiveKind, Columns, Input, Member, read_archive};
+use crate::source::{ArchiveKind, Fetched, Fetcher, FileNames};
 use crate::store::FileVersion;
 use crate::tables::RunReader;
 
-/// What is read and drawn at the same time: more than cores, since a bucket lets wait.
+/// What is read at the same time: more than cores, since a bucket lets wait.
 pub const AT_ONCE: usize = 8;
 
 /// Archives are read up to their last wanted image; so many GiB of them in all.
 const ARCHIVE_GIB: u64 = 8;
-
-/// An image as it is now.
-pub struct Fetched {
-    pub picture: Vec<u8>,
-    /// The files of its true mask; none if it has no mask, or one of them cannot be read.
-    pub masks: Vec<Vec<u8>>,
-}
 
 /// Which files have the wanted images.
 pub struct Files {
     loose: BTreeMap<String, Loose>,
     /// Those with the most wanted images come first.
     archives: Vec<Archive>,
-    /// What of archives is read.
-    columns: Columns,
 }
 
 /// An image that is a file of its own.
@@ -40,9 +32,16 @@ struct Loose {
     /// Its file, if that is not its id.
     file: Option<String>,
     /// Paths of the files of its mask.
-    masks: Vec<String>,
+    masks: Vec<Box<str>>,
     /// What was scored.
     version: Option<FileVersion>,
+}
+
+impl Loose {
+    fn names<'a>(&'a self, id: &'a str) -> FileNames<'a> {
+        let image = self.file.as_deref().unwrap_or(id);
+        FileNames { image, version: self.version.as_ref(), masks: &self.masks }
+    }
 }
 
 /// A file with wanted images in it.
@@ -53,78 +52,65 @@ struct Archive {
     wanted: BTreeSet<String>,
 }
 
-/// Gives each image of `files` to `draw`, on several threads, and returns what that makes of them.
+/// Gives each image of `files` to `draw`, on all cores, and returns what that makes of them.
 pub fn each<T: Send>(
-    input: &Input,
+    fetcher: &Fetcher,
     files: Files,
-    max_bytes: u64,
     draw: impl Fn(&str, Result<Fetched, String>) -> T + Sync,
 ) -> BTreeMap<String, T> {
-    let Files { loose, archives, columns } = files;
+    let Files { loose, archives } = files;
+    let drawn = Mutex::new(BTreeMap::new());
+    let add = |id: String, fetched: Result<Fetched, String>| {
+        let one = draw(&id, fetched);
+        drawn.lock().unwrap_or_else(PoisonError::into_inner).insert(id, one);
+    };
     let mut left = ARCHIVE_GIB << 30;
-    let archives = archives.into_iter().map(|archive| {
-        let file = input.open_file(&archive.path, archive.version.as_ref());
-        let file = file.map_err(|failure| failure.message);
-        let file = file.and_then(|file| match left.checked_sub(file.size()) {
+    let archives = archives.into_iter().map(|Archive { path, kind, version, wanted }| {
+        let open = fetcher.open(&path, kind, version.as_ref()).map_err(|failure| failure.message);
+        let open = open.and_then(|open| match left.checked_sub(open.size()) {
             Some(rest) => {
                 left = rest;
-                Ok(file)
+                Ok(open)
             }
             None => Err(format!(
-                "{} was not read: it would be more than {ARCHIVE_GIB} GiB of archives",
-                archive.path
+                "{path} was not read: it would be more than {ARCHIVE_GIB} GiB of archives"
             )),
         });
-        (archive, file)
+        (path, open, wanted)
     });
     let archives = archives.collect::<Vec<_>>();
-    let all = || {
-        let of_archives = archives.into_par_iter().flat_map_iter(|(archive, file)| {
-            let Archive { path, kind, wanted: mut missing, .. } = archive;
-            let mut drawn = Vec::new();
-            let why = match file {
+    on_threads(AT_ONCE, || {
+        archives.into_par_iter().for_each(|(path, open, mut missing)| {
+            let why = match open {
                 Err(why) => why,
-                Ok(file) => {
+                Ok(open) => {
                     let mut why = format!("{path} does not have it any more");
-                    let take = |member: Member| {
+                    open.each(|member| {
                         let id = format!("{path}/{}", member.id);
-                        let picture = member.picture.map_err(|failure| failure.message);
+                        let image = member.picture.map_err(|failure| failure.message);
                         if missing.remove(&id) {
-                            let masks = member.mask.into_iter().collect();
-                            let fetched = picture.map(|picture| Fetched { picture, masks });
-                            drawn.push((id.clone(), draw(&id, fetched)));
-                        } else if let Err(broken) = picture {
+                            add(id, image.map(|image| Fetched::of(image, member.mask)));
+                        } else if let Err(broken) = image {
                             // A member that stands for all that cannot be read, perhaps.
                             why = broken;
                         }
                         let done = missing.is_empty();
                         if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                    };
-                    read_archive(file, kind, &columns, max_bytes, take);
+                    });
                     why
                 }
             };
-            drawn.extend(missing.into_iter().map(|id| {
-                let nothing = draw(&id, Err(why.clone()));
-                (id, nothing)
-            }));
-            drawn
+            missing.into_iter().for_each(|id| add(id, Err(why.clone())));
         });
-        let read = |path: &str, version: Option<FileVersion>| {
-            input.read(path, version.as_ref(), max_bytes).map_err(|failure| failure.message)
-        };
-        let loose = loose.into_iter().collect::<Vec<_>>();
-        let of_files = loose.into_par_iter().with_max_len(1).map(|(id, of)| {
-            let masks = of.masks.iter().map(|path| read(path, None).ok()).collect::<Option<_>>();
-            let masks = masks.unwrap_or_default();
-            let file = of.file.as_ref().unwrap_or(&id);
-            let fetched = read(file, of.version).map(|picture| Fetched { picture, masks });
-            let drawn = draw(&id, fetched);
-            (id, drawn)
-        });
-        of_archives.chain(of_files).collect()
-    };
-    on_threads(AT_ONCE, all)
+    });
+    let add = &add;
+    rayon::in_place_scope_fifo(|scope| {
+        let names = loose.iter().map(|(id, of)| (id, of.names(id)));
+        for (id, fetched) in fetcher.ahead(names) {
+            scope.spawn_fifo(move |_| add(id.clone(), Ok(fetched)));
+        }
+    });
+    drawn.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs `work` where its loops have so many threads.
@@ -164,7 +150,7 @@ impl Files {
                         archives.push(Archive { path: row.image_id, kind, version, wanted });
                     }
                 } else if wanted.contains(row.image_id.as_str()) {
-                    let masks = row.masks();
+                    let masks = row.masks().into_iter().map(Into::into).collect();
                     loose.insert(row.image_id, Loose { file: row.file, masks, version });
                 }
             }
@@ -173,8 +159,7 @@ impl Files {
             loose.entry(id.to_string()).or_default();
         }
         archives.sort_by_key(|archive| std::cmp::Reverse(archive.wanted.len()));
-        let image = run.manifest().spec["image_column"].as_str().map(str::to_string);
-        Ok(Files { loose, archives, columns: Columns { image, keep: Vec::new() } })
+        Ok(Files { loose, archives })
     }
 
     /// Of images at a place without a plan: what is below a file that is called like an archive is in
@@ -198,7 +183,7 @@ impl Files {
         }
         let mut archives = archives.into_values().collect::<Vec<_>>();
         archives.sort_by_key(|archive| std::cmp::Reverse(archive.wanted.len()));
-        Files { loose, archives, columns: Columns::default() }
+        Files { loose, archives }
     }
 }
 

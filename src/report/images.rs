@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::build::Request;
-use super::fetch::{self, Fetched, Files};
+use super::fetch::{self, Files};
 use super::layers::{Findings, HeatScale, Layers, draw};
 use super::picks::{Picks, SeenScore};
 use super::references::Place;
 use super::summary::CategorySummary;
 use crate::error::{Error, SourceError};
 use crate::image::{DecodeLimits, Mask, Picture, Preprocess, Rle, Size};
-use crate::source::Input;
+use crate::source::{Columns, FetchLimits, Fetched, Fetcher, Input};
 use crate::store::Location;
 use crate::tables::{BoxRow, MaskRow, RunReader, RunSet, fold_parts, read_map_npy};
 
@@ -26,6 +26,9 @@ const IMAGE_BYTES: usize = 6_000_000;
 
 /// Bytes of an image where there are few.
 const MOST_BYTES: usize = 60_000;
+
+/// Files that may wait to be drawn.
+const SPARE: usize = 16;
 
 /// An image with its boxes, or why it is not there.
 pub struct Shown {
@@ -127,12 +130,17 @@ pub fn images(
     for (place, wanted) in by_place {
         let drawn = match opened(request, place) {
             Ok(Opened { input, moved }) => {
-                let files = match place {
-                    Place::Input(run) => Files::planned(&set.runs()[*run], &wanted, moved)?,
-                    Place::At(_) => Files::named(&wanted),
+                let (files, columns) = match place {
+                    Place::Input(run) => {
+                        let run = &set.runs()[*run];
+                        (Files::planned(run, &wanted, moved)?, columns_of(run))
+                    }
+                    Place::At(_) => (Files::named(&wanted), Columns::default()),
                 };
                 let max_bytes = DecodeLimits::default().max_bytes;
-                fetch::each(&input, files, max_bytes, |id, fetched| draw(place, id, fetched))
+                let limits = FetchLimits::default();
+                let fetcher = Fetcher::new(input, columns, max_bytes, limits, SPARE)?;
+                fetch::each(&fetcher, files, |id, fetched| draw(place, id, fetched))
             }
             Err(why) => wanted.iter().map(|id| (id.to_string(), Err(why.clone()))).collect(),
         };
@@ -149,6 +157,12 @@ pub fn images(
         }
     }
     Ok(images)
+}
+
+/// What of the archives of a run is read.
+fn columns_of(run: &RunReader) -> Columns {
+    let image = run.manifest().spec["image_column"].as_str().map(str::to_string);
+    Columns { image, keep: Vec::new() }
 }
 
 /// The images of the galleries: the first of each, then the second of each, until there are as many
@@ -271,7 +285,8 @@ struct Drawing<'a> {
 impl Drawing<'_> {
     /// The layers of an image, or why there are none.
     fn layers(&self, place: &Place, id: &str, fetched: &Fetched) -> Result<Layers, String> {
-        let picture = Picture::decode(&fetched.picture, self.mode, DecodeLimits::default());
+        let file = fetched.image.as_ref().map_err(|failure| failure.message.clone())?;
+        let picture = Picture::decode(file, self.mode, DecodeLimits::default());
         let picture = picture.map_err(|failure| failure.message)?;
         let layers = match of_run(place).and_then(|run| self.picked.get(&(run, id))) {
             Some(of) => self.scored(of, &picture, fetched)?,
@@ -300,7 +315,7 @@ impl Drawing<'_> {
         let map = row.map_path.as_ref().and_then(|path| {
             read_map_npy(self.set.runs()[*run].store(), path).map_err(|why| told("map", &why)).ok()
         });
-        let truth = match fetched.masks.as_slice() {
+        let truth = match fetched.masks.as_deref().unwrap_or_default() {
             [] => None,
             files => Mask::of_files(files, picture, self.mode, DecodeLimits::default())
                 .map_err(|failure| told("true mask", &failure.message))

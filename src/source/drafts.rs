@@ -106,7 +106,7 @@ impl Drafts {
 
     /// Leaves `most` images, spread evenly over the listing. How many an archive has shows when it is
     /// read: each is left its share.
-    fn limit(&mut self, most: u64) {
+    pub(super) fn limit(&mut self, most: u64) {
         self.sort();
         let n = self.entries.len() as u64;
         let mut index = 0u64;

@@ -2,21 +2,19 @@
 //! input goes in, a URI or the content of that file comes out.
 //! Never here: listing, and decoding.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
-use super::open_file::{OpenBytes, OpenFile};
+use super::file_place::{FilePlace, unreadable};
+use super::open_file::OpenFile;
 use super::table::is_table;
 use super::tree::is_readable;
-use super::walk::modified;
-use crate::error::{Failure, FailureCode, SourceError, Stage, StoreError};
-use crate::store::{Content, FileVersion, Location, Store, StoredFile, redact};
+use crate::error::{Failure, SourceError};
+use crate::store::{FileVersion, Location, Store, StoredFile, redact};
 
 /// What must be escaped in the path of a URI.
 const PATH: &AsciiSet = &CONTROLS
@@ -44,12 +42,6 @@ pub struct Input {
     uri: Arc<str>,
     /// Buckets that a table's URIs name, once they were needed.
     others: Arc<Mutex<HashMap<String, Store>>>,
-}
-
-/// Where one file is.
-enum At<'a> {
-    Disk(PathBuf),
-    Bucket(Store, Cow<'a, str>),
 }
 
 #[derive(Debug, Clone)]
@@ -119,17 +111,16 @@ impl Input {
     }
 
     /// Where the file `id` is: a path below the input, or a URI.
-    fn find<'a>(&self, id: &'a str) -> Result<At<'a>, Failure> {
+    pub(super) fn find(&self, id: &str) -> Result<FilePlace, Failure> {
         if !is_uri(id) {
             return Ok(match &self.place {
-                Place::Disk(root) => At::Disk(root.join(id)),
-                Place::Bucket(store) => At::Bucket(store.clone(), id.into()),
+                Place::Disk(root) => FilePlace::Disk(root.join(id)),
+                Place::Bucket(store) => FilePlace::Bucket(store.clone(), id.to_owned()),
             });
         }
-        let unreadable = |what: String| Failure::new(Stage::Fetch, FailureCode::Unreadable, what);
         let location = id.parse::<Location>().map_err(|error| unreadable(error.to_string()))?;
         let Some(bucket) = location.bucket() else {
-            return Ok(At::Disk(location.disk().unwrap_or(Path::new("")).to_owned()));
+            return Ok(FilePlace::Disk(location.disk().unwrap_or(Path::new("")).to_owned()));
         };
         let whole = location.with_prefix("");
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +132,7 @@ impl Input {
                 store
             }
         };
-        Ok(At::Bucket(store, bucket.prefix.clone().into()))
+        Ok(FilePlace::Bucket(store, bucket.prefix.clone()))
     }
 
     /// The content of the file `id`, if it has at most `max_bytes` and is still the `version` that
@@ -154,11 +145,8 @@ impl Input {
         id: &str,
         version: Option<&FileVersion>,
         max_bytes: u64,
-    ) -> Result<Vec<u8>, Failure> {
-        match self.find(id)? {
-            At::Disk(path) => read_file(&path, version, max_bytes),
-            At::Bucket(store, id) => read_object(&store, &id, version, max_bytes),
-        }
+    ) -> Result<Bytes, Failure> {
+        self.find(id)?.read(version, max_bytes)
     }
 
     /// The file `id`, to be read in pieces, for as long as it is the `version` that was listed.
@@ -166,27 +154,11 @@ impl Input {
     /// # Errors
     /// A [`Failure`] of [`Stage::Fetch`].
     pub fn open_file(&self, id: &str, version: Option<&FileVersion>) -> Result<OpenFile, Failure> {
-        match self.find(id)? {
-            At::Disk(path) => {
-                let file = open_unchanged(&path, version)?;
-                let size = file.metadata().map_err(|error| unreadable(&path, &error))?.len();
-                let shown = path.display().to_string();
-                Ok(OpenFile::new(OpenBytes::Disk { file: Mutex::new(file), shown }, size))
-            }
-            At::Bucket(store, id) => {
-                let id = id.into_owned();
-                let unreadable =
-                    |what: String| Failure::new(Stage::Fetch, FailureCode::Unreadable, what);
-                let size = store.size(&id).map_err(|error| unreadable(error.to_string()))?;
-                let gone = || unreadable(format!("{}: is gone: restore it", store.display(&id)));
-                let (size, etag) = (size.ok_or_else(gone)?, etag_of(version).map(str::to_owned));
-                Ok(OpenFile::new(OpenBytes::Bucket { store, id, etag }, size))
-            }
-        }
+        self.find(id)?.open(version)
     }
 
     /// The text of a small file that a layout reads while it is listed.
-    pub(super) fn read_csv(&self, id: &str) -> Result<Vec<u8>, SourceError> {
+    pub(super) fn read_csv(&self, id: &str) -> Result<Bytes, SourceError> {
         self.read(id, None, MAX_CSV_BYTES).map_err(|failure| SourceError::BadCsv {
             path: self.display(id).into(),
             line: 1,
@@ -208,75 +180,6 @@ pub(super) fn uri_of(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes();
     let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
     format!("file://{}", percent_encode(bytes, PATH))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    let what = format!("{}: {error}: check the file and its permissions", path.display());
-    Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
-}
-
-/// A regular file that is still the one that was listed.
-fn open_unchanged(path: &Path, version: Option<&FileVersion>) -> Result<File, Failure> {
-    let unreadable = |error: std::io::Error| unreadable(path, &error);
-    // A pipe would be waited for without end.
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        let what = format!("{}: not a regular file: replace it by one", path.display());
-        return Err(Failure::new(Stage::Fetch, FailureCode::Unreadable, what));
-    }
-    if version.is_some_and(|listed| modified(&metadata).as_ref() != Some(listed)) {
-        return Err(changed(&path.display()));
-    }
-    File::open(path).map_err(unreadable)
-}
-
-fn read_file(
-    path: &Path,
-    version: Option<&FileVersion>,
-    max_bytes: u64,
-) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let mut file = open_unchanged(path, version)?.take(max_bytes.saturating_add(1));
-    file.read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-    match bytes.len() as u64 > max_bytes {
-        true => Err(too_large(max_bytes)),
-        false => Ok(bytes),
-    }
-}
-
-fn read_object(
-    store: &Store,
-    id: &str,
-    version: Option<&FileVersion>,
-    max_bytes: u64,
-) -> Result<Vec<u8>, Failure> {
-    let etag = etag_of(version);
-    let unreadable =
-        |error: StoreError| Failure::new(Stage::Fetch, FailureCode::Unreadable, error.to_string());
-    match store.get_unchanged(id, etag, max_bytes).map_err(unreadable)? {
-        Content::Whole(bytes) => Ok(bytes.to_vec()),
-        Content::Changed => Err(changed(&store.display(id))),
-        Content::TooLong => Err(too_large(max_bytes)),
-    }
-}
-
-fn etag_of(version: Option<&FileVersion>) -> Option<&str> {
-    match version {
-        Some(FileVersion::Etag(etag)) => Some(etag),
-        Some(FileVersion::Modified(_)) | None => None,
-    }
-}
-
-pub(super) fn changed(place: &dyn std::fmt::Display) -> Failure {
-    let what = format!(
-        "{place}: changed after it was listed: the same command with --retry-failed scores it as it is now"
-    );
-    Failure::new(Stage::Fetch, FailureCode::InputChanged, what)
-}
-
-fn too_large(limit: u64) -> Failure {
-    let what = format!("the file has more than {limit} bytes: cut it into smaller images");
-    Failure::new(Stage::Fetch, FailureCode::TooLarge, what)
 }
 
 /// An input on a disk.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::Label;
@@ -14,9 +15,9 @@ pub struct Member {
     /// Its name in the archive; a number is added to one that was there before.
     pub id: String,
     /// The image's file, or why there is none.
-    pub picture: Result<Vec<u8>, Failure>,
+    pub picture: Result<Bytes, Failure>,
     /// The file of its mask.
-    pub mask: Option<Vec<u8>>,
+    pub mask: Option<Bytes>,
     pub known: Known,
 }
 

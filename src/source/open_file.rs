@@ -8,19 +8,20 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use crate::error::{Failure, FailureCode, Stage};
+use super::file_place::{changed, unreadable};
+use super::pieces::Pieces;
+use crate::error::{Failure, StoreError};
 use crate::store::{Content, Store};
 
-/// Bytes that are fetched at a time.
-const PIECE: u64 = 8 << 20;
+/// Bytes on their way.
+pub(super) type Begun = tokio::task::JoinHandle<Result<Bytes, Failure>>;
 
 /// A file that stays what it was when it was opened: one that changes in a bucket ends in a failure.
 #[derive(Debug)]
 pub struct OpenFile {
     bytes: OpenBytes,
     size: u64,
-    /// Where the piece begins that was fetched last, and that piece.
-    ahead: Mutex<(u64, Bytes)>,
+    pieces: Pieces,
 }
 
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(super) enum OpenBytes {
 
 impl OpenFile {
     pub(super) fn new(bytes: OpenBytes, size: u64) -> Self {
-        OpenFile { bytes, size, ahead: Mutex::default() }
+        OpenFile { bytes, size, pieces: Pieces::default() }
     }
 
     /// A file of these bytes.
@@ -58,7 +59,7 @@ impl OpenFile {
     /// The bytes of `range`, all of them.
     ///
     /// # Errors
-    /// A [`Failure`] of [`Stage::Fetch`].
+    /// A [`Failure`] of the stage `fetch`.
     pub fn read(&self, range: Range<u64>) -> Result<Bytes, Failure> {
         match &self.bytes {
             #[cfg(test)]
@@ -67,55 +68,61 @@ impl OpenFile {
                 Ok(bytes.slice(at(range.start)..at(range.end)))
             }
             OpenBytes::Disk { file, shown } => read_range(file, range).map_err(|error| {
-                let what = format!("{shown}: {error}: check the file and its disk");
-                Failure::new(Stage::Fetch, FailureCode::Unreadable, what)
+                unreadable(format!("{shown}: {error}: check the file and its disk"))
             }),
             OpenBytes::Bucket { store, id, etag } => {
-                match store.get_part(id, etag.as_deref(), range) {
-                    Ok(Content::Whole(bytes)) => Ok(bytes),
-                    Ok(Content::Changed | Content::TooLong) => {
-                        Err(super::input::changed(&store.display(id)))
-                    }
-                    Err(error) => {
-                        let what = error.to_string();
-                        Err(Failure::new(Stage::Fetch, FailureCode::Unreadable, what))
-                    }
-                }
+                of_bucket(store, id, store.get_part(id, etag.as_deref(), range))
             }
         }
     }
 
-    /// As [`OpenFile::read`], for readers that know errors of the system only: the first failure is
-    /// noted in `broke`.
-    pub(super) fn read_or_note(
-        &self,
-        range: Range<u64>,
-        broke: &OnceLock<Failure>,
-    ) -> std::io::Result<Bytes> {
-        self.read(range).map_err(|failure| noted(failure, broke))
-    }
-
-    /// As [`OpenFile::read`], for ranges that follow each other closely: a bucket is asked for a
-    /// large piece at a time.
+    /// As [`OpenFile::read`], for ranges that follow each other closely: a bucket is asked for large
+    /// pieces, some of them before they are needed.
     ///
     /// # Errors
-    /// A [`Failure`] of [`Stage::Fetch`].
+    /// A [`Failure`] of the stage `fetch`.
     pub(super) fn read_ahead(&self, range: Range<u64>) -> Result<Bytes, Failure> {
-        let OpenBytes::Bucket { .. } = &self.bytes else { return self.read(range) };
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let (start, piece) = &*ahead;
-        let held = *start..*start + piece.len() as u64;
-        if !(held.contains(&range.start) && range.end <= held.end) {
-            let end = range.end.max(self.size.min(range.start + PIECE));
-            *ahead = (range.start, self.read(range.start..end)?);
+        match &self.bytes {
+            OpenBytes::Bucket { .. } => self.pieces.read(self, range),
+            _ => self.read(range),
         }
-        let at = |place: u64| usize::try_from(place - ahead.0).unwrap_or(usize::MAX);
-        Ok(ahead.1.slice(at(range.start)..at(range.end)))
+    }
+
+    /// A part of the file that holds `at`, and where it begins: as [`OpenFile::read_ahead`], from a
+    /// disk as well.
+    ///
+    /// # Errors
+    /// As [`OpenFile::read`]; the first failure is noted in `broke`.
+    pub(super) fn piece_at(
+        &self,
+        at: u64,
+        broke: &OnceLock<Failure>,
+    ) -> std::io::Result<(u64, Bytes)> {
+        self.pieces.piece_at(self, at).map_err(|failure| noted(failure, broke))
+    }
+
+    /// Begins to read `range` from a bucket, elsewhere there is nothing to gain.
+    pub(super) fn begin(&self, range: Range<u64>) -> Option<Begun> {
+        let OpenBytes::Bucket { store, id, etag } = &self.bytes else { return None };
+        let (store, id, etag) = (store.clone(), id.clone(), etag.clone());
+        let runtime = store.runtime()?;
+        Some(runtime.spawn(async move {
+            let part = store.fetch_part(&id, etag.as_deref(), range).await;
+            of_bucket(&store, &id, part)
+        }))
     }
 
     /// The file as one that is read and sought in. What breaks it off is noted in `broke`.
     pub(super) fn seekable<'a>(&'a self, broke: &'a OnceLock<Failure>) -> impl Read + Seek + 'a {
         Seekable { file: self, broke, next: 0 }
+    }
+}
+
+fn of_bucket(store: &Store, id: &str, part: Result<Content, StoreError>) -> Result<Bytes, Failure> {
+    match part {
+        Ok(Content::Whole(bytes)) => Ok(bytes),
+        Ok(Content::Changed | Content::TooLong) => Err(changed(&store.display(id))),
+        Err(error) => Err(unreadable(error.to_string())),
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
+use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::errors::{ParquetError, Result as ParquetResult};
@@ -261,9 +262,9 @@ impl Table {
     }
 }
 
-fn sized(bytes: &[u8], row: u64, max_bytes: u64) -> Result<Vec<u8>, Failure> {
+fn sized(bytes: &[u8], row: u64, max_bytes: u64) -> Result<Bytes, Failure> {
     if bytes.len() as u64 <= max_bytes {
-        return Ok(bytes.to_vec());
+        return Ok(Bytes::copy_from_slice(bytes));
     }
     let size = bytes.len();
     let what =
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!(ids, ["0000000", "0000001", "0000002", "0000003"]);
         assert_eq!(
             (&found[1].picture, found[1].known.kind.as_deref()),
-            (&Ok(b"two".to_vec()), Some("crack"))
+            (&Ok(Bytes::from("two")), Some("crack"))
         );
         assert_eq!(members(&small(), 100, 3).len(), 3);
         let codes = members(&small(), 2, 9).into_iter().map(|m| m.picture.unwrap_err().code);

@@ -101,7 +101,7 @@ mod tests {
     fn files_of_one_name_are_one_image() {
         let found = members(&small());
         let [one, two] = found.as_slice() else { panic!("{found:?}") };
-        assert_eq!((one.id.as_str(), &one.picture), ("a/1.png", &Ok(b"one".to_vec())));
+        assert_eq!((one.id.as_str(), &one.picture), ("a/1.png", &Ok("one".into())));
         assert_eq!(one.known.kind.as_deref(), Some("crack"));
         assert_eq!((two.known.category.as_deref(), two.known.label), (Some("b"), None));
     }
@@ -141,7 +141,7 @@ mod tests {
         }
         let found = members(&tar.into_inner().unwrap());
         let bytes = found.iter().map(|m| m.picture.clone().ok()).collect::<Vec<_>>();
-        let one = Some(b"one".to_vec());
+        let one = Some(bytes::Bytes::from("one"));
         assert_eq!(bytes, [one.clone(), one.clone(), one, None]);
         assert!(found[3].picture.as_ref().unwrap_err().message.contains("link to d/gone.png"));
     }

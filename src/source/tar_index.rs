@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufReader, Read, Seek};
 use std::sync::OnceLock;
 
+use bytes::Bytes;
+
 use super::Ignored;
 use super::member::Known;
 use super::open_file::OpenFile;
@@ -47,7 +49,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub fn read(&self, tar: &OpenFile, max_bytes: u64) -> Result<Vec<u8>, Failure> {
+    pub fn read(&self, tar: &OpenFile, max_bytes: u64) -> Result<Bytes, Failure> {
         let Stored { path, start, size, failure } = self;
         if let Some(failure) = failure {
             return Err(failure.clone());
@@ -58,7 +60,8 @@ impl Stored {
             return Err(Failure::new(Stage::Fetch, FailureCode::TooLarge, what));
         }
         match start.checked_add(*size).filter(|end| *end <= tar.size()) {
-            Some(end) => Ok(tar.read_ahead(*start..end)?.to_vec()),
+            // Not a part of a piece, which would be held for as long as the image.
+            Some(end) => Ok(Bytes::copy_from_slice(&tar.read_ahead(*start..end)?)),
             None => Err(corrupt(format!("{path} is cut off: write the tar again"))),
         }
     }
@@ -303,7 +306,7 @@ fn no_tar(tar: &OpenFile) -> Option<Failure> {
         let what = "the file has no bytes: write it again";
         return Some(Failure::new(Stage::Fetch, FailureCode::EmptyFile, what));
     }
-    let start = match tar.read(0..tar.size().min(512)) {
+    let start = match tar.read_ahead(0..tar.size().min(512)) {
         Ok(start) => start,
         Err(failure) => return Some(failure),
     };

@@ -4,6 +4,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::input::Input;
 use super::label::{Label, LabelValue, shortened};
 use crate::error::{SourceError, one_line};
@@ -35,7 +37,7 @@ struct Table {
     /// Where it is, for messages.
     path: PathBuf,
     columns: csv::StringRecord,
-    reader: csv::Reader<std::io::Cursor<Vec<u8>>>,
+    reader: csv::Reader<std::io::Cursor<Bytes>>,
 }
 
 /// All rows of an `image_anno.csv`.

@@ -11,10 +11,11 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use tokio::runtime::Runtime;
 
-use super::problem::BoxError;
+use super::problem::{BoxError, failed};
 use super::settings::{self, BadSetting, Setting, Settings, Variables};
 use super::transport::{Connector, Contact, Origins};
 use super::{Bucket, BucketKind};
+use crate::error::{StoreAction, StoreError};
 
 /// Longest time for one request with its answer; `AWS_TIMEOUT` and the like say otherwise.
 const TIMEOUT: &str = "60 seconds";
@@ -24,8 +25,8 @@ const CONNECT_TIMEOUT: &str = "5 seconds";
 /// drawn, and two dozen tries may take seconds only: it is the time that ends them.
 pub(crate) const RETRY_FOR: Duration = Duration::from_secs(180);
 const RETRIES: usize = 10_000;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Threads that do the requests of all stores; the work on pixels is elsewhere.
 const THREADS: usize = 2;
@@ -144,6 +145,14 @@ pub(crate) fn runtime() -> std::io::Result<&'static Runtime> {
     let runtime = builder.worker_threads(THREADS).enable_all().build()?;
     // Another thread may have been faster; then this one's goes.
     Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+/// As [`runtime`], for reading `uri`.
+///
+/// # Errors
+/// As [`runtime`].
+pub(crate) fn runtime_for(uri: &str) -> Result<&'static Runtime, StoreError> {
+    runtime().map_err(|error| failed(uri, StoreAction::Open, error.into()))
 }
 
 #[cfg(test)]

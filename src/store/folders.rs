@@ -1,31 +1,139 @@
-//! The folders of a place, one level deep: in a bucket what its keys have before the next `/`. In: a
-//! prefix. Out: names. Never here: what is in them, which may be millions of files.
+//! The folders of a place, one level at a time: what has many files below it is not listed to find
+//! where they are. Also many requests at once, for whoever makes thousands of small ones.
 
-use futures::FutureExt;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use super::Store;
+use object_store::prefix::PrefixStore;
+
+use super::problem::failed;
+use super::{Location, Store};
 use crate::error::{StoreAction, StoreError};
 
+/// Requests on their way at a time: nearly all of their time is waiting.
+const AT_ONCE: usize = 16;
+
 impl Store {
-    /// The names of the folders right below the folder `prefix` ("" for the place itself), sorted.
+    /// Names of the folders directly below the folder `prefix` ("" for the place itself), sorted; none if
+    /// there is no such folder. On a disk, links to folders are among them.
     ///
     /// # Errors
     /// If the place cannot be listed.
     pub fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let cannot = |error| failed(&self.display(prefix), StoreAction::List, error);
         let location = self.location(prefix, StoreAction::List)?;
-        let list = || self.inner.list_with_delimiter(Some(&location)).boxed();
-        let listed = self.tried(list).map_err(|e| self.failed(prefix, StoreAction::List, e))?;
-        let names = listed.common_prefixes.iter().filter_map(|path| path.filename());
-        let mut names = names.map(str::to_owned).collect::<Vec<_>>();
+        let mut names = match &self.folder {
+            Some(folder) => {
+                let entries = match std::fs::read_dir(folder.join(prefix)) {
+                    Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                    entries => entries.map_err(|e| cannot(e.into()))?,
+                };
+                let mut names = Vec::new();
+                for entry in entries {
+                    let entry = entry.map_err(|e| cannot(e.into()))?;
+                    // A link to nothing is no folder.
+                    let is_folder = std::fs::metadata(entry.path()).is_ok_and(|of| of.is_dir());
+                    // A run's place is told as text.
+                    names.extend(entry.file_name().into_string().ok().filter(|_| is_folder));
+                }
+                names
+            }
+            None => {
+                let found =
+                    self.wait(self.tried(|| self.inner.list_with_delimiter(Some(&location))));
+                let found = found.map_err(|e| cannot(e.into()))?.common_prefixes;
+                let names = found.iter().filter_map(|path| path.filename().map(str::to_owned));
+                names.collect()
+            }
+        };
         names.sort();
         Ok(names)
     }
+
+    /// The folder `name` of this place as a store of its own.
+    ///
+    /// # Errors
+    /// If it is a folder of a disk that cannot be opened, or its name is none.
+    pub fn below(&self, name: &str) -> Result<Store, StoreError> {
+        if let Some(folder) = &self.folder {
+            return Store::open(&Location::local(folder.join(name)));
+        }
+        let path = self.location(name, StoreAction::Open)?;
+        let inner = Arc::new(PrefixStore::new(Arc::clone(&self.inner), path));
+        let (contact, runtime) = (Arc::clone(&self.contact), self.runtime);
+        Ok(Store { inner, folder: None, runtime, contact, uri: self.display(name) })
+    }
+}
+
+/// `work` on all items, several at a time, results in their order.
+pub(crate) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return done };
+            done.push((index, work(item)));
+        }
+    };
+    let mut results = thread::scope(|scope| {
+        let workers = (0..AT_ONCE.min(items.len())).map(|_| scope.spawn(worker));
+        let workers = workers.collect::<Vec<_>>();
+        let mut results = Vec::with_capacity(items.len());
+        for worker in workers {
+            match worker.join() {
+                Ok(done) => results.extend(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    });
+    results.sort_unstable_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Location;
+
+    #[test]
+    fn folders_of_a_disk_are_named_and_files_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b/c/file", "a/file"] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+        }
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("lost")).unwrap();
+        let store = Store::open(&Location::local(dir.path())).unwrap();
+        assert_eq!(store.folders("").unwrap(), ["a", "b"]);
+        let below = store.below("b").unwrap().below("c").unwrap();
+        assert!(below.uri().ends_with("/b/c"), "{}", below.uri());
+        assert_eq!(below.get("file").unwrap(), "b/c/file");
+    }
+
+    #[test]
+    fn folders_of_a_bucket_are_prefixes() {
+        let memory = Arc::new(object_store::memory::InMemory::new());
+        let store = Store::of(memory, "m");
+        for name in ["b/c/file", "a/file", "file"] {
+            store.put(name, name).unwrap();
+        }
+        assert_eq!(store.folders("").unwrap(), ["a", "b"]);
+        let below = store.below("b").unwrap();
+        assert_eq!((below.uri(), below.folders("").unwrap()), ("m/b", vec!["c".to_owned()]));
+        assert_eq!(below.below("c").unwrap().get("file").unwrap(), "b/c/file");
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_items() {
+        let items = (0..100).collect::<Vec<_>>();
+        assert_eq!(at_once(&items, |n| n * 2), items.iter().map(|n| n * 2).collect::<Vec<_>>());
+        assert!(at_once(&[], |n: &u8| *n).is_empty());
+    }
 
     #[test]
     fn folders_are_those_of_one_level() {

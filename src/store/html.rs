@@ -21,6 +21,6 @@ impl Store {
         let options =
             PutOptions { attributes: Attributes::from_iter([kind]), ..Default::default() };
         let put = || self.inner.put_opts(&location, payload.clone(), options.clone());
-        self.tried(put).map(drop).map_err(|e| self.failed(path, StoreAction::Write, e))
+        self.wait(self.tried(put)).map(drop).map_err(|e| self.failed(path, StoreAction::Write, e))
     }
 }

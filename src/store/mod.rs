@@ -43,9 +43,10 @@ use crate::error::{StoreAction, StoreError};
 
 pub(crate) use advice::why_unwritable;
 pub use cache::cache_folder;
-pub(crate) use connect::{RETRY_FOR, pause, runtime};
+pub(crate) use connect::{RETRY_FOR, pause, runtime, runtime_for};
 pub use durable::{sync_folder_of, write_whole};
 pub use file::{Content, FileVersion, Put, StoredFile};
+pub(crate) use folders::at_once;
 pub use keys::{Listed, UnnamableKey};
 pub use location::{Bucket, BucketKind, Location, redact};
 use problem::{BoxError, failed};
@@ -127,6 +128,11 @@ impl Store {
         Store { inner, folder: None, runtime: None, contact, uri }
     }
 
+    /// What requests run on; `None` on a disk.
+    pub(crate) fn runtime(&self) -> Option<&'static Runtime> {
+        self.runtime
+    }
+
     /// The place, for messages.
     pub fn uri(&self) -> &str {
         &self.uri
@@ -143,21 +149,22 @@ impl Store {
     /// The content of a file.
     pub fn get(&self, path: &str) -> Result<Bytes, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        self.tried(|| async { self.inner.get(&location).await?.bytes().await })
+        self.wait(self.tried(|| async { self.inner.get(&location).await?.bytes().await }))
             .map_err(|e| self.failed(path, StoreAction::Read, e))
     }
 
     /// The content of a file, or `None` if there is none.
     pub fn get_if_there(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        let bytes = self.tried(|| async { self.inner.get(&location).await?.bytes().await });
+        let get = || async { self.inner.get(&location).await?.bytes().await };
+        let bytes = self.wait(self.tried(get));
         self.if_there(path, StoreAction::Read, bytes)
     }
 
     /// The bytes of a file in `range`.
     pub fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        self.tried(|| self.inner.get_range(&location, range.clone()))
+        self.wait(self.tried(|| self.inner.get_range(&location, range.clone())))
             .map_err(|e| self.failed(path, StoreAction::Read, e))
     }
 
@@ -168,8 +175,18 @@ impl Store {
         etag: Option<&str>,
         at_most: u64,
     ) -> Result<Content, StoreError> {
+        self.wait(self.fetch(path, etag, at_most))
+    }
+
+    /// As [`Store::get_unchanged`], to be waited for on the runtime of stores.
+    pub async fn fetch(
+        &self,
+        path: &str,
+        etag: Option<&str>,
+        at_most: u64,
+    ) -> Result<Content, StoreError> {
         let options = GetOptions { if_match: etag.map(str::to_owned), ..GetOptions::default() };
-        self.content(path, options, at_most)
+        self.content(path, options, at_most).await
     }
 
     /// The bytes of a file in `range`, if the store still calls it `etag`.
@@ -179,26 +196,37 @@ impl Store {
         etag: Option<&str>,
         range: Range<u64>,
     ) -> Result<Content, StoreError> {
-        let (if_match, range) = (etag.map(str::to_owned), Some(range.into()));
-        // The size is that of the whole file, which may have any.
-        self.content(path, GetOptions { if_match, range, ..GetOptions::default() }, u64::MAX)
+        self.wait(self.fetch_part(path, etag, range))
     }
 
-    fn content(
+    /// As [`Store::get_part`], to be waited for on the runtime of stores.
+    pub async fn fetch_part(
+        &self,
+        path: &str,
+        etag: Option<&str>,
+        range: Range<u64>,
+    ) -> Result<Content, StoreError> {
+        let (if_match, range) = (etag.map(str::to_owned), Some(range.into()));
+        // The size is that of the whole file, which may have any.
+        let options = GetOptions { if_match, range, ..GetOptions::default() };
+        self.content(path, options, u64::MAX).await
+    }
+
+    async fn content(
         &self,
         path: &str,
         options: GetOptions,
         at_most: u64,
     ) -> Result<Content, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        let content = self.tried(|| async {
+        let get = || async {
             let found = self.inner.get_opts(&location, options.clone()).await?;
             match found.meta.size > at_most {
                 true => Ok(Content::TooLong),
                 false => found.bytes().await.map(Content::Whole),
             }
-        });
-        match content {
+        };
+        match self.tried(get).await {
             Err(object_store::Error::Precondition { .. }) => Ok(Content::Changed),
             content => content.map_err(|e| self.failed(path, StoreAction::Read, e)),
         }
@@ -212,7 +240,7 @@ impl Store {
     /// What the store says of a file, or `None` if there is none.
     pub fn stat(&self, path: &str) -> Result<Option<StoredFile>, StoreError> {
         let location = self.location(path, StoreAction::Read)?;
-        let meta = self.tried(|| self.inner.head(&location));
+        let meta = self.wait(self.tried(|| self.inner.head(&location)));
         let found = self.if_there(path, StoreAction::Read, meta)?;
         Ok(found.map(|ObjectMeta { size, e_tag, .. }| StoredFile {
             path: path.to_owned(),
@@ -228,8 +256,12 @@ impl Store {
 
     /// Deletes a file, if there is one.
     pub fn delete_if_there(&self, path: &str) -> Result<(), StoreError> {
+        self.wait(self.delete_one(path))
+    }
+
+    async fn delete_one(&self, path: &str) -> Result<(), StoreError> {
         let location = self.location(path, StoreAction::Delete)?;
-        let deleted = self.tried(|| self.inner.delete(&location));
+        let deleted = self.tried(|| self.inner.delete(&location)).await;
         self.if_there(path, StoreAction::Delete, deleted).map(drop)
     }
 
@@ -272,7 +304,7 @@ impl Store {
         let location = self.location(prefix, StoreAction::List)?;
         let mut found = self.inner.list(Some(&location)).take(limit);
         let all = async {
-            while let Some(meta) = self.patiently(found.try_next()).await? {
+            while let Some(meta) = self.patiently(wait::whole(found.try_next())).await? {
                 let ObjectMeta { location, size, e_tag, .. } = meta;
                 let path = location.to_string();
                 take(keys::listed(StoredFile { path, bytes: size, etag: e_tag }));

@@ -2,23 +2,51 @@
 //! durable, or it is not there and nothing lies beside it.
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutPayload, RenameOptions, RenameTargetMode};
 
-use super::{Put, Store};
+use super::{Put, Store, runtime_for};
 use crate::error::{StoreAction, StoreError};
 
 /// Files of a disk on their way to where they belong.
 pub(super) const STAGING: &str = "_filo/staging";
 
+/// Files that are written at the same time.
+const AT_ONCE: usize = 16;
+
 impl Store {
     /// Writes a file, replacing the one that is there.
     pub fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
-        let payload = PutPayload::from(bytes.into());
+        self.wait(self.put_one(path, bytes.into()))
+    }
+
+    /// Writes files as [`Store::put`] does, and deletes those of `gone` that are there: many at a time,
+    /// as a bucket and a disk let wait for each. After an error some of it may be done.
+    pub fn put_all(
+        &self,
+        files: Vec<(String, Bytes)>,
+        gone: Vec<String>,
+    ) -> Result<(), StoreError> {
+        let puts = files.into_iter().map(|(path, bytes)| (path, Some(bytes)));
+        let all = puts.chain(gone.into_iter().map(|path| (path, None)));
+        let all = futures::stream::iter(all.map(Ok));
+        let done = all.try_for_each_concurrent(AT_ONCE, |(path, bytes)| async move {
+            match bytes {
+                Some(bytes) => self.put_one(&path, bytes).await,
+                None => self.delete_one(&path).await,
+            }
+        });
+        // On the runtime even a disk does several things at a time.
+        runtime_for(self.uri())?.block_on(done)
+    }
+
+    async fn put_one(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        let payload = PutPayload::from(bytes);
         let location = self.location(path, StoreAction::Write)?;
         let written = match self.folder {
-            None => self.tried(|| self.inner.put(&location, payload.clone())).map(drop),
-            Some(_) => self.wait(self.put_on_disk(&location, payload, RenameTargetMode::Overwrite)),
+            None => self.tried(|| self.inner.put(&location, payload.clone())).await.map(drop),
+            Some(_) => self.put_on_disk(&location, payload, RenameTargetMode::Overwrite).await,
         };
         written.map_err(|e| self.failed(path, StoreAction::Write, e))
     }
@@ -50,7 +78,7 @@ impl Store {
         // A try whose answer was lost may have been the one that made the file.
         let put = || self.inner.put_opts(&location, payload.clone(), PutMode::Create.into());
         let written = match self.folder {
-            None => self.tried(put).map(drop),
+            None => self.wait(self.tried(put)).map(drop),
             Some(_) => self.wait(self.put_on_disk(&location, payload, RenameTargetMode::Create)),
         };
         match written {

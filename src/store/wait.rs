@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use backon::{ExponentialBuilder, Retryable};
 use futures::FutureExt;
 
 use super::settings::BadSetting;
@@ -15,30 +16,31 @@ use crate::error::panic_text;
 
 /// After this time without an answer, a line in the log says so.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How often a request is made whose answer was lost.
-const TRIES: u32 = 4;
+/// How often a request is made again whose answer was lost.
+const TRIES_AGAIN: usize = 3;
 
 impl Store {
     /// The answer to a request that may be made again. The client below tries again itself, but not
     /// where a lost answer leaves it in doubt.
-    pub(super) fn tried<T, F>(&self, mut request: impl FnMut() -> F) -> object_store::Result<T>
+    pub(super) async fn tried<T, F>(
+        &self,
+        mut request: impl FnMut() -> F,
+    ) -> object_store::Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
     {
         let started = Instant::now();
-        for tries in 1..TRIES {
-            match self.wait(self.patiently(request())) {
-                Err(error @ object_store::Error::Generic { .. })
-                    if self.folder.is_none()
-                        && !is_final(&error)
-                        && started.elapsed() < connect::RETRY_FOR =>
-                {
-                    std::thread::sleep(connect::pause(tries));
-                }
-                answer => return answer,
-            }
-        }
-        self.wait(self.patiently(request()))
+        let again = |error: &object_store::Error| {
+            matches!(error, object_store::Error::Generic { .. })
+                && self.runtime.is_some()
+                && !is_final(error)
+                && started.elapsed() < connect::RETRY_FOR
+        };
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(connect::FIRST_PAUSE)
+            .with_max_delay(connect::LONGEST_PAUSE)
+            .with_max_times(TRIES_AGAIN);
+        (|| self.patiently(whole(request()))).retry(pauses).when(again).await
     }
 
     /// Says now and then that nothing comes.
@@ -82,23 +84,24 @@ impl Store {
     }
 
     /// Waits for an answer; requests of a bucket need the runtime.
-    pub(super) fn wait<T>(
-        &self,
-        request: impl Future<Output = object_store::Result<T>>,
-    ) -> object_store::Result<T> {
-        // A client that breaks down at a setting is an error like any other.
-        let request = AssertUnwindSafe(request).catch_unwind();
-        let answer = match self.runtime {
+    pub(super) fn wait<T>(&self, request: impl Future<Output = T>) -> T {
+        match self.runtime {
             Some(runtime) => runtime.block_on(request),
             None => futures::executor::block_on(request),
-        };
-        answer.unwrap_or_else(|panic| {
-            let why = format!("broke down ({}): check its variables", panic_text(panic.as_ref()));
-            let origin = "the client of the store".to_owned();
-            let source = BadSetting { origin, why }.into();
-            Err(object_store::Error::Generic { store: "client", source })
-        })
+        }
     }
+}
+
+/// A client that breaks down at a setting is an error like any other.
+pub(super) async fn whole<T>(
+    request: impl Future<Output = object_store::Result<T>>,
+) -> object_store::Result<T> {
+    AssertUnwindSafe(request).catch_unwind().await.unwrap_or_else(|panic| {
+        let why = format!("broke down ({}): check its variables", panic_text(panic.as_ref()));
+        let origin = "the client of the store".to_owned();
+        let source = BadSetting { origin, why }.into();
+        Err(object_store::Error::Generic { store: "client", source })
+    })
 }
 
 /// Whether trying again cannot help.

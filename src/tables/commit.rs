@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use bytes::Bytes;
+
 use super::lease::Leases;
 use super::ledger::{
     LateTable, LedgerEntry, PartEntry, entry_path, list_ledger, read_entry, read_ledger,
@@ -18,10 +20,10 @@ use super::{
     BoxRow, CategoryThreshold, FailureRow, MaskRow, PartialRow, RunReader, ScoreRow, Table,
 };
 use crate::error::TableError;
-use crate::store::{Put, Store};
+use crate::store::{Put, Store, at_once};
 
 /// Made last: its presence says that the run is finished.
-const SUCCESS_PATH: &str = "_SUCCESS";
+pub(super) const SUCCESS_PATH: &str = "_SUCCESS";
 
 /// The shard part of the names of files that no single shard wrote.
 pub(super) const NO_SHARD: &str = "all";
@@ -73,7 +75,8 @@ pub struct CategoryRows {
 /// What [`RunWriter::commit_shard`] did. Both are success: the shard is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    Now,
+    /// By this call, which wrote so many bytes.
+    Now { bytes: u64 },
     /// Another worker, or an earlier start, committed the shard.
     AlreadyByAnother,
 }
@@ -178,20 +181,28 @@ impl RunWriter {
         if self.store.exists(&entry_path(&shard.shard_id))? {
             return Ok(Committed::AlreadyByAnother);
         }
-        let mut entry = LedgerEntry::new(&self.manifest.run_id, &shard.shard_id);
+        let mut parts = Parts {
+            writer: self,
+            shard_id: &shard.shard_id,
+            entry: LedgerEntry::new(&self.manifest.run_id, &shard.shard_id),
+            files: Vec::new(),
+            gone: Vec::new(),
+        };
         for (category, rows) in shard.categories {
             let flagged = flagged(&rows.scores);
-            let scores = self.put_part(&mut entry, &category, rows.scores)?;
-            if let Some(part) = scores {
+            if let Some(part) = parts.add(&category, rows.scores)? {
                 part.flagged = flagged;
             }
-            self.put_part(&mut entry, &category, rows.masks)?;
-            self.put_part(&mut entry, &category, rows.boxes)?;
-            self.put_part(&mut entry, &category, rows.partials)?;
-            self.put_part(&mut entry, &category, rows.failures)?;
+            parts.add(&category, rows.masks)?;
+            parts.add(&category, rows.boxes)?;
+            parts.add(&category, rows.partials)?;
+            parts.add(&category, rows.failures)?;
         }
+        let Parts { entry, files, gone, .. } = parts;
+        let bytes = files.iter().map(|(_, part)| part.len() as u64).sum();
+        self.store.put_all(files, gone)?;
         Ok(match entry.create(&self.store)? {
-            Put::Created => Committed::Now,
+            Put::Created => Committed::Now { bytes },
             Put::AlreadyThere => {
                 entry.reseal(&self.store)?;
                 Committed::AlreadyByAnother
@@ -237,32 +248,12 @@ impl RunWriter {
         Ok(manifest)
     }
 
-    /// Writes the rows as one part and notes it in `entry`; without rows there is no part.
-    fn put_part<'e, R: Row>(
-        &self,
-        entry: &'e mut LedgerEntry,
-        category: &str,
-        rows: impl IntoIterator<Item = R>,
-    ) -> Result<Option<&'e mut PartEntry>, TableError> {
-        let keep = &self.manifest.keep();
-        let ids = PartIds { run_id: &entry.run_id, shard_id: &entry.shard_id, keep };
-        let part = encode_part(ids, category, rows.into_iter())?;
-        let path = self.part_path(R::TABLE, category, ids.shard_id);
-        if part.rows == 0 {
-            self.store.delete_if_there(&path)?;
-            return Ok(None);
-        }
-        self.store.put(&path, part.bytes.clone())?;
-        entry.parts.push(PartEntry::seal(R::TABLE, category, path, &part));
-        Ok(entry.parts.last_mut())
-    }
-
     /// All committed parts are there. Others of these shards, which a shard had before it was
     /// scored again, are removed.
     fn check_parts(&self, entries: &[&LedgerEntry]) -> Result<(), TableError> {
         let mut there = BTreeSet::new();
-        for table in Table::ALL {
-            there.extend(self.store.list(table.as_str())?.into_iter().map(|file| file.path));
+        for listed in at_once(&Table::ALL, |table| self.store.list(table.as_str())) {
+            there.extend(listed?.into_iter().map(|file| file.path));
         }
         for entry in entries {
             if let Some(part) = entry.parts.iter().find(|part| !there.remove(&part.path)) {
@@ -285,17 +276,48 @@ impl RunWriter {
         let category = first.map_or(NO_CATEGORY, String::as_str);
         let keep = &self.manifest.keep();
         let ids = PartIds { run_id: &self.manifest.run_id, shard_id: NO_SHARD, keep };
-        for table in Table::ALL {
-            if totals.rows_of(table) == 0 {
-                let path = self.part_path(table, category, NO_SHARD);
-                self.store.put_if_absent(&path, table.empty_part(ids)?.bytes)?;
-            }
-        }
-        Ok(())
+        let empty = Table::ALL.into_iter().filter(|table| totals.rows_of(*table) == 0);
+        let fill = |table: &Table| -> Result<(), TableError> {
+            let path = self.part_path(*table, category, NO_SHARD);
+            Ok(self.store.put_if_absent(&path, table.empty_part(ids)?.bytes).map(drop)?)
+        };
+        at_once(&empty.collect::<Vec<_>>(), fill).into_iter().collect()
     }
 
     fn part_path(&self, table: Table, category: &str, shard_id: &str) -> String {
         part_path(table, self.manifest.run_date, category, &self.manifest.run_id, shard_id)
+    }
+}
+
+/// The parts of a shard, to be written.
+struct Parts<'a> {
+    writer: &'a RunWriter,
+    shard_id: &'a str,
+    entry: LedgerEntry,
+    files: Vec<(String, Bytes)>,
+    /// Where there must be none.
+    gone: Vec<String>,
+}
+
+impl Parts<'_> {
+    /// Adds the rows as one part; without rows there is no part.
+    fn add<R: Row>(
+        &mut self,
+        category: &str,
+        rows: impl IntoIterator<Item = R>,
+    ) -> Result<Option<&mut PartEntry>, TableError> {
+        let Parts { writer, shard_id, entry, files, gone } = self;
+        let keep = &writer.manifest.keep();
+        let ids = PartIds { run_id: &writer.manifest.run_id, shard_id, keep };
+        let part = encode_part(ids, category, rows.into_iter())?;
+        let path = writer.part_path(R::TABLE, category, shard_id);
+        if part.rows == 0 {
+            gone.push(path);
+            return Ok(None);
+        }
+        files.push((path.clone(), part.bytes.clone()));
+        entry.parts.push(PartEntry::seal(R::TABLE, category, path, &part));
+        Ok(entry.parts.last_mut())
     }
 }
 

@@ -123,8 +123,8 @@ impl Leases {
     /// # Errors
     /// If the output cannot be changed.
     pub(super) fn clear(store: &Store) -> Result<(), TableError> {
-        let files = store.list(LEASES_FOLDER)?;
-        Ok(files.iter().try_for_each(|file| store.delete_if_there(&file.path))?)
+        let files = store.list(LEASES_FOLDER)?.into_iter().map(|file| file.path);
+        Ok(store.put_all(Vec::new(), files.collect())?)
     }
 
     fn create(&self, name: &str, generation: u32) -> Result<bool, TableError> {

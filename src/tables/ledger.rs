@@ -12,7 +12,7 @@ use super::part::EncodedPart;
 use super::part_reader::PartRows;
 use super::{Row, Table};
 use crate::error::TableError;
-use crate::store::{Put, Store};
+use crate::store::{Put, Store, at_once};
 
 const LEDGER_FOLDER: &str = "_filo/ledger";
 
@@ -191,9 +191,12 @@ pub(super) fn read_ledger(
     manifest: &Manifest,
 ) -> Result<BTreeMap<String, LedgerEntry>, TableError> {
     let mut entries = BTreeMap::new();
-    for file in store.list(LEDGER_FOLDER)? {
+    let files = store.list(LEDGER_FOLDER)?;
+    // One after the other, a bucket would let wait for each.
+    let contents = at_once(&files, |file| store.get(&file.path));
+    for (file, content) in files.iter().zip(contents) {
         let shown = store.display(&file.path);
-        let entry: LedgerEntry = parse(&shown, &store.get(&file.path)?)?;
+        let entry: LedgerEntry = parse(&shown, &content?)?;
         if entry.run_id != manifest.run_id || entry_path(&entry.shard_id) != file.path {
             let source = "it names another run or shard".into();
             return Err(TableError::BadJson { path: shown, source });

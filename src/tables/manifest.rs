@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::Table;
 use super::plan::PlanEntry;
+use super::skipped::{SKIPPED_KEY, SKIPPED_PLACES_KEY};
 use crate::error::{SpecDifference, TableError};
 use crate::store::Store;
 
@@ -24,6 +25,10 @@ pub(super) const FORMAT: u32 = 2;
 
 /// The key of a run's spec that names the columns of its input that are kept.
 pub const KEEP_KEY: &str = "keep";
+
+/// The key of a run's spec that names the folder of its input as a URI: what the user wrote may mean
+/// something else in another working directory.
+pub const ROOT_KEY: &str = "input_root";
 
 /// What makes a run this run and no other.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,7 +146,7 @@ pub(super) fn to_json<T: Serialize>(path: &str, value: &T) -> Result<Vec<u8>, Ta
 }
 
 /// The keys whose values differ between two job specs, sorted, with dots between levels.
-pub(super) fn spec_differences(old: &Value, new: &Value) -> Vec<SpecDifference> {
+pub fn spec_differences(old: &Value, new: &Value) -> Vec<SpecDifference> {
     let (mut old_keys, mut new_keys) = (BTreeMap::new(), BTreeMap::new());
     flatten("", old, &mut old_keys);
     flatten("", new, &mut new_keys);
@@ -150,6 +155,7 @@ pub(super) fn spec_differences(old: &Value, new: &Value) -> Vec<SpecDifference> 
     };
     let all: BTreeSet<&String> = old_keys.keys().chain(new_keys.keys()).collect();
     all.into_iter()
+        .filter(|&key| is_told(key))
         .filter(|&key| old_keys.get(key) != new_keys.get(key))
         .map(|key| SpecDifference {
             key: key.clone(),
@@ -157,6 +163,15 @@ pub(super) fn spec_differences(old: &Value, new: &Value) -> Vec<SpecDifference> 
             new: shown(&new_keys, key),
         })
         .collect()
+}
+
+/// Whether a key says more than another one: what the user wrote, `input`, says where the input is, and
+/// a count says enough of earlier runs, which may be hundreds.
+fn is_told(key: &str) -> bool {
+    let of_runs = key.strip_prefix(SKIPPED_KEY).is_some_and(|rest| {
+        rest.starts_with(".runs") || rest.strip_prefix('.') == Some(SKIPPED_PLACES_KEY)
+    });
+    key != ROOT_KEY && !of_runs
 }
 
 /// The leaves of a JSON value under their dotted paths; a list is a leaf.

@@ -4,6 +4,7 @@
 //! version 1.0, and is read back. Values are stored as they are, or rounded to 16 bits; nothing is
 //! scaled.
 
+use bytes::Bytes;
 use half::f16;
 
 use super::partition::check_id;
@@ -39,24 +40,24 @@ pub struct RawMap {
 /// Bytes before the header's text: magic, version, length.
 const PREFIX_BYTES: usize = 10;
 
-/// Writes the map of image `n` of a shard: `values` is `[side, side]`, row by row. Returns the
-/// file's path relative to the output, for `scores.map_path`.
-pub fn write_map_npy(
-    store: &Store,
+/// The file of the map of image `n` of a shard: `values` is `[side, side]`, row by row. Its path is
+/// relative to the output, for `scores.map_path`.
+///
+/// # Errors
+/// If the map is not square, or the id none.
+pub fn map_npy(
     shard_id: &str,
     n: u64,
     values: &[f32],
     side: usize,
     format: MapsFormat,
-) -> Result<String, TableError> {
+) -> Result<(String, Bytes), TableError> {
     check_id("shard id", shard_id)?;
     if side.checked_mul(side) != Some(values.len()) {
         let shard_id = shard_id.to_string();
         return Err(TableError::BadMap { shard_id, n, len: values.len(), side });
     }
-    let path = format!("maps/{shard_id}/{n}.npy");
-    store.put(&path, encode_npy(values, side, format))?;
-    Ok(path)
+    Ok((format!("maps/{shard_id}/{n}.npy"), encode_npy(values, side, format).into()))
 }
 
 fn encode_npy(values: &[f32], side: usize, format: MapsFormat) -> Vec<u8> {
@@ -85,7 +86,7 @@ fn encode_npy(values: &[f32], side: usize, format: MapsFormat) -> Vec<u8> {
 /// Reads a map of the output, whose `path` is that of `scores.map_path`.
 ///
 /// # Errors
-/// If the file is gone, or is none that [`write_map_npy`] wrote.
+/// If the file is gone, or is none that [`map_npy`] made.
 pub fn read_map_npy(store: &Store, path: &str) -> Result<RawMap, TableError> {
     let map = decode_npy(&store.get(path)?);
     map.ok_or_else(|| TableError::BadMapFile { path: store.display(path) })
@@ -117,7 +118,6 @@ fn decode_npy(file: &[u8]) -> Option<RawMap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Location;
 
     #[test]
     fn the_header_is_what_numpy_writes() {
@@ -156,9 +156,7 @@ mod tests {
 
     #[test]
     fn a_map_that_is_no_square_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Location::local(folder.path())).unwrap();
-        let error = write_map_npy(&store, "s", 0, &[0.0; 5], 2, MapsFormat::F32).unwrap_err();
+        let error = map_npy("s", 0, &[0.0; 5], 2, MapsFormat::F32).unwrap_err();
         assert!(matches!(error, TableError::BadMap { len: 5, side: 2, .. }));
     }
 }

@@ -34,10 +34,12 @@ mod replaced;
 mod row;
 mod run_reader;
 mod run_set;
+mod scored;
 mod scores;
 mod set_keys;
 mod set_metrics;
 mod set_thresholds;
+mod skipped;
 mod thresholds;
 mod worker;
 
@@ -53,8 +55,10 @@ pub use fold::{fold_parts, fold_set};
 pub use lease::{Claim, Lease, Leases};
 pub use ledger::{LedgerEntry, PartEntry};
 pub use look::OutputState;
-pub use manifest::{KEEP_KEY, LeftOut, Manifest, RunIdentity, RunTotals};
-pub use maps::{MapsFormat, RawMap, read_map_npy, write_map_npy};
+pub use manifest::{
+    KEEP_KEY, LeftOut, Manifest, ROOT_KEY, RunIdentity, RunTotals, spec_differences,
+};
+pub use maps::{MapsFormat, RawMap, map_npy, read_map_npy};
 pub use masks::MaskRow;
 pub use metrics::{
     ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, is_of_all,
@@ -68,9 +72,11 @@ pub use run_reader::{
     ComparedScore, DecidedScore, LabelledScore, MappedScore, RunReader, ShownScore, TopScore,
 };
 pub use run_set::{MixedPixels, RunSet, SetCounts, SetPart};
+pub use scored::{each_scored, is_finished};
 pub use scores::ScoreRow;
 pub use set_metrics::write_set_metrics;
 pub use set_thresholds::{Limit, SetThresholds};
+pub use skipped::{SKIPPED_KEY, SKIPPED_PLACES_KEY, Skipped};
 pub use thresholds::{CategoryThreshold, ThresholdRow};
 pub use worker::{HEARTBEAT, Worker, WorkerState, read_workers};
 

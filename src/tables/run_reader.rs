@@ -309,13 +309,15 @@ impl RunReader {
     ) -> Result<(), TableError> {
         let Manifest { run_id, run_date, .. } = &self.manifest;
         let mut entry = LedgerEntry::new(run_id, NO_SHARD);
+        let mut files = Vec::new();
         for (category, rows) in categories {
             let ids = PartIds { run_id, shard_id: NO_SHARD, keep: &[] };
             let part = encode_part(ids, category, rows.iter().cloned())?;
             let path = part_path(R::TABLE, *run_date, category, run_id, NO_SHARD);
-            self.store.put(&path, part.bytes.clone())?;
+            files.push((path.clone(), part.bytes.clone()));
             entry.parts.push(PartEntry::seal(R::TABLE, category, path, &part));
         }
+        self.store.put_all(files, Vec::new())?;
         table.write(&self.store, &entry)
     }
 

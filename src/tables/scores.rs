@@ -68,6 +68,11 @@ row! {
         /// Pixel scores at fixed ranks, in a format of the program, versioned: what intervals are
         /// computed from. Null where the true defects are not known.
         pub pixel_summary: Option<Vec<u8>>,
+        /// Time from the first request for the image's files to the last answer, in milliseconds. Null for
+        /// images of archives, which come with others.
+        pub ms_fetch: Option<f32>,
+        /// Time of one core to decode the image and make it ready, in milliseconds.
+        pub ms_decode: Option<f32>,
         /// Time of the network for this image: its share of the batch, in milliseconds.
         pub ms_infer: f32,
         /// Name or digest of the weights.

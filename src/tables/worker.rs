@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::manifest::{FORMAT, parse, to_json};
 use crate::error::TableError;
@@ -59,6 +60,9 @@ pub struct Worker {
     /// Images since it was started.
     pub scored: u64,
     pub failed: u64,
+    /// Where its time went, in the words of `filo score --timings`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub timings: Value,
 }
 
 impl Worker {
@@ -83,6 +87,7 @@ impl Worker {
             said: now,
             scored: 0,
             failed: 0,
+            timings: Value::Null,
         }
     }
 

@@ -210,7 +210,9 @@ pub fn rows_at(out: &Location, listed: usize) -> Rows {
     let totals = finished(&run).totals.expect("checked");
     assert_eq!(totals.entries as usize, listed, "images that the run listed");
     let mut scores = all::<ScoreRow>(&run);
-    scores.iter_mut().for_each(|row| row.ms_infer = 0.0);
+    for row in scores.iter_mut() {
+        (row.ms_fetch, row.ms_decode, row.ms_infer) = (None, None, 0.0);
+    }
     let rows = Rows {
         scores,
         masks: all(&run),

@@ -16,7 +16,7 @@ use filo::store::{Location, Store};
 use filo::tables::{
     ALL_CATEGORIES, BoxRow, CategoryMetrics, CategoryRows, Committed, ExpectedShard, FailureRow,
     LabelledScore, MEAN_OF_CATEGORIES, MapsFormat, MaskRow, MetricsRow, PartialRow, RunIdentity,
-    RunReader, RunWriter, ScoreRow, ShardRows, Table, write_map_npy,
+    RunReader, RunWriter, ScoreRow, ShardRows, Table, map_npy,
 };
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -71,6 +71,8 @@ fn score_row(image_id: &str, score: f32, label: Option<bool>) -> ScoreRow {
         map_path: Some("maps/5a17/0.npy".to_string()),
         true_mask: Some("03".into()),
         pixel_summary: label.map(|_| vec![1, 2, 3]),
+        ms_fetch: None,
+        ms_decode: Some(3.5),
         ms_infer: 12.5,
         model_id: "nano".to_string(),
         kept: Vec::new(),

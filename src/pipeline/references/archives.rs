@@ -6,18 +6,18 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::choose::Chosen;
-use crate::pipeline::members::given;
-use crate::pipeline::prepare::{Given, PrepareSettings};
+use crate::pipeline::members::{Given, given};
 use crate::reference::{Choice, MAX_REFERENCES, Origin, rank};
-use crate::source::{Archive, Category, Label, Sample, read_archive};
+use crate::source::{Archive, Category, Fetcher, Label, Sample};
 
 /// Archives are looked into until so many images were seen.
 const SEEN: usize = 8 * MAX_REFERENCES;
 
-/// Chosen images of archives, read with these settings.
+/// Chosen images of archives.
 pub struct InArchives<'a> {
     pub chosen: &'a Chosen,
-    pub prepare: &'a PrepareSettings,
+    /// Of the input that they are in.
+    pub fetcher: &'a Fetcher,
     pub stop: &'a AtomicBool,
 }
 
@@ -81,12 +81,11 @@ impl InArchives<'_> {
     /// Hands every image of an archive that can be taken out of it to `take`; returns how many there
     /// were, or `None` when a signal came.
     fn each(&self, archive: &Archive, mut take: impl FnMut(Given)) -> Option<usize> {
-        // What is wrong with it is told when its own shard comes.
-        let file = self.chosen.input.open_file(&archive.image_id, archive.version.as_ref());
-        let Ok(file) = file else { return Some(0) };
         let (mut seen, mut stopped) = (0, false);
-        let (columns, max_bytes) = (&self.prepare.columns, self.prepare.limits.max_bytes);
-        read_archive(file, archive.kind, columns, max_bytes, |member| {
+        // What is wrong with it is told when its own shard comes.
+        let Archive { image_id, kind, version, .. } = archive;
+        let Ok(open) = self.fetcher.open(image_id, *kind, version.as_ref()) else { return Some(0) };
+        open.each(|member| {
             stopped = self.stop.load(Ordering::Relaxed);
             let image_id = format!("{}/{}", archive.image_id, member.id).into();
             if let Ok(given) = given(archive, seen, image_id, member) {

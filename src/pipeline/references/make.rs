@@ -14,13 +14,16 @@ use super::read;
 use crate::error::{Error, SourceError, TableError};
 use crate::job::ReferenceFallback;
 use crate::pipeline::batch::{Batch, Lost, Prepared};
+use crate::pipeline::fetch::FetchSettings;
 use crate::pipeline::finish::{FinishSettings, observe};
 use crate::pipeline::infer::Inferencer;
-use crate::pipeline::prepare::{Given, PrepareSettings, prepare_sample};
+use crate::pipeline::members::Given;
+use crate::pipeline::prepare::{PrepareSettings, prepare_all};
+use crate::pipeline::timings::Timings;
 use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage};
-use crate::source::{Category, Sample};
-use crate::store::Store;
-use crate::tables::{Claim, Leases, LeftOut, REFERENCE_FOLDER, reference_path};
+use crate::source::{Category, Fetched, Fetcher, Sample};
+use crate::store::{Location, Store};
+use crate::tables::{Claim, Leases, LeftOut, Manifest, REFERENCE_FOLDER, reference_path};
 
 /// Bytes of images from archives that are held at a time.
 const HELD_BYTES: usize = 512 << 20;
@@ -30,9 +33,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Makes reference files.
 pub struct ReferenceMaker<'a> {
     pub infer: &'a mut Inferencer,
+    pub fetch: &'a FetchSettings,
     pub prepare: &'a PrepareSettings,
     pub finish: &'a FinishSettings,
     pub made_by: &'a MadeBy,
+    /// Places of earlier runs whose references come first, in this order.
+    pub earlier: &'a [String],
     /// The output.
     pub store: &'a Store,
     /// Who makes which of them.
@@ -60,6 +66,7 @@ impl ReferenceMaker<'_> {
         on_missing: ReferenceFallback,
     ) -> Result<Made, Error> {
         let categories = &wanted.categories[..];
+        self.copy_earlier(wanted)?;
         let source = match source {
             ReferenceSource::Later(_) if self.missing(categories)?.is_empty() => {
                 return Ok(Made::All);
@@ -117,6 +124,9 @@ impl ReferenceMaker<'_> {
 
     /// The categories that have no file.
     fn missing(&self, categories: &[Category]) -> Result<Vec<Category>, TableError> {
+        if categories.is_empty() {
+            return Ok(Vec::new());
+        }
         let there = self.store.list(REFERENCE_FOLDER)?.into_iter().map(|file| file.path);
         let there = there.collect::<HashSet<_>>();
         let mut missing = categories.to_vec();
@@ -140,6 +150,22 @@ impl ReferenceMaker<'_> {
         Ok(())
     }
 
+    /// Takes over what earlier runs have of what is missing.
+    fn copy_earlier(&self, wanted: &Wanted) -> Result<(), Error> {
+        for uri in self.earlier {
+            if !wanted.archives && self.missing(&wanted.categories)?.is_empty() {
+                break;
+            }
+            let store = Store::open(&uri.parse::<Location>()?)?;
+            if Manifest::read(&store)?.is_none() {
+                // Others would be made in their place, and scores would not compare.
+                return Err(TableError::NoRun { uri: uri.clone() }.into());
+            }
+            self.copy(&store, wanted)?;
+        }
+        Ok(())
+    }
+
     /// Takes the files of an earlier run over.
     fn copy(&self, from: &Store, wanted: &Wanted) -> Result<(), TableError> {
         let path = |category: &Category| reference_path(category.as_str());
@@ -158,7 +184,7 @@ impl ReferenceMaker<'_> {
     }
 
     fn make_chosen(&mut self, chosen: &Chosen, categories: &[Category]) -> Result<Made, Error> {
-        let prepare = PrepareSettings { input: chosen.input.clone(), ..self.prepare.clone() };
+        let fetcher = self.fetch.fetcher.with_input(chosen.input.clone());
         let enough = |category: &Category| {
             chosen.files.get(category).is_some_and(|samples| samples.len() >= MIN_REFERENCES)
         };
@@ -177,8 +203,9 @@ impl ReferenceMaker<'_> {
                 // Whoever had the lease before may have made them.
                 let missing = !self.store.exists(&reference_path(category.as_str()))?;
                 if let Some(samples) = chosen.files.get(category).filter(|_| missing) {
-                    let read = |sample: &Sample| prepare_sample(0, sample, &prepare);
-                    let made = self.make_category(category, chosen.origin, samples, read)?;
+                    let files = fetcher.ahead(samples.iter().map(|sample| (sample, sample.into())));
+                    let files = files.map(|(sample, files)| (0, sample.clone(), files));
+                    let made = self.make_category(category, chosen.origin, files)?;
                     if made == Made::Stopped {
                         return Ok(Made::Stopped);
                     }
@@ -193,7 +220,7 @@ impl ReferenceMaker<'_> {
         if chosen.archives.is_empty() {
             return Ok(Made::All);
         }
-        self.make_from_archives(chosen, &prepare)
+        self.make_from_archives(chosen, &fetcher)
     }
 
     /// Waits a moment for what other workers are making, if anything.
@@ -209,12 +236,8 @@ impl ReferenceMaker<'_> {
     }
 
     /// Categories of images in archives: those that the first archives have.
-    fn make_from_archives(
-        &mut self,
-        chosen: &Chosen,
-        prepare: &PrepareSettings,
-    ) -> Result<Made, Error> {
-        let archives = InArchives { chosen, prepare, stop: self.stop };
+    fn make_from_archives(&mut self, chosen: &Chosen, fetcher: &Fetcher) -> Result<Made, Error> {
+        let archives = InArchives { chosen, fetcher, stop: self.stop };
         let Some(found) = archives.look_into() else { return Ok(Made::Stopped) };
         let categories = found.keys().cloned().collect::<Vec<_>>();
         let mut missing = self.missing(&categories)?;
@@ -233,8 +256,12 @@ impl ReferenceMaker<'_> {
             };
             for category in now {
                 let images = held.remove(category).unwrap_or_default();
-                let read = |given: &Given| given.prepare(prepare);
-                if self.make_category(category, chosen.origin, &images, read)? == Made::Stopped {
+                let files = |given: Given| {
+                    let Given { order, sample, image, mask } = given;
+                    (order, sample, Fetched::of(image, mask))
+                };
+                let images = images.into_iter().map(files);
+                if self.make_category(category, chosen.origin, images)? == Made::Stopped {
                     return Ok(Made::Stopped);
                 }
             }
@@ -243,21 +270,27 @@ impl ReferenceMaker<'_> {
         Ok(Made::All)
     }
 
-    /// Makes the references of one category of `images`, which `read` makes ready for the networks.
-    fn make_category<T: Sync>(
+    /// Makes the references of one category of `images`.
+    fn make_category(
         &mut self,
         category: &Category,
         origin: Origin,
-        images: &[T],
-        read: impl Fn(&T) -> Result<Prepared, Lost> + Send + Sync,
+        mut images: impl Iterator<Item = (usize, Sample, Fetched)>,
     ) -> Result<Made, Error> {
-        tracing::info!(images = images.len(), "making the references of {category}");
+        tracing::info!("making the references of {category}");
         let mut making = Making::new(origin);
-        for group in images.chunks(self.prepare.batch_size) {
+        // The phase has its own time.
+        let timings = Timings::default();
+        loop {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(Made::Stopped);
             }
-            self.add(&mut making, category, in_order(group, &read));
+            let batch = images.by_ref().take(self.fetch.batch_size);
+            let prepared = prepare_all(batch, self.prepare, &timings);
+            if prepared.is_empty() {
+                break;
+            }
+            self.add(&mut making, category, prepared, &timings);
         }
         self.finish(category, making)?;
         Ok(Made::All)
@@ -269,6 +302,7 @@ impl ReferenceMaker<'_> {
         making: &mut Making,
         category: &Category,
         prepared: Vec<Result<Prepared, Lost>>,
+        timings: &Timings,
     ) {
         let mut pictures = Vec::with_capacity(prepared.len());
         for image in prepared {
@@ -280,14 +314,15 @@ impl ReferenceMaker<'_> {
         if pictures.is_empty() {
             return;
         }
-        let (done, lost) = self.infer.infer(Batch { category: category.clone(), pictures });
+        let (done, lost) =
+            self.infer.infer(Batch { category: category.clone(), pictures }, timings);
         lost.into_iter().for_each(|lost| making.lose(lost));
         let finish = self.finish;
-        let seen = in_order(&done, |inferred| {
+        let seen = done.par_iter().map(|inferred| {
             let image_id = inferred.subject.sample.image_id.to_string();
             observe(inferred, finish).map(|seen| ReferenceImage { image_id, seen })
         });
-        making.images.extend(seen.into_iter().flatten());
+        making.images.extend(seen.collect::<Vec<_>>().into_iter().flatten());
     }
 
     /// Commits what the images say, if they are enough.
@@ -331,9 +366,4 @@ impl Making {
         let (image_id, code) = (image_id.into(), failure.code.as_str().to_string());
         self.left_out.push(LeftOut { image_id, code, message: failure.message });
     }
-}
-
-/// `work` on all items, on all cores, results in their order.
-fn in_order<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Send + Sync) -> Vec<R> {
-    items.par_iter().map(work).collect()
 }
