@@ -175,6 +175,45 @@ fn weights_in_a_bucket_are_copied_once() {
 }
 
 #[test]
+fn the_times_of_a_run_add_up_to_all_of_it() {
+    let (folder, bucket) = (pictures(), bucket_folder("times"));
+    upload(&folder.path("in"), &format!("{bucket}/in"));
+    let output = format!("{bucket}/out");
+    let mut command = score(&format!("{bucket}/in"), &output);
+    command.arg("--timings");
+    let ended = run(command);
+    assert!(ended.has_scored(6, 2), "{}", ended.stdout);
+    // Name and seconds of the lines that are not set in below others.
+    let seconds = |line: &str| line[14..23].trim().parse::<f64>().unwrap();
+    let table = ended.stdout.lines().skip_while(|line| !line.starts_with("seconds "));
+    let table = table.skip(1).take_while(|line| !line.starts_with("limited by"));
+    let (stages, phases) = table.partition::<Vec<_>, _>(|line| line.starts_with(' '));
+    let [parts @ .., all] = phases.as_slice() else { panic!("{phases:?}") };
+    let names = parts.iter().map(|line| line[..14].trim()).collect::<Vec<_>>();
+    assert_eq!(names, ["list", "open", "references", "score", "close", "other"]);
+    let sum = parts.iter().map(|line| seconds(line)).sum::<f64>();
+    assert!((sum - seconds(all)).abs() <= 0.05, "{sum} of {all}");
+    let score = seconds(parts[3]);
+    // Two blanks, a name, then the time of the stage and what it was made of.
+    let numbers = |line: &str| line[14..50].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for name in ["fetch", "prepare", "infer", "finish", "commit"] {
+        let line = stages.iter().find(|line| line.starts_with(&format!("  {name}"))).unwrap();
+        let times = numbers(line).iter().map(|text| text.parse().unwrap()).collect::<Vec<f64>>();
+        let [of_stage, busy, waiting, blocked] = times[..] else { panic!("{line}") };
+        assert!((busy + waiting + blocked - of_stage).abs() <= 0.03, "{line}");
+        assert!(of_stage <= score + 0.02, "{line}: {score}");
+    }
+    // Whoever asks later finds them in what the worker said last.
+    let mut status = filo("status");
+    status.args(["--run", &output, "--json"]);
+    let ended = run(with_server(status));
+    let said = serde_json::from_str::<serde_json::Value>(&ended.stdout).unwrap();
+    let stages = &said["parts"][0]["worker"]["timings"]["stages"];
+    assert_eq!(stages[4]["stage"], "commit", "{said}");
+    assert_eq!(stages[4]["images"], PICTURES, "{said}");
+}
+
+#[test]
 fn one_object_is_one_picture() {
     let (folder, bucket) = (pictures(), bucket_folder("one"));
     upload(&folder.path("in/wood"), &format!("{bucket}/wood"));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use serde::Serialize;
 use serde_json::json;
+use tracing::span::EnteredSpan;
 
 /// The stages, in the order in which an image goes through them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -100,9 +101,12 @@ pub struct PartFigures {
 }
 
 /// Measures the thread of a stage from one moment to the next. What is told of neither kind is work.
+///
+/// Lines of the log from below `info` on say in which stage they were written.
 pub struct Clock<'a> {
     times: &'a StageTimes,
     since: Cell<Instant>,
+    _span: EnteredSpan,
 }
 
 impl StageName {
@@ -189,7 +193,8 @@ impl Timings {
 
     /// A clock for the thread of a stage, from now on.
     pub fn clock(&self, stage: StageName) -> Clock<'_> {
-        Clock { times: self.stage(stage), since: Cell::new(Instant::now()) }
+        let _span = tracing::debug_span!("stage", name = stage.as_str()).entered();
+        Clock { times: self.stage(stage), since: Cell::new(Instant::now()), _span }
     }
 
     /// What `work` returns; its time counts for `part`.
