@@ -111,6 +111,8 @@ pub enum JobError {
         "`threshold_rule` says which threshold of an earlier run counts: name that run with `thresholds_from`, or leave the rule out"
     )]
     RuleWithoutRun,
+    #[error("--by-content compares with earlier runs: name them with --skip-scored URI")]
+    ContentOfNothing,
     #[error("`{first}` and `{second}` both decide what is flagged: leave one out")]
     TwoDecisions { first: &'static str, second: &'static str },
     #[error("`{key}` is missing: pass --{key} URI, or set it in the job file")]

@@ -36,7 +36,7 @@ use crate::weights::WeightsPlace;
 
 pub use choices::{
     GroundingChoice, LogFormat, MapsFormat, Precision, Progress, ReferenceFallback, RetryMode,
-    RunMode, Strictness, ThresholdRule,
+    RunMode, Sameness, Strictness, ThresholdRule,
 };
 pub use partition::Partition;
 pub use raw::RawJobSpec;
@@ -55,6 +55,8 @@ pub struct JobSpec {
     pub output: Location,
     /// Outputs of earlier runs, or folders of them: what these have scored is left out.
     pub skip_scored: Vec<Location>,
+    /// What makes an image one of theirs.
+    pub by_content: Sameness,
     /// Where the network's weights are; `None`: inside the program.
     #[serde(serialize_with = "shown_weights")]
     pub weights: Option<Location>,
@@ -131,6 +133,9 @@ impl JobSpec {
         let skip_scored = raw.skip_scored.iter().flatten();
         let skip_scored = skip_scored.map(|place| location("skip_scored", Some(place), &env));
         let skip_scored = skip_scored.collect::<Result<Vec<_>, _>>()?;
+        if raw.by_content == Some(Sameness::ByContent) && skip_scored.is_empty() {
+            return Err(JobError::ContentOfNothing);
+        }
         let weights = match raw.weights.as_deref() {
             Some(text) => weights(text, &env)?,
             None => None,
@@ -154,6 +159,7 @@ impl JobSpec {
             input,
             output,
             skip_scored,
+            by_content: raw.by_content.unwrap_or_default(),
             weights,
             grounding_weights,
             layout: raw.layout.unwrap_or_default(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use filo::tables::{BoxRow, ScoreRow};
 use serde::Deserialize;
 use serde_json::Value;
-use support::run::{Folder, filo, manifest, reader, run};
+use support::run::{Folder, filo, manifest, reader, rows, run};
 
 /// Published numbers are for 518 px; the tiny model's positions are resized to it.
 const SIDE: usize = 518;
@@ -57,6 +57,37 @@ fn score(folder: &Folder, weights: &Path, out: &str, more: &[&str]) -> PathBuf {
     let ended = run(command);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     folder.path(out)
+}
+
+#[test]
+fn images_that_are_larger_than_what_is_read_ahead_are_read_one_by_one() {
+    let folder = Folder::new();
+    for n in 0..3 {
+        // Noise: 1.9 MB as PNG.
+        let mut next = n + 1u64;
+        let noise = image::RgbImage::from_fn(800, 800, |_, _| {
+            next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            image::Rgb([(next >> 33) as u8, (next >> 41) as u8, (next >> 49) as u8])
+        });
+        let path = folder.path(&format!("in/{n}.png"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        noise.save(&path).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() > 1 << 20);
+    }
+    let mut scores = Vec::new();
+    for (out, flags) in [
+        ("one", &["--fetch-memory", "1"][..]),
+        ("first", &["--fetch-memory", "1", "--fetch-concurrency", "1", "--reference", "archive"]),
+        ("all", &[]),
+    ] {
+        let mut command = filo("score");
+        command.arg("--input").arg(folder.path("in")).arg("--output").arg(folder.path(out));
+        command.args(["--weights", support::run::WEIGHTS]).args(flags);
+        assert!(run(command).has_scored(3, 0), "{out}");
+        let rows = rows(&folder.path(out), 3).scores.into_iter();
+        scores.push(rows.map(|row| (row.image_id, row.score)).collect::<Vec<_>>());
+    }
+    assert_eq!(scores[0], scores[2]);
 }
 
 #[test]

@@ -305,6 +305,35 @@ fn the_newest_run_that_has_an_image_decides() {
 }
 
 #[test]
+fn copies_are_left_out_where_contents_are_compared() {
+    let folder = Folder::new();
+    (0..12).for_each(|n| folder.picture(&format!("in/{}", name(n)), 24 + n as u32, 24));
+    assert!(night(&folder, 24, &[]).has_scored(12, 0));
+    let path = |name: &str| folder.path(&format!("in/{name}"));
+    // Renamed, written again, copied to another category, new, and one that is no image.
+    std::fs::rename(path("bolt/0002.png"), path("bolt/moved.png")).unwrap();
+    let bytes = std::fs::read(path("nut/0003.png")).unwrap();
+    std::fs::write(path("nut/0003.png"), &bytes).unwrap();
+    let later = SystemTime::now() + Duration::from_secs(10);
+    File::options().write(true).open(path("nut/0003.png")).unwrap().set_modified(later).unwrap();
+    std::fs::copy(path("bolt/0004.png"), path("nut/0004.png")).unwrap();
+    folder.picture("in/bolt/new.png", 60, 24);
+    folder.file("in/bolt/broken.png", "no picture");
+    let by_name = night(&folder, 25, &["--dry-run"]);
+    assert!(by_name.stdout.contains("\n10 images already scored"), "{}", by_name.stdout);
+    let by_content = night(&folder, 25, &["--by-content"]);
+    assert!(by_content.has_scored(2, 1), "{}", by_content.stdout);
+    assert_eq!(scored(&folder, 25, 3), ["bolt/new.png", "nut/0004.png"]);
+    assert_eq!(skipped(&folder, 25).images, 12);
+    // The plan is that of the first start, whatever is said later.
+    assert!(night(&folder, 25, &[]).has_scored(2, 1));
+    let mut alone = filo("score");
+    alone.arg("--input").arg(folder.path("in")).arg("--output").arg(folder.path("alone"));
+    alone.arg("--by-content");
+    run(alone).refused(&["--by-content", "--skip-scored URI"]);
+}
+
+#[test]
 fn an_archive_counts_as_one_file() {
     let folder = Folder::new();
     (0..4).for_each(|n| folder.picture(&format!("images/{n}.png"), 24, 24));

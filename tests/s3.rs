@@ -195,7 +195,8 @@ fn the_times_of_a_run_add_up_to_all_of_it() {
     assert!((sum - seconds(all)).abs() <= 0.05, "{sum} of {all}");
     let score = seconds(parts[3]);
     // Two blanks, a name, then the time of the stage and what it was made of.
-    let numbers = |line: &str| line[14..50].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let numbers =
+        |line: &str| line[14..50].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     for name in ["fetch", "prepare", "infer", "finish", "commit"] {
         let line = stages.iter().find(|line| line.starts_with(&format!("  {name}"))).unwrap();
         let times = numbers(line).iter().map(|text| text.parse().unwrap()).collect::<Vec<f64>>();

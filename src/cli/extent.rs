@@ -71,8 +71,8 @@ impl Extent {
         }
         if !unfinished.is_empty() {
             notes.push(
-                "which images are flagged may be decided when a run ends: until then they count as \
-                 neither flagged nor not"
+                "images whose flags are decided when the run ends count as neither flagged nor not \
+                 until then"
                     .to_string(),
             );
         }

@@ -144,6 +144,17 @@ pub enum Strictness {
     Strict,
 }
 
+/// What makes an image the same as one that an earlier run has scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
+pub enum Sameness {
+    /// Its place, its name, and when it was written.
+    #[default]
+    ByVersion,
+    /// Or its bytes and its category.
+    ByContent,
+}
+
 /// Whether the run only tells what it would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]
@@ -198,12 +209,13 @@ macro_rules! read_and_write_as_switch {
 }
 
 read_and_write_as_switch!(
-    Strictness: Lenient or Strict, RunMode: Score or DryRun, RetryMode: Keep or RetryFailed
+    Strictness: Lenient or Strict, RunMode: Score or DryRun, RetryMode: Keep or RetryFailed,
+    Sameness: ByVersion or ByContent
 );
 
 schema_of_text!(
     Strictness: { "type": "boolean" }, RunMode: { "type": "boolean" },
-    RetryMode: { "type": "boolean" }
+    RetryMode: { "type": "boolean" }, Sameness: { "type": "boolean" }
 );
 
 /// "must be one of f32, f16, bf16".

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choices::{
     GroundingChoice, LogFormat, MapsFormat, Precision, Progress, ReferenceFallback, RetryMode,
-    RunMode, Strictness, ThresholdRule,
+    RunMode, Sameness, Strictness, ThresholdRule,
 };
 use super::partition::Partition;
 use super::values::{
@@ -44,6 +44,12 @@ pub struct RawJobSpec {
     /// than once.
     #[arg(long, value_name = "URI")]
     pub skip_scored: Option<Vec<String>>,
+
+    /// With --skip-scored: leave out images with the bytes of one that was scored, too, whatever they are
+    /// called now and whenever they were written. Reads every image that would be scored.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    pub by_content: Option<Sameness>,
 
     /// Weights of the network: a folder or file, from a bucket copied once into the cache; or a name:
     /// `nano` for the embedded ones, `filo-visa` or `filo-mvtec` after `filo weights fetch`
@@ -219,6 +225,7 @@ impl RawJobSpec {
             input: self.input.or(file.input),
             output: self.output.or(file.output),
             skip_scored: self.skip_scored.or(file.skip_scored),
+            by_content: self.by_content.or(file.by_content),
             weights: self.weights.or(file.weights),
             grounding_weights: self.grounding_weights.or(file.grounding_weights),
             layout: self.layout.or(file.layout),

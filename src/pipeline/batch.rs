@@ -115,6 +115,8 @@ pub struct Subject {
     /// Of the image as it is shown.
     pub size: Size,
     pub truth: Truth,
+    /// Of its file.
+    pub digest: Digest,
     pub took: Took,
 }
 
@@ -149,8 +151,6 @@ impl Prepared {
 
 /// An image on its way to being compared with references.
 pub struct Referred {
-    /// Digest of the file: an image is not compared with itself.
-    pub digest: Digest,
     /// Normalised for the backbone, `[3, size, size]`; empty where the features are FiLo's own.
     pub planes: Vec<f32>,
 }

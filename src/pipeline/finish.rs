@@ -344,6 +344,7 @@ fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError>
         map_path: map_file.as_ref().map(|(path, _)| path.clone()),
         true_mask: None,
         pixel_summary: None,
+        digest: Some(subject.digest.short_hex()),
         ms_fetch: subject.took.fetch_ms,
         ms_decode: Some(subject.took.decode_ms),
         ms_infer,

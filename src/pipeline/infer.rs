@@ -153,7 +153,8 @@ impl Inferencer {
             match numbers {
                 Ok(Numbers { scored, localisation }) => {
                     let Scored { similarities, features, text_probs, top } = scored;
-                    let digest = picture.referred.map(|of| of.digest);
+                    // An image is not compared with itself.
+                    let digest = picture.referred.map(|_| subject.digest);
                     done.push(Inferred {
                         subject,
                         features: digest.zip(features),

@@ -109,13 +109,16 @@ impl Pipeline<'_> {
             scope.spawn(move || infer_all(infer, &prepared, &to_finish, timings, stop));
             // The rows of one shard are written while those of the next are made.
             let (to_commit, whole) = bounded(0);
-            let commit = scope.spawn(move || commit_all(&whole, writer, claims, timings));
+            let commit = scope.spawn(move || {
+                // Nothing is committed after this: who waits for the next shard has to know, however
+                // it ended.
+                let _closes = Closes(claims);
+                commit_all(&whole, writer, claims, timings)
+            });
             // An error here drops `inferred`: the stages in front find nobody listening and end.
             let finished = finish_all(inferred, &finish, &to_commit, progress);
             drop(to_commit);
-            let committed = commit.join();
-            claims.close();
-            let committed = committed.unwrap_or_else(|panic| resume_unwind(panic));
+            let committed = commit.join().unwrap_or_else(|panic| resume_unwind(panic));
             // A commit that fails ends the stage in front, which then has no error of its own.
             committed.and(finished)
         })?;
@@ -198,6 +201,15 @@ fn finish_all(
 struct WholeShard {
     rows: ShardBuilder,
     pictures: usize,
+}
+
+/// Closes the claims when it goes.
+struct Closes<'a>(&'a Claims<'a>);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 fn commit_all(

@@ -42,12 +42,12 @@ pub enum ReferredPlanes {
 }
 
 impl ReferredPlanes {
-    fn of(&self, file: &[u8], image: &Picture) -> Referred {
+    fn of(&self, image: &Picture) -> Referred {
         let planes = match self {
             ReferredPlanes::None => Vec::new(),
             ReferredPlanes::Backbone { size, stats } => normalize(&image.clip_pixels(*size), stats),
         };
-        Referred { digest: Digest::of(file), planes }
+        Referred { planes }
     }
 }
 
@@ -86,13 +86,17 @@ impl Ends<'_> {
         let mut next = Some(first);
         let mut is_whole = false;
         let images = std::iter::from_fn(|| {
-            let Coming { order, sample, files, is_last } = next.take()?;
-            is_whole = is_last;
-            next = match is_last {
-                true => None,
-                // The stage in front ended, for a signal, if anything else comes.
-                false => self.clock.receive(self.work)?.batch_or_rest::<()>().ok(),
+            if is_whole {
+                return None;
+            }
+            // Asked for only now: there may be room for it only after the one before was decoded. The
+            // stage in front ended, for a signal, if anything but an image comes.
+            let coming = match next.take() {
+                Some(first) => first,
+                None => self.clock.receive(self.work)?.batch_or_rest::<()>().ok()?,
             };
+            let Coming { order, sample, files, is_last } = coming;
+            is_whole = is_last;
             let fetched = self.clock.waits(|| files.wait());
             self.timings.stage(StageName::Fetch).count(1, fetched.bytes());
             Some((order, sample, fetched))
@@ -192,13 +196,14 @@ fn prepared(
             let planes = normalize(&pixels, &ChannelStats::IMAGENET);
             DetectorPlanes { size: pixels.size(), planes }
         });
-        let referred = settings.referred.as_ref().map(|wanted| wanted.of(file, &picture));
+        let referred = settings.referred.as_ref().map(|wanted| wanted.of(&picture));
         let size = picture.size();
         let took = Took {
             fetch_ms: fetched.took.map(|took| took.as_secs_f32() * 1e3),
             decode_ms: started.elapsed().as_secs_f32() * 1e3,
         };
-        let subject = Subject { order, sample: sample.clone(), size, truth, took };
+        let (sample, digest) = (sample.clone(), Digest::of(file));
+        let subject = Subject { order, sample, size, truth, digest, took };
         Ok(Prepared { subject, referred, planes, detector })
     })
 }

@@ -316,8 +316,9 @@ impl Assembled {
             mode: spec.preprocess,
             limits: DecodeLimits::default(),
         };
-        // A batch that is being decoded and the next one.
-        let spare = 2 * self.batch_size;
+        // A batch that is being decoded, the next one, and what the networks need while the next shard is
+        // claimed and the next archive is opened.
+        let spare = 2 * self.batch_size + 64;
         let (input, columns) = (plan.input.clone(), spec.columns.clone());
         let max_bytes = prepare.limits.max_bytes;
         let fetch = FetchSettings {

@@ -15,6 +15,13 @@ impl Digest {
         blake3::Hash::from(self.0).to_hex().to_string()
     }
 
+    /// Its first 16 bytes in hexadecimal: enough to tell files apart.
+    pub fn short_hex(self) -> String {
+        let mut hex = self.to_hex();
+        hex.truncate(32);
+        hex
+    }
+
     /// From [`Digest::to_hex`].
     pub fn from_hex(text: &str) -> Option<Self> {
         blake3::Hash::from_hex(text).ok().map(|hash| Digest(*hash.as_bytes()))

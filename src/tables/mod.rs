@@ -72,7 +72,7 @@ pub use run_reader::{
     ComparedScore, DecidedScore, LabelledScore, MappedScore, RunReader, ShownScore, TopScore,
 };
 pub use run_set::{MixedPixels, RunSet, SetCounts, SetPart};
-pub use scored::{each_scored, is_finished};
+pub use scored::{each_digest, each_scored, is_finished};
 pub use scores::ScoreRow;
 pub use set_metrics::write_set_metrics;
 pub use set_thresholds::{Limit, SetThresholds};

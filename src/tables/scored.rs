@@ -7,8 +7,9 @@ use std::collections::{HashMap, HashSet};
 use super::commit::SUCCESS_PATH;
 use super::ledger::read_entry;
 use super::part_reader::bad_part;
-use super::{FailureRow, Manifest, PlanRow, ReplacedFiles, Table};
-use crate::error::TableError;
+use super::row::row;
+use super::{FailureRow, Manifest, PlanRow, ReplacedFiles, Row, RunReader, Table, fold_parts};
+use crate::error::{Error, TableError};
 use crate::store::{Store, at_once};
 
 /// Whether the run of `manifest` in `store` is finished, and nobody is about to repair it.
@@ -31,6 +32,9 @@ pub fn each_scored(
 ) -> Result<(), TableError> {
     let no_plan = || bad_part(store.uri(), &"the run has no list of its images");
     let plan = manifest.plan.as_ref().ok_or_else(no_plan)?;
+    if !store.exists(&plan.path)? {
+        return Err(bad_part(&store.display(&plan.path), &"is gone"));
+    }
     let failed = Failed::of(store, manifest)?;
     let replaced = ReplacedFiles::read_all(store)?.into_iter().flat_map(|of| of.files);
     let replaced = replaced.map(|file| (file.image_id.clone(), file)).collect::<HashMap<_, _>>();
@@ -43,6 +47,48 @@ pub fn each_scored(
         };
         let scored = row.failure.is_none() && !failed.has(manifest, &row);
         take(row, scored);
+    }
+    Ok(())
+}
+
+row! {
+    /// What tells the content of a scored image from another.
+    pub struct ContentScore {
+        /// Digest of its file.
+        pub digest: Option<String>,
+        /// Ground truth: true is anomalous.
+        pub label: Option<bool>,
+    }
+}
+
+impl Row for ContentScore {
+    const TABLE: Table = Table::Scores;
+}
+
+/// Hands over the categories and contents of the images that a finished run has scored, in no order. Runs
+/// of versions that kept no digests have none.
+///
+/// # Errors
+/// If a part of `scores` cannot be read.
+pub fn each_digest(
+    store: &Store,
+    manifest: &Manifest,
+    mut take: impl FnMut(&str, &str, Option<bool>),
+) -> Result<(), Error> {
+    let run = RunReader::of(store.clone(), manifest.clone())?;
+    let scores = manifest.totals.as_ref().and_then(|totals| totals.rows.get(&Table::Scores));
+    for category in scores.into_iter().flat_map(|categories| categories.keys()) {
+        let add = |contents: &mut Vec<_>, rows: Vec<ContentScore>| {
+            contents.extend(rows.into_iter().filter_map(|row| Some((row.digest?, row.label))));
+            Ok(())
+        };
+        let merge = |all: &mut Vec<_>, mut more: Vec<_>| {
+            all.append(&mut more);
+            Ok(())
+        };
+        for (digest, label) in fold_parts(&run, category, add, merge)? {
+            take(category, &digest, label);
+        }
     }
     Ok(())
 }

@@ -68,6 +68,9 @@ row! {
         /// Pixel scores at fixed ranks, in a format of the program, versioned: what intervals are
         /// computed from. Null where the true defects are not known.
         pub pixel_summary: Option<Vec<u8>>,
+        /// BLAKE3 of the image's file, the first 16 bytes in hexadecimal. Null in rows of versions that did
+        /// not tell.
+        pub digest: Option<String>,
         /// Time from the first request for the image's files to the last answer, in milliseconds. Null for
         /// images of archives, which come with others.
         pub ms_fetch: Option<f32>,

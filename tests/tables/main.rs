@@ -71,6 +71,7 @@ fn score_row(image_id: &str, score: f32, label: Option<bool>) -> ScoreRow {
         map_path: Some("maps/5a17/0.npy".to_string()),
         true_mask: Some("03".into()),
         pixel_summary: label.map(|_| vec![1, 2, 3]),
+        digest: Some("00112233445566778899aabbccddeeff".into()),
         ms_fetch: None,
         ms_decode: Some(3.5),
         ms_infer: 12.5,

@@ -6,6 +6,7 @@
 //! - `find` finds runs below a place, `known` compares images; which numbers are the same is said in
 //!   [`identity`](super::identity), what a run scored in [`each_scored`].
 
+mod content;
 mod find;
 mod known;
 
@@ -18,7 +19,7 @@ use self::known::{Known, is_elsewhere};
 use super::identity::{in_words, other_numbers};
 use super::plan::Plan;
 use crate::error::{Error, TableError};
-use crate::job::{JobSpec, ReferenceChoice};
+use crate::job::{JobSpec, ReferenceChoice, Sameness};
 use crate::source::Entry;
 use crate::tables::{REFERENCE_FOLDER, Skipped, each_scored, is_finished, reference_path};
 
@@ -62,7 +63,11 @@ pub(super) fn without_scored(spec: &JobSpec, plan: Plan, now: &Value) -> Result<
         }
     }
     say(broken, Loudness::Warn);
-    let decided = known.finish(plan.pictures());
+    let mut decided = known.finish(plan.pictures());
+    if spec.by_content == Sameness::ByContent {
+        let by_content = content::scored(spec, &plan, &decided, &counted)?;
+        decided.iter_mut().zip(by_content).for_each(|(of, run)| *of = of.or(run));
+    }
     let mut skipped = Skipped::default();
     let mut per_run = vec![0u64; counted.len()];
     for (entry, run) in plan.shards.iter().flat_map(|shard| &shard.entries).zip(&decided) {
