@@ -23,7 +23,7 @@ impl FilePlace {
     /// The content, if it has at most `max_bytes` and is still the `version` that was listed.
     ///
     /// # Errors
-    /// A [`Failure`] of [`Stage::Fetch`].
+    /// A [`Failure`] of the stage `fetch`.
     pub fn read(&self, version: Option<&FileVersion>, max_bytes: u64) -> Result<Bytes, Failure> {
         match self {
             FilePlace::Disk(path) => read_file(path, version, max_bytes),
@@ -37,7 +37,7 @@ impl FilePlace {
     /// stores.
     ///
     /// # Errors
-    /// A [`Failure`] of [`Stage::Fetch`].
+    /// A [`Failure`] of the stage `fetch`.
     pub async fn fetch(
         self,
         version: Option<FileVersion>,
@@ -61,7 +61,7 @@ impl FilePlace {
     /// The file, to be read in pieces, for as long as it is the `version` that was listed.
     ///
     /// # Errors
-    /// A [`Failure`] of [`Stage::Fetch`].
+    /// A [`Failure`] of the stage `fetch`.
     pub fn open(self, version: Option<&FileVersion>) -> Result<OpenFile, Failure> {
         match self {
             FilePlace::Disk(path) => {

@@ -139,7 +139,7 @@ impl Input {
     /// was listed.
     ///
     /// # Errors
-    /// A [`Failure`] of [`Stage::Fetch`].
+    /// A [`Failure`] of the stage `fetch`.
     pub fn read(
         &self,
         id: &str,
@@ -152,7 +152,7 @@ impl Input {
     /// The file `id`, to be read in pieces, for as long as it is the `version` that was listed.
     ///
     /// # Errors
-    /// A [`Failure`] of [`Stage::Fetch`].
+    /// A [`Failure`] of the stage `fetch`.
     pub fn open_file(&self, id: &str, version: Option<&FileVersion>) -> Result<OpenFile, Failure> {
         self.find(id)?.open(version)
     }

@@ -41,7 +41,7 @@ impl Pieces {
     /// The bytes of `range` of `file`, which lie inside of it.
     ///
     /// # Errors
-    /// A [`Failure`] of [`Stage::Fetch`].
+    /// A [`Failure`] of the stage `fetch`.
     pub fn read(&self, file: &OpenFile, range: Range<u64>) -> Result<Bytes, Failure> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = part(&state.small, &range) {
@@ -72,7 +72,7 @@ impl Pieces {
     /// The piece that holds the byte `at`, and where it begins.
     ///
     /// # Errors
-    /// A [`Failure`] of [`Stage::Fetch`].
+    /// A [`Failure`] of the stage `fetch`.
     pub fn piece_at(&self, file: &OpenFile, at: u64) -> Result<(u64, Bytes), Failure> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = at / PIECE;
