@@ -237,10 +237,7 @@ impl Inferencer {
         timings: &Timings,
     ) -> Vec<Result<Numbers, Failure>> {
         self.turn_to(category);
-        let found = match self.networks.localiser {
-            Localiser::GroundingDino(_) => timings.part(Part::Detector, || self.localise(pictures)),
-            _ => self.localise(pictures),
-        };
+        let found = self.localise(pictures, timings);
         let positions = found.iter().flatten().map(position_of).collect::<BTreeSet<_>>();
         let prompts = positions.into_iter().map(|position| (position, self.prompts_for(position)));
         let prompts = timings.part(Part::Prompts, || prompts.collect::<PromptsByPosition>());
@@ -293,7 +290,11 @@ impl Inferencer {
     }
 
     /// `Ok(None)` for every image without a detector.
-    fn localise(&self, pictures: &[Prepared]) -> Vec<Result<Option<Localisation>, Failure>> {
+    fn localise(
+        &self,
+        pictures: &[Prepared],
+        timings: &Timings,
+    ) -> Vec<Result<Option<Localisation>, Failure>> {
         let (Localiser::GroundingDino(detector), Some(current)) =
             (&self.networks.localiser, &self.current)
         else {
@@ -302,8 +303,10 @@ impl Inferencer {
         let planes = pictures.iter().map(|picture| {
             picture.detector.as_ref().expect("images are prepared for the detector there is")
         });
+        let planes = planes.collect::<Vec<_>>();
         let map_side = self.networks.config.vision.image_size;
-        let found = detector.localise(&current.words, &planes.collect::<Vec<_>>(), map_side);
+        let localise = || detector.localise(&current.words, &planes, map_side);
+        let found = timings.part(Part::Detector, localise);
         found.into_iter().map(|found| found.map(Some)).collect()
     }
 

@@ -62,10 +62,7 @@ impl Plan {
             let index = usize::try_from(row.shard).map_err(|_| bad(row.shard.to_string()))?;
             let bytes = u64::try_from(row.bytes).map_err(|_| bad(row.bytes.to_string()))?;
             let entry = entry_of(row).map_err(bad)?;
-            match categories.get_mut(entry.category()) {
-                Some(count) => *count += 1,
-                None => drop(categories.insert(entry.category().clone(), 1)),
-            }
+            entry.category().count_in(&mut categories);
             shards.add(index, entry, bytes);
         }
         let mut shards = shards.finish();
@@ -126,10 +123,7 @@ impl Plan {
         }
         let mut categories = BTreeMap::new();
         for entry in shards.iter().flat_map(|shard| &shard.entries) {
-            match categories.get_mut(entry.category()) {
-                Some(count) => *count += 1,
-                None => drop(categories.insert(entry.category().clone(), 1)),
-            }
+            entry.category().count_in(&mut categories);
         }
         Plan { shards, categories, ..self }
     }

@@ -254,14 +254,9 @@ impl Timings {
         let of = |part: Part| PartFigures { part, core_s: self.parts[part as usize].seconds() };
         Part::ALL.map(of).into_iter().filter(|of| of.core_s > 0.0).collect()
     }
-
-    /// The stage that the others wait for: `None` before there is one.
-    pub fn limiting(&self) -> Option<StageName> {
-        limiting(&self.stages())
-    }
 }
 
-/// The stage that waits least for the others.
+/// The stage that waits least for the others, which wait for it: `None` before there is one.
 pub fn limiting(stages: &[StageFigures]) -> Option<StageName> {
     let idle = |of: &StageFigures| of.waiting_s + of.blocked_s;
     let began = stages.iter().filter(|of| of.images > 0);
@@ -347,7 +342,7 @@ mod tests {
         let sum = of.waiting_s + of.busy_s + of.blocked_s;
         assert!(sum <= all && sum > 0.05, "{sum} of {all}");
         assert_eq!((of.images, of.bytes), (3, 300));
-        assert_eq!(timings.limiting(), Some(StageName::Infer));
+        assert_eq!(limiting(&figures), Some(StageName::Infer));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! A name that a folder, a CSV or a flag gives goes in, a checked [`Category`] comes out.
 //! Never here: how a name is shown or spoken to the network.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -27,6 +27,15 @@ const MAX_BYTES: usize = 230;
 pub struct Category(Arc<str>);
 
 impl Category {
+    /// Counts one more entry of it.
+    pub fn count_in(&self, entries: &mut BTreeMap<Category, usize>) {
+        // Of a million entries only the first of a category needs a name of its own.
+        match entries.get_mut(self) {
+            Some(count) => *count += 1,
+            None => drop(entries.insert(self.clone(), 1)),
+        }
+    }
+
     /// The name as the input gave it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -230,10 +230,7 @@ fn summary(input: Input, layout: Layout, why: String, drafts: Drafts, size: Shar
         ignored: drafts.ignored,
     };
     for Draft { entry, .. } in &drafts.entries {
-        match listing.categories.get_mut(entry.category()) {
-            Some(count) => *count += 1,
-            None => drop(listing.categories.insert(entry.category().clone(), 1)),
-        }
+        entry.category().count_in(&mut listing.categories);
         if let Entry::Sample(sample) = entry {
             listing.n_labelled += usize::from(sample.label.is_some());
             listing.n_masks += usize::from(matches!(sample.mask, MaskSource::Files(_)));

@@ -100,8 +100,7 @@ impl State {
         let end = end.min(file.size().saturating_sub(1) / PIECE).min(first + HELD as u64 - 1);
         // What is wanted is not what goes to make room.
         for number in first..=last {
-            let at = self.held.iter().position(|(held, _)| *held == number);
-            let held = at.and_then(|at| self.held.remove(at));
+            let held = self.take(number);
             self.held.extend(held);
         }
         for number in first..=end {
@@ -113,10 +112,14 @@ impl State {
         }
     }
 
+    fn take(&mut self, number: u64) -> Option<(u64, Piece)> {
+        let at = self.held.iter().position(|(held, _)| *held == number)?;
+        self.held.remove(at)
+    }
+
     /// The piece, which becomes the one that was used last.
     fn piece(&mut self, file: &OpenFile, number: u64) -> Result<Bytes, Failure> {
-        let at = self.held.iter().position(|(held, _)| *held == number);
-        let bytes = match at.and_then(|at| self.held.remove(at)) {
+        let bytes = match self.take(number) {
             Some((_, Piece::Here(bytes))) => bytes,
             Some((_, Piece::Coming(begun))) => {
                 futures::executor::block_on(begun).map_err(|error| {

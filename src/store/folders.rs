@@ -1,19 +1,14 @@
 //! The folders of a place, one level at a time: what has many files below it is not listed to find
-//! where they are. Also many requests at once, for whoever makes thousands of small ones.
+//! where they are.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use object_store::prefix::PrefixStore;
 
 use super::problem::failed;
 use super::{Location, Store};
 use crate::error::{StoreAction, StoreError};
-
-/// Requests on their way at a time: nearly all of their time is waiting.
-const AT_ONCE: usize = 16;
 
 impl Store {
     /// Names of the folders directly below the folder `prefix` ("" for the place itself), sorted; none if
@@ -67,33 +62,6 @@ impl Store {
     }
 }
 
-/// `work` on all items, several at a time, results in their order.
-pub(crate) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(index) else { return done };
-            done.push((index, work(item)));
-        }
-    };
-    let mut results = thread::scope(|scope| {
-        let workers = (0..AT_ONCE.min(items.len())).map(|_| scope.spawn(worker));
-        let workers = workers.collect::<Vec<_>>();
-        let mut results = Vec::with_capacity(items.len());
-        for worker in workers {
-            match worker.join() {
-                Ok(done) => results.extend(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        results
-    });
-    results.sort_unstable_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,13 +94,6 @@ mod tests {
         let below = store.below("b").unwrap();
         assert_eq!((below.uri(), below.folders("").unwrap()), ("m/b", vec!["c".to_owned()]));
         assert_eq!(below.below("c").unwrap().get("file").unwrap(), "b/c/file");
-    }
-
-    #[test]
-    fn results_come_in_the_order_of_the_items() {
-        let items = (0..100).collect::<Vec<_>>();
-        assert_eq!(at_once(&items, |n| n * 2), items.iter().map(|n| n * 2).collect::<Vec<_>>());
-        assert!(at_once(&[], |n: &u8| *n).is_empty());
     }
 
     #[test]

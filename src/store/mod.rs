@@ -6,6 +6,7 @@
 
 mod advice;
 mod answer;
+mod at_once;
 mod cache;
 mod connect;
 mod credential_process;
@@ -42,11 +43,11 @@ use tokio::runtime::Runtime;
 use crate::error::{StoreAction, StoreError};
 
 pub(crate) use advice::why_unwritable;
+pub(crate) use at_once::{at_once, try_at_once};
 pub use cache::cache_folder;
 pub(crate) use connect::{RETRY_FOR, pause, runtime, runtime_for};
 pub use durable::{sync_folder_of, write_whole};
 pub use file::{Content, FileVersion, Put, StoredFile};
-pub(crate) use folders::at_once;
 pub use keys::{Listed, UnnamableKey};
 pub use location::{Bucket, BucketKind, Location, redact};
 use problem::{BoxError, failed};
@@ -351,7 +352,7 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn store() -> (tempfile::TempDir, Store) {
+    pub(super) fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&Location::local(folder.path())).unwrap();
         (folder, store)

@@ -91,14 +91,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::store;
     use super::*;
-    use crate::store::Location;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Location::local(folder.path())).unwrap();
-        (folder, store)
-    }
 
     #[test]
     fn the_first_of_two_writers_wins() {

@@ -20,7 +20,7 @@ use super::{
     BoxRow, CategoryThreshold, FailureRow, MaskRow, PartialRow, RunReader, ScoreRow, Table,
 };
 use crate::error::TableError;
-use crate::store::{Put, Store, at_once};
+use crate::store::{Put, Store, try_at_once};
 
 /// Made last: its presence says that the run is finished.
 pub(super) const SUCCESS_PATH: &str = "_SUCCESS";
@@ -252,8 +252,8 @@ impl RunWriter {
     /// scored again, are removed.
     fn check_parts(&self, entries: &[&LedgerEntry]) -> Result<(), TableError> {
         let mut there = BTreeSet::new();
-        for listed in at_once(&Table::ALL, |table| self.store.list(table.as_str())) {
-            there.extend(listed?.into_iter().map(|file| file.path));
+        for listed in try_at_once(&Table::ALL, |table| self.store.list(table.as_str()))? {
+            there.extend(listed.into_iter().map(|file| file.path));
         }
         for entry in entries {
             if let Some(part) = entry.parts.iter().find(|part| !there.remove(&part.path)) {
@@ -281,7 +281,7 @@ impl RunWriter {
             let path = self.part_path(*table, category, NO_SHARD);
             Ok(self.store.put_if_absent(&path, table.empty_part(ids)?.bytes).map(drop)?)
         };
-        at_once(&empty.collect::<Vec<_>>(), fill).into_iter().collect()
+        try_at_once(&empty.collect::<Vec<_>>(), fill).map(drop)
     }
 
     fn part_path(&self, table: Table, category: &str, shard_id: &str) -> String {

@@ -12,7 +12,7 @@ use super::part::EncodedPart;
 use super::part_reader::PartRows;
 use super::{Row, Table};
 use crate::error::TableError;
-use crate::store::{Put, Store, at_once};
+use crate::store::{Put, Store, try_at_once};
 
 const LEDGER_FOLDER: &str = "_filo/ledger";
 
@@ -193,10 +193,10 @@ pub(super) fn read_ledger(
     let mut entries = BTreeMap::new();
     let files = store.list(LEDGER_FOLDER)?;
     // One after the other, a bucket would let wait for each.
-    let contents = at_once(&files, |file| store.get(&file.path));
+    let contents = try_at_once(&files, |file| store.get(&file.path))?;
     for (file, content) in files.iter().zip(contents) {
         let shown = store.display(&file.path);
-        let entry: LedgerEntry = parse(&shown, &content?)?;
+        let entry: LedgerEntry = parse(&shown, &content)?;
         if entry.run_id != manifest.run_id || entry_path(&entry.shard_id) != file.path {
             let source = "it names another run or shard".into();
             return Err(TableError::BadJson { path: shown, source });

@@ -10,7 +10,7 @@ use super::part_reader::bad_part;
 use super::row::row;
 use super::{FailureRow, Manifest, PlanRow, ReplacedFiles, Row, RunReader, Table, fold_parts};
 use crate::error::{Error, TableError};
-use crate::store::{Store, at_once};
+use crate::store::{Store, try_at_once};
 
 /// Whether the run of `manifest` in `store` is finished, and nobody is about to repair it.
 ///
@@ -117,10 +117,10 @@ impl Failed {
         let parts = store.list(Table::Failures.as_str())?;
         let shards = parts.iter().filter_map(|file| shard(&file.path)).collect::<HashSet<_>>();
         let listed = shards.into_iter().collect::<Vec<_>>();
-        let images = at_once(&listed, |shard| failures_of(store, shard));
+        let images = try_at_once(&listed, |shard| failures_of(store, shard))?;
         let mut failed = Failed { shards: listed.into_iter().collect(), ..Failed::default() };
         for of_shard in images {
-            failed.images.extend(of_shard?);
+            failed.images.extend(of_shard);
         }
         if (failed.images.len() as u64) < rows {
             let problem = "has fewer rows than the run had failures";
