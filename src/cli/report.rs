@@ -180,7 +180,8 @@ impl Target {
             if name.is_empty() || out.ends_with('/') {
                 return is_folder();
             }
-            let store = Store::create(&location.with_prefix(folder))?;
+            let store = Store::open(&location.with_prefix(folder))?;
+            store.check()?;
             let bytes = store.size(name)?.unwrap_or_default().min(HEAD);
             if bytes > 0 && !is_page(&store.get_range(name, 0..bytes)?) {
                 return Err(Error::NotAPage { path: store.display(name).into() });

@@ -44,6 +44,7 @@ use self::infer::Inferencer;
 use self::prepare::{PrepareSettings, prepare};
 use self::timings::{StageName, Timings};
 use crate::error::{Failure, FailureCode, Stage, TableError, panic_text};
+use crate::store::both;
 use crate::tables::RunWriter;
 
 /// Messages that wait for the stage that decodes.
@@ -71,7 +72,7 @@ pub enum Ending {
 
 /// Everything a run needs.
 pub struct Pipeline<'a> {
-    pub claims: Claims<'a>,
+    pub claims: &'a Claims<'a>,
     pub fetch: FetchSettings,
     pub prepare: PrepareSettings,
     pub infer: Inferencer,
@@ -97,7 +98,7 @@ impl Pipeline<'_> {
             progress,
             stop,
         } = self;
-        let (claims, timings) = (&claims, &progress.timings);
+        let timings = &progress.timings;
         // What is in flight is bounded by its bytes; these are images that are only named.
         let (to_prepare, fetched) = bounded(FETCHING);
         // No message waits in the other channels: each stage holds the next one ready, and no more.
@@ -221,11 +222,15 @@ fn commit_all(
     let clock = timings.clock(StageName::Commit);
     while let Some(WholeShard { rows, pictures }) = clock.receive(shards) {
         let shard_id = rows.shard_id().to_string();
-        if claims.is_ours(&shard_id)? {
-            let bytes = rows.commit(pictures as u64, writer)?;
+        // Nobody waits for the leases of the shards before: they are given back meanwhile.
+        let is_ours = || claims.is_ours(&shard_id);
+        let (given_back, bytes) =
+            both(|| claims.give_back(), || rows.commit(pictures as u64, writer, is_ours));
+        if let Some(bytes) = bytes? {
             clock.count(pictures, bytes);
-            claims.committed(&shard_id)?;
+            claims.committed(&shard_id);
         }
+        given_back?;
     }
     Ok(())
 }

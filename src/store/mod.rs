@@ -43,7 +43,7 @@ use tokio::runtime::Runtime;
 use crate::error::{StoreAction, StoreError};
 
 pub(crate) use advice::why_unwritable;
-pub(crate) use at_once::{at_once, try_at_once};
+pub(crate) use at_once::{at_once, both, try_at_once};
 pub use cache::cache_folder;
 pub(crate) use connect::{RETRY_FOR, pause, runtime, runtime_for};
 pub use durable::{sync_folder_of, write_whole};
@@ -102,15 +102,13 @@ impl Store {
     /// Opens a place; a folder is made if it does not exist.
     ///
     /// # Errors
-    /// As [`Store::open`], and if the folder cannot be made or the bucket does not answer.
+    /// As [`Store::open`], and if the folder cannot be made.
     pub fn create(location: &Location) -> Result<Store, StoreError> {
         if let Some(folder) = location.disk() {
             std::fs::create_dir_all(folder)
                 .map_err(|e| failed(location.uri(), StoreAction::Open, e.into()))?;
         }
-        let store = Store::open(location)?;
-        store.check()?;
-        Ok(store)
+        Store::open(location)
     }
 
     /// Asks whether the place answers: what is wrong with a bucket's name or with credentials shows
