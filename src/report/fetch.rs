@@ -66,7 +66,8 @@ pub fn each<T: Send>(
     };
     let mut left = ARCHIVE_GIB << 30;
     let archives = archives.into_iter().map(|Archive { path, kind, version, wanted }| {
-        let open = fetcher.open(&path, kind, version.as_ref()).map_err(|failure| failure.message);
+        let open =
+            fetcher.open(&path, kind, version.as_ref(), None).map_err(|failure| failure.message);
         let open = open.and_then(|open| match left.checked_sub(open.size()) {
             Some(rest) => {
                 left = rest;

@@ -3,7 +3,7 @@
 //! second reads that of the first. Two workers that begin at once begin with other categories.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -26,7 +26,7 @@ use crate::store::{Location, Store, both};
 use crate::tables::{Claim, Lease, Leases, LeftOut, Manifest, REFERENCE_FOLDER, reference_path};
 
 /// Bytes of images from archives that are held at a time.
-const HELD_BYTES: usize = 512 << 20;
+const HELD_BYTES: usize = 256 << 20;
 /// How long to wait before looking again at what another worker is making.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -259,11 +259,13 @@ impl ReferenceMaker<'_> {
 
     /// Categories of images in archives: those that the first archives have.
     fn make_from_archives(&mut self, chosen: &Chosen, fetcher: &Fetcher) -> Result<Made, Error> {
-        let archives = InArchives { chosen, fetcher, stop: self.stop };
-        let Some(found) = archives.look_into() else { return Ok(Made::Stopped) };
+        let held = AtomicUsize::new(0);
+        let archives = InArchives { chosen, fetcher, stop: self.stop, held: &held };
+        let Some(mut found) = archives.look_into() else { return Ok(Made::Stopped) };
         let categories = found.keys().cloned().collect::<Vec<_>>();
         let mut missing = self.missing(&categories)?;
         missing.retain(|category| found[category].len() >= MIN_REFERENCES);
+        found.retain(|category, _| missing.contains(category));
         let mut missing = &missing[..];
         while !missing.is_empty() {
             // As many categories as fit, one at least.
@@ -273,7 +275,7 @@ impl ReferenceMaker<'_> {
                 bytes <= HELD_BYTES
             });
             let (now, later) = missing.split_at(fit.count().max(1));
-            let Some(mut held) = archives.take_out(now, &found) else {
+            let Some(mut held) = archives.take_out(now, &mut found) else {
                 return Ok(Made::Stopped);
             };
             for category in now {
