@@ -1,7 +1,7 @@
 //! What a run found, for other programs: rows as CSV and JSON Lines, masks as COCO and as PNG, images
 //! with what was found drawn on them. In: a committed run, or several as one set, and the images that it
 //! scored. Out: files on a disk or in a bucket. Nothing is computed here that a table should hold, and
-//! memory does not grow with the number of images but for 12 bytes of each.
+//! memory grows by some 50 bytes an image at most.
 //!
 //! ```text
 //! scores ── survey (names, colours, top N) ┐

@@ -34,7 +34,7 @@ pub struct ImageName<'a> {
     pub image_id: &'a str,
 }
 
-/// Which names of a set are those of several images. Holds 8 bytes of each image.
+/// Which names of a set are those of several images. Holds a digest of 8 bytes of each image.
 #[derive(Debug, Default)]
 pub struct FileNames {
     seen: HashSet<u64>,

@@ -1,6 +1,6 @@
 //! One look at all scores before anything is written. In: a set of runs, and what is wanted of it. Out:
-//! names of files, colours of heat, and which images have the highest scores. Holds 12 bytes of each
-//! image, and the names of as many images of a category as the highest are to be.
+//! names of files, colours of heat, and which images have the highest scores. Holds some 20 bytes of
+//! each image, and the names of as many images of a category as the highest are to be.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
