@@ -109,7 +109,8 @@ impl<'a> Claims<'a> {
                     }
                 }
             }
-            for _ in 0..self.lock().held.len().min(LOOK_AT) {
+            let held = self.lock().held.len();
+            for _ in 0..held.min(LOOK_AT) {
                 let Some(task) = self.pop(|state| &mut state.held) else { break };
                 match self.take(task)? {
                     Taken::Ours(task) => return Ok(Some(task)),

@@ -220,17 +220,22 @@ fn commit_all(
     timings: &Timings,
 ) -> Result<(), TableError> {
     let clock = timings.clock(StageName::Commit);
-    while let Some(WholeShard { rows, pictures }) = clock.receive(shards) {
+    // Leases are given back while the next shard is waited for: other workers may wait for them. After
+    // the last one they go with the end of the run.
+    let give_back = || match claims.are_done() {
+        true => Ok(()),
+        false => claims.give_back(),
+    };
+    loop {
+        let (given_back, shard) = both(give_back, || clock.receive(shards));
+        given_back?;
+        let Some(WholeShard { rows, pictures }) = shard else { break };
         let shard_id = rows.shard_id().to_string();
-        // Nobody waits for the leases of the shards before: they are given back meanwhile.
         let is_ours = || claims.is_ours(&shard_id);
-        let (given_back, bytes) =
-            both(|| claims.give_back(), || rows.commit(pictures as u64, writer, is_ours));
-        if let Some(bytes) = bytes? {
+        if let Some(bytes) = rows.commit(pictures as u64, writer, is_ours)? {
             clock.count(pictures, bytes);
             claims.committed(&shard_id);
         }
-        given_back?;
     }
     Ok(())
 }
