@@ -81,6 +81,7 @@ struct Work<'a> {
     pool: rayon::ThreadPool,
     layout: Layout,
     failed: AtomicU64,
+    without_map: AtomicU64,
 }
 
 /// Exports what `request` asks for.
@@ -130,11 +131,15 @@ pub fn export(request: Request) -> Result<Done, Error> {
         readers,
         pool,
         failed: AtomicU64::new(0),
+        without_map: AtomicU64::new(0),
     };
     let mut done = work.run(of)?;
     done.failed = work.failed.load(Ordering::Relaxed);
-    if done.failed > NAMED {
-        tracing::warn!("{} more images could not be drawn", done.failed - NAMED);
+    let without_map = work.without_map.load(Ordering::Relaxed);
+    for (n, what) in [(done.failed, "failed"), (without_map, "are drawn without their map")] {
+        if n > NAMED {
+            tracing::warn!("{} more images {what}", n - NAMED);
+        }
     }
     Ok(done)
 }
@@ -295,8 +300,10 @@ impl Work<'_> {
             let store = self.selection.set.runs()[image.run].store();
             // Without its map, an image is still worth drawing.
             let told = |why: &dyn std::fmt::Display| {
-                let image_id = &image.score.image_id;
-                tracing::warn!(image_id, "the map is not drawn: {why}");
+                if self.without_map.fetch_add(1, Ordering::Relaxed) < NAMED {
+                    let image_id = &image.score.image_id;
+                    tracing::warn!(image_id, "its map is not drawn: {why}");
+                }
             };
             read_map_npy(store, path).map_err(|why| told(&why)).ok()
         });
