@@ -155,7 +155,7 @@ mod tests {
         let drawn = draw(&grey(SIZE), Some((&map, scale)), Some(&mask), &[found]);
         assert_eq!(at(&drawn, 0, 7), [100; 3]);
         assert_eq!(
-            (at(&drawn, 3, 0), at(&drawn, 2, 2), at(&drawn, 4, 2)),
+            (at(&drawn, 3, 0), at(&drawn, 2, 2), at(&drawn, 4, 1)),
             (PREDICTION, CASING, [100; 3])
         );
         assert_eq!((at(&drawn, 6, 0), at(&drawn, 6, 2), at(&drawn, 8, 1)), (BOX, BOX, [100; 3]));
