@@ -1,6 +1,5 @@
 //! `filo report`: the tables of a run, or of several, and their images in, one HTML page out.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,16 +8,16 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::extent::Extent;
+use super::inputs::open_inputs;
 use super::runs::{Wanted, data_set};
 use super::say::say;
-use crate::error::{Error, RunsError, TableError};
+use crate::error::Error;
 use crate::pipeline::compare::{Comparison, compare};
 use crate::pipeline::data_set::DataSet;
 use crate::pipeline::reduce::{AuproProtocol, reduce};
 use crate::report::{Drifted, DriftedCategory, Request, page};
-use crate::source::Input;
 use crate::store::{Location, Store, redact, why_unwritable, write_whole};
-use crate::tables::{CategoryMetrics, RunReader, RunSet, is_of_all};
+use crate::tables::{CategoryMetrics, is_of_all};
 
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
@@ -89,7 +88,7 @@ impl ReportArgs {
         let target = Target::of(&self.out)?;
         let wanted = if self.partial { Wanted::Committed } else { Wanted::Whole };
         let data = data_set(&self.run, wanted)?;
-        let inputs = self.open_inputs(&data.runs)?;
+        let inputs = open_inputs(&data.runs, self.input.as_deref())?;
         let extent = Extent::of(&data)?;
         let spinner = spinner();
         let tell = |what: String| spinner.set_message(what);
@@ -115,39 +114,6 @@ impl ReportArgs {
         let bytes = html.len();
         target.write(html)?;
         Ok(bytes)
-    }
-
-    /// By run: where the images are.
-    fn open_inputs(&self, set: &RunSet) -> Result<Vec<Result<Input, String>>, Error> {
-        let places = set.counts().places;
-        if let Some(input) = &self.input {
-            if places > 1 {
-                return Err(TableError::from(RunsError::SeveralPlaces { places }).into());
-            }
-            let input = Input::open(&input.parse::<Location>()?)?;
-            return Ok(vec![Ok(input); set.runs().len()]);
-        }
-        // One place is opened, and found to be gone, once.
-        let mut opened = BTreeMap::<String, Result<Input, String>>::new();
-        let of_runs = set.runs().iter().enumerate().map(|(index, run)| {
-            let of_place = opened.entry(set.place(index));
-            of_place.or_insert_with(|| Self::open_input(run)).clone()
-        });
-        Ok(of_runs.collect())
-    }
-
-    /// Where the images of a run are. That place may be gone: then there are tables and charts.
-    fn open_input(run: &RunReader) -> Result<Input, String> {
-        let input = run.manifest().spec.get("input").and_then(|input| input.as_str());
-        let Some(input) = input else {
-            return Err("the run does not say where its images are".to_string());
-        };
-        let opened = input.parse::<Location>();
-        let opened = opened.and_then(|location| Input::open(&location));
-        opened.map_err(|error| {
-            tracing::warn!("images are not shown ({error}); say where they are with --input");
-            error.to_string()
-        })
     }
 }
 

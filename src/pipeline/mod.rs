@@ -242,7 +242,7 @@ fn commit_all(
 
 /// What `work` returns; a panic in it, which a stranger's bytes or a backend may cause, becomes a
 /// failure of the current image.
-fn caught<T>(stage: Stage, work: impl FnOnce() -> T) -> Result<T, Failure> {
+pub(crate) fn caught<T>(stage: Stage, work: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let what = panic_text(&*panic);
         let message = format!("the program broke here ({what}): please report this image");

@@ -189,7 +189,7 @@ impl Files {
 }
 
 /// The archive that an image is in, by its name.
-fn archive_in(id: &str) -> Option<(&str, ArchiveKind)> {
+pub fn archive_in(id: &str) -> Option<(&str, ArchiveKind)> {
     id.match_indices('/').find_map(|(end, _)| {
         let path = &id[..end];
         let name = path.rsplit('/').next().unwrap_or_default();

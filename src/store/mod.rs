@@ -24,6 +24,7 @@ mod server;
 mod settings;
 mod space;
 mod stale;
+mod stream;
 mod transport;
 mod trial;
 mod wait;
@@ -55,6 +56,7 @@ pub(crate) use redact::keep_secret;
 pub use redact::{RedactedWriter, redacted};
 pub(crate) use server::{endpoint, retry_after, why_no_answer};
 pub(crate) use space::{free_bytes, same_disk};
+pub use stream::{GrowingFile, Upload};
 use transport::Contact;
 pub(crate) use transport::{FIRST_CONTACT, FIRST_PAUSE, is_final};
 
@@ -315,7 +317,7 @@ impl Store {
 
     /// Removes what crashed writers left in the named folders of a disk: staged uploads that are
     /// older than an hour. Elsewhere a name like `notes#1` may be somebody's file. A bucket has
-    /// none: nothing is uploaded in pieces.
+    /// none of these.
     pub fn remove_stale_uploads(&self, owned: &[&str]) -> Result<(), StoreError> {
         match &self.folder {
             Some(folder) => stale::remove(owned.iter().map(|name| folder.join(name)).collect()),
