@@ -10,6 +10,7 @@ use super::boxes::logit;
 use super::config::GroundingConfig;
 use super::feed_forward::{Perceptron, PerceptronConfig};
 use super::levels::LevelGeometry;
+use super::ranking::highest;
 use crate::model::precision::{product, project};
 
 /// Edge length of a proposal on the finest level, as a fraction of the image; it doubles per level.
@@ -113,8 +114,7 @@ impl<B: Backend> QuerySelector<B> {
         let [batch, n, d_model] = memory.dims();
         let rows = self.tgt_embed.weight.val();
         let count = rows.dims()[0].min(n);
-        let (_, order) = scores.sort_descending_with_indices(1);
-        let tokens = order.narrow(1, 0, count);
+        let tokens = highest(scores, count);
         let pick = |width| tokens.clone().unsqueeze_dim::<3>(2).expand([batch, count, width]);
         // The box head works token by token, so it need only see the chosen ones.
         let chosen = memory.gather(1, pick(d_model));
