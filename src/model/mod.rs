@@ -7,6 +7,9 @@ pub mod config;
 pub mod cost;
 pub mod filo;
 pub mod grounding;
+mod kept;
 pub mod kernels;
 pub mod layers;
 pub mod precision;
+
+pub use kept::forget as forget_kept;
