@@ -4,6 +4,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::backend::{Backend, DeviceId, DeviceOps};
@@ -13,6 +14,9 @@ use burn::tensor::{BasicOps, Tensor};
 const MOST_BYTES: usize = 64 << 20;
 
 static KEPT: Mutex<Option<Kept<Key>>> = Mutex::new(None);
+
+/// How often [`forget`] was called.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// A tensor: two of equal keys have equal numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,10 +56,16 @@ where
     tensor
 }
 
-/// Drops all that is kept: a device that has failed, for want of memory or else,
+/// Drops all that is kept, here and beside weights: a device that has failed, for want of memory or else,
 /// may have left numbers that are none.
 pub fn forget() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
     with_kept(|kept| *kept = Kept::new(MOST_BYTES));
+}
+
+/// What was made in an earlier one than this is forgotten.
+pub fn generation() -> u64 {
+    GENERATION.load(Ordering::Relaxed)
 }
 
 fn with_kept<T>(with: impl FnOnce(&mut Kept<Key>) -> T) -> T {

@@ -3,7 +3,7 @@
 //! below in sequence; each is public, so that a test can stop between them.
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::nn::Initializer;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
@@ -22,6 +22,7 @@ use super::position_code::{SineCode, TEXT_AND_BOX_TEMPERATURE};
 use super::queries::{Proposals, QuerySelector, text_logits};
 use super::swin::SwinTransformer;
 use super::text::{EncodedCaption, TextBatch};
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::project;
 
 /// The detector.

@@ -3,7 +3,7 @@
 //! the token.
 
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig};
 use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 
 use super::boxes::logit;
@@ -12,6 +12,7 @@ use super::feed_forward::{Perceptron, PerceptronConfig};
 use super::levels::{LevelGeometry, LevelShape};
 use super::ranking::highest;
 use crate::model::kept::kept;
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::{product, project};
 
 /// Edge length of a proposal on the finest level, as a fraction of the image; it doubles per level.

@@ -2,13 +2,15 @@
 //! position bias, and the mask of shifted windows. Maps are `[batch, height, width, channels]`.
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::nn::Initializer;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
+use crate::model::derived::Derived;
 use crate::model::kept::kept;
 use crate::model::kernels::biased_self_attention;
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::{product, project};
 
 /// What the published model adds between regions of a shifted map that are no neighbours.
@@ -31,6 +33,8 @@ pub struct WindowAttention<B: Backend> {
     /// `[(2·window − 1)², heads]`, row `(y_q − y_k + window − 1)·(2·window − 1) + (x_q − x_k +
     /// window − 1)`.
     pub relative_position_bias_table: Param<Tensor<B, 2>>,
+    /// `[heads, window², window²]`: rows of the table.
+    position_bias: Derived<B, 1, 3>,
     heads: usize,
     window: usize,
 }
@@ -43,6 +47,7 @@ impl WindowAttentionConfig {
             proj: LinearConfig::new(self.width, self.width).init(device),
             relative_position_bias_table: Initializer::Normal { mean: 0.0, std: 0.02 }
                 .init([offsets * offsets, self.heads], device),
+            position_bias: Derived::default(),
             heads: self.heads,
             window: self.window,
         }
@@ -90,11 +95,14 @@ impl<B: Backend> WindowAttention<B> {
     fn position_bias(&self) -> Tensor<B, 3> {
         let table = self.relative_position_bias_table.val();
         let device = table.device();
-        let tokens = self.window * self.window;
-        let rows = kept("rows of the bias table", &[self.window], &device, || {
-            indices(relative_position_rows(self.window), &device)
+        let [bias] = self.position_bias.get(&device, || {
+            let tokens = self.window * self.window;
+            let rows = kept("rows of the bias table", &[self.window], &device, || {
+                indices(relative_position_rows(self.window), &device)
+            });
+            [table.select(0, rows).swap_dims(0, 1).reshape([self.heads, tokens, tokens])]
         });
-        table.select(0, rows).swap_dims(0, 1).reshape([self.heads, tokens, tokens])
+        bias
     }
 }
 
