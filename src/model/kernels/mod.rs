@@ -70,16 +70,33 @@ pub fn linear<B: Backend, const D: usize>(
             back(bias::inferred(product, back(bias)))
         }
         (Ok(x), None) => back(module::linear(x, back::<_, Tensor<Own, 2>>(weight), None)),
-        (Err(x), bias) if rounds_products(&x) => {
-            let parts = parts(weight.clone()).map(|part| part.unsqueeze());
-            let product = in_parts::product_with(x, weight.unsqueeze(), parts);
-            match bias {
-                Some(bias) => product + bias.unsqueeze(),
-                None => product,
-            }
-        }
-        (Err(x), bias) => module::linear(x, weight, bias),
+        (Err(x), bias) if is_cpu::<B>(&x.device()) => module::linear(x, weight, bias),
+        (Err(x), bias) => linear_of_rows(x, weight, bias, parts),
     }
+}
+
+/// [`linear`] on a GPU: one matmul of all rows, where `[batch, tokens, inputs]` as it stands would be
+/// as many as there are images, each with a last tile that is not full.
+fn linear_of_rows<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+    parts: impl FnOnce(Tensor<B, 2>) -> Split<B, 2>,
+) -> Tensor<B, D> {
+    let mut shape = x.dims();
+    let [inputs, outputs] = weight.dims();
+    let count = shape[..D - 1].iter().product::<usize>();
+    let x = x.reshape([count, inputs]);
+    let product = match rounds_products(&x) {
+        true => in_parts::product_with(x, weight.clone(), parts(weight)),
+        false => x.matmul(weight),
+    };
+    let rows = match bias {
+        Some(bias) => product + bias.unsqueeze(),
+        None => product,
+    };
+    shape[D - 1] = outputs;
+    rows.reshape(shape)
 }
 
 /// `a·b`. What has no gradient and is in f32 keeps 20 bits or more, also where a GPU's matrix units
@@ -323,5 +340,18 @@ mod tests {
 
         let kernel = Tensor::<Own, 4>::ones([5, 12, 3, 3], &cpu());
         assert_eq!(convolve_tokens(&x, &kernel).unwrap().dims(), [2, 16, 5]);
+    }
+
+    /// On a CPU, where any tensor may stand for one of a GPU.
+    #[test]
+    fn the_rows_of_all_images_at_once_give_what_each_image_gives() {
+        let random = |shape: [usize; 3]| {
+            Tensor::<Own, 3>::random(shape, Distribution::Normal(0.0, 1.0), &cpu())
+        };
+        let (x, weight) = (random([3, 5, 40]), random([1, 40, 7]).squeeze_dim::<2>(0));
+        let bias = random([1, 1, 7]).reshape([7]);
+        let all = linear_of_rows(x.clone(), weight.clone(), Some(bias.clone()), split);
+        assert_eq!(all.dims(), [3, 5, 7]);
+        assert!(apart(all, linear(x, weight, Some(bias), split)) < 1e-5);
     }
 }
