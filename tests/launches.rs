@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Bounds: what is counted today. They only ever go down.
 const BLOCK: usize = 46;
 const DUAL_BLOCK: usize = 61;
-const DETECTOR: usize = 3575;
+const DETECTOR: usize = 3574;
 
 /// A GPU and the log of its kernels.
 struct Counted {
