@@ -1,6 +1,6 @@
 //! Rows as CSV (RFC 4180) with a header. Null is an empty field, and so is an empty text.
 
-use super::cells::{Cell, Exported, Layout};
+use super::cells::{Cell, Layout};
 use super::target::Sink;
 use crate::error::{Error, ExportError};
 
@@ -15,12 +15,12 @@ pub fn begin(sink: &mut Sink, layout: &Layout) -> Result<(), Error> {
     write(sink, layout.names().into_iter().map(str::as_bytes))
 }
 
-/// Writes the rows of `images`.
+/// Writes `rows`.
 ///
 /// # Errors
 /// As [`begin`].
-pub fn add(sink: &mut Sink, layout: &Layout, images: &[Exported]) -> Result<(), Error> {
-    for row in layout.rows(images)? {
+pub fn add(sink: &mut Sink, rows: &[Vec<Cell>]) -> Result<(), Error> {
+    for row in rows {
         let fields = row.iter().map(|cell| match cell {
             Cell::Null => &[][..],
             Cell::Plain(text) | Cell::Text(text) => text.as_bytes(),

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::names::short_digest;
 use crate::error::{Error, ExportError};
 use crate::store::{Location, Store};
 
@@ -104,7 +105,7 @@ impl Open {
     /// If it cannot be written.
     pub fn put(&self, name: &str, bytes: impl Into<Bytes>) -> Result<(), Error> {
         self.store.put(name, bytes)?;
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(digest(name));
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(short_digest(name));
         let line = format!("{name}\n");
         let listing = self.listing.lock();
         listing.unwrap_or_else(PoisonError::into_inner).write(line.as_bytes())?;
@@ -127,7 +128,7 @@ impl Open {
         // Whoever changed the list must not have anything else deleted.
         earlier.retain(|name| {
             let is_ours = name.ends_with(".png") && !name.starts_with(OWN);
-            is_ours && !written.contains(&digest(name))
+            is_ours && !written.contains(&short_digest(name))
         });
         for gone in earlier.chunks(DELETED_AT_ONCE) {
             let gone = gone.iter().filter(|name| is_below(name)).cloned();
@@ -141,11 +142,6 @@ impl Open {
 /// Whether a name stays in its folder.
 fn is_below(name: &str) -> bool {
     name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
-}
-
-fn digest(name: &str) -> u64 {
-    let digest = blake3::hash(name.as_bytes());
-    u64::from_le_bytes(*digest.as_bytes().first_chunk().expect("a digest has 32 bytes"))
 }
 
 fn mark(store: &Store, flag: &str, finished: bool) -> Result<(), Error> {

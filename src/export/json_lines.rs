@@ -1,6 +1,6 @@
 //! Rows as JSON Lines: one object per line, with the same keys in each.
 
-use super::cells::{Cell, Exported, Layout};
+use super::cells::Cell;
 use super::target::Sink;
 use crate::error::Error;
 
@@ -11,15 +11,15 @@ pub const START: &str = "{\"category\":\"";
 pub const KEYS: [&str; 4] =
     ["\"image_id\":\"", "\"uri\":\"", "\"reference_score\":", "\"global_score\":"];
 
-/// Writes the rows of `images`.
+/// Writes `rows`, whose columns have these names.
 ///
 /// # Errors
 /// If the place cannot be written.
-pub fn add(sink: &mut Sink, layout: &Layout, images: &[Exported]) -> Result<(), Error> {
-    let names = layout.names().into_iter().map(quoted).collect::<Vec<_>>();
-    for row in layout.rows(images)? {
+pub fn add(sink: &mut Sink, names: &[&str], rows: &[Vec<Cell>]) -> Result<(), Error> {
+    let names = names.iter().map(|name| quoted(name)).collect::<Vec<_>>();
+    for row in rows {
         let mut line = String::from("{");
-        for (name, cell) in names.iter().zip(&row) {
+        for (name, cell) in names.iter().zip(row) {
             if line.len() > 1 {
                 line.push(',');
             }

@@ -18,6 +18,7 @@ mod folder;
 mod json_lines;
 mod masks;
 mod names;
+mod out_file;
 mod overlay;
 mod rows;
 mod run;
@@ -27,6 +28,7 @@ mod target;
 mod writers;
 
 pub use folder::Folder;
+pub use out_file::OutFile;
 pub use run::{Done, Request, export};
 pub use selection::Choice;
 pub use target::{FileKind, Target};

@@ -63,8 +63,12 @@ impl FileNames {
 
 /// What a disk that knows no case and writes accents its own way takes for the same name.
 fn folded(name: &str) -> u64 {
-    let folded = name.nfkd().flat_map(char::to_lowercase).nfkd().collect::<String>();
-    let digest = blake3::hash(folded.as_bytes());
+    short_digest(&name.nfkd().flat_map(char::to_lowercase).nfkd().collect::<String>())
+}
+
+/// Eight bytes by which a name is known where very many are held.
+pub(super) fn short_digest(name: &str) -> u64 {
+    let digest = blake3::hash(name.as_bytes());
     u64::from_le_bytes(*digest.as_bytes().first_chunk().expect("a digest has 32 bytes"))
 }
 

@@ -49,11 +49,14 @@ impl Rows {
     /// # Errors
     /// As [`Rows::begin`].
     pub fn add(&mut self, layout: &Layout, images: &[Exported]) -> Result<(), Error> {
-        if let Some(sink) = &mut self.csv {
-            csv::add(sink, layout, images)?;
-        }
-        if let Some(sink) = &mut self.json_lines {
-            json_lines::add(sink, layout, images)?;
+        if self.csv.is_some() || self.json_lines.is_some() {
+            let rows = layout.rows(images)?;
+            if let Some(sink) = &mut self.csv {
+                csv::add(sink, &rows)?;
+            }
+            if let Some(sink) = &mut self.json_lines {
+                json_lines::add(sink, &layout.names(), &rows)?;
+            }
         }
         if let Some(coco) = &mut self.coco {
             images.iter().try_for_each(|of| coco.add(&of.image))?;

@@ -2,15 +2,13 @@
 //! on a disk or in a bucket that appears whole or not at all. A file that is there is replaced only if
 //! an export wrote it, which its first bytes tell.
 
-use std::io::{ErrorKind, Read, Write, stdout};
+use std::io::{ErrorKind, Write, stdout};
 use std::path::PathBuf;
 
+use super::out_file::OutFile;
 use super::{coco, csv, json_lines};
 use crate::error::{Error, ExportError};
-use crate::store::{GrowingFile, Location, Store, Upload, why_unwritable};
-
-/// Bytes of a file in which it shows what it is.
-const HEAD: u64 = 4096;
+use crate::store::{GrowingFile, Location, Upload, why_unwritable};
 
 /// What stands for stdout.
 const STDOUT: &str = "-";
@@ -45,7 +43,6 @@ impl FileKind {
     fn is_ours(self, head: &[u8]) -> bool {
         let text = String::from_utf8_lossy(head);
         match self {
-            _ if head.is_empty() => true,
             FileKind::Csv => text.starts_with(csv::START),
             FileKind::JsonLines => {
                 let line = text.lines().next().unwrap_or_default();
@@ -68,8 +65,7 @@ pub struct Target {
 #[derive(Debug, Clone)]
 enum Place {
     Stdout,
-    Disk(PathBuf),
-    Bucket(Store, String),
+    File(OutFile),
 }
 
 /// Where bytes go.
@@ -97,53 +93,16 @@ impl Target {
         }
         let location = text.parse::<Location>()?;
         let shown = location.uri().to_string();
-        let failed = |why: &str| {
-            let (path, why) = (location.uri().into(), why.to_string());
-            Err(Error::Unwritable { path, why })
-        };
-        let is_folder = || failed("is a folder: name a file in it");
         let foreign = || {
             let (path, what, flag) = (shown.clone(), kind.what(), kind.flag());
-            Err(ExportError::ForeignFile { path, what, flag }.into())
+            Error::from(ExportError::ForeignFile { path, what, flag })
         };
-        if let Some(bucket) = location.bucket() {
-            let (folder, name) = bucket.prefix.rsplit_once('/').unwrap_or(("", &bucket.prefix));
-            if name.is_empty() || text.ends_with('/') {
-                return is_folder();
-            }
-            let store = Store::open(&location.with_prefix(folder))?;
-            store.check()?;
-            let bytes = store.size(name)?.unwrap_or_default().min(HEAD);
-            if bytes > 0 && !kind.is_ours(&store.get_range(name, 0..bytes)?) {
-                return foreign();
-            }
-            let place = Place::Bucket(store, name.to_string());
-            return Ok(Target { kind, shown, place });
+        // A device or a pipe begins with nothing.
+        if location.disk().is_some_and(|path| path.exists() && !path.is_dir() && !path.is_file()) {
+            return Err(foreign());
         }
-        let path = location.disk().unwrap_or(text.as_ref()).to_owned();
-        if path.is_dir() || path.file_name().is_none() || text.ends_with('/') {
-            return is_folder();
-        }
-        if path.exists() {
-            if !path.is_file() {
-                return foreign();
-            }
-            let unreadable = |error: std::io::Error| {
-                let (path, why) = (path.clone(), why_unwritable(&error));
-                Error::Unwritable { path, why }
-            };
-            let mut head = Vec::new();
-            let file = std::fs::File::open(&path).map_err(unreadable)?;
-            file.take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
-            if !kind.is_ours(&head) {
-                return foreign();
-            }
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        match folder.is_none_or(|folder| folder.is_dir()) {
-            true => Ok(Target { kind, shown, place: Place::Disk(path) }),
-            false => failed("there is no such folder: make it"),
-        }
+        let place = OutFile::of(text, |head| kind.is_ours(head), |_| foreign())?;
+        Ok(Target { kind, shown, place: Place::File(place) })
     }
 
     /// Whether it is stdout.
@@ -158,8 +117,8 @@ impl Target {
     pub fn begin(&self) -> Result<Sink, Error> {
         let to = match &self.place {
             Place::Stdout => To::Stdout,
-            Place::Bucket(store, name) => To::Bucket(store.upload(name)),
-            Place::Disk(path) => {
+            Place::File(OutFile::Bucket(store, name)) => To::Bucket(store.upload(name)),
+            Place::File(OutFile::Disk(path)) => {
                 let file = GrowingFile::begin(path);
                 To::Disk(path.clone(), file.map_err(|error| unwritable(path, &error))?)
             }
