@@ -178,7 +178,7 @@ fn generate(rng: &mut Rng, defects: bool) -> (Vec<f32>, Option<Vec<u8>>) {
             *value += seen * (-2.0 * near).exp();
         }
     }
-    let map = upsample_map(&grid, GRID, Size { width: SIDE, height: SIDE });
+    let map = upsample_map(&grid, Size::square(GRID), Size { width: SIDE, height: SIDE });
     (map, defects.then_some(mask))
 }
 

@@ -226,7 +226,7 @@ def measure(exam: ExamSet, method: Method) -> list[Row]:
 
 def load_masks(exam: ExamSet, side: int) -> list[np.ndarray]:
     empty = np.zeros((side, side), dtype=bool)
-    return [load_mask(p.mask, side) if p.mask else empty for p in exam.pictures]
+    return [load_mask(p.mask, (side, side)) if p.mask else empty for p in exam.pictures]
 
 
 def measure_speed(filo: Filo, n: int, work: Path) -> Speed:

@@ -109,9 +109,10 @@ def find_mask(category: Path, kind: str, stem: str) -> Path | None:
     return next((file for file in folder.glob("*") if file.stem in (f"{stem}_mask", stem)), None)
 
 
-def load_mask(file: Path, side: int) -> np.ndarray:
-    """A mask file as boolean `[side, side]`, resized as the program does it."""
+def load_mask(file: Path, shape: tuple[int, int]) -> np.ndarray:
+    """A mask file as boolean `[height, width]`, resized as the program does it."""
+    height, width = shape
     grey = Image.open(file).convert("L").point(lambda value: 255 if value > 0 else 0)
     # Horizontal pass first, as the reference has it; in one call newer Pillows choose the order.
-    wide = grey.resize((side, grey.height), Image.Resampling.BILINEAR)
-    return np.asarray(wide.resize((side, side), Image.Resampling.BILINEAR)) >= 128
+    wide = grey.resize((width, grey.height), Image.Resampling.BILINEAR)
+    return np.asarray(wide.resize((width, height), Image.Resampling.BILINEAR)) >= 128

@@ -243,16 +243,16 @@ def check_image_metrics(scores, metrics, protocols, report):
 # Maps and ground truth.
 
 
-def ground_truth(folder, category, uri, side):
+def ground_truth(folder, category, uri, shape):
     """The mask of a picture CATEGORY/test/KIND/NAME at the size of its map."""
     path = Path(unquote(uri) if uri.startswith("file://") else uri)
     kind = path.parent.name
     if kind == "good":
-        return np.zeros((side, side), dtype=bool)
+        return np.zeros(shape, dtype=bool)
     mask = find_mask(Path(folder) / category, kind, path.stem)
     if mask is None:
         raise SystemExit(f"{path}: no mask in {folder}: is --input the input of this run?")
-    return load_mask(mask, side)
+    return load_mask(mask, shape)
 
 
 def check_maps(run, folder, scores, metrics, protocols, report):
@@ -274,7 +274,7 @@ def check_maps(run, folder, scores, metrics, protocols, report):
             wrong_mean += abs(exact.mean() - row.map_mean) > mean_step * exact.mean()
             if not pd.isna(row.label):
                 maps.append(values)
-                masks.append(ground_truth(folder, category, row.uri, values.shape[0]))
+                masks.append(ground_truth(folder, category, row.uri, values.shape))
                 wrong_label += bool(masks[-1].any() and not row.label)
         pixels[category] = split_pixels(maps, masks)
     report.equal("maps with wrong maximum", f"{len(mapped)} maps", 0, int(wrong_max))

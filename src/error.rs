@@ -17,6 +17,8 @@ mod weights;
 use std::any::Any;
 use std::path::PathBuf;
 
+use crate::image::Size;
+
 pub use describe::DescribeError;
 pub use differences::{ListingChanges, SpecDifference};
 pub use export::ExportError;
@@ -115,6 +117,10 @@ pub enum JobError {
     RuleWithoutRun,
     #[error("--by-content compares with earlier runs: name them with --skip-scored URI")]
     ContentOfNothing,
+    #[error(
+        "`tile_overlap` and `tile_scale` are of tiles, and nothing is tiled: say which with `tile`, or leave them out"
+    )]
+    TilesOfNothing,
     #[error("`{first}` and `{second}` both decide what is flagged: leave one out")]
     TwoDecisions { first: &'static str, second: &'static str },
     #[error("`{key}` is missing: pass --{key} URI, or set it in the job file")]
@@ -289,9 +295,9 @@ pub enum TableError {
     )]
     PartGone { path: String, shard_id: String },
     #[error(
-        "map {n} of shard {shard_id}: {len} values do not fill a square of side {side}: please report this"
+        "map {n} of shard {shard_id}: {len} values do not fill {} × {}: please report this", size.width, size.height
     )]
-    BadMap { shard_id: String, n: u64, len: usize, side: usize },
+    BadMap { shard_id: String, n: u64, len: usize, size: Size },
     #[error(
         "{path}: is no map that this program wrote: score again with --maps into another --output"
     )]

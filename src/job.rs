@@ -20,9 +20,10 @@ mod partition;
 mod raw;
 mod reference;
 mod text;
+mod tile;
 mod values;
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
@@ -41,6 +42,7 @@ pub use choices::{
 pub use partition::Partition;
 pub use raw::RawJobSpec;
 pub use reference::ReferenceChoice;
+pub use tile::{TileChoice, TileOverlap, TileScale, TileSpec};
 pub use values::{
     BatchSize, DeviceChoice, FalseAlarmRate, MaskThreshold, RunDate, TopShare, UnitThreshold,
 };
@@ -82,6 +84,10 @@ pub struct JobSpec {
     pub batch_size: BatchSize,
     /// How much is read ahead.
     pub fetch: FetchLimits,
+    /// How large images are tiled; `None`: they are not.
+    pub tile: Option<TileSpec>,
+    /// Most pixels of an image.
+    pub max_pixels: NonZeroU64,
     pub grounding: GroundingChoice,
     /// Confidence from which a box is kept; the published value is 0.25.
     pub box_threshold: UnitThreshold,
@@ -155,6 +161,19 @@ impl JobSpec {
                 None => ReferenceChoice::At(location("reference", Some(text), &env)?),
             },
         };
+        let tile = match (raw.tile, &weights) {
+            (Some(TileChoice::Off), _) => None,
+            // Published weights score as published.
+            (None, Some(_)) => None,
+            (tile, _) => Some(TileSpec {
+                tile: tile.unwrap_or(TileChoice::Auto),
+                overlap: raw.tile_overlap.unwrap_or_default(),
+                scale: raw.tile_scale.unwrap_or_default(),
+            }),
+        };
+        if tile.is_none() && (raw.tile_overlap.is_some() || raw.tile_scale.is_some()) {
+            return Err(JobError::TilesOfNothing);
+        }
         Ok(JobSpec {
             input,
             output,
@@ -179,6 +198,8 @@ impl JobSpec {
             size: raw.size,
             batch_size: raw.batch_size.unwrap_or_default(),
             fetch: FetchLimits { requests: raw.fetch_concurrency, memory_mib: raw.fetch_memory },
+            tile,
+            max_pixels: raw.max_pixels.unwrap_or(DEFAULT_MAX_PIXELS),
             grounding: raw.grounding.unwrap_or_default(),
             box_threshold: raw.box_threshold.unwrap_or(UnitThreshold::QUARTER),
             reference,
@@ -211,6 +232,9 @@ impl JobSpec {
         name_of(&self.weights)
     }
 }
+
+/// Pillow's limit for decompression bombs times two, where Pillow turns its warning into an error.
+pub const DEFAULT_MAX_PIXELS: NonZeroU64 = NonZeroU64::new(178_956_970).unwrap();
 
 fn name_of(weights: &Option<Location>) -> &str {
     weights.as_ref().map_or(WeightsPlace::EMBEDDED, Location::uri)

@@ -6,6 +6,7 @@
 //! - [`source`] lists shards of samples in the layouts people have.
 //! - [`pipeline`] runs the stages: files → planes ([`image`]) → network ([`model`], filled by
 //!   [`weights`], placed by [`device`]) → rows ([`tables`], committed shard by shard).
+//! - [`tile`] cuts large images into tiles and joins their maps.
 //! - [`mod@reference`] says what is normal from other images of the product, and how far an image
 //!   is from it.
 //! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
@@ -16,7 +17,7 @@
 //! - [`store`] has the files of all of them, on a disk or in a bucket.
 //!
 //! `cli` → `export` → `pipeline`, `train`, `report`, `describe` → `reference` → `source`, `image`,
-//! `model`, `weights`, `tables`, `metrics` → `store` → `error`; nothing points back.
+//! `model`, `weights`, `tables`, `metrics` → `store` → `error`; nothing points back. `tile` knows `image`.
 
 #![deny(unsafe_code)]
 
@@ -36,5 +37,6 @@ pub mod report;
 pub mod source;
 pub mod store;
 pub mod tables;
+pub mod tile;
 pub mod train;
 pub mod weights;

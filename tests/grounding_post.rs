@@ -82,7 +82,7 @@ fn check_from_phrases(what: &str, detections: &[Detection], case: &Value, accept
     let boxes: Vec<PixelBox> =
         kept.iter().map(|detection| PixelBox::new(detection.bbox, SIZE, SIZE)).collect();
     let mut map = vec![1.0; SIZE * SIZE];
-    damp_outside(&mut map, SIZE, &boxes);
+    damp_outside(&mut map, Size::square(SIZE), &boxes);
     let inside = map.iter().filter(|&&value| value == 1.0).count() as u64;
     assert_eq!(Some(inside), case["full_weight_pixels"].as_u64(), "{what}: pixels inside");
     if let Some(sum) = case["ramp_map_sum_after"].as_f64() {

@@ -242,7 +242,7 @@ fn check_case(setup: &Setup, case: &Case) {
     let boxes = case.boxes_xyxy_px.iter().map(|&[x0, y0, x1, y1]| PixelBox { x0, y0, x1, y1 });
     let boxes = boxes.collect::<Vec<_>>();
     // Without a box the published code damps the whole map.
-    damp_outside(&mut map, size, &boxes);
+    damp_outside(&mut map, filo::image::Size::square(size), &boxes);
     parity.stage("map_final", &map, golden.get("map_final"), setup.tolerance());
     let score = (text_probs[1] + peak) / 2.0;
     parity.stage("score", &[score], golden.get("score"), setup.tolerance());

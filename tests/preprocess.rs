@@ -145,7 +145,7 @@ fn resized_masks_equal_the_reference() {
         let (mode, limits) = (Preprocess::Published, DecodeLimits::default());
         let image = Picture::decode(&input, mode, limits).unwrap();
         let mask = Mask::of_files(&[input], &image, mode, limits).unwrap();
-        let resized = mask.resize(CLIP_SIDE);
+        let resized = mask.resize(Size::square(CLIP_SIDE));
         let grey = image::load_from_memory(&golden(text(case, "resized"))).unwrap().to_luma8();
         let expected: Vec<u8> = grey.as_raw().iter().map(|v| u8::from(*v >= 128)).collect();
         assert_eq!(resized.values(), expected);

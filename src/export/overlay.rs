@@ -94,7 +94,7 @@ fn shown_size(size: Size) -> Size {
 }
 
 fn warm(pixels: &mut [u8], size: Size, map: &RawMap, scale: HeatScale) {
-    let values = upsample_map(&map.values, map.side, size);
+    let values = upsample_map(&map.values, map.size, size);
     for (pixel, value) in pixels.as_chunks_mut::<3>().0.iter_mut().zip(values) {
         let heat = scale.heat(value);
         let share = f32::from(opacity_of(heat)) / 255.0 * HEAT_SHARE;
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn each_thing_is_where_it_was_found_and_the_rest_is_the_image() {
-        let map = RawMap { side: 2, values: vec![0.1, 0.1, 0.1, 0.3] };
+        let map = RawMap { size: Size::square(2), values: vec![0.1, 0.1, 0.1, 0.3] };
         let scale = HeatScale { coldest: 0.1, hottest: 0.3 };
         let values = (0..SIZE.area()).map(|i| u8::from(i % 12 < 4 && i / 12 < 4)).collect();
         let mask = Mask::new(SIZE, values).unwrap();

@@ -77,10 +77,9 @@ impl Mask {
         self.values.iter().map(|&value| u64::from(value)).sum()
     }
 
-    /// The mask stretched to `side` × `side`, as the published evaluation does it: 0 and 255,
+    /// The mask stretched to `size`, as the published evaluation does it: 0 and 255,
     /// bilinear with antialias, and defect from 128 on.
-    pub fn resize(&self, side: usize) -> Mask {
-        let size = Size::square(side);
+    pub fn resize(&self, size: Size) -> Mask {
         let grey: Vec<u8> = self.values.iter().map(|value| value * 255).collect();
         let mut values = resize::<1>(&grey, self.size, size, Filter::Bilinear);
         values.iter_mut().for_each(|value| *value = u8::from(*value >= FOREGROUND));
@@ -159,6 +158,6 @@ mod tests {
         let mask = Mask::new(size, vec![9, 1, 0, 0, 1, 0, 0, 0]).unwrap();
         assert_eq!(mask.area_px(), 3);
         // The left pixels see six and three sevenths of defect.
-        assert_eq!(mask.resize(2).values(), [1, 0, 0, 0]);
+        assert_eq!(mask.resize(Size::square(2)).values(), [1, 0, 0, 0]);
     }
 }

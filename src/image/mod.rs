@@ -32,6 +32,15 @@ pub use resize::resize;
 pub use rle::{PixelBox, Rle};
 pub use upsample::{mask_from_map, upsample_map};
 
+/// A part of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rect {
+    /// Pixels to the left of it and above.
+    pub x: usize,
+    pub y: usize,
+    pub size: Size,
+}
+
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size {

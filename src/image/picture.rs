@@ -8,13 +8,13 @@ use image::metadata::Orientation;
 use super::colour::{
     clip_grey16_at_255, cmyk_to_rgb, drop_alpha, grey_to_rgb, premultiply, unpremultiply,
 };
-use super::decode::{Decoded, decode};
+use super::decode::{Decoded, claimed_size, decode};
 use super::filter::Filter;
 use super::orientation::oriented_size;
 use super::resize::resize;
 use super::resize_published::{resize_grey16, resize_nearest};
 use super::samples::Samples;
-use super::{DecodeLimits, Preprocess, Size};
+use super::{DecodeLimits, Preprocess, Rect, Size};
 use crate::error::Failure;
 
 /// 8-bit RGB, `[height, width, 3]`.
@@ -120,6 +120,12 @@ impl Picture {
         Ok(Picture { size, samples, frame, alpha_weighs, has_more_pages })
     }
 
+    /// Width and height that the header of a file claims, without decoding it; EXIF may swap them. `None`
+    /// where it claims nothing.
+    pub fn claimed_size(bytes: &[u8]) -> Option<Size> {
+        claimed_size(bytes)
+    }
+
     pub(super) fn frame(&self) -> Frame {
         self.frame
     }
@@ -132,6 +138,14 @@ impl Picture {
     /// Width and height in pixels, after EXIF orientation where the mode applies it.
     pub fn size(&self) -> Size {
         self.size
+    }
+
+    /// A part of the image, which lies inside it, as an image of its own.
+    pub fn crop(&self, part: Rect) -> Picture {
+        let samples = self.samples.cropped(self.size.width, part);
+        let frame =
+            Frame { turned: Orientation::NoTransforms, stored: part.size, shown: part.size };
+        Picture { size: part.size, samples, frame, ..*self }
     }
 
     /// The image stretched to `side` × `side` (at least 1) with the bicubic filter, as CLIP sees it.

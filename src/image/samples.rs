@@ -4,9 +4,9 @@
 
 use image::metadata::Orientation;
 
-use super::Size;
 use super::colour::scale_grey16;
 use super::orientation::orient;
+use super::{Rect, Size};
 
 /// Interleaved samples, row by row. The length is width × height × channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,4 +59,24 @@ impl Samples {
             Samples::Cmyk8(values) => Samples::Cmyk8(orient::<4, _>(&values, size, orientation)),
         }
     }
+
+    /// The samples inside `part`, which lies inside an image `width` wide.
+    pub(super) fn cropped(&self, width: usize, part: Rect) -> Self {
+        match self {
+            Samples::Grey8(values) => Samples::Grey8(crop::<1, _>(values, width, part)),
+            Samples::Grey16(values) => Samples::Grey16(crop::<1, _>(values, width, part)),
+            Samples::Bilevel(values) => Samples::Bilevel(crop::<1, _>(values, width, part)),
+            Samples::GreyAlpha8(values) => Samples::GreyAlpha8(crop::<2, _>(values, width, part)),
+            Samples::Rgb8(values) => Samples::Rgb8(crop::<3, _>(values, width, part)),
+            Samples::PaletteRgb8(values) => Samples::PaletteRgb8(crop::<3, _>(values, width, part)),
+            Samples::Rgba8(values) => Samples::Rgba8(crop::<4, _>(values, width, part)),
+            Samples::Cmyk8(values) => Samples::Cmyk8(crop::<4, _>(values, width, part)),
+        }
+    }
+}
+
+fn crop<const C: usize, T: Copy>(values: &[T], width: usize, part: Rect) -> Vec<T> {
+    let Rect { x, y, size } = part;
+    let row = |row: usize| &values[((y + row) * width + x) * C..][..size.width * C];
+    (0..size.height).flat_map(row).copied().collect()
 }

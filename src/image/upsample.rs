@@ -1,4 +1,4 @@
-//! From the square map of the network to the pixels of the original image. In: a map, the size of
+//! From a map to the pixels of the original image. In: a map, the size of
 //! the image, a threshold. Out: scores or a [`Mask`] at that size, made row by row, so that a mask
 //! of a large image costs one byte per pixel and no scores.
 //!
@@ -8,13 +8,13 @@
 
 use super::{Mask, Size};
 
-/// The scores of `map` (`side` × `side`, row by row) at every pixel of an image of `size`.
+/// The scores of `map`, `[height, width]` of `of`, at every pixel of an image of `size`.
 ///
 /// # Panics
-/// If `map` has not `side` × `side` values, or `side` is 0.
-pub fn upsample_map(map: &[f32], side: usize, size: Size) -> Vec<f32> {
-    let grid = Grid::new(map, side, size);
-    let mut row = vec![0.0; side];
+/// If `map` has not as many values as `of` says, or none.
+pub fn upsample_map(map: &[f32], of: Size, size: Size) -> Vec<f32> {
+    let grid = Grid::new(map, of, size);
+    let mut row = vec![0.0; of.width];
     let mut scores = Vec::with_capacity(size.area());
     for y in 0..size.height {
         grid.blend_rows(y, &mut row);
@@ -27,10 +27,10 @@ pub fn upsample_map(map: &[f32], side: usize, size: Size) -> Vec<f32> {
 /// pixel by pixel, without ever holding the scores.
 ///
 /// # Panics
-/// If `map` has not `side` × `side` values, or `side` is 0.
-pub fn mask_from_map(map: &[f32], side: usize, size: Size, threshold: f32) -> Mask {
-    let grid = Grid::new(map, side, size);
-    let mut row = vec![0.0; side];
+/// As [`upsample_map`].
+pub fn mask_from_map(map: &[f32], of: Size, size: Size, threshold: f32) -> Mask {
+    let grid = Grid::new(map, of, size);
+    let mut row = vec![0.0; of.width];
     let mut values = Vec::with_capacity(size.area());
     for y in 0..size.height {
         grid.blend_rows(y, &mut row);
@@ -48,23 +48,26 @@ pub fn mask_from_map(map: &[f32], side: usize, size: Size, threshold: f32) -> Ma
 /// A map laid over the pixels of an image.
 struct Grid<'a> {
     map: &'a [f32],
-    side: usize,
+    width: usize,
     columns: Vec<Between>,
     rows: Vec<Between>,
 }
 
 impl<'a> Grid<'a> {
-    fn new(map: &'a [f32], side: usize, size: Size) -> Self {
-        assert!(side > 0 && map.len() == side * side, "a map of {side} × {side}: {}", map.len());
-        let axis = |length: usize| (0..length).map(|i| Between::new(i, length, side)).collect();
-        Grid { map, side, columns: axis(size.width), rows: axis(size.height) }
+    fn new(map: &'a [f32], of: Size, size: Size) -> Self {
+        assert!(of.area() > 0 && map.len() == of.area(), "a map of {of:?}: {}", map.len());
+        let axis = |length: usize, side: usize| {
+            (0..length).map(|i| Between::new(i, length, side)).collect()
+        };
+        let (columns, rows) = (axis(size.width, of.width), axis(size.height, of.height));
+        Grid { map, width: of.width, columns, rows }
     }
 
     /// The map at the height of pixel row `y`, still with the map's own columns.
     fn blend_rows(&self, y: usize, row: &mut [f32]) {
         let at = self.rows[y];
-        let above = &self.map[at.first * self.side..][..self.side];
-        let below = &self.map[at.second * self.side..][..self.side];
+        let above = &self.map[at.first * self.width..][..self.width];
+        let below = &self.map[at.second * self.width..][..self.width];
         for ((value, above), below) in row.iter_mut().zip(above).zip(below) {
             *value = blend(*above, *below, at.weight);
         }
@@ -107,13 +110,13 @@ mod tests {
 
     #[test]
     fn pixels_lie_between_the_centres_of_map_cells() {
-        let scores = upsample_map(&MAP, 2, Size { width: 4, height: 2 });
+        let scores = upsample_map(&MAP, Size::square(2), Size { width: 4, height: 2 });
         assert_eq!(scores, [0.0, 0.25, 0.75, 1.0, 0.5, 0.5, 0.5, 0.5]);
     }
 
     #[test]
     fn a_map_of_the_same_size_is_left_alone() {
-        assert_eq!(upsample_map(&MAP, 2, Size::square(2)), MAP);
+        assert_eq!(upsample_map(&MAP, Size::square(2), Size::square(2)), MAP);
     }
 
     #[test]
@@ -121,9 +124,12 @@ mod tests {
         let map: Vec<f32> = (0..49).map(|i| ((i * 37) % 49) as f32 / 49.0).collect();
         for size in [Size { width: 31, height: 17 }, Size { width: 3, height: 5 }] {
             for threshold in [-1.0, 0.0, 0.3, 0.7, 47.0 / 49.0, 1.0] {
-                let scores = upsample_map(&map, 7, size);
+                let scores = upsample_map(&map, Size::square(7), size);
                 let expected: Vec<u8> = scores.iter().map(|s| u8::from(*s > threshold)).collect();
-                assert_eq!(mask_from_map(&map, 7, size, threshold).values(), expected);
+                assert_eq!(
+                    mask_from_map(&map, Size::square(7), size, threshold).values(),
+                    expected
+                );
             }
         }
     }

@@ -15,6 +15,7 @@ use super::choices::{
     RunMode, Sameness, Strictness, ThresholdRule,
 };
 use super::partition::Partition;
+use super::tile::{TileChoice, TileOverlap, TileScale};
 use super::values::{
     BatchSize, DeviceChoice, FalseAlarmRate, MaskThreshold, RunDate, TopShare, UnitThreshold,
 };
@@ -137,6 +138,25 @@ pub struct RawJobSpec {
     #[arg(long, value_name = "MIB")]
     pub fetch_memory: Option<NonZeroUsize>,
 
+    /// Score large images in tiles as well: `auto`, images more than twice as large on a side as what
+    /// the networks see; `N` or `NxM`, tiles of so many pixels [default: auto with nano, else off].
+    #[arg(long, value_name = "auto|off|N[xM]")]
+    pub tile: Option<TileChoice>,
+
+    /// Share of a tile's side that it has in common with the next, 0 to 0.5 [default: 0.125].
+    #[arg(long, value_name = "F")]
+    pub tile_overlap: Option<TileOverlap>,
+
+    /// Scale at which tiles are cut, 0.01 to 1: at 0.5 a tile covers twice as many pixels on a side
+    /// [default: 1].
+    #[arg(long, value_name = "F")]
+    pub tile_scale: Option<TileScale>,
+
+    /// Most pixels of an image, width times height; what is larger is a failure [default:
+    /// 178956970].
+    #[arg(long, value_name = "N", value_parser = from_one)]
+    pub max_pixels: Option<NonZeroU64>,
+
     /// Use the detector to find boxes [default: auto, on if the weights have one].
     #[arg(long)]
     pub grounding: Option<GroundingChoice>,
@@ -245,6 +265,10 @@ impl RawJobSpec {
             batch_size: self.batch_size.or(file.batch_size),
             fetch_concurrency: self.fetch_concurrency.or(file.fetch_concurrency),
             fetch_memory: self.fetch_memory.or(file.fetch_memory),
+            tile: self.tile.or(file.tile),
+            tile_overlap: self.tile_overlap.or(file.tile_overlap),
+            tile_scale: self.tile_scale.or(file.tile_scale),
+            max_pixels: self.max_pixels.or(file.max_pixels),
             grounding: self.grounding.or(file.grounding),
             box_threshold: self.box_threshold.or(file.box_threshold),
             reference: self.reference.or(file.reference),

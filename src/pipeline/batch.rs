@@ -9,6 +9,7 @@ use crate::error::{Failure, TableError};
 use crate::image::{Mask, Rle, Size};
 use crate::reference::Digest;
 use crate::source::{Category, Fetching, Sample, Shard};
+use crate::tile::TileGrid;
 
 /// One message of the stream of work; `T` is what a stage made of a batch.
 pub enum Work<T> {
@@ -115,6 +116,8 @@ pub struct Subject {
     /// Of the image as it is shown.
     pub size: Size,
     pub truth: Truth,
+    /// The tiles that are scored as well; `None`: the image as a whole only.
+    pub tiles: Option<TileGrid>,
     /// Of its file.
     pub digest: Digest,
     pub took: Took,
@@ -129,14 +132,59 @@ pub struct Took {
     pub decode_ms: f32,
 }
 
-/// An image ready for the network.
+/// A tile of an image.
+#[derive(Clone)]
+pub struct TileOf {
+    /// Index of the image in the shard.
+    pub order: usize,
+    /// Of the image.
+    pub sample: Arc<Sample>,
+    /// Of the image's file.
+    pub digest: Digest,
+    /// Index in the image's grid.
+    pub index: usize,
+}
+
+/// What the networks look at.
+pub enum Shown {
+    Image(Box<Subject>),
+    Tile(TileOf),
+}
+
+impl Shown {
+    /// Index of the image in the shard.
+    pub fn order(&self) -> usize {
+        match self {
+            Shown::Image(subject) => subject.order,
+            Shown::Tile(tile) => tile.order,
+        }
+    }
+
+    /// The image.
+    pub fn sample(&self) -> &Sample {
+        match self {
+            Shown::Image(subject) => &subject.sample,
+            Shown::Tile(tile) => &tile.sample,
+        }
+    }
+
+    /// Of the image's file.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Shown::Image(subject) => subject.digest,
+            Shown::Tile(tile) => tile.digest,
+        }
+    }
+}
+
+/// An image, or a tile of one, ready for the network.
 pub struct Prepared {
-    pub subject: Subject,
+    pub shown: Shown,
     /// The image as the references see it, where there are any.
     pub referred: Option<Referred>,
     /// Normalised, `[3, size, size]`.
     pub planes: Vec<f32>,
-    /// The image as the detector reads it, where there is one.
+    /// The image as the detector reads it, where there is one. A tile is not searched.
     pub detector: Option<DetectorPlanes>,
 }
 
@@ -177,9 +225,9 @@ pub struct TopDescription {
     pub similarity: f32,
 }
 
-/// What the network said of one image.
+/// What the network said of one image or tile.
 pub struct Inferred {
-    pub subject: Subject,
+    pub shown: Shown,
     /// Digest of the file and patch features `[grid², channels]`, where there are references.
     pub features: Option<(Digest, Vec<f32>)>,
     /// `[heads, 2, patches]`; see [`FiloOutput`](crate::model::filo::FiloOutput).

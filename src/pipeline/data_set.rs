@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::pixel_groups::PixelGroups;
 use crate::error::{Error, MetricsError};
-use crate::image::{Rle, Size};
+use crate::image::Rle;
 use crate::metrics::{MapPixels, PixelSummary};
 use crate::tables::{MappedScore, MixedPixels, PartialRow, RunSet, fold_set, read_map_npy};
 
@@ -137,13 +137,13 @@ fn rest_of(mixed: &MixedPixels) -> Result<Result<PixelGroups, &'static str>, Err
         let mask = match (summary.n_anomalous, row.true_mask) {
             (0, _) => None,
             (_, None) => return Ok(Err("the run is of a version that did not keep true masks")),
-            (_, Some(counts)) => match Rle::from_counts(Size::square(map.side), counts) {
+            (_, Some(counts)) => match Rle::from_counts(map.size, counts) {
                 Ok(rle) => Some(rle.decode()),
                 Err(_) => return Ok(Err("a true mask has another size than its raw map")),
             },
         };
         let mask = mask.as_ref().map(|mask| mask.values());
-        let of_image = MapPixels::new(&map.values, mask, map.side, map.side)?;
+        let of_image = MapPixels::new(&map.values, mask, map.size.width, map.size.height)?;
         // Whoever changed a map changed what was measured.
         if PixelSummary::new(&of_image).encode() != *counted {
             return Ok(Err("a raw map is not the one that was counted"));

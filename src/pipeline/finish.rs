@@ -9,12 +9,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::batch::{Begun, Inferred, Lost, Subject, Truth};
+use super::batch::{Begun, Inferred, Lost, Shown, Subject, TileOf, Truth};
 use super::caught;
 use super::decision::{Decider, Limits};
 use super::pixel_groups::PixelGroups;
 use super::references::References;
 use super::retry::{Earlier, Kept, Retry};
+use super::stitched::{OpenImages, Stitched, TileMap};
 use crate::error::{Failure, FailureCode, MetricsError, Stage, TableError};
 use crate::image::{Mask, Rle, Size, mask_from_map, upsample_map};
 use crate::metrics::{MapPixels, PixelSummary, connected_regions};
@@ -28,6 +29,7 @@ use crate::tables::{
     BoxRow, CategoryRows, Committed, FailureRow, KeptValue, MapsFormat, MaskRow, RunWriter,
     ScoreRow, ShardRows, map_npy,
 };
+use crate::tile::TileGrid;
 
 /// What finishing needs to know.
 pub struct FinishSettings {
@@ -51,6 +53,8 @@ pub struct ShardBuilder {
     retry: Option<Box<(Retry, Earlier)>>,
     input: Input,
     categories: BTreeMap<String, CategoryBuilder>,
+    /// Images whose tiles have yet to come.
+    open: OpenImages,
 }
 
 #[derive(Default)]
@@ -64,11 +68,12 @@ struct CategoryBuilder {
 
 /// What became of one image.
 struct Finished {
-    subject: Subject,
+    subject: Box<Subject>,
     score: ScoreRow,
     mask: Option<MaskRow>,
     boxes: Vec<BoxRow>,
     map: Vec<f32>,
+    map_size: Size,
     /// Path and content, where maps are kept.
     map_file: Option<(String, Bytes)>,
 }
@@ -77,7 +82,8 @@ impl ShardBuilder {
     /// No rows yet.
     pub fn new(begun: Begun, input: Input) -> Self {
         let Begun { shard, retry } = begun;
-        ShardBuilder { shard, retry, input, categories: BTreeMap::new() }
+        let (categories, open) = (BTreeMap::new(), OpenImages::default());
+        ShardBuilder { shard, retry, input, categories, open }
     }
 
     /// Adds the rows that an image has from the shard's earlier commit.
@@ -95,16 +101,21 @@ impl ShardBuilder {
         }
     }
 
-    /// Adds an image that could not be scored.
-    pub fn add_lost(&mut self, lost: Lost) {
+    /// Adds an image that could not be scored; returns whether that is new: each of its tiles may say so.
+    pub fn add_lost(&mut self, lost: Lost) -> bool {
+        if !self.open.lose(lost.order) {
+            return false;
+        }
         let uri = lost
             .uri
             .unwrap_or_else(|| self.input.uri_of(lost.file.as_ref().unwrap_or(&lost.image_id)));
         let row = FailureRow::new(lost.image_id.into(), uri, lost.failure);
         self.categories.entry(lost.category.into()).or_default().failures.push((lost.order, row));
+        true
     }
 
-    /// Adds the images of a batch; returns how many of them have a score.
+    /// Adds the images of a batch, and tiles to images; returns how many images are scored now, and how
+    /// many failed.
     ///
     /// # Errors
     /// If a map cannot be written: the output is at fault, not the image.
@@ -112,16 +123,38 @@ impl ShardBuilder {
         &mut self,
         batch: Vec<Inferred>,
         settings: &FinishSettings,
-    ) -> Result<u64, TableError> {
-        let Some(category) = batch.first().map(|of| of.subject.sample.category.clone()) else {
-            return Ok(0);
+    ) -> Result<[u64; 2], TableError> {
+        let Some(category) = batch.first().map(|of| of.shown.sample().category.clone()) else {
+            return Ok([0, 0]);
         };
-        let context = Context::new(&category, self.shard.id.as_str(), settings)?;
-        let mut finished = batch
+        let shard = Arc::clone(&self.shard);
+        let context = Context::new(&category, &shard.id, settings)?;
+        let (whole, tiles) = batch.into_iter().partition::<Vec<_>, _>(|of| context.is_whole(of));
+        let tiles = tiles.into_par_iter().map(|inferred| {
+            let (order, sample) = (inferred.shown.order(), inferred.shown.sample().clone());
+            let tile = || context.tile(inferred);
+            caught(Stage::Finish, tile).map_err(|failure| Lost::new(order, &sample, failure))
+        });
+        let mut failed = 0;
+        let mut ready = whole.into_iter().map(|of| (of, None)).collect::<Vec<_>>();
+        for tile in tiles.collect::<Vec<_>>() {
+            match tile {
+                Ok(OfTiled::Image(inferred, grid)) => {
+                    self.open.add_image(*inferred, &grid, context.tile_side());
+                }
+                Ok(OfTiled::Tile(tile)) => {
+                    let stitched = self.open.add_tile(tile);
+                    ready.extend(stitched.map(|(inferred, tiles)| (inferred, Some(tiles))));
+                }
+                Ok(OfTiled::Nothing) => {}
+                Err(lost) => failed += u64::from(self.add_lost(lost)),
+            }
+        }
+        let mut finished = ready
             .into_par_iter()
-            .map(|inferred| {
-                let (order, sample) = (inferred.subject.order, inferred.subject.sample.clone());
-                match caught(Stage::Finish, || finish(inferred, &context)) {
+            .map(|(inferred, tiles)| {
+                let (order, sample) = (inferred.shown.order(), inferred.shown.sample().clone());
+                match caught(Stage::Finish, || finish(inferred, tiles, &context)) {
                     Ok(finished) => finished.map(Ok),
                     Err(failure) => Ok(Err(Lost::new(order, &sample, failure))),
                 }
@@ -136,10 +169,10 @@ impl ShardBuilder {
                     self.add_finished(picture);
                     scored += 1;
                 }
-                Err(lost) => self.add_lost(lost),
+                Err(lost) => failed += u64::from(self.add_lost(lost)),
             }
         }
-        Ok(scored)
+        Ok([scored, failed])
     }
 
     /// Adds the map to the pixel counts of its category, where its truth is known.
@@ -148,8 +181,8 @@ impl ShardBuilder {
         mut picture: Finished,
         settings: &FinishSettings,
     ) -> Result<Finished, Lost> {
-        let size = settings.mapper.size();
-        let Subject { order, sample, truth, .. } = &picture.subject;
+        let Size { width, height } = picture.map_size;
+        let Subject { order, sample, truth, .. } = &*picture.subject;
         let mask = match truth {
             Truth::NoMask => return Ok(picture),
             Truth::AllNormal => None,
@@ -157,7 +190,7 @@ impl ShardBuilder {
         };
         let category = self.categories.entry(sample.category.to_string()).or_default();
         let kind = sample.kind.as_deref();
-        let added = MapPixels::new(&picture.map, mask, size, size).and_then(|pixels| {
+        let added = MapPixels::new(&picture.map, mask, width, height).and_then(|pixels| {
             category.pixels.add_map(kind, &pixels)?;
             Ok(PixelSummary::new(&pixels).encode())
         });
@@ -265,6 +298,15 @@ struct Context<'a> {
     limits: Limits,
 }
 
+/// What a batch has of images that are tiled.
+enum OfTiled {
+    /// The image as a whole.
+    Image(Box<Inferred>, TileGrid),
+    Tile(TileMap),
+    /// A tile that nothing can be said of.
+    Nothing,
+}
+
 impl<'a> Context<'a> {
     fn new(
         category: &Category,
@@ -274,6 +316,68 @@ impl<'a> Context<'a> {
         let reference = settings.references.of(category.as_str())?;
         let limits = settings.decider.limits(category.as_str(), reference.as_deref());
         Ok(Context { shard_id, settings, reference, limits })
+    }
+
+    /// Whether tiles count: where there are references, they have to know tiles.
+    fn counts_tiles(&self) -> bool {
+        self.reference.as_ref().is_none_or(|of| of.tiles().is_some())
+    }
+
+    /// Of the maps of tiles.
+    fn tile_side(&self) -> usize {
+        match &self.reference {
+            Some(_) => GRID,
+            None => self.settings.mapper.size(),
+        }
+    }
+
+    /// Whether this is an image that is scored as a whole only.
+    fn is_whole(&self, inferred: &Inferred) -> bool {
+        match &inferred.shown {
+            Shown::Image(subject) => subject.tiles.is_none() || !self.counts_tiles(),
+            Shown::Tile(_) => false,
+        }
+    }
+
+    /// What is kept until all tiles are there.
+    fn tile(&self, inferred: Inferred) -> OfTiled {
+        let TileOf { order, index, .. } = match &inferred.shown {
+            Shown::Tile(tile) => tile,
+            Shown::Image(subject) => match subject.tiles.clone() {
+                Some(grid) => return OfTiled::Image(Box::new(inferred), grid),
+                None => return OfTiled::Nothing,
+            },
+        };
+        let (order, index, ms_infer) = (*order, *index, inferred.ms_infer);
+        let size = self.settings.mapper.size();
+        let (map, text_score) = text_map(&inferred, self.settings);
+        let Some(reference) = &self.reference else {
+            let (peak, without_text) = (f64::from(text_score), 0.0);
+            return OfTiled::Tile(TileMap {
+                order,
+                index,
+                map,
+                peak,
+                without_text,
+                text_score,
+                ms_infer,
+            });
+        };
+        let Some(((tiles, known), (digest, features))) = reference.tiles().zip(inferred.features)
+        else {
+            return OfTiled::Nothing;
+        };
+        let distances = tiles.distances(&features, digest);
+        let raw = tiles.raw(&distances, &cell_means(&map, size, GRID));
+        OfTiled::Tile(TileMap {
+            order,
+            index,
+            map: known.map(reference, &raw.map),
+            peak: raw.peak,
+            without_text: raw.without_text,
+            text_score,
+            ms_infer,
+        })
     }
 }
 
@@ -292,35 +396,77 @@ pub(super) fn observe(inferred: &Inferred, settings: &FinishSettings) -> Option<
     Some(Seen { digest, features, text })
 }
 
-fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError> {
+fn finish(
+    inferred: Inferred,
+    tiles: Option<Stitched>,
+    context: &Context,
+) -> Result<Finished, TableError> {
     let Context { shard_id, settings, limits, .. } = context;
-    let (mut map, text_score) = text_map(&inferred, settings);
-    let Inferred { subject, features, text_probs, top, localisation, ms_infer, .. } = inferred;
+    let (mut map, mut text_score) = text_map(&inferred, settings);
+    let Inferred { shown, features, text_probs, top, localisation, mut ms_infer, .. } = inferred;
+    let subject = match shown {
+        Shown::Image(subject) => subject,
+        Shown::Tile(_) => unreachable!("tiles become part of their image"),
+    };
     let [_, global_score] = text_probs;
     let size = settings.mapper.size();
+    let mut map_size = Size::square(size);
     let on_grid = |map: &[f32]| cell_means(map, size, GRID);
     let compared = context.reference.as_deref().zip(features).map(|(reference, features)| {
         let (digest, features) = features;
         let distances = reference.distances(&features, digest);
-        let verdict = reference.verdict(&distances, &on_grid(&map));
+        let text = on_grid(&map);
+        let verdict = match (&tiles, reference.tiles()) {
+            (Some(stitched), Some((of_tiles, known))) => {
+                let raw = reference.raw(&distances, &text);
+                let [with_text, without_text] = stitched.peaks(&raw);
+                known.verdict(of_tiles, reference, with_text, without_text)
+            }
+            _ => reference.verdict(&distances, &text),
+        };
         (reference, distances, verdict)
     });
     if let Some(found) = &localisation {
-        damp_outside_boxes(&mut map, size, &found.accepted);
+        damp_outside_boxes(&mut map, map_size, &found.accepted);
     }
     if let Some((reference, distances, _)) = &compared {
         let fused = reference.map(distances, &on_grid(&map));
-        map = upsample_map(&fused, GRID, Size::square(size));
+        map = upsample_map(&fused, Size::square(GRID), map_size);
+    }
+    let mut tile_grid = None;
+    if let Some(Stitched {
+        map: mut of_tiles,
+        size,
+        shape,
+        text_score: highest,
+        ms_infer: ms,
+        ..
+    }) = tiles
+    {
+        if let (None, Some(found)) = (&compared, &localisation) {
+            damp_outside_boxes(&mut of_tiles, size, &found.accepted);
+        }
+        // What fills more than a tile shows in the image as a whole, whose cells are too coarse for all else.
+        let whole = upsample_map(&map, map_size, size);
+        let sure = |(tile, whole): (f32, f32)| match whole > limits.mask {
+            true => tile.max(whole),
+            false => tile,
+        };
+        map = of_tiles.into_iter().zip(whole).map(sure).collect();
+        map_size = size;
+        text_score = text_score.max(highest);
+        ms_infer += ms;
+        tile_grid = Some(shape);
     }
     let verdict = compared.as_ref().map(|(_, _, verdict)| verdict);
     let score = verdict.map_or(text_score, |verdict| verdict.score);
     let map_max = highest(&map);
     let map_mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / map.len() as f64;
     let n = subject.order as u64;
-    let map_file = settings.maps.map(|format| map_npy(shard_id, n, &map, size, format));
+    let map_file = settings.maps.map(|format| map_npy(shard_id, n, &map, map_size, format));
     let map_file = map_file.transpose()?;
     let sample = &subject.sample;
-    let mask = mask_from_map(&map, size, subject.size, limits.mask);
+    let mask = mask_from_map(&map, map_size, subject.size, limits.mask);
     let localisation = localisation.unwrap_or_default();
     let boxes = localisation
         .accepted
@@ -357,11 +503,13 @@ fn finish(inferred: Inferred, context: &Context) -> Result<Finished, TableError>
         ms_fetch: subject.took.fetch_ms,
         ms_decode: Some(subject.took.decode_ms),
         ms_infer,
+        n_tiles: tile_grid.map(|grid| grid.area() as i32),
+        tile_grid: tile_grid.map(|Size { width, height }| format!("{width}x{height}")),
         model_id: settings.model_id.clone(),
         kept: kept(sample, &settings.keep),
     };
     let mask = mask_row(&sample.image_id, &mask, limits.mask);
-    Ok(Finished { subject, score: row, mask, boxes, map, map_file })
+    Ok(Finished { subject, score: row, mask, boxes, map, map_size, map_file })
 }
 
 /// The values of the columns `keep` that the listing, or the archive, has of an image.
@@ -372,8 +520,8 @@ fn kept(sample: &Sample, keep: &[Arc<str>]) -> Vec<KeptValue> {
     keep.iter().cloned().zip(values).map(|(column, value)| KeptValue { column, value }).collect()
 }
 
-fn damp_outside_boxes(map: &mut [f32], size: usize, accepted: &[Detection]) {
-    let boxes = accepted.iter().map(|found| PixelBox::new(found.bbox, size, size));
+fn damp_outside_boxes(map: &mut [f32], size: Size, accepted: &[Detection]) {
+    let boxes = accepted.iter().map(|found| PixelBox::new(found.bbox, size.width, size.height));
     damp_outside(map, size, &boxes.collect::<Vec<_>>());
 }
 

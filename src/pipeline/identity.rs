@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::plan::Plan;
 use crate::error::{Error, JobError, SpecDifference, one_line};
-use crate::job::{JobSpec, RunDate};
+use crate::job::{DEFAULT_MAX_PIXELS, JobSpec, RunDate};
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::reference::MadeBy;
 use crate::tables::{
@@ -70,6 +70,7 @@ pub(super) fn made_by(spec: &JobSpec, ids: &Ids, size: usize) -> MadeBy {
         ("descriptions", ids.descriptions.to_string()),
         ("grounding", spec.grounding.to_string()),
         ("preprocess", format!("{:?}", spec.preprocess).to_lowercase()),
+        ("tile", spec.tile.map_or_else(|| "off".to_string(), |tile| tile.to_string())),
     ])
 }
 
@@ -109,6 +110,12 @@ pub(super) fn identity(spec: &JobSpec, plan: &Plan, file: Option<Bytes>, ids: Id
     // Named only where it is chosen: runs begun before there was a choice go on.
     if let Some(size) = spec.size {
         spec_value["size"] = size.get().into();
+    }
+    if let Some(tile) = spec.tile {
+        spec_value["tile"] = tile.to_string().into();
+    }
+    if spec.max_pixels != DEFAULT_MAX_PIXELS {
+        spec_value["max_pixels"] = spec.max_pixels.get().into();
     }
     // Which images were left out shows in the listing.
     if let Some(column) = &spec.columns.image {

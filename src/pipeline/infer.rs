@@ -133,7 +133,7 @@ impl Inferencer {
         {
             let lost = batch.pictures.into_iter().map(|picture| {
                 let failure = Failure::new(Stage::Infer, FailureCode::Words, error.to_string());
-                Lost::new(picture.subject.order, &picture.subject.sample, failure)
+                Lost::new(picture.shown.order(), picture.shown.sample(), failure)
             });
             return (Vec::new(), lost.collect());
         }
@@ -150,14 +150,14 @@ impl Inferencer {
         let ms_infer = seconds * 1e3 / batch.pictures.len() as f32;
         let (mut done, mut lost) = (Vec::new(), Vec::new());
         for (picture, numbers) in batch.pictures.into_iter().zip(numbers) {
-            let subject = picture.subject;
+            let shown = picture.shown;
             match numbers {
                 Ok(Numbers { scored, localisation }) => {
                     let Scored { similarities, features, text_probs, top } = scored;
                     // An image is not compared with itself.
-                    let digest = picture.referred.map(|_| subject.digest);
+                    let digest = picture.referred.map(|_| shown.digest());
                     done.push(Inferred {
-                        subject,
+                        shown,
                         features: digest.zip(features),
                         similarities,
                         text_probs,
@@ -166,7 +166,7 @@ impl Inferencer {
                         ms_infer,
                     });
                 }
-                Err(failure) => lost.push(Lost::new(subject.order, &subject.sample, failure)),
+                Err(failure) => lost.push(Lost::new(shown.order(), shown.sample(), failure)),
             }
         }
         (done, lost)
@@ -290,7 +290,7 @@ impl Inferencer {
         self.networks.scorer.encode_images(images, AdapterUse::Applied)
     }
 
-    /// `Ok(None)` for every image without a detector.
+    /// `Ok(None)` for tiles, and for every image without a detector.
     fn localise(
         &self,
         pictures: &[Prepared],
@@ -301,14 +301,16 @@ impl Inferencer {
         else {
             return pictures.iter().map(|_| Ok(None)).collect();
         };
-        let planes = pictures.iter().map(|picture| {
-            picture.detector.as_ref().expect("images are prepared for the detector there is")
-        });
+        let planes = pictures.iter().filter_map(|picture| picture.detector.as_ref());
         let planes = planes.collect::<Vec<_>>();
         let map_side = self.networks.config.vision.image_size;
         let localise = || detector.localise(&current.words, &planes, map_side);
-        let found = timings.part(Part::Detector, localise);
-        found.into_iter().map(|found| found.map(Some)).collect()
+        let mut found = timings.part(Part::Detector, localise).into_iter();
+        let of_each = pictures.iter().map(|picture| match &picture.detector {
+            Some(_) => found.next().expect("each image has an answer").map(Some),
+            None => Ok(None),
+        });
+        of_each.collect()
     }
 
     /// Similarities and text probabilities of each image that was localised.

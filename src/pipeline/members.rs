@@ -58,6 +58,7 @@ pub(super) fn fetch_archive(archive: &Archive, to: &ToPrepare<'_>) -> Option<usi
 }
 
 /// An image of an archive, with its files.
+#[derive(Clone)]
 pub(super) struct Given {
     /// Index in the archive.
     pub order: usize,

@@ -28,6 +28,8 @@ pub mod retry;
 pub mod run;
 mod skip;
 pub mod status;
+mod stitched;
+mod tiles;
 pub mod timings;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -36,7 +38,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use self::batch::{Batch, Inferred, Prepared, Work};
+use self::batch::{Batch, Inferred, Prepared, Shown, Work};
 use self::claims::Claims;
 use self::fetch::{FetchSettings, fetch};
 use self::finish::{FinishSettings, ShardBuilder};
@@ -145,7 +147,8 @@ fn infer_all(
             Ok(_) if stop.load(Ordering::Relaxed) => return,
             Ok(batch) => {
                 let bytes = batch.pictures.iter().map(Prepared::bytes).sum();
-                clock.count(batch.pictures.len(), bytes);
+                let images = batch.pictures.iter().filter(|of| matches!(of.shown, Shown::Image(_)));
+                clock.count(images.count(), bytes);
                 let (done, lost) = infer.infer(batch, timings);
                 lost.into_iter()
                     .try_for_each(|lost| clock.send(out, Work::Failed(lost)))
@@ -174,15 +177,14 @@ fn finish_all(
             }
             (Work::Kept { order, image_id }, Some(builder)) => builder.keep(order, &image_id),
             (Work::Batch(batch), Some(builder)) => {
-                let pictures = batch.len() as u64;
-                clock.count(batch.len(), 0);
-                let scored = builder.add_batch(batch, settings)?;
+                let [scored, failed] = builder.add_batch(batch, settings)?;
+                clock.count((scored + failed) as usize, 0);
                 progress.scored.fetch_add(scored, Ordering::Relaxed);
-                progress.failed.fetch_add(pictures - scored, Ordering::Relaxed);
+                progress.failed.fetch_add(failed, Ordering::Relaxed);
             }
             (Work::Failed(lost), Some(builder)) => {
-                builder.add_lost(lost);
-                progress.failed.fetch_add(1, Ordering::Relaxed);
+                let is_new = builder.add_lost(lost);
+                progress.failed.fetch_add(u64::from(is_new), Ordering::Relaxed);
             }
             (Work::End { pictures }, _) => {
                 if let Some(rows) = open.take()

@@ -8,16 +8,18 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::batch::{
-    Batch, Coming, DetectorPlanes, Lost, Prepared, Referred, Subject, Took, Truth, Work,
+    Batch, Coming, DetectorPlanes, Lost, Prepared, Referred, Shown, Subject, Took, Truth, Work,
 };
 use super::caught;
+use super::tiles::TileBatches;
 use super::timings::{Clock, Part, StageName, Timings};
-use crate::error::{Failure, Stage};
+use crate::error::{Failure, FailureCode, Stage};
 use crate::image::{
-    ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, normalize,
+    ChannelStats, DecodeLimits, DetectorSide, Mask, Picture, Preprocess, Size, normalize,
 };
 use crate::reference::Digest;
-use crate::source::{Fetched, Label, MaskSource, Sample};
+use crate::source::{Category, Fetched, Label, MaskSource, Sample};
+use crate::tile::{MAX_TILES, TileGrid, Tiling, stitched_size};
 
 /// What preparing needs to know.
 #[derive(Debug, Clone)]
@@ -28,8 +30,37 @@ pub struct PrepareSettings {
     pub detector_side: Option<DetectorSide>,
     /// What the references want of an image; `None` without them.
     pub referred: Option<ReferredPlanes>,
+    /// Which images are tiled; `None`: none.
+    pub tiling: Option<Tiling>,
+    /// Tiles that go through the networks together.
+    pub batch_size: usize,
     pub mode: Preprocess,
     pub limits: DecodeLimits,
+}
+
+impl PrepareSettings {
+    /// Whether what the header of a file claims is an image that is tiled. EXIF may swap its sides.
+    fn is_tiled(&self, file: &[u8]) -> bool {
+        let Some(tiling) = &self.tiling else { return false };
+        let claimed = caught(Stage::Decode, || Picture::claimed_size(file)).ok().flatten();
+        claimed.is_some_and(|size| {
+            let swapped = Size { width: size.height, height: size.width };
+            [size, swapped].iter().any(|size| !matches!(tiling.grid(*size), Ok(None)))
+        })
+    }
+
+    /// The tiles of an image; `None` where it has none.
+    fn tiles(&self, size: Size) -> Result<Option<TileGrid>, Failure> {
+        let Some(tiling) = &self.tiling else { return Ok(None) };
+        tiling.grid(size).map_err(|tiles| {
+            let Size { width, height } = size;
+            let what = format!(
+                "{width} × {height} pixels are {tiles} tiles, at most {MAX_TILES} are scored: choose \
+                 a larger --tile, a smaller --tile-scale, or --tile off"
+            );
+            Failure::new(Stage::Decode, FailureCode::TooLarge, what)
+        })
+    }
 }
 
 /// What of an image goes to the features that references are compared by.
@@ -42,7 +73,7 @@ pub enum ReferredPlanes {
 }
 
 impl ReferredPlanes {
-    fn of(&self, image: &Picture) -> Referred {
+    pub(super) fn of(&self, image: &Picture) -> Referred {
         let planes = match self {
             ReferredPlanes::None => Vec::new(),
             ReferredPlanes::Backbone { size, stats } => normalize(&image.clip_pixels(*size), stats),
@@ -72,11 +103,11 @@ pub fn prepare(
 }
 
 /// What the stage is connected to.
-struct Ends<'a> {
+pub(super) struct Ends<'a> {
     work: &'a Receiver<Work<Coming>>,
-    out: &'a Sender<Work<Batch>>,
-    clock: &'a Clock<'a>,
-    timings: &'a Timings,
+    pub out: &'a Sender<Work<Batch>>,
+    pub clock: &'a Clock<'a>,
+    pub timings: &'a Timings,
 }
 
 impl Ends<'_> {
@@ -101,7 +132,13 @@ impl Ends<'_> {
             self.timings.stage(StageName::Fetch).count(1, fetched.bytes());
             Some((order, sample, fetched))
         });
-        let results = prepare_all(images, settings, self.timings);
+        let mut tiles = TileBatches::new(self, settings);
+        let large = |order, sample, fetched: &Fetched| {
+            tiles.add(order, sample, fetched);
+            None
+        };
+        let results = prepare_all(images, settings, self.timings, large);
+        tiles.finish()?;
         if !is_whole {
             return None;
         }
@@ -112,25 +149,40 @@ impl Ends<'_> {
                 Err(lost) => self.clock.send(self.out, Work::Failed(lost))?,
             }
         }
+        self.send(category, pictures)
+    }
+
+    /// Sends a batch, if there is anything in it.
+    pub fn send(&self, category: Category, pictures: Vec<Prepared>) -> Option<()> {
         if pictures.is_empty() {
             return Some(());
         }
         let bytes = pictures.iter().map(Prepared::bytes).sum();
-        self.clock.count(pictures.len(), bytes);
+        let images = pictures.iter().filter(|of| matches!(of.shown, Shown::Image(_))).count();
+        self.clock.count(images, bytes);
         self.clock.send(self.out, Work::Batch(Batch { category, pictures }))
     }
 }
 
 /// Images with their index in the shard, each made ready for the network as soon as it is there; results
-/// in the order of `images`. Cores decode while this thread waits for the next.
+/// in the order of `images`. Cores decode while this thread waits for the next. Images that are tiled go
+/// to `large` instead, one at a time: decoded, they may not fit the memory together. What it returns is
+/// among the results.
 pub(super) fn prepare_all(
     images: impl Iterator<Item = (usize, Sample, Fetched)>,
     settings: &PrepareSettings,
     timings: &Timings,
+    mut large: impl FnMut(usize, Sample, &Fetched) -> Option<Result<Prepared, Lost>>,
 ) -> Vec<Result<Prepared, Lost>> {
     let (done, results) = unbounded();
     rayon::in_place_scope_fifo(|scope| {
         for (at, (order, sample, fetched)) in images.enumerate() {
+            if fetched.image.as_ref().is_ok_and(|file| settings.is_tiled(file)) {
+                if let Some(prepared) = large(order, sample, &fetched) {
+                    let _ = done.send((at, prepared));
+                }
+                continue;
+            }
             let done = done.clone();
             scope.spawn_fifo(move |_| {
                 let prepared = prepare_one(order, sample, &fetched, settings, timings);
@@ -155,17 +207,18 @@ fn prepare_one(
 ) -> Result<Prepared, Lost> {
     caught(Stage::Decode, || prepared(order, &sample, fetched, settings, timings))
         .and_then(|prepared| prepared)
+        .map(|(prepared, _)| prepared)
         .map_err(|failure| Lost::new(order, &sample, failure))
 }
 
-/// Decodes an image, then its mask: what is wrong with the image comes first.
-fn prepared(
+/// Decodes an image, then its mask: what is wrong with the image comes first. With it come its pixels.
+pub(super) fn prepared(
     order: usize,
     sample: &Sample,
     fetched: &Fetched,
     settings: &PrepareSettings,
     timings: &Timings,
-) -> Result<Prepared, Failure> {
+) -> Result<(Prepared, Picture), Failure> {
     let started = Instant::now();
     let file = fetched.image.as_ref().map_err(Failure::clone)?;
     let decoded = timings.part(Part::Decode, || -> Result<_, Failure> {
@@ -184,11 +237,13 @@ fn prepared(
     if let Some(mask) = mask.as_ref().filter(|_| sample.label == Some(Label::Anomalous)) {
         report_mask(mask, &sample.image_id);
     }
-    timings.part(Part::Resize, || {
+    let tiles = settings.tiles(picture.size())?;
+    let prepared = timings.part(Part::Resize, || {
+        let map_size = tiles.as_ref().map_or(Size::square(settings.side), stitched_size);
         let truth = match (&sample.mask, mask) {
             (MaskSource::AllNormal, _) => Truth::AllNormal,
             (_, None) => Truth::NoMask,
-            (_, Some(mask)) => Truth::Mask(mask.resize(settings.side)),
+            (_, Some(mask)) => Truth::Mask(mask.resize(map_size)),
         };
         let planes = normalize(&picture.clip_pixels(settings.side), &ChannelStats::CLIP);
         let detector = settings.detector_side.map(|side| {
@@ -203,9 +258,10 @@ fn prepared(
             decode_ms: started.elapsed().as_secs_f32() * 1e3,
         };
         let (sample, digest) = (sample.clone(), Digest::of(file));
-        let subject = Subject { order, sample, size, truth, digest, took };
-        Ok(Prepared { subject, referred, planes, detector })
-    })
+        let subject = Subject { order, sample, size, truth, tiles, digest, took };
+        Prepared { shown: Shown::Image(Box::new(subject)), referred, planes, detector }
+    });
+    Ok((prepared, picture))
 }
 
 /// A warning that names an image; after a few of them, only that there are more.

@@ -7,6 +7,7 @@
 mod archives;
 pub mod choose;
 pub mod make;
+mod tiled;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

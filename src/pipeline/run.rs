@@ -29,17 +29,19 @@ use super::timings::Phase;
 use super::{Ending, Pipeline, Progress};
 use crate::device;
 use crate::error::{Error, TableError};
-use crate::image::{DecodeLimits, DetectorSide};
+use crate::image::{DecodeLimits, DetectorSide, Size};
 use crate::job::{
     GroundingChoice, JobSpec, MapsFormat, Partition, ReferenceChoice, ReferenceFallback, RetryMode,
+    TileChoice, TileSpec,
 };
 use crate::model::filo::anomaly_map::AnomalyMapper;
-use crate::reference::MadeBy;
+use crate::reference::{IMAGE_SIZE, MadeBy};
 use crate::source::{Category, Fetcher, Shard};
 use crate::store::{Store, both};
 use crate::tables::{
     self, ExpectedShard, Leases, Manifest, OutputState, RunIdentity, RunWriter, Worker, WorkerState,
 };
+use crate::tile::Tiling;
 use crate::weights::look_at;
 
 /// A run that is ready to start.
@@ -237,6 +239,8 @@ struct Assembled {
     infer: Inferencer,
     mapper: AnomalyMapper,
     side: usize,
+    /// Edge length of the largest image that the networks read.
+    tile_side: usize,
     peak_share: Option<f64>,
     batch_size: usize,
     detector_side: Option<DetectorSide>,
@@ -304,6 +308,7 @@ impl Assembled {
             infer,
             mapper,
             side,
+            tile_side: if spec.weights.is_none() { side.max(IMAGE_SIZE) } else { side },
             peak_share,
             batch_size,
             detector_side,
@@ -324,8 +329,10 @@ impl Assembled {
             side: self.side,
             detector_side: self.detector_side,
             referred: self.referred,
+            tiling: spec.tile.map(|tile| tiling(tile, self.tile_side)),
+            batch_size: self.batch_size,
             mode: spec.preprocess,
-            limits: DecodeLimits::default(),
+            limits: DecodeLimits::of_pixels(spec.max_pixels.get()),
         };
         // A batch that is being decoded, the next one, and what the networks need while the next shard is
         // claimed and the next archive is opened.
@@ -378,6 +385,19 @@ impl Assembled {
             took,
         })
     }
+}
+
+/// How images are tiled as the spec says, by networks that read `side` × `side` pixels.
+fn tiling(spec: TileSpec, side: usize) -> Tiling {
+    let of_network = Size::square(side);
+    let (tile, times) = match spec.tile {
+        TileChoice::Size(tile) => (tile, 1),
+        TileChoice::Auto | TileChoice::Off => (of_network, 2),
+    };
+    let scaled = |side: usize| ((side as f64 / spec.scale.get()).round() as usize).max(1);
+    let tile = Size { width: scaled(tile.width), height: scaled(tile.height) };
+    let beyond = Size { width: times * tile.width, height: times * tile.height };
+    Tiling { tile, overlap: spec.overlap.get(), beyond }
 }
 
 fn expected(plan: &Plan) -> Vec<ExpectedShard> {

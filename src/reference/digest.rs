@@ -22,6 +22,12 @@ impl Digest {
         hex
     }
 
+    /// One of `count` things, at least 1, as if by chance.
+    pub fn choose(self, count: usize) -> usize {
+        let (first, _) = self.0.split_first_chunk().expect("32 bytes");
+        (u64::from_le_bytes(*first) % count as u64) as usize
+    }
+
     /// From [`Digest::to_hex`].
     pub fn from_hex(text: &str) -> Option<Self> {
         blake3::Hash::from_hex(text).ok().map(|hash| Digest(*hash.as_bytes()))

@@ -235,6 +235,12 @@ pub fn squashed(raw: f64) -> f32 {
     (0.5 + 0.5 * raw / (raw.abs() + SQUASH)) as f32
 }
 
+/// The raw value that [`squashed`] made this of.
+pub fn unsquashed(value: f32) -> f64 {
+    let share = 2.0 * f64::from(value) - 1.0;
+    SQUASH * share / (1.0 - share.abs()).max(f64::EPSILON)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +256,9 @@ mod tests {
     fn squashing_keeps_order_far_out() {
         assert_eq!([squashed(-6.0), squashed(0.0), squashed(6.0)], [0.25, 0.5, 0.75]);
         assert!(squashed(5e4) > squashed(4e4) && squashed(1e9) <= 1.0);
+        for raw in [-3.0, 0.0, 0.5, 11.0] {
+            assert!((unsquashed(squashed(raw)) - raw).abs() < 1e-4, "{raw}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod null;
 mod position;
 mod project;
 mod statistics;
+mod tiles;
 
 use std::collections::BTreeMap;
 
@@ -31,7 +32,8 @@ pub use distance::Distances;
 pub use grid::{GRID, Grid, IMAGE_SIZE, cell_means, on_grid};
 pub use null::{NullScores, QUARTILE, quantile};
 pub use project::projection;
-pub use statistics::Reference;
+pub use statistics::{Raw, Reference};
+pub use tiles::{Calibration, Peaks};
 
 /// What the networks make of one image.
 #[derive(Debug, Clone)]

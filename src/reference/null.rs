@@ -101,6 +101,23 @@ impl NullScores {
         }
     }
 
+    /// Deviations of a score from what is usual, on the logarithmic scale.
+    pub fn standard(&self, score: f64) -> f64 {
+        (logarithm(score) - f64::from(self.mean)) / f64::from(self.deviation)
+    }
+
+    /// The score that is so many deviations from what is usual.
+    pub fn score(&self, standard: f64) -> f64 {
+        (f64::from(self.mean) + f64::from(self.deviation) * standard).exp() - SHIFT
+    }
+
+    /// The deviations that one more normal image exceeds at this rate.
+    pub fn standard_at(&self, rate: f64) -> f64 {
+        self.predicted().map_or(f64::INFINITY, |of| {
+            (of.inverse_cdf(1.0 - rate) - f64::from(self.mean)) / f64::from(self.deviation)
+        })
+    }
+
     /// The logarithm of the score of one more normal image.
     fn predicted(&self) -> Option<StudentsT> {
         let wider = (1.0 + 1.0 / self.count.max(1) as f64).sqrt();

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::distance::with_neighbours;
 use super::file::{self, Numbers, Tensors, as_f16};
 use super::fusion::{
-    Fusion, Scale, Structure, Voices, Weights, Window, logarithms, median, squashed,
+    Fusion, Scale, Structure, Voices, Weights, Window, logarithms, median, squashed, unsquashed,
 };
 use super::nearest::{BANK, CHANNELS, Nearest, Projection};
 use super::null::quantile;
 use super::position::Position;
+use super::tiles::{Calibration, Peaks};
 use super::{
     Digest, Distances, GRID, MIN_REFERENCES, MadeBy, NullScores, Origin, ReferenceImage, Verdict,
 };
@@ -39,6 +40,18 @@ pub struct Reference {
     nearest: Nearest,
     fusion: Fusion,
     by_digest: HashMap<Digest, usize>,
+    /// Where the images were tiled.
+    tiles: Option<Box<Tiles>>,
+}
+
+/// What the references say of an image or a tile, not squashed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raw {
+    /// On the grid.
+    pub map: Vec<f64>,
+    pub peak: f64,
+    /// The score without FiLo's own map.
+    pub without_text: f64,
 }
 
 /// What is not in a tensor.
@@ -58,7 +71,27 @@ struct Header {
     mask_threshold: f32,
     /// The references' own scores, each without itself.
     scores: Vec<f32>,
+    /// In a file, of the tiles of the images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tiles: Option<Box<TilesHeader>>,
 }
+
+/// What is not in a tensor of the references' tiles.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TilesHeader {
+    header: Header,
+    calibration: Calibration,
+}
+
+/// References of tiles, and what is known of images that were tiled.
+#[derive(Debug, Clone)]
+struct Tiles {
+    reference: Reference,
+    calibration: Calibration,
+}
+
+/// What names of tensors of the tiles begin with.
+const OF_TILES: &str = "tiles.";
 
 impl Reference {
     /// `None` if fewer than [`MIN_REFERENCES`] images differ.
@@ -133,6 +166,7 @@ impl Reference {
             null,
             mask_threshold: squashed(mask),
             scores: peaks.into_iter().map(squashed).collect(),
+            tiles: None,
         };
         Some(Reference::assembled(header, standards, position, nearest, fusion))
     }
@@ -149,7 +183,17 @@ impl Reference {
         let by_digest = digests.collect();
         let channels = standards.cells.means.len();
         let projection = Projection::new(channels);
-        Reference { header, channels, standards, projection, position, nearest, fusion, by_digest }
+        Reference {
+            header,
+            channels,
+            standards,
+            projection,
+            position,
+            nearest,
+            fusion,
+            by_digest,
+            tiles: None,
+        }
     }
 
     /// What decided its numbers.
@@ -200,16 +244,49 @@ impl Reference {
         }
     }
 
-    /// The verdict on an image at these distances, with FiLo's own map on the grid.
-    pub fn verdict(&self, distances: &Distances, text: &[f32]) -> Verdict {
+    /// References of tiles, and what is known of images that were tiled; `None` where none was.
+    pub fn tiles(&self) -> Option<(&Reference, &Calibration)> {
+        self.tiles.as_deref().map(|of| (&of.reference, &of.calibration))
+    }
+
+    /// The same with references of tiles, and the peaks of images that were tiled.
+    #[must_use]
+    pub fn with_tiles(self, reference: Reference, peaks: &[Peaks]) -> Self {
+        let calibration = Calibration::new(&reference, &self, peaks, self.header.origin);
+        Reference { tiles: Some(Box::new(Tiles { reference, calibration })), ..self }
+    }
+
+    /// The distribution of raw scores of normal images.
+    pub(super) fn null(&self) -> &NullScores {
+        &self.header.null
+    }
+
+    /// The raw map and score of an image at these distances, and the score without FiLo's own map.
+    pub fn raw(&self, distances: &Distances, text: &[f32]) -> Raw {
         let voices = voices(distances, text);
+        let map = self.fusion.map(&voices);
         let without_text = self.fusion.peak(&self.fusion.map_without_text(&voices));
-        let raw = self.fusion.peak(&self.fusion.map(&voices));
+        Raw { peak: self.fusion.peak(&map), without_text, map }
+    }
+
+    /// The raw map value at which masks begin.
+    pub(super) fn raw_mask(&self) -> f64 {
+        unsquashed(self.header.mask_threshold)
+    }
+
+    /// The verdict on an image with these raw scores, with and without FiLo's own map.
+    pub(super) fn verdict_on(&self, raw: f64, without_text: f64) -> Verdict {
         Verdict {
             score: squashed(raw),
             reference_score: squashed(without_text),
             p_value: self.header.null.p_value(raw) as f32,
         }
+    }
+
+    /// The verdict on an image at these distances, with FiLo's own map on the grid.
+    pub fn verdict(&self, distances: &Distances, text: &[f32]) -> Verdict {
+        let Raw { peak, without_text, .. } = self.raw(distances, text);
+        self.verdict_on(peak, without_text)
     }
 
     /// The fused map on the grid, 0 to 1.
@@ -229,6 +306,17 @@ impl Reference {
 
     /// Its file.
     pub fn encode(&self) -> Vec<u8> {
+        let mut tensors = self.tensors("");
+        let tiles = self.tiles.as_deref().map(|Tiles { reference, calibration }| {
+            tensors.extend(reference.tensors(OF_TILES));
+            let (header, calibration) = (reference.header.clone(), calibration.clone());
+            Box::new(TilesHeader { header, calibration })
+        });
+        file::encode(&Header { tiles, ..self.header.clone() }, &tensors)
+    }
+
+    /// What it is made of, with names that begin with `prefix`.
+    fn tensors(&self, prefix: &str) -> Tensors {
         let (n, channels) = (self.count(), self.channels);
         let grid = vec![CELLS, channels];
         let Standards { cells, around } = &self.standards;
@@ -246,8 +334,8 @@ impl Reference {
             ("bank", vec![n.min(BANK), CELLS, CHANNELS], Numbers::F16(bank.to_vec())),
             ("middles", vec![3, CELLS], Numbers::F32(middles)),
         ];
-        let tensors = tensors.map(|(name, shape, numbers)| (name.to_string(), (shape, numbers)));
-        file::encode(&self.header, &Tensors::from(tensors))
+        let named = |(name, shape, numbers)| (format!("{prefix}{name}"), (shape, numbers));
+        Tensors::from(tensors.map(named))
     }
 
     /// From [`Reference::encode`].
@@ -255,13 +343,26 @@ impl Reference {
     /// # Errors
     /// Says what is wrong with the file.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let (header, mut tensors) = file::decode::<Header>(bytes)?;
-        let channels = match tensors.get("factors") {
+        let (mut header, mut tensors) = file::decode::<Header>(bytes)?;
+        let tiles = header.tiles.take();
+        let whole = Reference::of_tensors(header, &mut tensors, "")?;
+        let Some(tiles) = tiles else { return Ok(whole) };
+        let TilesHeader { header, calibration } = *tiles;
+        let reference = Reference::of_tensors(header, &mut tensors, OF_TILES)?;
+        if reference.channels != whole.channels {
+            return Err("has tiles with other features".to_string());
+        }
+        Ok(Reference { tiles: Some(Box::new(Tiles { reference, calibration })), ..whole })
+    }
+
+    fn of_tensors(header: Header, tensors: &mut Tensors, prefix: &str) -> Result<Self, String> {
+        let channels = match tensors.get(&format!("{prefix}factors")) {
             Some((shape, _)) if shape.len() == 2 && shape[1] > 0 => shape[1],
             _ => return Err("has no factors".to_string()),
         };
         let n = header.images.len();
-        let mut floats = |name: &str, shape: &[usize]| file::floats(&mut tensors, name, shape);
+        let mut floats =
+            |name: &str, shape: &[usize]| file::floats(tensors, &format!("{prefix}{name}"), shape);
         let means = floats("means", &[2, channels])?;
         let factors = floats("factors", &[2, channels])?;
         let [cells, around] = [0, 1].map(|which| Standard {

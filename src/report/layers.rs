@@ -123,19 +123,26 @@ fn shown_size(size: Size) -> Size {
 }
 
 fn heat_png(map: &RawMap, scale: HeatScale) -> Option<Vec<u8>> {
-    let side = map.side.min(MAP_SIDE);
-    let mut cells = vec![0u8; side * side];
+    let Size { width, height } = map.size;
+    let longest = width.max(height);
+    let reduced = |side: usize| match longest > MAP_SIDE {
+        true => (side * MAP_SIDE / longest).max(1),
+        false => side,
+    };
+    let size = Size { width: reduced(width), height: reduced(height) };
+    let mut cells = vec![0u8; size.area()];
     for (i, value) in map.values.iter().enumerate() {
-        let (x, y) = (i % map.side * side / map.side, i / map.side * side / map.side);
+        let x = i % width * size.width / width;
+        let y = i / width * size.height / height;
         let level = (scale.heat(*value) * (HEAT_LEVELS - 1) as f32).round() as u8;
-        let cell = &mut cells[y * side + x];
+        let cell = &mut cells[y * size.width + x];
         *cell = level.max(*cell);
     }
     let palette = (0..HEAT_LEVELS).map(|level| {
         let value = level as f32 / (HEAT_LEVELS - 1) as f32;
         (colour_of(value), opacity_of(value))
     });
-    indexed_png(&cells, Size::square(side), palette)
+    indexed_png(&cells, size, palette)
 }
 
 /// The outline of `mask` at `size`, or, where it has too many bends for `limit` bytes, coarser.
@@ -201,7 +208,7 @@ mod tests {
 
     #[test]
     fn each_layer_is_transparent_where_it_has_nothing_to_say() {
-        let map = RawMap { side: 2, values: vec![0.1, 0.3, 0.1, 0.3] };
+        let map = RawMap { size: Size::square(2), values: vec![0.1, 0.3, 0.1, 0.3] };
         let left_of = |edge: usize| mask(move |x, _| x < edge);
         let (truth, prediction) = (left_of(3), left_of(6));
         let findings = Findings {
@@ -231,7 +238,7 @@ mod tests {
         let mask = Mask::new(size, values).unwrap();
         assert_eq!(shown_size(size), Size { width: 352, height: 88 });
         assert_eq!(reduced(&mask, shown_size(size)).area_px(), 1);
-        let mut map = RawMap { side: 518, values: vec![0.0; 518 * 518] };
+        let mut map = RawMap { size: Size::square(518), values: vec![0.0; 518 * 518] };
         map.values[300 * 518 + 7] = 1.0;
         let findings =
             Findings { map: Some(&map), scale: SCALE, truth: Some(&mask), prediction: None };

@@ -1,6 +1,6 @@
 //! Raw anomaly maps as NumPy files, one per image.
 //!
-//! A square map comes in, `maps/<shard id>/<n>.npy` goes out, in the format that NumPy calls
+//! A map comes in, `maps/<shard id>/<n>.npy` goes out, in the format that NumPy calls
 //! version 1.0, and is read back. Values are stored as they are, or rounded to 16 bits; nothing is
 //! scaled.
 
@@ -9,6 +9,7 @@ use half::f16;
 
 use super::partition::check_id;
 use crate::error::TableError;
+use crate::image::Size;
 use crate::store::Store;
 
 /// The number type of a stored map.
@@ -32,38 +33,39 @@ impl MapsFormat {
 /// A map as it was stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawMap {
-    pub side: usize,
-    /// `[side, side]`, row by row.
+    pub size: Size,
+    /// `[height, width]`.
     pub values: Vec<f32>,
 }
 
 /// Bytes before the header's text: magic, version, length.
 const PREFIX_BYTES: usize = 10;
 
-/// The file of the map of image `n` of a shard: `values` is `[side, side]`, row by row. Its path is
+/// The file of the map of image `n` of a shard: `values` is `[height, width]`. Its path is
 /// relative to the output, for `scores.map_path`.
 ///
 /// # Errors
-/// If the map is not square, or the id none.
+/// If the map is not of this size, or the id none.
 pub fn map_npy(
     shard_id: &str,
     n: u64,
     values: &[f32],
-    side: usize,
+    size: Size,
     format: MapsFormat,
 ) -> Result<(String, Bytes), TableError> {
     check_id("shard id", shard_id)?;
-    if side.checked_mul(side) != Some(values.len()) {
+    if size.area() != values.len() {
         let shard_id = shard_id.to_string();
-        return Err(TableError::BadMap { shard_id, n, len: values.len(), side });
+        return Err(TableError::BadMap { shard_id, n, len: values.len(), size });
     }
-    Ok((format!("maps/{shard_id}/{n}.npy"), encode_npy(values, side, format).into()))
+    Ok((format!("maps/{shard_id}/{n}.npy"), encode_npy(values, size, format).into()))
 }
 
-fn encode_npy(values: &[f32], side: usize, format: MapsFormat) -> Vec<u8> {
+fn encode_npy(values: &[f32], size: Size, format: MapsFormat) -> Vec<u8> {
     let descr = format.descr();
+    let Size { width, height } = size;
     let mut header =
-        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({side}, {side}), }}");
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({height}, {width}), }}");
     // The data starts at a multiple of 64; a line end closes the header.
     let text_bytes = (PREFIX_BYTES + header.len() + 1).next_multiple_of(64) - PREFIX_BYTES;
     header.push_str(&" ".repeat(text_bytes - header.len() - 1));
@@ -100,18 +102,20 @@ fn decode_npy(file: &[u8]) -> Option<RawMap> {
     let format =
         [MapsFormat::F32, MapsFormat::F16].into_iter().find(|f| header.contains(f.descr()))?;
     let (_, shape) = header.split_once("'shape': (")?;
-    let (side, _) = shape.split_once(',')?;
-    let side = side.parse::<usize>().ok().filter(|&side| side > 0)?;
+    let (shape, _) = shape.split_once(')')?;
+    let (height, width) = shape.split_once(',')?;
+    let side = |text: &str| text.trim().parse::<usize>().ok().filter(|&side| side > 0);
+    let size = Size { width: side(width)?, height: side(height)? };
     let values = match format {
         MapsFormat::F32 => data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
         MapsFormat::F16 => {
             data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()
         }
     };
-    let map = RawMap { side, values };
+    let map = RawMap { size, values };
     // Written again it must be the same file: so nothing in it is taken for something else.
-    (side.checked_mul(side) == Some(map.values.len())
-        && encode_npy(&map.values, side, format) == file)
+    (size.width.checked_mul(size.height) == Some(map.values.len())
+        && encode_npy(&map.values, size, format) == file)
         .then_some(map)
 }
 
@@ -121,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_header_is_what_numpy_writes() {
-        let file = encode_npy(&[0.0, 0.25, 0.5, 1.0], 2, MapsFormat::F32);
+        let file = encode_npy(&[0.0, 0.25, 0.5, 1.0], Size::square(2), MapsFormat::F32);
         assert_eq!(&file[..10], b"\x93NUMPY\x01\x00\x76\x00");
         let text = std::str::from_utf8(&file[10..128]).unwrap();
         assert_eq!(
@@ -134,7 +138,7 @@ mod tests {
 
     #[test]
     fn half_floats_take_two_bytes() {
-        let file = encode_npy(&[0.0, 0.25, 0.5, 1.0], 2, MapsFormat::F16);
+        let file = encode_npy(&[0.0, 0.25, 0.5, 1.0], Size::square(2), MapsFormat::F16);
         assert_eq!(file[128..], [0, 0, 0, 52, 0, 56, 0, 60]);
     }
 
@@ -142,21 +146,29 @@ mod tests {
     fn a_stored_map_is_read_back_and_a_damaged_one_refused() {
         let values = vec![0.0, 0.25, 0.5, 1.0];
         for format in [MapsFormat::F32, MapsFormat::F16] {
-            let file = encode_npy(&values, 2, format);
-            let map = RawMap { side: 2, values: values.clone() };
+            let file = encode_npy(&values, Size::square(2), format);
+            let map = RawMap { size: Size::square(2), values: values.clone() };
             assert_eq!(decode_npy(&file), Some(map));
             for end in [0, 9, 60, 128, file.len() - 1] {
                 assert_eq!(decode_npy(&file[..end]), None, "{end} bytes");
             }
             let other = String::from_utf8_lossy(&file[10..128]).replace("(2, 2)", "(4, 1)");
             let other = [&file[..10], other.as_bytes(), &file[128..]].concat();
-            assert_eq!(decode_npy(&other), None);
+            let wide = RawMap { size: Size { width: 1, height: 4 }, values: values.clone() };
+            assert_eq!(decode_npy(&other), Some(wide));
+            for shape in ["(4, 2)", "(0, 4)", "(4)   ", "(2,2,)"] {
+                let other = String::from_utf8_lossy(&file[10..128]).replace("(2, 2)", shape);
+                let other = [&file[..10], other.as_bytes(), &file[128..]].concat();
+                assert_eq!(decode_npy(&other), None, "{shape}");
+            }
         }
     }
 
     #[test]
-    fn a_map_that_is_no_square_is_refused() {
-        let error = map_npy("s", 0, &[0.0; 5], 2, MapsFormat::F32).unwrap_err();
-        assert!(matches!(error, TableError::BadMap { len: 5, side: 2, .. }));
+    fn a_map_of_another_size_is_refused() {
+        let size = Size { width: 3, height: 2 };
+        assert!(map_npy("s", 0, &[0.0; 6], size, MapsFormat::F32).is_ok());
+        let error = map_npy("s", 0, &[0.0; 5], size, MapsFormat::F32).unwrap_err();
+        assert!(matches!(error, TableError::BadMap { len: 5, .. }));
     }
 }

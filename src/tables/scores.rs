@@ -78,6 +78,10 @@ row! {
         pub ms_decode: Option<f32>,
         /// Time of the network for this image: its share of the batch, in milliseconds.
         pub ms_infer: f32,
+        /// Tiles that were scored beside the image as a whole. Null where it was not tiled.
+        pub n_tiles: Option<i32>,
+        /// Columns and rows of the tiles: "18x12". Null where the image was not tiled.
+        pub tile_grid: Option<String>,
         /// Name or digest of the weights.
         pub model_id: String,
         ;

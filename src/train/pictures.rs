@@ -123,7 +123,13 @@ impl TrainingData for PictureSet {
         };
         let mask = mask.map_or_else(
             || vec![0.0; self.side * self.side],
-            |mask| mask.resize(self.side).values().iter().map(|&value| f32::from(value)).collect(),
+            |mask| {
+                mask.resize(Size::square(self.side))
+                    .values()
+                    .iter()
+                    .map(|&value| f32::from(value))
+                    .collect()
+            },
         );
         let details = self.prompts(sample.category.as_str()).details;
         Ok(TrainingPicture {

@@ -12,6 +12,8 @@ mod stored;
 mod tiff;
 mod tiff_header;
 
+use std::io::Cursor;
+
 use image::ImageFormat;
 use image::metadata::Orientation;
 
@@ -35,6 +37,9 @@ pub struct DecodeLimits {
     pub max_bytes: u64,
 }
 
+/// The most that a decoder of JPEGs needs for a pixel: four channels, each decoded and as it is shown.
+const BYTES_PER_PIXEL: u64 = 12;
+
 impl Default for DecodeLimits {
     fn default() -> Self {
         DecodeLimits { max_pixels: 178_956_970, max_side: 1 << 18, max_bytes: 2 << 30 }
@@ -42,6 +47,13 @@ impl Default for DecodeLimits {
 }
 
 impl DecodeLimits {
+    /// For images of up to so many pixels in any kind of JPEG.
+    pub fn of_pixels(max_pixels: u64) -> Self {
+        let default = DecodeLimits::default();
+        let bytes = max_pixels.saturating_mul(BYTES_PER_PIXEL);
+        DecodeLimits { max_pixels, max_bytes: default.max_bytes.max(bytes), ..default }
+    }
+
     /// Checks a size that a header claims, for a decoder that needs `bytes_per_pixel`.
     fn check(&self, width: u32, height: u32, bytes_per_pixel: u64) -> Result<Size, Failure> {
         if width == 0 || height == 0 {
@@ -58,13 +70,24 @@ impl DecodeLimits {
                 FailureCode::TooLarge,
                 format!(
                     "{width} × {height} pixels need {bytes} bytes; the limits are {} pixels, {} on a \
-                     side and {} bytes: cut the image into tiles or scale it down",
+                     side and {} bytes: --max-pixels allows more, where there is memory for it",
                     self.max_pixels, self.max_side, self.max_bytes
                 ),
             ));
         }
         Ok(Size { width: width as usize, height: height as usize })
     }
+}
+
+/// Width and height that the header of a file claims, as it is stored; `None` where it claims nothing.
+/// Decoding checks them.
+pub(super) fn claimed_size(bytes: &[u8]) -> Option<Size> {
+    if is_tiff(bytes) {
+        return tiff::claimed_size(bytes);
+    }
+    let reader = image::ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
+    let (width, height) = reader.into_dimensions().ok()?;
+    Some(Size { width: width as usize, height: height as usize })
 }
 
 /// What a decoder found in a file.

@@ -78,6 +78,13 @@ fn readable<'a>(
     Ok((bytes, is_palette))
 }
 
+/// Width and height that the first page claims.
+pub(super) fn claimed_size(bytes: &[u8]) -> Option<Size> {
+    let mut file = Decoder::new(Cursor::new(bytes)).ok()?;
+    let (width, height) = file.dimensions().ok()?;
+    Some(Size { width: width as usize, height: height as usize })
+}
+
 struct File<'a> {
     bytes: &'a [u8],
     inner: Decoder<Cursor<&'a [u8]>>,

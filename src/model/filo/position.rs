@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use crate::image::Size;
 use crate::model::grounding::phrases::{Detection, NormalizedBox, printed_score};
 
 /// What the map is multiplied by outside of all boxes.
@@ -121,17 +122,17 @@ fn thirds_with_gaps(size: usize) -> [[f32; 2]; 3] {
     [[0.0, outer - 1.0], [outer, size - outer - 1.0], [size - outer, size - 1.0]]
 }
 
-/// Multiplies `map`, `size` × `size` and row-major, by 0.7 wherever no box of `boxes` covers it.
-/// Without a box, or if no box covers anything, that is the whole map.
-pub fn damp_outside(map: &mut [f32], size: usize, boxes: &[PixelBox]) {
-    if size == 0 {
+/// Multiplies `map`, `[height, width]`, by 0.7 wherever no box of `boxes` covers it. Without a box, or
+/// if no box covers anything, that is the whole map.
+pub fn damp_outside(map: &mut [f32], size: Size, boxes: &[PixelBox]) {
+    if size.area() == 0 {
         return;
     }
     let mut inside = vec![false; map.len()];
     for bbox in boxes {
-        let columns = covered(bbox.x0, bbox.x1, size);
-        let rows = covered(bbox.y0, bbox.y1, size);
-        for row in inside.chunks_exact_mut(size).skip(rows.start).take(rows.len()) {
+        let columns = covered(bbox.x0, bbox.x1, size.width);
+        let rows = covered(bbox.y0, bbox.y1, size.height);
+        for row in inside.chunks_exact_mut(size.width).skip(rows.start).take(rows.len()) {
             row[columns.clone()].fill(true);
         }
     }
@@ -190,15 +191,15 @@ mod tests {
     #[test]
     fn the_map_is_damped_where_no_box_covers_it() {
         let mut map = [1.0; 9];
-        damp_outside(&mut map, 3, &[PixelBox { x0: 1.0, y0: 0.5, x1: 3.0, y1: 1.0 }]);
+        damp_outside(&mut map, Size::square(3), &[PixelBox { x0: 1.0, y0: 0.5, x1: 3.0, y1: 1.0 }]);
         assert_eq!(map, [0.7, 1.0, 1.0, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]);
     }
 
     #[test]
     fn a_map_of_another_size_breaks_nothing() {
         let mut map = [1.0; 4];
-        damp_outside(&mut map, 3, &[PixelBox { x0: 0.0, y0: 0.0, x1: 3.0, y1: 3.0 }]);
+        damp_outside(&mut map, Size::square(3), &[PixelBox { x0: 0.0, y0: 0.0, x1: 3.0, y1: 3.0 }]);
         assert_eq!(map, [1.0, 1.0, 1.0, 0.7]);
-        damp_outside(&mut [], 0, &[]);
+        damp_outside(&mut [], Size::square(0), &[]);
     }
 }

@@ -3,6 +3,7 @@
 //! second reads that of the first. Two workers that begin at once begin with other categories.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use super::choose::{Chosen, ReferenceSource, Wanted};
 use super::read;
 use crate::error::{Error, SourceError, TableError};
 use crate::job::ReferenceFallback;
-use crate::pipeline::batch::{Batch, Lost, Prepared};
+use crate::pipeline::batch::{Batch, Inferred, Lost, Prepared, Shown};
 use crate::pipeline::fetch::FetchSettings;
 use crate::pipeline::finish::{FinishSettings, observe};
 use crate::pipeline::infer::Inferencer;
 use crate::pipeline::members::Given;
 use crate::pipeline::prepare::{PrepareSettings, prepare_all};
+use crate::pipeline::tiles::with_one_tile;
 use crate::pipeline::timings::Timings;
 use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage};
 use crate::source::{Category, Fetched, Fetcher, Sample};
@@ -240,9 +242,11 @@ impl ReferenceMaker<'_> {
         samples: &[Sample],
         fetcher: &Fetcher,
     ) -> Result<Made, Error> {
-        let files = fetcher.ahead(samples.iter().map(|sample| (sample, sample.into())));
-        let files = files.map(|(sample, files)| (0, sample.clone(), files));
-        self.make_category(category, origin, files)
+        self.make_category(category, origin, |only: Only| {
+            let samples = samples.iter().filter(move |sample| only.has(sample));
+            let files = fetcher.ahead(samples.map(|sample| (sample, sample.into())));
+            files.map(|(sample, files)| (0, sample.clone(), files))
+        })
     }
 
     /// Waits a moment for what other workers are making, if anything.
@@ -280,11 +284,13 @@ impl ReferenceMaker<'_> {
             };
             for category in now {
                 let images = held.remove(category).unwrap_or_default();
-                let files = |given: Given| {
-                    let Given { order, sample, image, mask } = given;
+                let files = |given: &Given| {
+                    let Given { order, sample, image, mask } = given.clone();
                     (order, sample, Fetched::of(image, mask))
                 };
-                let images = images.into_iter().map(files);
+                let images = |only: Only| {
+                    images.iter().filter(move |given| only.has(&given.sample)).map(files)
+                };
                 if self.make_category(category, chosen.origin, images)? == Made::Stopped {
                     return Ok(Made::Stopped);
                 }
@@ -294,29 +300,50 @@ impl ReferenceMaker<'_> {
         Ok(Made::All)
     }
 
-    /// Makes the references of one category of `images`.
-    fn make_category(
+    /// Makes the references of one category of what `images` gives of those that are wanted.
+    fn make_category<I: Iterator<Item = (usize, Sample, Fetched)>>(
         &mut self,
         category: &Category,
         origin: Origin,
-        mut images: impl Iterator<Item = (usize, Sample, Fetched)>,
+        images: impl Fn(Only) -> I,
     ) -> Result<Made, Error> {
         tracing::info!("making the references of {category}");
         let mut making = Making::new(origin);
         // The phase has its own time.
         let timings = Timings::default();
+        let mut all = images(Only::all());
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(Made::Stopped);
             }
-            let batch = images.by_ref().take(self.fetch.batch_size);
-            let prepared = prepare_all(batch, self.prepare, &timings);
+            let batch = all.by_ref().take(self.fetch.batch_size);
+            let mut tiles = Vec::new();
+            let large = |order, sample: Sample, fetched: &Fetched| {
+                let made = with_one_tile(order, &sample, fetched, self.prepare, &timings);
+                let (image, tile) = match made {
+                    Ok(made) => made,
+                    Err(failure) => return Some(Err(Lost::new(order, &sample, failure))),
+                };
+                tiles.extend(tile);
+                Some(Ok(image))
+            };
+            let mut prepared = prepare_all(batch, self.prepare, &timings, large);
             if prepared.is_empty() {
                 break;
             }
+            prepared.extend(tiles.into_iter().map(Ok));
             self.add(&mut making, category, prepared, &timings);
         }
-        self.finish(category, making)?;
+        drop(all);
+        let Some(reference) = self.build(category, &mut making) else { return Ok(Made::All) };
+        let tiled = std::mem::take(&mut making.tiles);
+        let reference = match self.of_tiles(category, tiled, reference, images)? {
+            Some(reference) => reference,
+            None => return Ok(Made::Stopped),
+        };
+        let path = reference_path(category.as_str());
+        self.store.put_if_absent(&path, reference.encode())?;
+        self.there.insert(path);
         Ok(Made::All)
     }
 
@@ -342,16 +369,24 @@ impl ReferenceMaker<'_> {
             self.infer.infer(Batch { category: category.clone(), pictures }, timings);
         lost.into_iter().for_each(|lost| making.lose(lost));
         let finish = self.finish;
-        let seen = done.par_iter().map(|inferred| {
-            let image_id = inferred.subject.sample.image_id.to_string();
-            observe(inferred, finish).map(|seen| ReferenceImage { image_id, seen })
-        });
-        making.images.extend(seen.collect::<Vec<_>>().into_iter().flatten());
+        let (tiles, images) = done
+            .into_iter()
+            .partition::<Vec<_>, _>(|inferred| matches!(inferred.shown, Shown::Tile(_)));
+        let seen = |done: Vec<Inferred>| {
+            let seen = done.par_iter().map(|inferred| {
+                let image_id = inferred.shown.sample().image_id.to_string();
+                observe(inferred, finish).map(|seen| ReferenceImage { image_id, seen })
+            });
+            seen.collect::<Vec<_>>().into_iter().flatten()
+        };
+        making.images.extend(seen(images));
+        making.tiles.extend(seen(tiles));
     }
 
-    /// Commits what the images say, if they are enough.
-    fn finish(&mut self, category: &Category, making: Making) -> Result<(), Error> {
-        let Making { origin, images, left_out } = making;
+    /// What the images say, if they are enough.
+    fn build(&self, category: &Category, making: &mut Making) -> Option<Reference> {
+        let (images, left_out) =
+            (std::mem::take(&mut making.images), std::mem::take(&mut making.left_out));
         for out in &left_out {
             tracing::warn!(
                 "{}: left out of the references of {category}: {}",
@@ -359,13 +394,29 @@ impl ReferenceMaker<'_> {
                 out.message
             );
         }
-        let reference = Reference::build(images, left_out, origin, self.made_by.clone());
-        if let Some(reference) = reference {
-            let path = reference_path(category.as_str());
-            self.store.put_if_absent(&path, reference.encode())?;
-            self.there.insert(path);
-        }
-        Ok(())
+        Reference::build(images, left_out, making.origin, self.made_by.clone())
+    }
+}
+
+/// Which images are wanted, by their ids; all, or some.
+#[derive(Clone)]
+pub(super) struct Only(Option<Arc<HashSet<String>>>);
+
+impl Only {
+    fn all() -> Self {
+        Only(None)
+    }
+
+    pub fn some(ids: impl Iterator<Item = String>) -> Self {
+        Only(Some(Arc::new(ids.collect())))
+    }
+
+    pub fn has(&self, sample: &Sample) -> bool {
+        self.0.as_ref().is_none_or(|ids| ids.contains(&*sample.image_id))
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.as_ref().map_or(0, |ids| ids.len())
     }
 }
 
@@ -412,12 +463,14 @@ fn lease_name(category: &Category) -> String {
 struct Making {
     origin: Origin,
     images: Vec<ReferenceImage>,
+    /// One tile of each image that is tiled.
+    tiles: Vec<ReferenceImage>,
     left_out: Vec<LeftOut>,
 }
 
 impl Making {
     fn new(origin: Origin) -> Self {
-        Making { origin, images: Vec::new(), left_out: Vec::new() }
+        Making { origin, images: Vec::new(), tiles: Vec::new(), left_out: Vec::new() }
     }
 
     fn lose(&mut self, lost: Lost) {
