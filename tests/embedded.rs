@@ -81,7 +81,7 @@ fn a_copy_of_the_embedded_bundle_is_the_same_run_and_a_path_wins_where_it_is_wri
         std::fs::copy(file.path(), folder.path("nano").join(file.file_name())).unwrap();
     }
     // What is compared with references depends on whose weights they are.
-    run(score(&folder, "out", &["--reference", "none"])).last_line();
+    run(score(&folder, "out", &["--reference", "none", "--tile", "off"])).last_line();
     let mut copied = score(&folder, "out", &["--weights", "./nano"]);
     copied.current_dir(folder.path(""));
     run(copied).last_line();
