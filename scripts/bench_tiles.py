@@ -29,7 +29,7 @@ from PIL import Image, ImageFilter
 Image.MAX_IMAGE_PIXELS = None
 MARGIN = 40
 WAYS = {"whole": ["--tile", "off"], "tiles": ["--tile", "auto"]}
-FIGURES = ["image_auroc", "pixel_auroc", "pixel_aupro_30pct"]
+FIGURES = ["image_auroc", "pixel_auroc", "aupro"]
 
 
 def stamp(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> None:
