@@ -128,7 +128,8 @@ fn write(out: &Path, night: u32, shards: usize, written: Vec<usize>) {
         let rows = CategoryRows { scores, partials, ..CategoryRows::default() };
         let category = format!("line-{:02}", (i % shards) * CATEGORIES / shards);
         let categories = BTreeMap::from([(category, rows)]);
-        writer.commit_shard(ShardRows { shard_id: shard_id.clone(), categories }).unwrap();
+        let rows = ShardRows { shard_id: shard_id.clone(), categories };
+        writer.commit_shard(rows, || Ok(true)).unwrap();
     });
     let expected = names.into_iter().map(|shard_id| ExpectedShard { shard_id, entries: Some(64) });
     writer.finish(&expected.collect::<Vec<_>>(), |_| Ok(Vec::new())).unwrap();

@@ -5,6 +5,7 @@
 
 mod describe;
 mod differences;
+mod export;
 mod failure;
 mod hub;
 mod one_line;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 pub use describe::DescribeError;
 pub use differences::{ListingChanges, SpecDifference};
+pub use export::ExportError;
 pub use failure::{Failure, FailureCode, Stage};
 pub use hub::HubError;
 use one_line::first_names;
@@ -351,6 +353,8 @@ pub enum Error {
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
     Describe(#[from] DescribeError),
     #[error("{path}: holds files that no demo made: choose another --out, or remove them", path = path.display())]
     NotADemo { path: PathBuf },
@@ -394,6 +398,7 @@ impl Error {
             Error::Hub(error) => error.exit_code(),
             Error::Train(error) => error.exit_code(),
             Error::Describe(error) => error.exit_code(),
+            Error::Export(error) => error.exit_code(),
             Error::Report(
                 ReportError::NoCategory { .. } | ReportError::TooManyCategories { .. },
             ) => 2,

@@ -9,20 +9,23 @@
 //! - [`mod@reference`] says what is normal from other images of the product, and how far an image
 //!   is from it.
 //! - [`metrics`] reduces scores and pixel counts to AUROC, AP, F1-max and AUPRO.
-//! - [`report`] draws what a run found.
+//! - [`report`] draws what a run found, [`export`] writes it for other programs; [`draw`] has the
+//!   colours and lines of both.
 //! - [`describe`] asks a language model what may be wrong with a thing.
 //! - [`train`] teaches the network, from a folder of labelled images, and makes data.
 //! - [`store`] has the files of all of them, on a disk or in a bucket.
 //!
-//! `cli` → `pipeline`, `train`, `report`, `describe` → `reference` → `source`, `image`, `model`,
-//! `weights`, `tables`, `metrics` → `store` → `error`; nothing points back.
+//! `cli` → `export` → `pipeline`, `train`, `report`, `describe` → `reference` → `source`, `image`,
+//! `model`, `weights`, `tables`, `metrics` → `store` → `error`; nothing points back.
 
 #![deny(unsafe_code)]
 
 pub mod cli;
 pub mod describe;
 pub mod device;
+pub mod draw;
 pub mod error;
+pub mod export;
 pub mod image;
 pub mod job;
 pub mod metrics;

@@ -25,7 +25,7 @@ fn broken_row_groups_of_no_rows_are_failures_of_different_names() {
     let path = seed("parquet/found_groups_of_no_rows.parquet");
     let folder = Location::local(path.parent().unwrap());
     let name = path.file_name().unwrap().to_str().unwrap();
-    let file = Input::open(&folder).unwrap().open_file(name, None).unwrap();
+    let file = Input::open(&folder).unwrap().open_file(name, None, None).unwrap();
     let mut names = Vec::new();
     read_archive(
         file,

@@ -39,7 +39,10 @@ fn read_all(folder: &Path, choice: LayoutChoice) -> BTreeMap<String, Vec<Image>>
     let mut read = BTreeMap::new();
     for entry in listing.shards.iter().flat_map(|shard| &shard.entries) {
         let Entry::Archive(archive) = entry else { panic!("{entry:?}") };
-        let file = listing.input.open_file(&archive.image_id, archive.version.as_ref()).unwrap();
+        let file = listing
+            .input
+            .open_file(&archive.image_id, archive.version.as_ref(), archive.bytes)
+            .unwrap();
         let (mut images, mut names) = (Vec::new(), Vec::new());
         read_archive(file, archive.kind, &filo::source::Columns::default(), 1 << 20, |member| {
             names.push(member.id);

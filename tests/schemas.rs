@@ -11,9 +11,10 @@ use filo::tables::Table;
 use support::run::{Ended, Folder, filo, run};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const SUBCOMMANDS: [&str; 10] = [
+const SUBCOMMANDS: [&str; 11] = [
     "score",
     "metrics",
+    "export",
     "demo",
     "bench",
     "train",

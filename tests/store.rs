@@ -131,7 +131,7 @@ fn listing(store: &Store) {
 fn what_is_wrong_with_a_bucket_is_said_at_once_and_without_the_key() {
     let missing = "s3://no-such-bucket-anywhere/a".parse::<Location>().unwrap();
     bucket_folder("checks that there is a server");
-    let message = Store::create(&missing).unwrap_err().to_string();
+    let message = Store::create(&missing).unwrap().check().unwrap_err().to_string();
     assert!(message.starts_with("s3://no-such-bucket-anywhere/a"), "{message}");
     assert!(message.contains("cannot be opened"), "{message}");
     let secret = std::env::var("AWS_SECRET_ACCESS_KEY").unwrap();

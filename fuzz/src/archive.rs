@@ -28,7 +28,7 @@ pub fn read(bytes: &[u8], kind: ArchiveKind) {
         ArchiveKind::Parquet => MOST_BYTES + (2 << 30),
     };
     check_within(most_bytes, || {
-        let file = input.open_file("archive", None).expect("the file is there");
+        let file = input.open_file("archive", None, None).expect("the file is there");
         let mut names = HashSet::new();
         let columns = Columns { image: None, keep: vec!["serial".to_owned()] };
         read_archive(file, kind, &columns, MAX_BYTES, |member| {

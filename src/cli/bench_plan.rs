@@ -4,12 +4,12 @@
 
 use super::bench_network::{NetworkBench, PEAK_SIDE};
 use super::say::say;
-use crate::device::products_in;
+use crate::device::{cpu, products_in};
 use crate::error::Error;
 use crate::job::Precision;
 use crate::model::clip::tokenizer::ClipTokenizer;
 use crate::model::config::FiloConfig;
-use crate::model::cost::{Batch, Cost};
+use crate::model::cost::{Batch, Cost, Operators};
 use crate::model::filo::descriptions::Descriptions;
 use crate::model::filo::position::Position;
 use crate::model::grounding::GroundingConfig;
@@ -31,6 +31,8 @@ pub struct Limits {
     pub flops_f32: f64,
     /// Bytes per second through memory.
     pub bytes: f64,
+    /// How it runs the operators between products.
+    pub operators: Operators,
 }
 
 impl Limits {
@@ -42,13 +44,18 @@ impl Limits {
             _ => bench.peak_flops(Precision::F32),
         };
         let copied = 2.0 * 4.0 * (PEAK_SIDE as f64).powi(2);
-        Limits { flops, flops_f32, bytes: copied / bench.copy_seconds() }
+        let operators = match bench.device == cpu() {
+            true => Operators::Fused,
+            false => Operators::Apart,
+        };
+        Limits { flops, flops_f32, bytes: copied / bench.copy_seconds(), operators }
     }
 
     /// A share of them.
     fn times(self, share: f64) -> Limits {
-        let Limits { flops, flops_f32, bytes } = self;
-        Limits { flops: share * flops, flops_f32: share * flops_f32, bytes: share * bytes }
+        let Limits { flops, flops_f32, bytes, operators } = self;
+        let [flops, flops_f32, bytes] = [flops, flops_f32, bytes].map(|limit| share * limit);
+        Limits { flops, flops_f32, bytes, operators }
     }
 }
 
@@ -90,7 +97,7 @@ pub fn run(
     let product_bytes = products_in(precision).size();
     let mut rows = Vec::new();
     for pictures in BATCHES {
-        let batch = Batch { pictures, product_bytes };
+        let batch = Batch { pictures, product_bytes, operators: limits.operators };
         rows.push((pictures, expected(category, batch, limits)?));
     }
     if json {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::bench_network::{Measured, NetworkBench};
 use super::train::load_textures;
 use crate::error::Error;
-use crate::model::cost::Batch;
+use crate::model::cost::{Batch, Operators};
 use crate::train::spec::{RawTrainSpec, Unfreeze};
 use crate::train::{Generated, Init, Setup, StepSeconds};
 use crate::weights::Weights;
@@ -32,7 +32,7 @@ pub fn run(bench: &NetworkBench, textures: Option<&Path>) -> Result<Vec<Measured
     let setup = Setup::new(&Init::From(weights), None, &spec, &[&data], &bench.device)?;
     let StepSeconds { pictures, pictures_drawn, gradients, update } =
         setup.time_step(Arc::new(data), &spec, bench.repeat)?;
-    let batch = Batch { pictures, product_bytes: 4 };
+    let batch = Batch { pictures, product_bytes: 4, operators: Operators::Fused };
     let products = PASSES * (batch.image_tower(&config).flops + batch.map_heads(&config).flops);
     let peak = bench.training_peak_flops();
     let tokens = 1 + config.vision.grid().pow(2);

@@ -11,7 +11,9 @@ mod bench_training;
 mod compare;
 mod demo;
 mod describe;
+mod export;
 mod extent;
+mod inputs;
 mod metrics;
 mod pages;
 mod progress;
@@ -61,6 +63,8 @@ enum Command {
     Metrics(metrics::MetricsArgs),
     /// Write one HTML page about a run, or several as one set: counts, metrics, curves, and the images that matter.
     Report(report::ReportArgs),
+    /// Write results for other programs: CSV, JSON Lines, COCO, images with what was found drawn on them.
+    Export(export::ExportArgs),
     /// Run the whole job on images that the program generates.
     Demo(demo::DemoArgs),
     /// Ask a language model for descriptions of defects, or check which descriptions ever match
@@ -116,6 +120,7 @@ impl Cli {
             Command::Status(args) => args.run(),
             Command::Metrics(args) => args.run(),
             Command::Report(args) => args.run(),
+            Command::Export(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Describe(args) => args.run(),
             Command::Bench(args) => args.run(),

@@ -1,24 +1,22 @@
 //! `filo report`: the tables of a run, or of several, and their images in, one HTML page out.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::extent::Extent;
+use super::inputs::open_inputs;
 use super::runs::{Wanted, data_set};
 use super::say::say;
-use crate::error::{Error, RunsError, TableError};
+use crate::error::Error;
+use crate::export::OutFile;
 use crate::pipeline::compare::{Comparison, compare};
 use crate::pipeline::data_set::DataSet;
 use crate::pipeline::reduce::{AuproProtocol, reduce};
 use crate::report::{Drifted, DriftedCategory, Request, page};
-use crate::source::Input;
-use crate::store::{Location, Store, redact, why_unwritable, write_whole};
-use crate::tables::{CategoryMetrics, RunReader, RunSet, is_of_all};
+use crate::store::{redact, why_unwritable, write_whole};
+use crate::tables::{CategoryMetrics, is_of_all};
 
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
@@ -86,10 +84,10 @@ impl ReportArgs {
     /// # Errors
     /// If a run cannot be read, or the page not be written.
     pub fn write(&self) -> Result<usize, Error> {
-        let target = Target::of(&self.out)?;
+        let place = place_of(&self.out)?;
         let wanted = if self.partial { Wanted::Committed } else { Wanted::Whole };
         let data = data_set(&self.run, wanted)?;
-        let inputs = self.open_inputs(&data.runs)?;
+        let inputs = open_inputs(&data.runs, self.input.as_deref())?;
         let extent = Extent::of(&data)?;
         let spinner = spinner();
         let tell = |what: String| spinner.set_message(what);
@@ -113,41 +111,8 @@ impl ReportArgs {
         })?;
         spinner.finish_and_clear();
         let bytes = html.len();
-        target.write(html)?;
+        write_page(&place, html)?;
         Ok(bytes)
-    }
-
-    /// By run: where the images are.
-    fn open_inputs(&self, set: &RunSet) -> Result<Vec<Result<Input, String>>, Error> {
-        let places = set.counts().places;
-        if let Some(input) = &self.input {
-            if places > 1 {
-                return Err(TableError::from(RunsError::SeveralPlaces { places }).into());
-            }
-            let input = Input::open(&input.parse::<Location>()?)?;
-            return Ok(vec![Ok(input); set.runs().len()]);
-        }
-        // One place is opened, and found to be gone, once.
-        let mut opened = BTreeMap::<String, Result<Input, String>>::new();
-        let of_runs = set.runs().iter().enumerate().map(|(index, run)| {
-            let of_place = opened.entry(set.place(index));
-            of_place.or_insert_with(|| Self::open_input(run)).clone()
-        });
-        Ok(of_runs.collect())
-    }
-
-    /// Where the images of a run are. That place may be gone: then there are tables and charts.
-    fn open_input(run: &RunReader) -> Result<Input, String> {
-        let input = run.manifest().spec.get("input").and_then(|input| input.as_str());
-        let Some(input) = input else {
-            return Err("the run does not say where its images are".to_string());
-        };
-        let opened = input.parse::<Location>();
-        let opened = opened.and_then(|location| Input::open(&location));
-        opened.map_err(|error| {
-            tracing::warn!("images are not shown ({error}); say where they are with --input");
-            error.to_string()
-        })
     }
 }
 
@@ -160,69 +125,19 @@ fn spinner() -> ProgressBar {
     spinner
 }
 
-/// Where the page goes.
-enum Target {
-    Disk(PathBuf),
-    Bucket(Store, String),
+/// Where the page goes, before any work is done for it.
+fn place_of(out: &str) -> Result<OutFile, Error> {
+    OutFile::of(out, is_page, |path| Error::NotAPage { path })
 }
 
-impl Target {
-    /// What `out` names, before any work is done for it.
-    fn of(out: &str) -> Result<Self, Error> {
-        let location = out.parse::<Location>()?;
-        let failed = |why: &str| {
-            let (path, why) = (location.uri().into(), why.to_string());
-            Err(Error::Unwritable { path, why })
-        };
-        let is_folder = || failed("is a folder: name a file in it");
-        if let Some(bucket) = location.bucket() {
-            let (folder, name) = bucket.prefix.rsplit_once('/').unwrap_or(("", &bucket.prefix));
-            if name.is_empty() || out.ends_with('/') {
-                return is_folder();
-            }
-            let store = Store::create(&location.with_prefix(folder))?;
-            let bytes = store.size(name)?.unwrap_or_default().min(HEAD);
-            if bytes > 0 && !is_page(&store.get_range(name, 0..bytes)?) {
-                return Err(Error::NotAPage { path: store.display(name).into() });
-            }
-            return Ok(Target::Bucket(store, name.to_string()));
-        }
-        let path = location.disk().unwrap_or(out.as_ref()).to_owned();
-        if path.is_dir() || path.file_name().is_none() || out.ends_with('/') {
-            return is_folder();
-        }
-        if path.exists() {
-            let unreadable = |error: std::io::Error| {
-                let (path, why) = (path.clone(), why_unwritable(&error));
-                Error::Unwritable { path, why }
-            };
-            let mut head = Vec::new();
-            let file = std::fs::File::open(&path).map_err(unreadable)?;
-            file.take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
-            if !head.is_empty() && !is_page(&head) {
-                return Err(Error::NotAPage { path });
-            }
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        match folder.is_none_or(|folder| folder.is_dir()) {
-            true => Ok(Target::Disk(path)),
-            false => failed("there is no such folder: make it"),
-        }
-    }
-
-    /// Writes the page; a file that is there is replaced at once or not at all.
-    fn write(&self, html: String) -> Result<(), Error> {
-        match self {
-            Target::Bucket(store, name) => Ok(store.put_page(name, html)?),
-            Target::Disk(path) => write_whole(path, html.as_bytes()).map_err(|error| {
-                Error::Unwritable { path: path.clone(), why: why_unwritable(&error) }
-            }),
-        }
+/// Writes the page; a file that is there is replaced at once or not at all.
+fn write_page(place: &OutFile, html: String) -> Result<(), Error> {
+    match place {
+        OutFile::Bucket(store, name) => Ok(store.put_page(name, html)?),
+        OutFile::Disk(path) => write_whole(path, html.as_bytes())
+            .map_err(|error| Error::Unwritable { path: path.clone(), why: why_unwritable(&error) }),
     }
 }
-
-/// Bytes of a page in which it says what it is.
-const HEAD: u64 = 4096;
 
 /// Whether a file that begins so is a page of ours, which may be written anew.
 fn is_page(head: &[u8]) -> bool {

@@ -26,15 +26,22 @@ pub enum Wanted {
 /// If there is none, one of them has shards that are not committed and should be whole, or they were
 /// not scored alike.
 pub fn data_set(names: &[String], wanted: Wanted) -> Result<DataSet, Error> {
+    DataSet::new(run_set(names, wanted)?)
+}
+
+/// As [`data_set`], of which no pixels are counted.
+///
+/// # Errors
+/// As [`data_set`].
+pub fn run_set(names: &[String], wanted: Wanted) -> Result<RunSet, Error> {
     let mut runs = found(names)?;
     if wanted == Wanted::Whole {
         runs.iter().try_for_each(check_whole)?;
     }
-    let set = match runs.len() {
+    Ok(match runs.len() {
         1 => RunSet::one(runs.remove(0)),
         _ => RunSet::of(runs)?,
-    };
-    DataSet::new(set)
+    })
 }
 
 fn check_whole(run: &RunReader) -> Result<(), Error> {

@@ -102,14 +102,18 @@ fn cpu_picture_bytes(config: &FiloConfig) -> u64 {
     4 * (streams + hidden.max(lines + heads)) as u64
 }
 
-/// What products in parts hold beside, however many images there are: the MMCI kernel in parts, the
-/// surroundings of one image's patches with theirs, and the scores of one image.
+/// What products in parts hold beside, however many images there are: the matrices of the blocks and
+/// the MMCI kernel in parts, the surroundings of one image's patches with theirs, and the scores of one
+/// image. Other matrices are small beside the third that is left.
 fn in_parts_bytes(config: &FiloConfig) -> u64 {
     let taps = MERGED_KERNEL * MERGED_KERNEL * config.vision.width;
     let kernel = taps * config.embed_dim * config.mmci_heads();
     let rows = taps * config.vision.grid() * config.vision.grid();
     let scores = config.vision.heads() * tokens(config) * tokens(config);
-    2 * (5 * kernel + 7 * rows + 10 * scores) as u64
+    let (vision, text) = (&config.vision, &config.text);
+    let blocks = vision.layers * vision.width * (4 * vision.width + 2 * vision.mlp_width())
+        + text.layers * 12 * text.width * text.width;
+    2 * (4 * blocks + 5 * kernel + 7 * rows + 10 * scores) as u64
 }
 
 #[cfg(test)]
@@ -134,9 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn products_in_parts_need_up_to_three_gibibytes_beside() {
+    fn products_in_parts_need_up_to_six_gibibytes_beside() {
         let bytes = in_parts_bytes(&FiloConfig::published());
-        assert!((2 << 30..3 << 30).contains(&bytes), "{bytes}");
+        assert!((5 << 30..6 << 30).contains(&bytes), "{bytes}");
     }
 
     #[test]

@@ -55,12 +55,34 @@ impl Sum for Cost {
     }
 }
 
+/// How the operators between products run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operators {
+    /// In one pass over memory, scores of attention in the cache: on a CPU.
+    Fused,
+    /// As burn's GPU backends take them apart: a kernel for each elementary operation.
+    Apart,
+}
+
+impl Operators {
+    /// Numbers that an operator in one pass reads and writes for each of its operand, or in as many
+    /// passes as it is taken apart into.
+    fn passes(self, apart: usize) -> usize {
+        match self {
+            Operators::Fused => 2,
+            Operators::Apart => apart,
+        }
+    }
+}
+
 /// What counting must know besides the dimensions.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
     pub pictures: usize,
     /// Bytes of a number that a product reads.
     pub product_bytes: usize,
+    /// Of the detector. The towers are counted as fused everywhere.
+    pub operators: Operators,
 }
 
 /// Bytes of a number between products.
@@ -92,6 +114,46 @@ impl Batch {
     pub(super) fn pass(&self, numbers: usize) -> Cost {
         let passes = self.pictures as f64 * numbers as f64 * SUM_BYTES;
         Cost { passes, ..Cost::default() }
+    }
+
+    /// A layer or group norm: two means, difference, square, quotient, scale, shift.
+    pub(super) fn norm(&self, numbers: usize) -> Cost {
+        self.pass(self.operators.passes(13) * numbers)
+    }
+
+    /// Erf GELU.
+    pub(super) fn gelu(&self, numbers: usize) -> Cost {
+        self.pass(self.operators.passes(11) * numbers)
+    }
+
+    /// A comparison, and a mask that is read with what it masks.
+    pub(super) fn relu(&self, numbers: usize) -> Cost {
+        self.pass(self.operators.passes(5) * numbers)
+    }
+
+    /// Maximum, difference, exponential, sum, quotient.
+    pub(super) fn softmax(&self, numbers: usize) -> Cost {
+        self.pass(self.operators.passes(8) * numbers)
+    }
+
+    /// A row added to every row.
+    pub(super) fn bias(&self, numbers: usize) -> Cost {
+        self.pass(2 * numbers)
+    }
+
+    /// Two tensors to one: a sum, or numbers behind a mask.
+    pub(super) fn combine(&self, numbers: usize) -> Cost {
+        self.pass(3 * numbers)
+    }
+
+    /// Each number to one other, or to another place.
+    pub(super) fn each(&self, numbers: usize) -> Cost {
+        self.pass(2 * numbers)
+    }
+
+    /// A linear layer with its bias.
+    pub(super) fn linear(&self, rows: usize, inner: usize, columns: usize) -> Cost {
+        self.product(rows, inner, columns) + self.bias(rows * columns)
     }
 
     /// A block of either tower: `streams` ways of attention over one projection.
@@ -171,7 +233,7 @@ mod tests {
     #[test]
     fn the_published_size_is_counted_as_by_hand() {
         let config = FiloConfig::published();
-        let one = Batch { pictures: 1, product_bytes: 4 };
+        let one = Batch { pictures: 1, product_bytes: 4, operators: Operators::Fused };
         assert!((gflop(one.image_tower(&config)) - 1206.0).abs() < 6.0);
         // Linear heads 8.6, MMCI 317, similarities next to nothing.
         assert!((gflop(one.map_heads(&config)) - 325.6).abs() < 1.0);
@@ -188,7 +250,9 @@ mod tests {
     #[test]
     fn arithmetic_grows_with_the_batch_and_weights_are_read_once() {
         let config = FiloConfig::published();
-        let [one, many] = [1, 8].map(|pictures| Batch { pictures, product_bytes: 4 });
+        let operators = Operators::Fused;
+        let batch = |pictures| Batch { pictures, product_bytes: 4, operators };
+        let [one, many] = [1, 8].map(batch);
         let [one, many] = [one, many].map(|batch| batch.image_tower(&config));
         assert_eq!(many.flops, 8.0 * one.flops);
         let weights = 8.0 * one.bytes - many.bytes;

@@ -5,13 +5,14 @@
 //! the tokens: norms, the sums of the residual stream, the exponentials of GELU.
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use super::attention::{attend, merge_heads, split_heads};
 use super::config::Activation;
 use super::kernels::{Streams, gelu, self_attention};
+use super::linear::{Linear, LinearConfig};
 use super::precision::{project, same_format};
 
 /// Dimensions of a [`ResidualBlock`].

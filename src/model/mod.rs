@@ -5,8 +5,13 @@ pub mod backbone;
 pub mod clip;
 pub mod config;
 pub mod cost;
+mod derived;
 pub mod filo;
 pub mod grounding;
+mod kept;
 pub mod kernels;
 pub mod layers;
+pub mod linear;
 pub mod precision;
+
+pub use kept::forget as forget_kept;

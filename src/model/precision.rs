@@ -4,11 +4,12 @@
 //! bits and multiplies in 32, which halves their memory.
 
 use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
-use burn::nn::{Linear, PaddingConfig2d};
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
-use super::kernels::{self, linear, widened_on_cpu};
+use super::kernels::{self, linear, split, widened_on_cpu};
+use super::linear::Linear;
 
 pub use super::kernels::{product, rounds_products};
 
@@ -48,7 +49,7 @@ impl<B: Backend> ModuleMapper<B> for ToFormat {
 pub fn project<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -> Tensor<B, D> {
     let weight = widened_on_cpu(layer.weight.val());
     let bias = layer.bias.as_ref().map(|bias| widened_on_cpu(bias.val()));
-    linear(same_format(x, weight.dtype()), weight, bias)
+    linear(same_format(x, weight.dtype()), weight, bias, |_| layer.split())
 }
 
 /// `conv` over `x` `[batch, channels, height, width]`: square kernel, one stride, one padding, one
@@ -67,7 +68,7 @@ fn as_product<B: Backend>(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
         PaddingConfig2d::Valid => 0,
     };
     let x = x.permute([0, 2, 3, 1]);
-    let x = kernels::convolve(x, conv.weight.val(), conv.stride[0], padding);
+    let x = kernels::convolve(x, conv.weight.val(), conv.stride[0], padding, split);
     let x = match &conv.bias {
         Some(bias) => x + bias.val().unsqueeze(),
         None => x,

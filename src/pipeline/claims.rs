@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Progress;
 use super::retry::Task;
 use crate::error::TableError;
+use crate::store::both;
 use crate::tables::{Claim, Lease, Leases, RunWriter};
 
 /// The output is listed at most this often, to learn what others have.
@@ -26,19 +27,24 @@ pub struct Claims<'a> {
     writer: &'a RunWriter,
     progress: &'a Progress,
     stop: &'a AtomicBool,
+    leases: &'a Leases,
+    /// Never locked while the output is asked.
     state: Mutex<State>,
     /// A shard was committed, or the stages have ended.
     changed: Condvar,
 }
 
 struct State {
-    leases: Leases,
+    /// Ours, and not handed out yet.
+    first: Option<Task>,
     /// Not tried yet.
     free: VecDeque<Task>,
     /// Others have them.
     held: VecDeque<Task>,
     /// Ours, and not committed yet.
     open: HashMap<String, (Lease, Task)>,
+    /// Of what is committed.
+    done: Vec<Lease>,
     listed: Option<Instant>,
     waits: bool,
     closed: bool,
@@ -48,21 +54,38 @@ impl<'a> Claims<'a> {
     /// Of `tasks`, which others may be at, too.
     pub fn new(
         tasks: Vec<Task>,
-        leases: Leases,
+        leases: &'a Leases,
         writer: &'a RunWriter,
         progress: &'a Progress,
         stop: &'a AtomicBool,
     ) -> Self {
         let state = State {
-            leases,
+            first: None,
             free: tasks.into(),
             held: VecDeque::new(),
             open: HashMap::new(),
+            done: Vec::new(),
             listed: None,
             waits: false,
             closed: false,
         };
-        Claims { writer, progress, stop, state: Mutex::new(state), changed: Condvar::new() }
+        Claims { writer, progress, stop, leases, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Takes a first shard, which is then the next one, without waiting for others.
+    ///
+    /// # Errors
+    /// As [`Claims::next`].
+    pub fn take_first(&self) -> Result<(), TableError> {
+        let Some(task) = self.pop(|state| &mut state.free) else { return Ok(()) };
+        let taken = self.take(task)?;
+        let mut state = self.lock();
+        match taken {
+            Taken::Ours(task) => state.first = Some(task),
+            Taken::Held(task) => state.free.push_front(task),
+            Taken::Done => {}
+        }
+        Ok(())
     }
 
     /// The next shard to score, ours from now on. `None` when all are committed, here or by others,
@@ -71,32 +94,32 @@ impl<'a> Claims<'a> {
     /// # Errors
     /// If the output cannot be read or written.
     pub fn next(&self) -> Result<Option<Task>, TableError> {
-        let mut state = self.lock();
+        if let Some(first) = self.lock().first.take() {
+            return Ok(Some(first));
+        }
         let [mut pause, longest] = LOOK_AGAIN;
         loop {
-            while let Some(task) = state.free.pop_front() {
-                if self.stop.load(Ordering::Relaxed) || state.closed {
-                    state.free.push_front(task);
-                    return Ok(None);
-                }
-                match self.take(&mut state, task)? {
+            while let Some(task) = self.pop(|state| &mut state.free) {
+                match self.take(task)? {
                     Taken::Ours(task) => return Ok(Some(task)),
                     Taken::Done => {}
                     Taken::Held(task) => {
-                        state.held.push_back(task);
-                        self.look_around(&mut state)?;
+                        self.lock().held.push_back(task);
+                        self.look_around()?;
                     }
                 }
             }
-            for _ in 0..state.held.len().min(LOOK_AT) {
-                let Some(task) = state.held.pop_front() else { break };
-                match self.take(&mut state, task)? {
+            let held = self.lock().held.len();
+            for _ in 0..held.min(LOOK_AT) {
+                let Some(task) = self.pop(|state| &mut state.held) else { break };
+                match self.take(task)? {
                     Taken::Ours(task) => return Ok(Some(task)),
                     Taken::Done => pause = LOOK_AGAIN[0],
-                    Taken::Held(task) => state.held.push_back(task),
+                    Taken::Held(task) => self.lock().held.push_back(task),
                 }
             }
-            if state.held.is_empty() && state.open.is_empty() {
+            let mut state = self.lock();
+            if self.is_over(&state) || state.held.is_empty() && state.open.is_empty() {
                 return Ok(None);
             }
             if state.open.is_empty() && !state.waits {
@@ -107,7 +130,7 @@ impl<'a> Claims<'a> {
             let until = Instant::now() + pause;
             let open = state.open.len();
             while Instant::now() < until && state.open.len() == open {
-                if self.stop.load(Ordering::Relaxed) || state.closed {
+                if self.is_over(&state) {
                     return Ok(None);
                 }
                 let waited = self.changed.wait_timeout(state, NOTICE_STOP.min(pause));
@@ -122,12 +145,13 @@ impl<'a> Claims<'a> {
     /// # Errors
     /// If the output cannot be read.
     pub fn is_ours(&self, shard_id: &str) -> Result<bool, TableError> {
-        let mut state = self.lock();
-        let Some((lease, _)) = state.open.get(shard_id) else { return Ok(false) };
-        if state.leases.is_ours(lease)? {
+        let lease = self.lock().open.get(shard_id).map(|(lease, _)| lease.clone());
+        let Some(lease) = lease else { return Ok(false) };
+        if self.leases.is_ours(&lease)? {
             return Ok(true);
         }
         tracing::warn!(shard = shard_id, "another worker took this shard over: it took too long");
+        let mut state = self.lock();
         if let Some((_, task)) = state.open.remove(shard_id) {
             state.held.push_back(task);
         }
@@ -136,17 +160,20 @@ impl<'a> Claims<'a> {
     }
 
     /// The shard is committed.
-    ///
-    /// # Errors
-    /// If its lease cannot be given back.
-    pub fn committed(&self, shard_id: &str) -> Result<(), TableError> {
+    pub fn committed(&self, shard_id: &str) {
         let mut state = self.lock();
         let open = state.open.remove(shard_id);
+        state.done.extend(open.map(|(lease, _)| lease));
         self.changed.notify_all();
-        match open {
-            Some((lease, _)) => state.leases.release(&lease),
-            None => Ok(()),
-        }
+    }
+
+    /// Gives the leases of committed shards back.
+    ///
+    /// # Errors
+    /// If the output cannot be changed.
+    pub fn give_back(&self) -> Result<(), TableError> {
+        let done = std::mem::take(&mut self.lock().done);
+        done.iter().try_for_each(|lease| self.leases.release(lease))
     }
 
     /// Whether nothing is left to do; otherwise a signal came first.
@@ -161,33 +188,47 @@ impl<'a> Claims<'a> {
         self.changed.notify_all();
     }
 
-    fn take(&self, state: &mut State, task: Task) -> Result<Taken, TableError> {
+    /// The first task of a list, unless nothing is to be begun any more.
+    fn pop(&self, list: impl FnOnce(&mut State) -> &mut VecDeque<Task>) -> Option<Task> {
+        let mut state = self.lock();
+        match self.is_over(&state) {
+            true => None,
+            false => list(&mut state).pop_front(),
+        }
+    }
+
+    fn is_over(&self, state: &State) -> bool {
+        self.stop.load(Ordering::Relaxed) || state.closed
+    }
+
+    fn take(&self, task: Task) -> Result<Taken, TableError> {
         let id = task.shard.id.clone();
-        let lease = match state.leases.claim(&id)? {
+        let lease = match self.leases.claim(&id)? {
             Claim::Ours(lease) => lease,
             Claim::Held => return Ok(Taken::Held(task)),
         };
         // Whoever had it before may have committed it: the ledger counts, not the lease.
         let committed = self.writer.committed_now(&id)?;
         let Some(task) = task.left(committed.as_ref()) else {
-            state.leases.release(&lease)?;
+            self.leases.release(&lease)?;
             self.count_elsewhere(committed.map(|entry| entry.images()));
             return Ok(Taken::Done);
         };
-        state.open.insert(id, (lease, task.clone()));
+        self.lock().open.insert(id, (lease, task.clone()));
         Ok(Taken::Ours(task))
     }
 
     /// Learns in two listings what others have done and hold, instead of asking shard by shard.
-    fn look_around(&self, state: &mut State) -> Result<(), TableError> {
-        if state.listed.is_some_and(|listed| listed.elapsed() < LIST_EVERY) {
+    fn look_around(&self) -> Result<(), TableError> {
+        if self.lock().listed.is_some_and(|listed| listed.elapsed() < LIST_EVERY) {
             return Ok(());
         }
-        let held = state.leases.all()?;
+        let (held, done) = both(|| self.leases.all(), || self.writer.all_committed_now());
+        let (held, done) = (held?, done?);
+        let mut state = self.lock();
         let (held, free) = state.free.drain(..).partition(|task| held.contains_key(&task.shard.id));
         state.free = free;
         state.held.extend::<VecDeque<Task>>(held);
-        let done = self.writer.all_committed_now()?;
         let is_done = |task: &Task| task.retry.is_none() && done.contains(&task.shard.id);
         for task in state.free.iter().filter(|task| is_done(task)) {
             self.count_elsewhere(task.pictures());

@@ -191,12 +191,17 @@ impl ShardBuilder {
         &self.shard.id
     }
 
-    /// Commits the rows of the whole shard, which has this many images, in listing order; returns how
-    /// many bytes were written.
+    /// Commits the rows of the whole shard, which has this many images, in listing order, if nobody has
+    /// taken it over, which `is_ours` is asked; returns how many bytes were written.
     ///
     /// # Errors
     /// If an image is missing, or the output cannot be written.
-    pub fn commit(mut self, pictures: u64, writer: &RunWriter) -> Result<u64, TableError> {
+    pub fn commit(
+        mut self,
+        pictures: u64,
+        writer: &RunWriter,
+        is_ours: impl Fn() -> Result<bool, TableError> + Send,
+    ) -> Result<Option<u64>, TableError> {
         if let Some((retry, _)) = self.retry.as_deref() {
             for (category, row) in retry.partials(writer.store())? {
                 let pixels = &mut self.categories.entry(category).or_default().pixels;
@@ -210,11 +215,15 @@ impl ShardBuilder {
         let rows = ShardRows { shard_id: self.shard.id.clone(), categories: rows.collect() };
         rows.check_counts(pictures)?;
         if let Some((retry, _)) = self.retry.as_deref() {
+            if !is_ours()? {
+                return Ok(None);
+            }
             retry.withdraw(writer)?;
         }
-        Ok(match writer.commit_shard(rows)? {
-            Committed::Now { bytes } => bytes,
-            Committed::AlreadyByAnother => 0,
+        Ok(match writer.commit_shard(rows, is_ours)? {
+            Committed::Now { bytes } => Some(bytes),
+            Committed::AlreadyByAnother => Some(0),
+            Committed::NotOurs => None,
         })
     }
 }

@@ -23,6 +23,7 @@ use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
 use crate::model::filo::position::Position;
 use crate::model::filo::prompts::PreparedPrompts;
 use crate::model::filo::{AdapterUse, ImageEncoding};
+use crate::model::forget_kept;
 use crate::model::grounding::caption::CaptionWords;
 use crate::source::Category;
 
@@ -215,7 +216,7 @@ impl Inferencer {
         take_fault();
         let numbers = caught(Stage::Infer, || self.forward(category, pictures, timings));
         let fault = take_fault().or_else(|| numbers.as_ref().err().map(|f| f.message.clone()));
-        match fault {
+        match fault.inspect(|_| forget_kept()) {
             None => numbers,
             Some(fault) if NO_ROOM.iter().any(|text| fault.contains(text)) => Err(Failure::new(
                 Stage::Infer,

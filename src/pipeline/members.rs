@@ -36,7 +36,8 @@ pub(super) fn fetch_archive(archive: &Archive, to: &ToPrepare<'_>) -> Option<usi
         }
     };
     let fetcher = &to.settings.fetcher;
-    let ignored = match fetcher.open(&archive.image_id, archive.kind, archive.version.as_ref()) {
+    let Archive { image_id, kind, version, bytes, .. } = archive;
+    let ignored = match fetcher.open(image_id, *kind, version.as_ref(), *bytes) {
         Ok(open) => open.each(take),
         Err(failure) => {
             let (image_id, category) = (archive.image_id.clone(), archive.category.clone());

@@ -44,6 +44,7 @@ use self::infer::Inferencer;
 use self::prepare::{PrepareSettings, prepare};
 use self::timings::{StageName, Timings};
 use crate::error::{Failure, FailureCode, Stage, TableError, panic_text};
+use crate::store::both;
 use crate::tables::RunWriter;
 
 /// Messages that wait for the stage that decodes.
@@ -71,7 +72,7 @@ pub enum Ending {
 
 /// Everything a run needs.
 pub struct Pipeline<'a> {
-    pub claims: Claims<'a>,
+    pub claims: &'a Claims<'a>,
     pub fetch: FetchSettings,
     pub prepare: PrepareSettings,
     pub infer: Inferencer,
@@ -97,7 +98,7 @@ impl Pipeline<'_> {
             progress,
             stop,
         } = self;
-        let (claims, timings) = (&claims, &progress.timings);
+        let timings = &progress.timings;
         // What is in flight is bounded by its bytes; these are images that are only named.
         let (to_prepare, fetched) = bounded(FETCHING);
         // No message waits in the other channels: each stage holds the next one ready, and no more.
@@ -219,12 +220,21 @@ fn commit_all(
     timings: &Timings,
 ) -> Result<(), TableError> {
     let clock = timings.clock(StageName::Commit);
-    while let Some(WholeShard { rows, pictures }) = clock.receive(shards) {
+    // Leases are given back while the next shard is waited for: other workers may wait for them. After
+    // the last one they go with the end of the run.
+    let give_back = || match claims.are_done() {
+        true => Ok(()),
+        false => claims.give_back(),
+    };
+    loop {
+        let (given_back, shard) = both(give_back, || clock.receive(shards));
+        given_back?;
+        let Some(WholeShard { rows, pictures }) = shard else { break };
         let shard_id = rows.shard_id().to_string();
-        if claims.is_ours(&shard_id)? {
-            let bytes = rows.commit(pictures as u64, writer)?;
+        let is_ours = || claims.is_ours(&shard_id);
+        if let Some(bytes) = rows.commit(pictures as u64, writer, is_ours)? {
             clock.count(pictures, bytes);
-            claims.committed(&shard_id)?;
+            claims.committed(&shard_id);
         }
     }
     Ok(())
@@ -232,7 +242,7 @@ fn commit_all(
 
 /// What `work` returns; a panic in it, which a stranger's bytes or a backend may cause, becomes a
 /// failure of the current image.
-fn caught<T>(stage: Stage, work: impl FnOnce() -> T) -> Result<T, Failure> {
+pub(crate) fn caught<T>(stage: Stage, work: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let what = panic_text(&*panic);
         let message = format!("the program broke here ({what}): please report this image");

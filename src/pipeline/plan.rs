@@ -222,7 +222,8 @@ fn entry_of(row: PlanRow) -> Result<Entry, String> {
         let kind = ArchiveKind::named(&kind).ok_or(kind)?;
         let most = row.most.map(|most| u64::try_from(most).ok().and_then(NonZeroU64::new));
         let most = most.map(|most| most.ok_or("most")).transpose()?;
-        return Ok(Entry::Archive(Archive { image_id, kind, version, category, most }));
+        let bytes = u64::try_from(row.bytes).ok();
+        return Ok(Entry::Archive(Archive { image_id, kind, version, bytes, category, most }));
     }
     let label = row.label.map(|label| if label { Label::Anomalous } else { Label::Normal });
     let mask = match (row.mask_known, row.mask) {

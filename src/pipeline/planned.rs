@@ -7,7 +7,7 @@ use crate::device::give_back_freed;
 use crate::error::{Error, ListingChanges, SpecDifference, TableError};
 use crate::job::{JobSpec, RetryMode};
 use crate::source::{Input, Layout, LayoutChoice, Listing, list};
-use crate::store::Store;
+use crate::store::{Store, both};
 use crate::tables::{Manifest, Skipped};
 
 /// The listing of a job, with what was detected in the log.
@@ -96,8 +96,9 @@ impl InOutput {
             return Ok(None);
         }
         let store = Store::open(&spec.output)?;
-        store.check()?;
-        let manifest = Manifest::read(&store)?;
+        let (answers, manifest) = both(|| store.check(), || Manifest::read(&store));
+        answers?;
+        let manifest = manifest?;
         Ok(manifest.map(|manifest| InOutput { store, manifest }))
     }
 

@@ -36,7 +36,7 @@ use crate::job::{
 use crate::model::filo::anomaly_map::AnomalyMapper;
 use crate::reference::MadeBy;
 use crate::source::{Category, Fetcher, Shard};
-use crate::store::Store;
+use crate::store::{Store, both};
 use crate::tables::{
     self, ExpectedShard, Leases, Manifest, OutputState, RunIdentity, RunWriter, Worker, WorkerState,
 };
@@ -144,7 +144,7 @@ impl Run {
         let worker = Worker::new(self.partition.to_string());
         let store = self.writer.store().clone();
         let leases = Leases::new(store.clone(), &worker);
-        let work = || self.work(leases, progress, stop);
+        let work = || self.work(&leases, progress, stop);
         with_heartbeat(worker, &store, progress, work, |outcome| match outcome {
             Ok(Outcome::Finished(_) | Outcome::PartDone) => WorkerState::Done,
             Ok(Outcome::Stopped) => WorkerState::Stopped,
@@ -154,7 +154,7 @@ impl Run {
 
     fn work(
         self,
-        mut leases: Leases,
+        leases: &Leases,
         progress: &Progress,
         stop: &AtomicBool,
     ) -> Result<Outcome, Error> {
@@ -168,25 +168,36 @@ impl Run {
             made_by: &made_by,
             earlier: &earlier,
             store: writer.store(),
-            leases: &mut leases,
+            leases,
             stop,
+            there: HashSet::new(),
         };
         let wanted = Wanted::of(&tasks, self.partition);
+        let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
+        let claims = Claims::new(tasks, leases, &writer, progress, stop);
         let timings = &progress.timings;
-        let made = timings.phase(Phase::References, || maker.make(source, &wanted, on_missing))?;
-        if made == Made::Stopped {
+        let make = || maker.make(source, &wanted, on_missing);
+        // The first shard is claimed meanwhile.
+        let (claimed, made) =
+            timings.phase(Phase::References, || both(|| claims.take_first(), make));
+        if made? == Made::Stopped {
             return Ok(Outcome::Stopped);
         }
-        let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
+        claimed?;
         let (decider, references) = (finish.decider.clone(), finish.references.clone());
-        let claims = Claims::new(tasks, leases, &writer, progress, stop);
+        let claims = &claims;
         let pipeline =
             Pipeline { claims, fetch, prepare, infer, finish, writer: &writer, progress, stop };
-        if timings.phase(Phase::Score, || pipeline.run())? == Ending::Stopped {
-            return Ok(Outcome::Stopped);
+        let ended = timings.phase(Phase::Score, || pipeline.run());
+        if !matches!(ended, Ok(Ending::Complete)) {
+            let given_back = claims.give_back();
+            return ended.and(given_back).map(|()| Outcome::Stopped).map_err(Error::from);
         }
-        let close = || writer.finish(&expected, |run| decider.table(run, &references));
-        match timings.phase(Phase::Close, close) {
+        let finish = || writer.finish(&expected, |run| decider.table(run, &references));
+        let (given_back, finished) =
+            timings.phase(Phase::Close, || both(|| claims.give_back(), finish));
+        given_back?;
+        match finished {
             Ok(manifest) => Ok(Outcome::Finished(Box::new(manifest))),
             Err(TableError::MissingShards { shards, .. })
                 if shards.iter().all(|shard| !ours.contains(shard)) =>

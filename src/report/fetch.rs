@@ -66,7 +66,8 @@ pub fn each<T: Send>(
     };
     let mut left = ARCHIVE_GIB << 30;
     let archives = archives.into_iter().map(|Archive { path, kind, version, wanted }| {
-        let open = fetcher.open(&path, kind, version.as_ref()).map_err(|failure| failure.message);
+        let open =
+            fetcher.open(&path, kind, version.as_ref(), None).map_err(|failure| failure.message);
         let open = open.and_then(|open| match left.checked_sub(open.size()) {
             Some(rest) => {
                 left = rest;
@@ -188,7 +189,7 @@ impl Files {
 }
 
 /// The archive that an image is in, by its name.
-fn archive_in(id: &str) -> Option<(&str, ArchiveKind)> {
+pub fn archive_in(id: &str) -> Option<(&str, ArchiveKind)> {
     id.match_indices('/').find_map(|(end, _)| {
         let path = &id[..end];
         let name = path.rsplit('/').next().unwrap_or_default();

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::build::Request;
 use super::fetch::{self, Files};
-use super::layers::{Findings, HeatScale, Layers, draw};
+use super::layers::{Findings, Layers, draw};
 use super::picks::{Picks, SeenScore};
 use super::references::Place;
 use super::summary::CategorySummary;
+use crate::draw::HeatScale;
 use crate::error::{Error, SourceError};
 use crate::image::{DecodeLimits, Mask, Picture, Preprocess, Rle, Size};
 use crate::source::{Columns, FetchLimits, Fetched, Fetcher, Input};
@@ -159,8 +160,8 @@ pub fn images(
     Ok(images)
 }
 
-/// What of the archives of a run is read.
-fn columns_of(run: &RunReader) -> Columns {
+/// What of the archives of a run is read to show its images.
+pub fn columns_of(run: &RunReader) -> Columns {
     let image = run.manifest().spec["image_column"].as_str().map(str::to_string);
     Columns { image, keep: Vec::new() }
 }
@@ -238,7 +239,8 @@ fn opened(request: &Request, place: &Place) -> Result<Opened, String> {
     }
 }
 
-fn mode_of(run: &RunReader) -> Preprocess {
+/// How the images of a run were decoded.
+pub fn mode_of(run: &RunReader) -> Preprocess {
     let mode = run.manifest().spec.get("preprocess").cloned();
     mode.and_then(|mode| serde_json::from_value(mode).ok()).unwrap_or_default()
 }

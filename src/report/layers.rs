@@ -5,8 +5,9 @@
 use image::codecs::jpeg::JpegEncoder;
 use image::{ColorType, ImageEncoder};
 
-use super::heat;
-use super::outline::{self, Side};
+use crate::draw::{
+    self, CASING, HeatScale, PREDICTION, Side, TRUTH, colour_of, opacity_of, reduced,
+};
 use crate::image::{Filter, Mask, Rgb8, Size, resize};
 use crate::tables::RawMap;
 
@@ -28,32 +29,6 @@ const QUALITIES: [u8; 5] = [85, 70, 55, 40, 25];
 
 /// Into how many parts sides are cut, of which one is kept, where that is not enough.
 const FEWER: [usize; 3] = [2, 3, 4];
-
-/// The true mask. Blue, as no heat is, and of another lightness than the white of the prediction.
-pub const TRUTH: [u8; 3] = [0, 200, 255];
-
-/// The predicted mask.
-pub const PREDICTION: [u8; 3] = [255; 3];
-
-/// What stands between a line and its surroundings.
-const CASING: [u8; 3] = [0; 3];
-
-/// Which map values have which colours.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HeatScale {
-    /// Up to this value there is no heat.
-    pub coldest: f32,
-    /// From this value on it is the hottest; where it is not above `coldest`, there is none.
-    pub hottest: f32,
-}
-
-impl HeatScale {
-    /// 0 for no heat, 1 for the hottest.
-    fn heat(self, value: f32) -> f32 {
-        let span = self.hottest - self.coldest;
-        if span > 0.0 { ((value - self.coldest) / span).clamp(0.0, 1.0) } else { 0.0 }
-    }
-}
 
 /// What is known and was found in an image.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +133,7 @@ fn heat_png(map: &RawMap, scale: HeatScale) -> Option<Vec<u8>> {
     }
     let palette = (0..HEAT_LEVELS).map(|level| {
         let value = level as f32 / (HEAT_LEVELS - 1) as f32;
-        (heat::colour_of(value), heat::opacity_of(value))
+        (colour_of(value), opacity_of(value))
     });
     indexed_png(&cells, Size::square(side), palette)
 }
@@ -178,7 +153,7 @@ fn outline_png(mask: &Mask, side: Side, colour: [u8; 3]) -> Option<Vec<u8>> {
     let size = mask.size();
     let mut pixels = vec![0; size.area()];
     let width = size.width.max(size.height).div_ceil(SIDE_PER_WIDTH);
-    outline::draw(&mut pixels, mask, side, width, LINE, AROUND);
+    draw::outline(&mut pixels, mask, side, width, LINE, AROUND);
     indexed_png(&pixels, size, [([0; 3], 0), (colour, 255), (CASING, 255)].into_iter())
 }
 
@@ -200,18 +175,6 @@ fn indexed_png(
     writer.write_image_data(pixels).ok()?;
     writer.finish().ok()?;
     Some(file)
-}
-
-/// The mask at a smaller size. A pixel is in it if any of those that it stands for is: the smallest
-/// defect must not vanish.
-fn reduced(mask: &Mask, size: Size) -> Mask {
-    let from = mask.size();
-    let mut values = vec![0; size.area()];
-    for (i, _) in mask.values().iter().enumerate().filter(|(_, value)| **value == 1) {
-        let (x, y) = (i % from.width, i / from.width);
-        values[y * size.height / from.height * size.width + x * size.width / from.width] = 1;
-    }
-    Mask::new(size, values).expect("one value per pixel")
 }
 
 #[cfg(test)]
@@ -297,13 +260,5 @@ mod tests {
         let layers = draw(&noise, findings, 20_000).unwrap();
         let line = layers.prediction.unwrap().len();
         assert!(line + layers.picture.len() <= 20_000, "{line} {}", layers.picture.len());
-    }
-
-    #[test]
-    fn heat_goes_from_the_coldest_to_the_hottest_value_and_needs_a_span() {
-        let scale = HeatScale { coldest: 0.25, hottest: 0.75 };
-        assert_eq!([0.0, 0.25, 0.5, 0.75, 1.0].map(|v| scale.heat(v)), [0.0, 0.0, 0.5, 1.0, 1.0]);
-        let flat = HeatScale { coldest: 0.5, hottest: 0.5 };
-        assert_eq!(flat.heat(0.7), 0.0);
     }
 }

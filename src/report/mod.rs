@@ -11,10 +11,8 @@
 mod build;
 mod charts;
 mod fetch;
-mod heat;
 mod images;
 mod layers;
-mod outline;
 mod page;
 mod page_category;
 mod page_decision;
@@ -25,4 +23,6 @@ mod references;
 mod summary;
 
 pub use build::{Drifted, DriftedCategory, Request, page};
+pub(crate) use fetch::archive_in;
+pub(crate) use images::{columns_of, mode_of};
 pub use page::grouped;

@@ -3,12 +3,12 @@
 
 use super::charts;
 use super::images::Shown;
-use super::layers::HeatScale;
 use super::page::{CategoryData, Fact, PageData, grouped, short};
 use super::page_decision::{p_digits, p_words, sentence};
 use super::page_images::{Compared, Drawings, Drawn};
 use super::picks::{Picks, SeenScore};
 use super::summary::{ANOMALOUS, CategorySummary, NORMAL, UNLABELLED, Wins};
+use crate::draw::HeatScale;
 use crate::tables::BoxRow;
 
 /// Descriptions that a category shows.

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::layers::HeatScale;
 use super::picks::{GalleryKind, Picks};
+use crate::draw::HeatScale;
 use crate::error::Error;
 use crate::metrics::{Curve, ImageScore, image_roc};
 use crate::tables::{FailureRow, RunSet, SetThresholds, ShownScore, fold_set};
@@ -176,17 +176,9 @@ impl CategorySummary {
         }
     }
 
-    /// Which colours the maps have: none up to the mean of the median map, since a network that takes
-    /// every pixel for a little abnormal would otherwise colour whole images; then up to the highest
-    /// value of any.
+    /// Which colours the maps have.
     pub fn heat(&self) -> HeatScale {
-        let mut means = self.means.clone();
-        let middle = means.len() / 2;
-        let coldest = match means.is_empty() {
-            true => f32::INFINITY,
-            false => *means.select_nth_unstable_by(middle, f32::total_cmp).1,
-        };
-        HeatScale { coldest, hottest: self.hottest }
+        HeatScale::of_maps(self.means.clone(), self.hottest)
     }
 
     /// The ROC curve of the images' scores, where there are both classes.

@@ -58,7 +58,7 @@ struct State {
     /// Requests that may be in flight.
     limit: usize,
     window: Window,
-    /// Best rate so far, images per second, while somebody waits, and the limit that it came with.
+    /// Best rate so far, files per second, while somebody waits, and the limit that it came with.
     slow: Option<(f64, usize)>,
     /// Mean bytes of a file, of those that came.
     mean_bytes: f64,
@@ -178,8 +178,10 @@ impl Held {
         self.bytes = bytes;
         let share = if state.mean_bytes == 0.0 { 1.0 } else { 0.1 };
         state.mean_bytes += share * (bytes as f64 / files as f64 - state.mean_bytes);
-        state.window.answers += 1;
-        state.window.latency += latency;
+        // By file, as the limit is: an image may have masks.
+        let files = u32::try_from(files).unwrap_or(u32::MAX);
+        state.window.answers += files;
+        state.window.latency += latency * files;
         let enough = state.window.answers as usize >= (2 * state.limit).max(32);
         if enough && self.budget.0.fixed.is_none() {
             state.look(Instant::now());

@@ -74,7 +74,10 @@ impl Drafts {
     pub(super) fn push_archive(&mut self, found: Found, kind: ArchiveKind, category: Category) {
         let Found { id: image_id, bytes, version, trouble } = found;
         let entry = match trouble {
-            None => Entry::Archive(Archive { image_id, kind, version, category, most: None }),
+            None => {
+                let (bytes, most) = (Some(bytes), None);
+                Entry::Archive(Archive { image_id, kind, version, bytes, category, most })
+            }
             Some(trouble) => {
                 let Trouble { failure, uri } = *trouble;
                 Entry::Rejected(Box::new(Rejected { image_id, uri, category, failure }))

@@ -138,7 +138,7 @@ impl Fetcher {
         Some(Fetching { answer, budget: self.budget.clone(), kept })
     }
 
-    /// Opens a file with images in it.
+    /// Opens a file with images in it, which has `bytes` if that is known.
     ///
     /// # Errors
     /// If that is not possible.
@@ -147,8 +147,9 @@ impl Fetcher {
         id: &str,
         kind: ArchiveKind,
         version: Option<&FileVersion>,
+        bytes: Option<u64>,
     ) -> Result<OpenArchive<'_>, Failure> {
-        let file = self.input.open_file(id, version)?;
+        let file = self.input.open_file(id, version, bytes)?;
         Ok(OpenArchive { file, kind, fetcher: self })
     }
 

@@ -58,11 +58,16 @@ impl FilePlace {
         }
     }
 
-    /// The file, to be read in pieces, for as long as it is the `version` that was listed.
+    /// The file, to be read in pieces, for as long as it is the `version` that was listed with so many
+    /// `bytes`: what a bucket said of both is not asked for again.
     ///
     /// # Errors
     /// A [`Failure`] of the stage `fetch`.
-    pub fn open(self, version: Option<&FileVersion>) -> Result<OpenFile, Failure> {
+    pub fn open(
+        self,
+        version: Option<&FileVersion>,
+        bytes: Option<u64>,
+    ) -> Result<OpenFile, Failure> {
         match self {
             FilePlace::Disk(path) => {
                 let (file, size) = open_unchanged(&path, version)?;
@@ -70,9 +75,17 @@ impl FilePlace {
                 Ok(OpenFile::new(OpenBytes::Disk { file: file.into(), shown }, size))
             }
             FilePlace::Bucket(store, id) => {
-                let size = store.size(&id).map_err(|error| unreadable(error.to_string()))?;
-                let gone = || unreadable(format!("{}: is gone: restore it", store.display(&id)));
-                let (size, etag) = (size.ok_or_else(gone)?, etag_of(version).map(str::to_owned));
+                let etag = etag_of(version).map(str::to_owned);
+                let size = match bytes.filter(|_| etag.is_some()) {
+                    Some(size) => size,
+                    None => {
+                        let size =
+                            store.size(&id).map_err(|error| unreadable(error.to_string()))?;
+                        let gone =
+                            || unreadable(format!("{}: is gone: restore it", store.display(&id)));
+                        size.ok_or_else(gone)?
+                    }
+                };
                 Ok(OpenFile::new(OpenBytes::Bucket { store, id, etag }, size))
             }
         }

@@ -149,12 +149,18 @@ impl Input {
         self.find(id)?.read(version, max_bytes)
     }
 
-    /// The file `id`, to be read in pieces, for as long as it is the `version` that was listed.
+    /// The file `id`, to be read in pieces, for as long as it is the `version` that was listed with
+    /// so many `bytes`.
     ///
     /// # Errors
     /// A [`Failure`] of the stage `fetch`.
-    pub fn open_file(&self, id: &str, version: Option<&FileVersion>) -> Result<OpenFile, Failure> {
-        self.find(id)?.open(version)
+    pub fn open_file(
+        &self,
+        id: &str,
+        version: Option<&FileVersion>,
+        bytes: Option<u64>,
+    ) -> Result<OpenFile, Failure> {
+        self.find(id)?.open(version, bytes)
     }
 
     /// The text of a small file that a layout reads while it is listed.

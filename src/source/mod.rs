@@ -134,6 +134,8 @@ pub struct Archive {
     pub kind: ArchiveKind,
     /// Tells this content from another one, where the place says so.
     pub version: Option<FileVersion>,
+    /// Its size as it was listed, if that is known.
+    pub bytes: Option<u64>,
     /// Of the images that the archive gives no category.
     pub category: Category,
     /// How many of its images count at most, its first ones.

@@ -54,7 +54,7 @@ impl Pieces {
             state.small = (range.start, file.read(range.start..end)?);
             return part(&state.small, &range).ok_or_else(ended);
         }
-        state.ask_for(file, first..=last);
+        state.ask_for(file, first..=last, range.start % PIECE);
         if first == last {
             let piece = state.piece(file, first)?;
             return part(&(first * PIECE, piece), &range).ok_or_else(ended);
@@ -76,7 +76,7 @@ impl Pieces {
     pub fn piece_at(&self, file: &OpenFile, at: u64) -> Result<(u64, Bytes), Failure> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = at / PIECE;
-        state.ask_for(file, number..=number);
+        state.ask_for(file, number..=number, at % PIECE);
         Ok((number * PIECE, state.piece(file, number)?))
     }
 }
@@ -91,11 +91,13 @@ impl State {
         self.is_held(number) || number.checked_sub(1).is_some_and(|before| self.is_held(before))
     }
 
-    /// Begins to read pieces, and those behind them if the reader seems to go on.
-    fn ask_for(&mut self, file: &OpenFile, wanted: std::ops::RangeInclusive<u64>) {
+    /// Begins to read pieces, and those behind them if the reader seems to go on; it begins `inside` of
+    /// the first one.
+    fn ask_for(&mut self, file: &OpenFile, wanted: std::ops::RangeInclusive<u64>, inside: u64) {
         let (first, last) = wanted.into_inner();
         let comes_from_before = first.checked_sub(1).is_some_and(|before| self.is_held(before));
-        let goes_on = comes_from_before || first < last;
+        let goes_on_inside = self.is_held(first) && inside > SMALL;
+        let goes_on = comes_from_before || goes_on_inside || first < last;
         let end = if goes_on { last + AHEAD } else { last };
         let end = end.min(file.size().saturating_sub(1) / PIECE).min(first + HELD as u64 - 1);
         // What is wanted is not what goes to make room.

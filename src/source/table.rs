@@ -45,7 +45,7 @@ pub(super) fn is_one(tree: &Tree, input: &Input, columns: &Columns) -> bool {
     if kind_of(&found.id) != TableKind::Parquet {
         return false;
     }
-    let file = input.open_file(&found.id, found.version.as_ref()).ok();
+    let file = input.open_file(&found.id, found.version.as_ref(), Some(found.bytes)).ok();
     let table = file.and_then(|file| Table::open(file, TableKind::Parquet).ok());
     let has_images = |table: &Table| {
         let columns = TableColumns::of(table.header(), columns);
@@ -67,7 +67,7 @@ pub(super) fn list(
     if let Some(trouble) = &found.trouble {
         return Err(bad(trouble.failure.message.clone()));
     }
-    let file = input.open_file(&found.id, found.version.as_ref());
+    let file = input.open_file(&found.id, found.version.as_ref(), Some(found.bytes));
     let file = file.map_err(|failure| bad(failure.message))?;
     let table = Table::open(file, kind_of(&found.id)).map_err(bad)?;
     let columns = TableColumns::of(table.header(), columns).map_err(bad)?;

@@ -28,6 +28,15 @@ pub(crate) fn try_at_once<T: Sync, R: Send, E: Send>(
     tried.into_iter().flatten().collect()
 }
 
+/// Two answers that do not depend on each other, asked for at the same time.
+pub(crate) fn both<A: Send, B>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let a = scope.spawn(a);
+        let b = b();
+        (a.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), b)
+    })
+}
+
 /// `work` on all items, several at a time, results in their order.
 pub(crate) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);

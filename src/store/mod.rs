@@ -24,6 +24,7 @@ mod server;
 mod settings;
 mod space;
 mod stale;
+mod stream;
 mod transport;
 mod trial;
 mod wait;
@@ -43,7 +44,7 @@ use tokio::runtime::Runtime;
 use crate::error::{StoreAction, StoreError};
 
 pub(crate) use advice::why_unwritable;
-pub(crate) use at_once::{at_once, try_at_once};
+pub(crate) use at_once::{at_once, both, try_at_once};
 pub use cache::cache_folder;
 pub(crate) use connect::{RETRY_FOR, pause, runtime, runtime_for};
 pub use durable::{sync_folder_of, write_whole};
@@ -55,6 +56,7 @@ pub(crate) use redact::keep_secret;
 pub use redact::{RedactedWriter, redacted};
 pub(crate) use server::{endpoint, retry_after, why_no_answer};
 pub(crate) use space::{free_bytes, same_disk};
+pub use stream::{GrowingFile, Upload};
 use transport::Contact;
 pub(crate) use transport::{FIRST_CONTACT, FIRST_PAUSE, is_final};
 
@@ -102,15 +104,13 @@ impl Store {
     /// Opens a place; a folder is made if it does not exist.
     ///
     /// # Errors
-    /// As [`Store::open`], and if the folder cannot be made or the bucket does not answer.
+    /// As [`Store::open`], and if the folder cannot be made.
     pub fn create(location: &Location) -> Result<Store, StoreError> {
         if let Some(folder) = location.disk() {
             std::fs::create_dir_all(folder)
                 .map_err(|e| failed(location.uri(), StoreAction::Open, e.into()))?;
         }
-        let store = Store::open(location)?;
-        store.check()?;
-        Ok(store)
+        Store::open(location)
     }
 
     /// Asks whether the place answers: what is wrong with a bucket's name or with credentials shows
@@ -317,7 +317,7 @@ impl Store {
 
     /// Removes what crashed writers left in the named folders of a disk: staged uploads that are
     /// older than an hour. Elsewhere a name like `notes#1` may be somebody's file. A bucket has
-    /// none: nothing is uploaded in pieces.
+    /// none of these.
     pub fn remove_stale_uploads(&self, owned: &[&str]) -> Result<(), StoreError> {
         match &self.folder {
             Some(folder) => stale::remove(owned.iter().map(|name| folder.join(name)).collect()),

@@ -11,7 +11,7 @@ impl Store {
     /// be written shows only when it is.
     ///
     /// # Errors
-    /// As [`Store::create`].
+    /// As [`Store::create`], and if a bucket does not answer.
     pub fn try_out(location: &Location) -> Result<Option<Store>, StoreError> {
         let Some(folder) = location.disk() else {
             let store = Store::open(location)?;

@@ -20,7 +20,7 @@ use super::{
     BoxRow, CategoryThreshold, FailureRow, MaskRow, PartialRow, RunReader, ScoreRow, Table,
 };
 use crate::error::TableError;
-use crate::store::{Put, Store, try_at_once};
+use crate::store::{Put, Store, both, try_at_once};
 
 /// Made last: its presence says that the run is finished.
 pub(super) const SUCCESS_PATH: &str = "_SUCCESS";
@@ -72,13 +72,15 @@ pub struct CategoryRows {
     pub partials: Vec<PartialRow>,
 }
 
-/// What [`RunWriter::commit_shard`] did. Both are success: the shard is committed.
+/// What [`RunWriter::commit_shard`] did. The first two are success: the shard is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
     /// By this call, which wrote so many bytes.
     Now { bytes: u64 },
     /// Another worker, or an earlier start, committed the shard.
     AlreadyByAnother,
+    /// Nothing: another worker took the shard over, and has yet to commit it.
+    NotOurs,
 }
 
 /// A shard of the listing, as [`RunWriter::finish`] checks it.
@@ -105,9 +107,10 @@ impl RunWriter {
     /// [`TableError::ForeignFiles`] if it holds files and no run.
     pub fn open(store: Store, identity: RunIdentity) -> Result<RunWriter, TableError> {
         check_id("run id", &identity.run_id)?;
-        let manifest = match Manifest::read(&store)? {
-            Some(manifest) => manifest,
-            None => begin(&store, identity.clone())?,
+        let (there, foreign) = both(|| Manifest::read(&store), || foreign_files(&store));
+        let (manifest, is_new) = match there? {
+            Some(manifest) => (manifest, false),
+            None => begin(&store, identity.clone(), foreign?)?,
         };
         if manifest.run_id != identity.run_id {
             let differences = spec_differences(&manifest.spec, &identity.spec);
@@ -115,7 +118,10 @@ impl RunWriter {
         }
         let tables = Table::ALL.map(Table::as_str);
         store.remove_stale_uploads(&[&tables[..], &["maps", "_filo"]].concat())?;
-        let committed = read_ledger(&store, &manifest)?;
+        let committed = match is_new {
+            true => BTreeMap::new(),
+            false => read_ledger(&store, &manifest)?,
+        };
         Ok(RunWriter { store, manifest, committed })
     }
 
@@ -174,11 +180,20 @@ impl RunWriter {
     /// Writes all parts of a shard and then its ledger entry.
     ///
     /// A part that is there without an entry is replaced, or removed where the shard now has no
-    /// such rows: it is what a killed worker left.
-    pub fn commit_shard(&self, shard: ShardRows) -> Result<Committed, TableError> {
+    /// such rows: it is what a killed worker left. Before the first of them, `is_ours` is asked whether
+    /// nobody has taken the shard over.
+    pub fn commit_shard(
+        &self,
+        shard: ShardRows,
+        is_ours: impl FnOnce() -> Result<bool, TableError> + Send,
+    ) -> Result<Committed, TableError> {
         check_id("shard id", &shard.shard_id)?;
         shard.categories.keys().try_for_each(|category| check_category(category))?;
-        if self.store.exists(&entry_path(&shard.shard_id))? {
+        let (is_ours, is_there) = both(is_ours, || self.store.exists(&entry_path(&shard.shard_id)));
+        if !is_ours? {
+            return Ok(Committed::NotOurs);
+        }
+        if is_there? {
             return Ok(Committed::AlreadyByAnother);
         }
         let mut parts = Parts {
@@ -223,38 +238,56 @@ impl RunWriter {
         expected: &[ExpectedShard],
         decide: impl FnOnce(&RunReader) -> Result<Vec<CategoryThreshold>, TableError>,
     ) -> Result<Manifest, TableError> {
-        let reader = RunReader::of(self.store.clone(), self.manifest.clone())?;
+        let (there, reader) =
+            both(|| self.parts(), || RunReader::of(self.store.clone(), self.manifest.clone()));
+        let reader = reader?;
         let entries = expected_entries(reader.ledger(), expected)?;
-        self.check_parts(&entries)?;
+        match self.check_parts(&entries, there?) {
+            // Another worker may have committed a shard after the parts were listed.
+            Err(TableError::PartGone { .. }) => self.check_parts(&entries, self.parts()?)?,
+            checked => checked?,
+        }
         let thresholds = decide(&reader)?;
-        reader.write_thresholds(&thresholds)?;
         let totals = RunTotals {
             flagged: Some(thresholds.iter().map(|of| of.row.n_flagged.unsigned_abs()).sum()),
             left_out_references: thresholds
-                .into_iter()
+                .iter()
                 .filter(|of| !of.left_out.is_empty())
-                .map(|of| (of.category, of.left_out))
+                .map(|of| (of.category.clone(), of.left_out.clone()))
                 .collect(),
             shards: expected.len() as u64,
             entries: entries.iter().map(|entry| entry.images()).sum(),
             rows: rows_by_table(&entries),
         };
-        self.fill_empty_tables(&totals)?;
+        let (written, filled) = both(
+            || reader.write_thresholds(&thresholds),
+            || {
+                self.fill_empty_tables(&totals, thresholds.is_empty())?;
+                // All shards are committed: there is nothing left to share.
+                Leases::clear(&self.store)
+            },
+        );
+        written.and(filled)?;
         let manifest = Manifest { totals: Some(totals), ..self.manifest.clone() };
         let bytes = to_json(&self.store.display(MANIFEST_PATH), &manifest)?;
         self.store.put(MANIFEST_PATH, bytes)?;
         self.store.put(SUCCESS_PATH, "")?;
-        Leases::clear(&self.store)?;
         Ok(manifest)
     }
 
-    /// All committed parts are there. Others of these shards, which a shard had before it was
+    /// All parts of all tables.
+    fn parts(&self) -> Result<BTreeSet<String>, TableError> {
+        let listed = try_at_once(&Table::ALL, |table| self.store.list(table.as_str()))?;
+        Ok(listed.into_iter().flatten().map(|file| file.path).collect())
+    }
+
+    /// All committed parts are `there`. Others of these shards, which a shard had before it was
     /// scored again, are removed.
-    fn check_parts(&self, entries: &[&LedgerEntry]) -> Result<(), TableError> {
-        let mut there = BTreeSet::new();
-        for listed in try_at_once(&Table::ALL, |table| self.store.list(table.as_str()))? {
-            there.extend(listed.into_iter().map(|file| file.path));
-        }
+    fn check_parts(
+        &self,
+        entries: &[&LedgerEntry],
+        mut there: BTreeSet<String>,
+    ) -> Result<(), TableError> {
         for entry in entries {
             if let Some(part) = entry.parts.iter().find(|part| !there.remove(&part.path)) {
                 let (path, shard_id) = (self.store.display(&part.path), entry.shard_id.clone());
@@ -270,13 +303,17 @@ impl RunWriter {
     }
 
     /// Gives each table without rows one part, so that it opens in every reader. Created only:
-    /// metrics that were written meanwhile stay.
-    fn fill_empty_tables(&self, totals: &RunTotals) -> Result<(), TableError> {
+    /// metrics that were written meanwhile stay. `thresholds` are not among the rows of the shards.
+    fn fill_empty_tables(&self, totals: &RunTotals, no_thresholds: bool) -> Result<(), TableError> {
         let first = totals.rows.values().flat_map(|categories| categories.keys()).min();
         let category = first.map_or(NO_CATEGORY, String::as_str);
         let keep = &self.manifest.keep();
         let ids = PartIds { run_id: &self.manifest.run_id, shard_id: NO_SHARD, keep };
-        let empty = Table::ALL.into_iter().filter(|table| totals.rows_of(*table) == 0);
+        let is_empty = |table: &Table| match table {
+            Table::Thresholds => no_thresholds,
+            table => totals.rows_of(*table) == 0,
+        };
+        let empty = Table::ALL.into_iter().filter(is_empty);
         let fill = |table: &Table| -> Result<(), TableError> {
             let path = self.part_path(*table, category, NO_SHARD);
             Ok(self.store.put_if_absent(&path, table.empty_part(ids)?.bytes).map(drop)?)
@@ -326,9 +363,13 @@ fn flagged(rows: &[ScoreRow]) -> Option<u64> {
     rows.iter().map(|row| row.is_anomalous.map(u64::from)).sum()
 }
 
-/// Creates the manifest, unless another worker is first; then that one is returned.
-fn begin(store: &Store, identity: RunIdentity) -> Result<Manifest, TableError> {
-    let files = foreign_files(store)?;
+/// Creates the manifest, unless another worker is first; then that one is returned. With it comes
+/// whether it is ours. `files` are those of the output that are not ours.
+fn begin(
+    store: &Store,
+    identity: RunIdentity,
+    files: Vec<String>,
+) -> Result<(Manifest, bool), TableError> {
     let plan = identity.plan.clone();
     let manifest = Manifest::begin(identity);
     if files.is_empty() {
@@ -337,12 +378,14 @@ fn begin(store: &Store, identity: RunIdentity) -> Result<Manifest, TableError> {
         }
         let bytes = to_json(&store.display(MANIFEST_PATH), &manifest)?;
         if store.put_if_absent(MANIFEST_PATH, bytes)? == Put::Created {
-            return Ok(manifest);
+            return Ok((manifest, true));
         }
     }
     // Either the files are foreign, or another worker began the run a moment ago.
-    Manifest::read(store)?
-        .ok_or_else(|| TableError::ForeignFiles { uri: store.uri().to_string(), examples: files })
+    match Manifest::read(store)? {
+        Some(manifest) => Ok((manifest, false)),
+        None => Err(TableError::ForeignFiles { uri: store.uri().to_string(), examples: files }),
+    }
 }
 
 /// A few files of an output that no run of ours wrote.

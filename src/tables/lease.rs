@@ -11,6 +11,7 @@
 //! takes one of the two.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -52,20 +53,23 @@ pub struct Leases {
     us: String,
     silence: Duration,
     /// What the heartbeats of others said, and since when they say it.
-    heard: HashMap<String, (Option<Vec<u8>>, Instant)>,
+    heard: Mutex<HashMap<String, Heard>>,
 }
+
+/// The heartbeat of another worker, and since when it has been this one.
+type Heard = (Option<Vec<u8>>, Instant);
 
 impl Leases {
     /// For the worker `us`, whose heartbeat is in the same output.
     pub fn new(store: Store, us: &Worker) -> Self {
-        Leases { store, us: us.name(), silence: SILENCE, heard: HashMap::new() }
+        Leases { store, us: us.name(), silence: SILENCE, heard: Mutex::default() }
     }
 
     /// Takes the lease of `name`, if nobody has it or its owner is gone.
     ///
     /// # Errors
     /// If the output cannot be read or written.
-    pub fn claim(&mut self, name: &str) -> Result<Claim, TableError> {
+    pub fn claim(&self, name: &str) -> Result<Claim, TableError> {
         if self.create(name, 0)? {
             return Ok(Claim::Ours(Lease { name: name.to_string(), generation: 0 }));
         }
@@ -135,7 +139,7 @@ impl Leases {
     }
 
     /// Whether a worker is at work no more, as far as one can tell.
-    fn is_gone(&mut self, worker: &str) -> Result<bool, TableError> {
+    fn is_gone(&self, worker: &str) -> Result<bool, TableError> {
         let path = worker_path(worker);
         let now = self.store.get_if_there(&path)?.map(|bytes| bytes.to_vec());
         if let Some(bytes) = &now {
@@ -144,10 +148,11 @@ impl Leases {
                 return Ok(true);
             }
         }
-        match self.heard.get(worker) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.get(worker) {
             Some((before, since)) if *before == now => Ok(since.elapsed() >= self.silence),
             _ => {
-                self.heard.insert(worker.to_string(), (now, Instant::now()));
+                heard.insert(worker.to_string(), (now, Instant::now()));
                 Ok(false)
             }
         }
@@ -191,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_held_until_it_is_given_back() {
-        let (_folder, mut workers) = three();
+        let (_folder, workers) = three();
         let lease = ours(workers[0].1.claim("s").unwrap());
         assert_eq!(workers[1].1.claim("s").unwrap(), Claim::Held);
         ours(workers[1].1.claim("t").unwrap());

@@ -18,6 +18,7 @@ mod cell;
 mod commit;
 mod failures;
 mod fold;
+mod images;
 mod lease;
 mod ledger;
 mod look;
@@ -52,6 +53,7 @@ pub use cell::ColumnType;
 pub use commit::{CategoryRows, Committed, ExpectedShard, RunWriter, ShardRows};
 pub use failures::FailureRow;
 pub use fold::{fold_parts, fold_set};
+pub use images::{ImageRows, Images, ShardImages};
 pub use lease::{Claim, Lease, Leases};
 pub use ledger::{LedgerEntry, PartEntry};
 pub use look::OutputState;
@@ -69,7 +71,8 @@ pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use replaced::{FileState, ReplacedFile, ReplacedFiles};
 pub use row::{Column, Columns, KeptValue, Row};
 pub use run_reader::{
-    ComparedScore, DecidedScore, LabelledScore, MappedScore, RunReader, ShownScore, TopScore,
+    ComparedScore, DecidedScore, LabelledScore, MappedScore, RankedScore, RunReader, ShownScore,
+    TopScore,
 };
 pub use run_set::{MixedPixels, RunSet, SetCounts, SetPart};
 pub use scored::{each_digest, each_scored, is_finished};

@@ -71,6 +71,24 @@ row! {
 }
 
 row! {
+    /// What decides which images are exported, and with what colours they are drawn.
+    pub struct RankedScore {
+        /// Name of the image inside the input.
+        pub image_id: String,
+        /// Anomaly score.
+        pub score: f32,
+        /// Maximum of the anomaly map.
+        pub map_max: f32,
+        /// Mean of the anomaly map.
+        pub map_mean: f32,
+        /// Whether the image is flagged.
+        pub is_anomalous: Option<bool>,
+        /// The score above which it is.
+        pub threshold: Option<f32>,
+    }
+}
+
+row! {
     /// Which description was most like an image.
     pub struct TopScore {
         /// Ground truth: true is anomalous.
@@ -127,9 +145,7 @@ row! {
 impl ShownScore {
     /// Fills in what was not known when the row was written, if it is known by now.
     pub fn decide(&mut self, limit: Limit) {
-        self.threshold = self.threshold.or(limit.threshold());
-        let limit = self.threshold.map_or(limit, Limit::Above);
-        self.is_anomalous = limit.flags(self.is_anomalous, self.score);
+        limit.decide(&mut self.is_anomalous, &mut self.threshold, self.score);
     }
 
     /// Whether the image is flagged, once [decided](Self::decide).
@@ -156,6 +172,10 @@ impl Row for MappedScore {
 }
 
 impl Row for DecidedScore {
+    const TABLE: Table = Table::Scores;
+}
+
+impl Row for RankedScore {
     const TABLE: Table = Table::Scores;
 }
 

@@ -285,8 +285,13 @@ impl RunSet {
         parts.collect()
     }
 
+    /// Which rows of a part of a run do not count, in their order.
+    pub(super) fn left_out(&self, run: usize, path: &str) -> &[u32] {
+        self.replaced[run].get(path).map_or(&[][..], Vec::as_slice)
+    }
+
     fn part<'a>(&'a self, run: usize, part: &'a PartEntry) -> SetPart<'a> {
-        let left_out = self.replaced[run].get(&part.path).map_or(&[][..], Vec::as_slice);
+        let left_out = self.left_out(run, &part.path);
         SetPart { run, reader: &self.runs[run], part, left_out }
     }
 

@@ -86,6 +86,11 @@ row! {
     }
 }
 
+impl ScoreRow {
+    /// Columns in formats of the program's own, which say nothing to other programs.
+    pub const OPAQUE: [&str; 2] = ["pixel_summary", "true_mask"];
+}
+
 impl Row for ScoreRow {
     const TABLE: Table = Table::Scores;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ledger::PartEntry;
 use super::manifest::spec_differences;
 use super::row::row;
-use super::{Manifest, Row, RunReader, Table};
+use super::{Manifest, ROOT_KEY, Row, RunReader, Table};
 use crate::error::{RunsError, SpecDifference, TableError};
 use crate::store::Location;
 
@@ -56,9 +56,12 @@ impl Row for FailedName {
     const TABLE: Table = Table::Failures;
 }
 
-/// Where the images of a run are from.
+/// Where the images of a run are from: the folder in full, however the job named it. Versions before
+/// 0.2 recorded only that name.
 pub(super) fn place(run: &RunReader) -> String {
-    normal(run.manifest().spec["input"].as_str().unwrap_or_default())
+    let spec = &run.manifest().spec;
+    let root = spec[ROOT_KEY].as_str().or_else(|| spec["input"].as_str());
+    normal(root.unwrap_or_default())
 }
 
 /// A place, which is the same however it was written.
@@ -163,17 +166,40 @@ mod tests {
 
     /// Runs with these references, in folders that are called by their number.
     fn runs(folder: &std::path::Path, references: &[&str]) -> Vec<RunReader> {
-        let run = |(n, reference): (usize, &&str)| {
+        let spec = |reference| json!({ "input": "in/", "reference": reference, "size": null });
+        runs_of(folder, references.iter().map(spec))
+    }
+
+    fn runs_of(folder: &std::path::Path, specs: impl Iterator<Item = Value>) -> Vec<RunReader> {
+        let run = |(n, spec): (usize, Value)| {
             let out = folder.join(n.to_string());
             std::fs::create_dir_all(out.join("_filo")).unwrap();
             let manifest = json!({
                 "format": 2, "run_id": n.to_string(), "run_date": format!("2026-11-{:02}", n + 1),
-                "spec": { "input": "in/", "reference": reference, "size": null }, "totals": null,
+                "spec": spec, "totals": null,
             });
             std::fs::write(out.join("_filo/manifest.json"), manifest.to_string()).unwrap();
             RunReader::open(Store::open(&Location::local(out)).unwrap()).unwrap()
         };
-        references.iter().enumerate().map(run).collect()
+        specs.enumerate().map(run).collect()
+    }
+
+    #[test]
+    fn one_folder_is_one_place_however_each_job_named_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |input: &str, root: &str| json!({ "input": input, ROOT_KEY: root });
+        let specs = [
+            of("in", "file:///data/in/"),
+            of("/data/in/", "file:///data/in/"),
+            of("in", "file:///elsewhere/in/"),
+            // As versions before 0.2 recorded it.
+            json!({ "input": "/data/in" }),
+        ];
+        let runs = runs_of(folder.path(), specs.into_iter());
+        let places = runs.iter().map(place).collect::<Vec<_>>();
+        assert_eq!(places[0], places[1]);
+        assert_ne!(places[0], places[2]);
+        assert_eq!(places[0], places[3]);
     }
 
     #[test]

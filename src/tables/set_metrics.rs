@@ -32,6 +32,7 @@ pub fn write_set_metrics(
     metrics: &[CategoryMetrics],
 ) -> Result<(), TableError> {
     let store = Store::create(place)?;
+    store.check()?;
     match Manifest::read(&store)? {
         Some(there) if there.is_of_metrics() => LateTable::Metrics.remove(&store)?,
         Some(_) => {

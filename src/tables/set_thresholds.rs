@@ -28,6 +28,13 @@ impl Limit {
         })
     }
 
+    /// Fills in what was not known when a row was written, if it is known by now.
+    pub fn decide(self, flagged: &mut Option<bool>, threshold: &mut Option<f32>, score: f32) {
+        *threshold = threshold.or(self.threshold());
+        let limit = threshold.map_or(self, Limit::Above);
+        *flagged = limit.flags(*flagged, score);
+    }
+
     /// The score above which images are flagged.
     pub fn threshold(self) -> Option<f32> {
         match self {

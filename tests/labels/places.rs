@@ -54,7 +54,7 @@ fn of_archive(bytes: &[u8], kind: ArchiveKind) -> Vec<Said> {
     let name = format!("a.{}", kind.as_str());
     std::fs::write(folder.path().join(&name), bytes).unwrap();
     let listing = listed(folder.path(), LayoutChoice::Auto);
-    let file = listing.input.open_file(&name, None).unwrap();
+    let file = listing.input.open_file(&name, None, None).unwrap();
     let mut said = Vec::new();
     read_archive(file, kind, &filo::source::Columns::default(), 1 << 20, |member| {
         assert!(member.picture.is_ok(), "{member:?}");

@@ -42,7 +42,7 @@ fn a_folder_with_foreign_files_is_refused() {
 #[test]
 fn a_resumed_run_keeps_its_day_and_knows_what_is_committed() {
     let out = tempfile::tempdir().unwrap();
-    writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap();
+    writer(out.path()).commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     let next_day = RunIdentity { run_date: identity().run_date.succ_opt().unwrap(), ..identity() };
     let resumed = RunWriter::open(store(out.path()), next_day).unwrap();
     assert_eq!(resumed.manifest().run_date, identity().run_date);
@@ -54,11 +54,14 @@ fn a_resumed_run_keeps_its_day_and_knows_what_is_committed() {
 fn a_second_commit_of_a_shard_changes_nothing() {
     let out = tempfile::tempdir().unwrap();
     let (first, second) = (writer(out.path()), writer(out.path()));
-    assert!(matches!(first.commit_shard(shard(SHARD, "tile")).unwrap(), Committed::Now { .. }));
+    assert!(matches!(
+        first.commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap(),
+        Committed::Now { .. }
+    ));
     let before = snapshot(out.path());
     let mut late = shard(SHARD, "tile");
     late.categories.values_mut().for_each(|rows| rows.scores[0].ms_infer = 99.0);
-    assert_eq!(second.commit_shard(late).unwrap(), Committed::AlreadyByAnother);
+    assert_eq!(second.commit_shard(late, || Ok(true)).unwrap(), Committed::AlreadyByAnother);
     assert_eq!(snapshot(out.path()), before);
 }
 
@@ -70,7 +73,7 @@ fn of_racing_workers_one_commits_and_the_files_are_those_of_the_ledger() {
             let mut rows = shard(SHARD, "tile");
             let scores = rows.categories.values_mut().flat_map(|rows| &mut rows.scores);
             scores.for_each(|row| row.ms_infer = f32::from(i));
-            writer(out.path()).commit_shard(rows).unwrap()
+            writer(out.path()).commit_shard(rows, || Ok(true)).unwrap()
         };
         let outcomes: Vec<Committed> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..8).map(|i| scope.spawn(move || worker(i))).collect();
@@ -89,12 +92,12 @@ fn of_racing_workers_one_commits_and_the_files_are_those_of_the_ledger() {
 fn a_run_killed_before_its_ledger_entry_resumes_to_the_same_files() {
     let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let entry = format!("_filo/ledger/{SHARD}.json");
-    writer(whole.path()).commit_shard(shard(SHARD, "tile")).unwrap();
+    writer(whole.path()).commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
 
     // Killed after the parts of a slower attempt, in which one more image could not be read.
     let mut attempt = shard(SHARD, "tile");
     attempt.categories.insert("late".to_string(), category_rows());
-    writer(killed.path()).commit_shard(attempt).unwrap();
+    writer(killed.path()).commit_shard(attempt, || Ok(true)).unwrap();
     std::fs::remove_file(killed.path().join(&entry)).unwrap();
     assert!(reader(killed.path()).categories().is_empty());
 
@@ -102,7 +105,7 @@ fn a_run_killed_before_its_ledger_entry_resumes_to_the_same_files() {
     assert!(resumed.committed(SHARD).is_none());
     let mut retry = shard(SHARD, "tile");
     retry.categories.insert("late".to_string(), CategoryRows::default());
-    assert!(matches!(resumed.commit_shard(retry).unwrap(), Committed::Now { .. }));
+    assert!(matches!(resumed.commit_shard(retry, || Ok(true)).unwrap(), Committed::Now { .. }));
     assert_eq!(snapshot(killed.path()), snapshot(whole.path()));
 }
 
@@ -110,7 +113,7 @@ fn a_run_killed_before_its_ledger_entry_resumes_to_the_same_files() {
 fn finish_names_the_shard_that_is_missing() {
     let out = tempfile::tempdir().unwrap();
     let writer = writer(out.path());
-    writer.commit_shard(shard(SHARD, "tile")).unwrap();
+    writer.commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     let error =
         writer.finish(&[expected(SHARD, 4), expected("dead", 1)], |_| Ok(Vec::new())).unwrap_err();
     let message = error.to_string();
@@ -127,12 +130,12 @@ fn a_reader_names_the_shards_of_the_listing_that_are_missing() {
     shards.extend((0..10).map(|n| format!("dead{n}")));
     let identity = RunIdentity { shards, ..identity() };
     let writer = RunWriter::open(store(out.path()), identity).unwrap();
-    writer.commit_shard(shard(SHARD, "tile")).unwrap();
+    writer.commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     let message = reader(out.path()).check_shards_are_there().unwrap_err().to_string();
     assert!(message.starts_with("10 of 11 shards are not committed (dead0, dead1, "), "{message}");
     assert!(message.contains("dead7 and 2 more): "), "{message}");
     for n in 0..10 {
-        writer.commit_shard(shard(&format!("dead{n}"), "tile")).unwrap();
+        writer.commit_shard(shard(&format!("dead{n}"), "tile"), || Ok(true)).unwrap();
     }
     reader(out.path()).check_shards_are_there().unwrap();
 }
@@ -141,7 +144,7 @@ fn a_reader_names_the_shards_of_the_listing_that_are_missing() {
 fn finish_names_the_shard_whose_pictures_do_not_add_up() {
     let out = tempfile::tempdir().unwrap();
     let writer = writer(out.path());
-    writer.commit_shard(shard(SHARD, "tile")).unwrap();
+    writer.commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     let message = writer.finish(&[expected(SHARD, 5)], |_| Ok(Vec::new())).unwrap_err().to_string();
     assert!(message.starts_with("shard 5a17: 5 images listed, but 3 scores"), "{message}");
 }
@@ -150,7 +153,7 @@ fn finish_names_the_shard_whose_pictures_do_not_add_up() {
 fn finish_names_a_part_that_was_deleted() {
     let out = tempfile::tempdir().unwrap();
     let writer = writer(out.path());
-    writer.commit_shard(shard(SHARD, "tile")).unwrap();
+    writer.commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     std::fs::remove_dir_all(out.path().join("boxes")).unwrap();
     let error = writer.finish(&[expected(SHARD, 4)], |_| Ok(Vec::new())).unwrap_err();
     assert!(matches!(error, TableError::PartGone { .. }));
@@ -161,10 +164,10 @@ fn finish_names_a_part_that_was_deleted() {
 fn a_finished_run_adds_up_and_every_table_opens() {
     let out = tempfile::tempdir().unwrap();
     let writer = writer(out.path());
-    writer.commit_shard(shard("1", "tile")).unwrap();
+    writer.commit_shard(shard("1", "tile"), || Ok(true)).unwrap();
     let mut without_masks = shard("2", "cable");
     without_masks.categories.values_mut().for_each(|rows| rows.masks.clear());
-    writer.commit_shard(without_masks).unwrap();
+    writer.commit_shard(without_masks, || Ok(true)).unwrap();
     let manifest =
         writer.finish(&[expected("1", 4), expected("2", 4)], |_| Ok(Vec::new())).unwrap();
 

@@ -10,7 +10,7 @@ fn part(table: &str) -> String {
 #[test]
 fn a_part_of_another_table_is_an_error() {
     let out = tempfile::tempdir().unwrap();
-    writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap();
+    writer(out.path()).commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     let entry = out.path().join("_filo/ledger/5a17.json");
     let text = std::fs::read_to_string(&entry).unwrap();
     std::fs::write(&entry, text.replace("\"table\": \"boxes\"", "\"table\": \"masks\"")).unwrap();
@@ -22,7 +22,7 @@ fn a_part_of_another_table_is_an_error() {
 #[test]
 fn a_missing_part_is_an_error() {
     let out = tempfile::tempdir().unwrap();
-    writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap();
+    writer(out.path()).commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     std::fs::remove_file(out.path().join(part("masks"))).unwrap();
     let message = reader(out.path()).rows::<MaskRow>("tile").unwrap_err().to_string();
     assert!(message.contains("is missing"), "{message}");
@@ -31,7 +31,7 @@ fn a_missing_part_is_an_error() {
 #[test]
 fn a_cut_or_changed_part_is_an_error() {
     let out = tempfile::tempdir().unwrap();
-    writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap();
+    writer(out.path()).commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     let path = out.path().join(part("partials"));
     let whole = std::fs::read(&path).unwrap();
     let run = reader(out.path());
@@ -51,7 +51,7 @@ fn a_cut_or_changed_part_is_an_error() {
 #[test]
 fn a_damaged_ledger_or_manifest_is_named() {
     let out = tempfile::tempdir().unwrap();
-    writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap();
+    writer(out.path()).commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     for file in ["_filo/ledger/5a17.json", "_filo/manifest.json"] {
         std::fs::write(out.path().join(file), "{\"format\": 2, ").unwrap();
         let error = RunReader::open(store(out.path())).unwrap_err();

@@ -7,7 +7,7 @@ use super::*;
 fn every_table_comes_back_as_it_was_written() {
     let out = tempfile::tempdir().unwrap();
     assert!(matches!(
-        writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap(),
+        writer(out.path()).commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap(),
         Committed::Now { .. }
     ));
 
@@ -33,7 +33,7 @@ fn every_table_comes_back_as_it_was_written() {
 fn metrics_are_written_after_the_run_and_replaced() {
     let out = tempfile::tempdir().unwrap();
     let writer = writer(out.path());
-    writer.commit_shard(shard(SHARD, "tile")).unwrap();
+    writer.commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     writer.finish(&[expected(SHARD, 4)], |_| Ok(Vec::new())).unwrap();
     let run = reader(out.path());
     assert_eq!(run.metrics().unwrap(), []);
@@ -62,7 +62,7 @@ fn the_same_rows_give_the_same_bytes() {
     let outs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let snapshots = outs.each_ref().map(|out| {
         let writer = writer(out.path());
-        writer.commit_shard(shard(SHARD, "tile")).unwrap();
+        writer.commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
         writer.finish(&[expected(SHARD, 4)], |_| Ok(Vec::new())).unwrap();
         snapshot(out.path())
     });
@@ -76,7 +76,7 @@ fn categories_may_have_any_name() {
     let writer = writer(out.path());
     let names = ["metal nut", "a/b\\..", "süß ☃", "k=v", "100%25", "..", "tab\t#1", "[a]{b}*?"];
     for (i, name) in names.into_iter().enumerate() {
-        writer.commit_shard(shard(&i.to_string(), name)).unwrap();
+        writer.commit_shard(shard(&i.to_string(), name), || Ok(true)).unwrap();
     }
     let run = reader(out.path());
     let mut sorted = names;
@@ -90,7 +90,7 @@ fn categories_may_have_any_name() {
         assert!(day.join(folder).is_dir(), "{folder}");
     }
     for reserved in ["", ALL_CATEGORIES, MEAN_OF_CATEGORIES] {
-        let error = writer.commit_shard(shard("x", reserved)).unwrap_err();
+        let error = writer.commit_shard(shard("x", reserved), || Ok(true)).unwrap_err();
         assert!(matches!(error, TableError::BadName { what: "category", .. }));
     }
 }
@@ -98,7 +98,7 @@ fn categories_may_have_any_name() {
 #[test]
 fn files_have_what_readers_look_for() {
     let out = tempfile::tempdir().unwrap();
-    writer(out.path()).commit_shard(shard(SHARD, "tile")).unwrap();
+    writer(out.path()).commit_shard(shard(SHARD, "tile"), || Ok(true)).unwrap();
     let path = "partials/run_date=2026-11-24/category=tile/part-c0ffee-5a17.parquet";
     let file = SerializedFileReader::new(store(out.path()).get(path).unwrap()).unwrap();
     let metadata = file.metadata();

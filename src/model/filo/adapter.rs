@@ -1,11 +1,11 @@
 //! The bottleneck adapter on the projected class feature.
 
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::{relu, silu};
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::project;
 
 /// `a(f) = SiLU(W2·ReLU(W1·f)) + f`, no bias.
@@ -18,7 +18,7 @@ pub struct Adapter<B: Backend> {
 impl<B: Backend> Adapter<B> {
     /// An adapter with random weights, as a start for training or to be loaded over.
     pub fn new(config: &FiloConfig, device: &B::Device) -> Self {
-        let linear = |from, to| LinearConfig::new(from, to).with_bias(false).init(device);
+        let linear = |from, to| LinearConfig::new(from, to).without_bias().init(device);
         Adapter {
             down: linear(config.embed_dim, config.adapter_hidden),
             up: linear(config.adapter_hidden, config.embed_dim),

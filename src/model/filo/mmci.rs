@@ -3,13 +3,15 @@
 //! In: tokens `[batch, 1 + patches, width]`. Out: `[batch, patches, embed_dim]`.
 
 use burn::module::Module;
+use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::ops::PadMode;
 use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::model::config::FiloConfig;
+use crate::model::derived::Derived;
 use crate::model::kernels::{convolve, convolve_tokens, is_cpu, sum_centred};
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::{rounds_products, same_format};
 
 /// Edge length of the square that holds every MMCI kernel.
@@ -89,7 +91,7 @@ impl<B: Backend> Mmci<B> {
         });
         let (kernels, biases) = merged.unzip::<_, _, Vec<_>, Vec<_>>();
         let kernel = as_products_read_it(Tensor::cat(kernels, 0));
-        MergedMmci { kernel, bias: Tensor::cat(biases, 0), heads }
+        MergedMmci { kernel, parts: Derived::default(), bias: Tensor::cat(biases, 0), heads }
     }
 }
 
@@ -113,6 +115,8 @@ fn centred<B: Backend>(kernel: Tensor<B, 4>) -> Tensor<B, 4> {
 pub struct MergedMmci<B: Backend> {
     /// `[heads · embed_dim, width, 7, 7]`.
     kernel: Tensor<B, 4>,
+    /// The large and the small part of `kernel`, as a matrix.
+    parts: Derived<B, 2, 2>,
     /// `[heads · embed_dim]`.
     bias: Tensor<B, 1>,
     heads: usize,
@@ -126,7 +130,7 @@ impl<B: Backend> MergedMmci<B> {
             true => self,
             false => {
                 let kernel = as_products_read_it(same_format(self.kernel, format));
-                MergedMmci { kernel, ..self }
+                MergedMmci { kernel, parts: Derived::default(), ..self }
             }
         }
     }
@@ -154,7 +158,8 @@ impl<B: Backend> MergedMmci<B> {
         let [batch, count, width] = patches.dims();
         let side = count.isqrt();
         let grid = patches.reshape([batch, side, side, width]);
-        convolve(grid, self.kernel.clone(), 1, MERGED_KERNEL / 2).flatten(1, 2)
+        let parts = |matrix| self.parts.split_of(matrix);
+        convolve(grid, self.kernel.clone(), 1, MERGED_KERNEL / 2, parts).flatten(1, 2)
     }
 }
 

@@ -2,13 +2,14 @@
 //! image; the contexts and the category's words become the embeddings of a prompt tree.
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::nn::Initializer;
 use burn::tensor::activation::relu;
 use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 
 use super::prompt_tree::{PromptKind, PromptTree};
 use crate::model::clip::text::{TextEncoder, TreeTensors};
 use crate::model::config::FiloConfig;
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::project;
 
 /// `W2·ReLU(W1·f + c1) + c2`.

@@ -2,12 +2,12 @@
 //! masked attention that BERT shares. Tokens are `[batch, n, width]`.
 
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
 use crate::model::kernels::linear;
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::{product, project};
 
 /// `softmax(q·kᵀ/√head_width)·v` over `heads` heads, `[batch, n, width]` each. `hidden`
@@ -97,6 +97,6 @@ impl<B: Backend> FusedAttention<B> {
         let (start, len) = (first * width, count * width);
         let weight = self.in_proj.weight.val().narrow(1, start, len);
         let bias = self.in_proj.bias.as_ref().map(|bias| bias.val().narrow(0, start, len));
-        linear(x, weight, bias)
+        linear(x, weight, bias, |_| self.in_proj.split().map(|part| part.narrow(1, start, len)))
     }
 }

@@ -3,7 +3,7 @@
 //! box and logits are read from, and the boxes it started from.
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -16,6 +16,7 @@ use super::feed_forward::{Perceptron, PerceptronConfig, feed_forward};
 use super::levels::LevelGeometry;
 use super::position_code::{SineCode, TEXT_AND_BOX_TEMPERATURE};
 use super::sampling::References;
+use crate::model::linear::{Linear, LinearConfig};
 
 /// The decoder.
 #[derive(Module, Debug)]

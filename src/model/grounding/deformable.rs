@@ -2,12 +2,12 @@
 //! bilinear samples around its reference on every level, weighted by itself. No scores are formed.
 
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::levels::{LevelGeometry, zero_rows};
 use super::sampling::{References, Samples, sample};
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::project;
 
 /// Dimensions of a [`DeformableAttention`].

@@ -3,7 +3,7 @@
 //! both, enhanced.
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use super::attention::{FusedAttention, FusedAttentionConfig};
@@ -13,6 +13,7 @@ use super::feed_forward::feed_forward;
 use super::fusion::{FusionConfig, FusionLayer, ImageAndText};
 use super::levels::LevelGeometry;
 use super::sampling::References;
+use crate::model::linear::{Linear, LinearConfig};
 
 /// The encoder: three lists of equal length, read side by side.
 #[derive(Module, Debug)]

@@ -2,10 +2,10 @@
 //! multi-layer perceptron of box heads and query positions.
 
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::model::kernels::relu;
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::project;
 
 /// `x + linear2(ReLU(linear1(x)))`; the norm after it is the caller's.

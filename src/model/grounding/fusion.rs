@@ -2,11 +2,12 @@
 //! after GLIP). In: both token sets. Out: both, each having read the other.
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::{product, project};
 
 /// The published code keeps scores within this distance of zero, so that f16 does not overflow.

@@ -19,21 +19,26 @@ impl<B: Backend> ImageBatch<B> {
         let height = pictures.iter().map(|picture| picture.dims()[1]).max()?;
         let width = pictures.iter().map(|picture| picture.dims()[2]).max()?;
         let device = pictures.first()?.device();
-        let mut padding = Vec::with_capacity(pictures.len() * height * width);
-        for picture in &pictures {
+        let sizes = pictures.iter().map(|picture| {
             let [_, h, w] = picture.dims();
-            padding.extend((0..height).flat_map(|y| (0..width).map(move |x| y >= h || x >= w)));
+            (h, w)
+        });
+        let sizes = sizes.collect::<Vec<_>>();
+        if sizes.iter().all(|&size| size == (height, width)) {
+            // Nothing is sent to the device.
+            let padding = Tensor::zeros([pictures.len(), height, width], &device);
+            return Some(ImageBatch { pixels: Tensor::stack(pictures, 0), padding });
         }
+        let outside = |&(h, w): &(usize, usize)| {
+            (0..height).flat_map(move |y| (0..width).map(move |x| y >= h || x >= w))
+        };
+        let padding = sizes.iter().flat_map(outside).collect::<Vec<_>>();
+        let filled = |(picture, (h, w)): (Tensor<B, 3>, (usize, usize))| {
+            picture.pad((0, width - w, 0, height - h), PadMode::Constant(0.0))
+        };
         let shape = [pictures.len(), height, width];
-        let filled = pictures
-            .into_iter()
-            .map(|picture| {
-                let [_, h, w] = picture.dims();
-                picture.pad((0, width - w, 0, height - h), PadMode::Constant(0.0))
-            })
-            .collect();
         Some(ImageBatch {
-            pixels: Tensor::stack(filled, 0),
+            pixels: Tensor::stack(pictures.into_iter().zip(sizes).map(filled).collect(), 0),
             padding: Tensor::from_data(TensorData::new(padding, shape), &device),
         })
     }
@@ -53,5 +58,15 @@ mod tests {
         assert_eq!(pixels[..4], [1.0, 1.0, 0.0, 0.0]);
         let padding = batch.padding.into_data().iter::<bool>().collect::<Vec<_>>();
         assert_eq!(padding, [false, false, true, true, false, true, false, true]);
+    }
+
+    #[test]
+    fn images_of_one_size_have_no_padding() {
+        let picture = |value: f32| Tensor::<B, 3>::full([3, 2, 1], value, &cpu());
+        let batch = ImageBatch::new(vec![picture(1.0), picture(2.0)]).unwrap();
+        let pixels = batch.pixels.into_data().to_vec::<f32>().unwrap();
+        assert_eq!(pixels, [[1.0; 6], [2.0; 6]].concat());
+        assert_eq!(batch.padding.dims(), [2, 2, 1]);
+        assert!(batch.padding.into_data().iter::<bool>().all(|outside| !outside));
     }
 }

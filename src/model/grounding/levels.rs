@@ -9,6 +9,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 
 use super::config::GroundingConfig;
 use super::position_code::SineCode;
+use crate::model::kept::kept;
 use crate::model::precision::convolve;
 
 /// Height and width of a level's map.
@@ -21,6 +22,14 @@ pub struct LevelShape {
 impl LevelShape {
     pub fn tokens(&self) -> usize {
         self.height * self.width
+    }
+
+    /// `[2]`: width, height.
+    pub fn sides<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1> {
+        let LevelShape { height, width } = *self;
+        kept("sides of a level", &[height, width], device, || {
+            Tensor::from_floats([width as f32, height as f32], device)
+        })
     }
 }
 
@@ -154,10 +163,9 @@ impl<B: Backend> LevelPart<B> {
         let valid_h = valid.clone().narrow(2, 0, 1).sum_dim(1).reshape([batch, 1, 1]);
         let valid_w = valid.clone().narrow(1, 0, 1).sum_dim(2).reshape([batch, 1, 1]);
         let extent = Tensor::cat(vec![valid_w, valid_h], 2);
-        let sides = Tensor::<B, 1>::from_floats([width as f32, height as f32], &device);
         LevelPart {
             centres: pixel_centres::<B>(shape, &device) / extent.clone(),
-            valid_ratio: extent / sides.unsqueeze(),
+            valid_ratio: extent / shape.sides::<B>(&device).unsqueeze(),
             position_code: image_position_code(valid, code),
             padding: padding.reshape([batch, height * width]),
         }
@@ -166,10 +174,13 @@ impl<B: Backend> LevelPart<B> {
 
 /// `[1, h·w, 2]`: (x + ½, y + ½) in pixels of the map.
 fn pixel_centres<B: Backend>(shape: LevelShape, device: &B::Device) -> Tensor<B, 3> {
-    let centres: Vec<f32> = (0..shape.height)
-        .flat_map(|y| (0..shape.width).flat_map(move |x| [x as f32 + 0.5, y as f32 + 0.5]))
-        .collect();
-    Tensor::from_data(TensorData::new(centres, [1, shape.tokens(), 2]), device)
+    let LevelShape { height, width } = shape;
+    kept("pixel centres", &[height, width], device, || {
+        let centres = (0..height)
+            .flat_map(|y| (0..width).flat_map(move |x| [x as f32 + 0.5, y as f32 + 0.5]));
+        let centres = centres.collect::<Vec<f32>>();
+        Tensor::from_data(TensorData::new(centres, [1, shape.tokens(), 2]), device)
+    })
 }
 
 /// The code of the y coordinate, then that of x. A coordinate counts valid pixels from 1 and is
@@ -190,10 +201,12 @@ fn resize_nearest<B: Backend>(mask: Tensor<B, 3, Bool>, to: LevelShape) -> Tenso
     let [_, height, width] = mask.dims();
     let device = mask.device();
     let sources = |from: usize, to: usize| {
-        let scale = from as f32 / to as f32;
-        let indices: Vec<i64> =
-            (0..to).map(|i| ((i as f32 * scale) as usize).min(from - 1) as i64).collect();
-        Tensor::<B, 1, Int>::from_data(TensorData::new(indices, [to]), &device)
+        kept("nearest pixels", &[from, to], &device, || {
+            let scale = from as f32 / to as f32;
+            let nearest = |i| ((i as f32 * scale) as usize).min(from - 1) as i64;
+            let indices = (0..to).map(nearest).collect::<Vec<i64>>();
+            Tensor::<B, 1, Int>::from_data(TensorData::new(indices, [to]), &device)
+        })
     };
     mask.select(1, sources(height, to.height)).select(2, sources(width, to.width))
 }

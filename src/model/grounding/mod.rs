@@ -20,6 +20,7 @@ pub mod net;
 pub mod phrases;
 pub mod position_code;
 pub mod queries;
+mod ranking;
 pub mod sampling;
 pub mod swin;
 pub mod text;

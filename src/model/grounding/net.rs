@@ -3,7 +3,7 @@
 //! below in sequence; each is public, so that a test can stop between them.
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::nn::Initializer;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
@@ -22,6 +22,7 @@ use super::position_code::{SineCode, TEXT_AND_BOX_TEMPERATURE};
 use super::queries::{Proposals, QuerySelector, text_logits};
 use super::swin::SwinTransformer;
 use super::text::{EncodedCaption, TextBatch};
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::project;
 
 /// The detector.
@@ -174,5 +175,55 @@ impl<B: Backend> GroundingDino<B> {
 
     fn d_model(&self) -> usize {
         self.level_embed.val().dims()[1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Backend as Own, cpu};
+    use crate::model::grounding::CaptionToken;
+    use crate::model::kept::made_by_this_thread;
+    use burn::tensor::Distribution;
+
+    fn tiny() -> GroundingConfig {
+        let mut config = GroundingConfig::swin_t_ogc();
+        config.swin.embed_dim = 8;
+        config.swin.depths = vec![1, 2, 1];
+        config.swin.num_heads = vec![1, 2, 4];
+        config.swin.out_stages = vec![1, 2];
+        (config.bert.hidden, config.bert.heads, config.bert.layers) = (16, 2, 1);
+        (config.bert.intermediate, config.bert.vocab) = (16, 10);
+        (config.d_model, config.text_sine_features, config.heads) = (32, 32, 2);
+        (config.ffn, config.text_layer_ffn, config.fusion_dim) = (16, 16, 16);
+        (config.encoder_layers, config.decoder_layers) = (2, 2);
+        (config.levels, config.queries, config.group_norm_groups) = (3, 20, 8);
+        config.query_sine_features_per_coordinate = 8;
+        config.validate().expect("the sizes fit together");
+        config
+    }
+
+    /// Indices, masks and coordinates are made for the first batch of a size, and sent once.
+    #[test]
+    fn a_second_batch_of_a_size_makes_nothing_that_depends_on_sizes_only() {
+        let config = tiny();
+        let net = config.init::<Own>(&cpu());
+        let token = |id| CaptionToken { id, position: 0, sees: 0..2 };
+        let text = TextBatch::new(&[&[token(1), token(2)]], &config, &cpu()).unwrap();
+        let caption = net.encode_caption(text);
+        // A size that no other test has.
+        let picture = || Tensor::random([3, 93, 71], Distribution::Normal(0.0, 1.0), &cpu());
+        let made_for_batch_of = |count: usize| {
+            let before = made_by_this_thread();
+            let images = ImageBatch::new((0..count).map(|_| picture()).collect()).unwrap();
+            net.forward(images, &caption);
+            made_by_this_thread() - before
+        };
+        assert!(made_for_batch_of(2) > 10);
+        assert_eq!(made_for_batch_of(2), 0);
+        // Rows of windows and of pixels are those of a batch: of both shifts of all stages but the last
+        // and the first, which have one block.
+        assert_eq!(made_for_batch_of(1), 2 * 4);
+        assert_eq!(made_for_batch_of(2), 0);
     }
 }

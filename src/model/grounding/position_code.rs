@@ -3,6 +3,8 @@
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
+use crate::model::kept::kept;
+
 /// Temperature of the codes of text positions and of query boxes.
 pub const TEXT_AND_BOX_TEMPERATURE: f64 = 10_000.0;
 
@@ -32,11 +34,15 @@ impl SineCode {
     }
 
     fn wavelengths<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1> {
-        let values: Vec<f32> = (0..self.features / 2)
-            .map(|j| self.temperature.powf(2.0 * j as f64 / self.features as f64) as f32)
-            .collect();
-        let len = values.len();
-        Tensor::from_data(TensorData::new(values, [len]), device)
+        let SineCode { features, temperature } = *self;
+        let bits = temperature.to_bits();
+        let [high, low] = [(bits >> 32) as usize, bits as u32 as usize];
+        kept("wavelengths", &[features, high, low], device, || {
+            let wavelength = |j| temperature.powf(2.0 * j as f64 / features as f64) as f32;
+            let values = (0..features / 2).map(wavelength).collect::<Vec<_>>();
+            let len = values.len();
+            Tensor::from_data(TensorData::new(values, [len]), device)
+        })
     }
 }
 

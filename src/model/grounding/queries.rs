@@ -3,13 +3,16 @@
 //! the token.
 
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig};
 use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 
 use super::boxes::logit;
 use super::config::GroundingConfig;
 use super::feed_forward::{Perceptron, PerceptronConfig};
-use super::levels::LevelGeometry;
+use super::levels::{LevelGeometry, LevelShape};
+use super::ranking::highest;
+use crate::model::kept::kept;
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::{product, project};
 
 /// Edge length of a proposal on the finest level, as a fraction of the image; it doubles per level.
@@ -63,16 +66,7 @@ impl<B: Backend> Proposals<B> {
     pub fn new(geometry: &LevelGeometry<B>) -> Self {
         let [batch, n, _] = geometry.centres.dims();
         let device = geometry.centres.device();
-        let sides: Vec<f32> = geometry
-            .shapes
-            .iter()
-            .enumerate()
-            .flat_map(|(level, shape)| {
-                let side = FINEST_PROPOSAL * 2f32.powi(level as i32);
-                std::iter::repeat_n(side, 2 * shape.tokens())
-            })
-            .collect();
-        let sides = Tensor::<B, 3>::from_data(TensorData::new(sides, [1, n, 2]), &device);
+        let sides = proposal_sides::<B>(&geometry.shapes, &device);
         let boxes = Tensor::cat(vec![geometry.centres.clone(), sides.expand([batch, n, 2])], 2);
         let [low, high] = PROPOSAL_RANGE;
         let inside = boxes.clone().greater_elem(low).bool_and(boxes.clone().lower_elem(high));
@@ -81,6 +75,20 @@ impl<B: Backend> Proposals<B> {
         let every_number = invalid.clone().unsqueeze_dim::<3>(2).expand([batch, n, 4]);
         Proposals { boxes: logit(boxes).mask_fill(every_number, f32::INFINITY), invalid }
     }
+}
+
+/// `[1, n, 2]`: edge lengths of the proposals of all levels, as fractions of the image.
+fn proposal_sides<B: Backend>(shapes: &[LevelShape], device: &B::Device) -> Tensor<B, 3> {
+    let tokens = shapes.iter().map(LevelShape::tokens).collect::<Vec<_>>();
+    kept("sides of proposals", &tokens, device, || {
+        let of_level = |(level, tokens): (usize, &usize)| {
+            let side = FINEST_PROPOSAL * 2f32.powi(level as i32);
+            std::iter::repeat_n(side, 2 * tokens)
+        };
+        let sides = tokens.iter().enumerate().flat_map(of_level).collect::<Vec<f32>>();
+        let n = sides.len() / 2;
+        Tensor::from_data(TensorData::new(sides, [1, n, 2]), device)
+    })
 }
 
 impl<B: Backend> QuerySelector<B> {
@@ -113,8 +121,7 @@ impl<B: Backend> QuerySelector<B> {
         let [batch, n, d_model] = memory.dims();
         let rows = self.tgt_embed.weight.val();
         let count = rows.dims()[0].min(n);
-        let (_, order) = scores.sort_descending_with_indices(1);
-        let tokens = order.narrow(1, 0, count);
+        let tokens = highest(scores, count);
         let pick = |width| tokens.clone().unsqueeze_dim::<3>(2).expand([batch, count, width]);
         // The box head works token by token, so it need only see the chosen ones.
         let chosen = memory.gather(1, pick(d_model));

@@ -125,8 +125,7 @@ impl<B: Backend> References<B> {
     ) -> Tensor<B, 4> {
         match self {
             References::Points(centres) => {
-                let sides = [shape.width as f32, shape.height as f32];
-                let sides = Tensor::<B, 1>::from_floats(sides, &offsets.device());
+                let sides = shape.sides::<B>(&offsets.device());
                 centres.clone().narrow(2, level, 1) + offsets / sides.unsqueeze()
             }
             References::Boxes(boxes) => {

@@ -4,13 +4,14 @@
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::config::SwinConfig;
 use super::window::{WindowAttention, WindowAttentionConfig, WindowGrid};
 use crate::model::kernels::gelu;
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::{convolve, project};
 
 /// The backbone.
@@ -85,7 +86,7 @@ impl SwinConfig {
             blocks: (0..self.depths[stage]).map(|i| self.init_block(stage, i, device)).collect(),
             downsample: (!is_last).then(|| PatchMerging {
                 norm: norm(4 * width),
-                reduction: LinearConfig::new(4 * width, 2 * width).with_bias(false).init(device),
+                reduction: LinearConfig::new(4 * width, 2 * width).without_bias().init(device),
             }),
             output_norm: self.out_stages.contains(&stage).then(|| norm(width)),
         }

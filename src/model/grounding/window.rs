@@ -2,12 +2,15 @@
 //! position bias, and the mask of shifted windows. Maps are `[batch, height, width, channels]`.
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::nn::Initializer;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
+use crate::model::derived::Derived;
+use crate::model::kept::kept;
 use crate::model::kernels::biased_self_attention;
+use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::{product, project};
 
 /// What the published model adds between regions of a shifted map that are no neighbours.
@@ -30,6 +33,8 @@ pub struct WindowAttention<B: Backend> {
     /// `[(2·window − 1)², heads]`, row `(y_q − y_k + window − 1)·(2·window − 1) + (x_q − x_k +
     /// window − 1)`.
     pub relative_position_bias_table: Param<Tensor<B, 2>>,
+    /// `[heads, window², window²]`: rows of the table.
+    position_bias: Derived<B, 1, 3>,
     heads: usize,
     window: usize,
 }
@@ -42,6 +47,7 @@ impl WindowAttentionConfig {
             proj: LinearConfig::new(self.width, self.width).init(device),
             relative_position_bias_table: Initializer::Normal { mean: 0.0, std: 0.02 }
                 .init([offsets * offsets, self.heads], device),
+            position_bias: Derived::default(),
             heads: self.heads,
             window: self.window,
         }
@@ -88,9 +94,15 @@ impl<B: Backend> WindowAttention<B> {
     /// `[heads, window², window²]`.
     fn position_bias(&self) -> Tensor<B, 3> {
         let table = self.relative_position_bias_table.val();
-        let tokens = self.window * self.window;
-        let rows = indices(relative_position_rows(self.window), &table.device());
-        table.select(0, rows).swap_dims(0, 1).reshape([self.heads, tokens, tokens])
+        let device = table.device();
+        let [bias] = self.position_bias.get(&device, || {
+            let tokens = self.window * self.window;
+            let rows = kept("rows of the bias table", &[self.window], &device, || {
+                indices(relative_position_rows(self.window), &device)
+            });
+            [table.select(0, rows).swap_dims(0, 1).reshape([self.heads, tokens, tokens])]
+        });
+        bias
     }
 }
 
@@ -152,46 +164,64 @@ impl WindowGrid {
         })
     }
 
+    /// Of a tensor that depends on the grid and on `more`.
+    fn sizes(&self, more: &[usize]) -> Vec<usize> {
+        let WindowGrid { height, width, window, shift } = *self;
+        [&[height, width, window, shift], more].concat()
+    }
+
     /// `[batch, height, width, channels]` → `[batch · windows, window², channels]`. One lookup of
     /// rows does the filling, the turning and the cutting.
     pub fn cut<B: Backend>(&self, map: Tensor<B, 4>) -> Tensor<B, 3> {
         let [batch, height, width, channels] = map.dims();
-        let pixels = height * width;
         let device = map.device();
         let zeros = Tensor::zeros([1, channels], &device);
-        let rows = Tensor::cat(vec![map.reshape([batch * pixels, channels]), zeros], 0);
-        let from: Vec<i64> = (0..batch)
-            .flat_map(|picture| {
-                self.slots().map(move |slot| match slot.pixel {
-                    Some(pixel) => (picture * pixels + pixel) as i64,
-                    None => (batch * pixels) as i64,
-                })
-            })
-            .collect();
+        let rows = Tensor::cat(vec![map.reshape([batch * height * width, channels]), zeros], 0);
+        let from = kept("rows of windows", &self.sizes(&[batch]), &device, || {
+            indices(self.rows_of_windows(batch), &device)
+        });
         let tokens = self.window * self.window;
-        rows.select(0, indices(from, &device)).reshape([batch * self.count(), tokens, channels])
+        rows.select(0, from).reshape([batch * self.count(), tokens, channels])
+    }
+
+    /// The pixel of every place of a batch; one row beyond all pixels for filling.
+    fn rows_of_windows(&self, batch: usize) -> Vec<i64> {
+        let pixels = self.height * self.width;
+        let of_one = self.slots().map(|slot| slot.pixel).collect::<Vec<_>>();
+        let of_picture = |picture: usize| {
+            let row = move |pixel: &Option<usize>| match pixel {
+                Some(pixel) => (picture * pixels + pixel) as i64,
+                None => (batch * pixels) as i64,
+            };
+            of_one.iter().map(row)
+        };
+        (0..batch).flat_map(of_picture).collect()
     }
 
     /// The inverse of [`cut`](Self::cut); the filling is dropped.
     pub fn join<B: Backend>(&self, windows: Tensor<B, 3>) -> Tensor<B, 4> {
         let [count, tokens, channels] = windows.dims();
-        let (batch, pixels) = (count / self.count(), self.height * self.width);
-        let mut from = vec![0i64; batch * pixels];
-        for picture in 0..batch {
-            let first = picture * self.count() * tokens;
-            for (i, slot) in self.slots().enumerate() {
-                if let Some(pixel) = slot.pixel {
-                    from[picture * pixels + pixel] = (first + i) as i64;
-                }
+        let batch = count / self.count();
+        let device = windows.device();
+        let from = kept("rows of pixels", &self.sizes(&[batch]), &device, || {
+            indices(self.rows_of_pixels(batch), &device)
+        });
+        let rows = windows.reshape([count * tokens, channels]).select(0, from);
+        rows.reshape([batch, self.height, self.width, channels])
+    }
+
+    /// The place of every pixel of a batch.
+    fn rows_of_pixels(&self, batch: usize) -> Vec<i64> {
+        let mut of_one = vec![0; self.height * self.width];
+        for (place, slot) in self.slots().enumerate() {
+            if let Some(pixel) = slot.pixel {
+                of_one[pixel] = place;
             }
         }
-        let device = windows.device();
-        windows.reshape([count * tokens, channels]).select(0, indices(from, &device)).reshape([
-            batch,
-            self.height,
-            self.width,
-            channels,
-        ])
+        let places = self.count() * self.window * self.window;
+        let of_picture =
+            |picture: usize| of_one.iter().map(move |place| (picture * places + place) as i64);
+        (0..batch).flat_map(of_picture).collect()
     }
 
     /// What is added to the scores of shifted windows, `[windows, window², window²]`: 0 inside a
@@ -199,9 +229,18 @@ impl WindowGrid {
     /// the last window, and what came around from the other side. Windows that are not shifted
     /// need no mask.
     pub fn mask<B: Backend>(&self, device: &B::Device) -> Option<Tensor<B, 3>> {
-        if self.shift == 0 {
-            return None;
-        }
+        let shifted = self.shift != 0;
+        shifted.then(|| {
+            kept("mask of windows", &self.sizes(&[]), device, || {
+                let tokens = self.window * self.window;
+                let mask = TensorData::new(self.foreign(), [self.count(), tokens, tokens]);
+                Tensor::from_data(mask, device)
+            })
+        })
+    }
+
+    /// The numbers of [`mask`](Self::mask).
+    fn foreign(&self) -> Vec<f32> {
         let sides = [self.height, self.width].map(|side| side.next_multiple_of(self.window));
         let region = |place: usize, side: usize| match place {
             place if place < side - self.window => 0,
@@ -220,7 +259,7 @@ impl WindowGrid {
                 mask.extend(row);
             }
         }
-        Some(Tensor::from_data(TensorData::new(mask, [self.count(), tokens, tokens]), device))
+        mask
     }
 }
 

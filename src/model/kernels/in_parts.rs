@@ -13,16 +13,41 @@ pub fn rounds_products<B: Backend, const D: usize>(x: &Tensor<B, D>) -> bool {
     own.is_ok_and(|x| x.dtype() == DType::F32 && rounds_operands(&x.device()))
 }
 
-/// `a·b`: the large part of an operand has the 8 bits of bf16, which no unit rounds; of the small one
-/// TF32 keeps 11 more.
-pub fn product<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
-    let [a_large, b_large] = [&a, &b].map(|x| large_part(x.clone()));
-    let (a_small, b_small) = (a - a_large.clone(), b.clone() - b_large.clone());
-    a_small.matmul(b) + a_large.clone().matmul(b_small) + a_large.matmul(b_large)
+/// An operand as a sum of two.
+#[derive(Debug, Clone)]
+pub struct Split<B: Backend, const D: usize> {
+    /// The 8 bits of bf16, which no unit rounds.
+    pub large: Tensor<B, D>,
+    /// The rest, of which TF32 keeps 11 bits.
+    pub small: Tensor<B, D>,
 }
 
-fn large_part<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    x.cast(FloatDType::BF16).cast(FloatDType::F32)
+impl<B: Backend, const D: usize> Split<B, D> {
+    /// The same of a view of the operand: `view` must take numbers as they are.
+    pub fn map<const E: usize>(self, view: impl Fn(Tensor<B, D>) -> Tensor<B, E>) -> Split<B, E> {
+        Split { large: view(self.large), small: view(self.small) }
+    }
+}
+
+pub fn split<B: Backend, const D: usize>(x: Tensor<B, D>) -> Split<B, D> {
+    let large = x.clone().cast(FloatDType::BF16).cast(FloatDType::F32);
+    Split { small: x - large.clone(), large }
+}
+
+/// `a·b`.
+pub fn product<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
+    let parts = split(b.clone());
+    product_with(a, b, parts)
+}
+
+/// `a·b`, where `parts` are those of `b`.
+pub fn product_with<B: Backend, const D: usize>(
+    a: Tensor<B, D>,
+    b: Tensor<B, D>,
+    parts: Split<B, D>,
+) -> Tensor<B, D> {
+    let Split { large, small } = split(a);
+    small.matmul(b) + large.clone().matmul(parts.small) + large.matmul(parts.large)
 }
 
 #[cfg(test)]
@@ -47,9 +72,9 @@ mod tests {
         let (a, b) = (random([40, 300]), random([300, 50]));
         let exact = a.clone().matmul(b.clone());
         let far = |x: Tensor<Own, 2>| (x - exact.clone()).abs().max().into_scalar();
-        let [a_large, b_large] = [&a, &b].map(|x| large_part(x.clone()));
+        let [Split { large: a_large, small: a_small }, Split { large: b_large, small: b_small }] =
+            [&a, &b].map(|x| split(x.clone()));
         assert!(rounded(a_large.clone()).equal(a_large.clone()).all().into_scalar() != 0);
-        let (a_small, b_small) = (a.clone() - a_large.clone(), b.clone() - b_large.clone());
         let units =
             |a: &Tensor<Own, 2>, b: &Tensor<Own, 2>| rounded(a.clone()).matmul(rounded(b.clone()));
         let of_units = units(&a_small, &b) + units(&a_large, &b_small) + units(&a_large, &b_large);

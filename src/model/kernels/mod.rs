@@ -27,7 +27,7 @@ use crate::device::{Backend as Own, Device, TrainBackend, cpu};
 
 pub use attention::Streams;
 pub use depthwise::{Filter, KERNELS as DEPTHWISE_KERNELS};
-pub use in_parts::rounds_products;
+pub use in_parts::{Split, rounds_products, split};
 pub use inverted::{ImageShape, InvertedResidual, Pointwise, Scratch, multiply_relu6};
 #[cfg(test)]
 pub use node::no_other_tapes;
@@ -56,11 +56,13 @@ pub fn relu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     }
 }
 
-/// `x·weight + bias`: `x` `[…, inputs]`, `weight` `[inputs, outputs]`, `bias` `[outputs]`.
+/// `x·weight + bias`: `x` `[…, inputs]`, `weight` `[inputs, outputs]`, `bias` `[outputs]`. `parts` is
+/// [`split`], or gives what it has given; it is only called where a plain matmul would round `weight`.
 pub fn linear<B: Backend, const D: usize>(
     x: Tensor<B, D>,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
+    parts: impl FnOnce(Tensor<B, 2>) -> Split<B, 2>,
 ) -> Tensor<B, D> {
     match (on_cpu(x), bias) {
         (Ok(x), Some(bias)) => {
@@ -68,15 +70,33 @@ pub fn linear<B: Backend, const D: usize>(
             back(bias::inferred(product, back(bias)))
         }
         (Ok(x), None) => back(module::linear(x, back::<_, Tensor<Own, 2>>(weight), None)),
-        (Err(x), bias) if rounds_products(&x) => {
-            let product = in_parts::product(x, weight.unsqueeze());
-            match bias {
-                Some(bias) => product + bias.unsqueeze(),
-                None => product,
-            }
-        }
-        (Err(x), bias) => module::linear(x, weight, bias),
+        (Err(x), bias) if is_cpu::<B>(&x.device()) => module::linear(x, weight, bias),
+        (Err(x), bias) => linear_of_rows(x, weight, bias, parts),
     }
+}
+
+/// [`linear`] on a GPU: one matmul of all rows, where `[batch, tokens, inputs]` as it stands would be
+/// as many as there are images, each with a last tile that is not full.
+fn linear_of_rows<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+    parts: impl FnOnce(Tensor<B, 2>) -> Split<B, 2>,
+) -> Tensor<B, D> {
+    let mut shape = x.dims();
+    let [inputs, outputs] = weight.dims();
+    let count = shape[..D - 1].iter().product::<usize>();
+    let x = x.reshape([count, inputs]);
+    let product = match rounds_products(&x) {
+        true => in_parts::product_with(x, weight.clone(), parts(weight)),
+        false => x.matmul(weight),
+    };
+    let rows = match bias {
+        Some(bias) => product + bias.unsqueeze(),
+        None => product,
+    };
+    shape[D - 1] = outputs;
+    rows.reshape(shape)
 }
 
 /// `a·b`. What has no gradient and is in f32 keeps 20 bits or more, also where a GPU's matrix units
@@ -164,23 +184,31 @@ pub fn unfold<B: Backend>(
 
 /// A convolution as a product: `x` `[batch, height, width, inputs]`, `kernel` `[outputs, inputs, k, k]`
 /// → `[batch, rows, columns, outputs]`. On a CPU one product of all patches; elsewhere one for each
-/// image, so that the kernel's gradient, a sum over all patches, has as many parts.
+/// image, so that the kernel's gradient, a sum over all patches, has as many parts. `parts` as in
+/// [`linear`], of the kernel as a matrix.
 pub fn convolve<B: Backend>(
     x: Tensor<B, 4>,
     kernel: Tensor<B, 4>,
     stride: usize,
     padding: usize,
+    parts: impl FnOnce(Tensor<B, 2>) -> Split<B, 2>,
 ) -> Tensor<B, 4> {
     let [outputs, _, side, _] = kernel.dims();
     let patches = unfold(x, side, stride, padding);
     let [batch, rows, columns, inputs] = patches.dims();
     let count = rows * columns;
     let kernel = kernel.permute([2, 3, 1, 0]).reshape([inputs, outputs]);
-    let out = match is_cpu::<B>(&patches.device()) {
-        true => patches.reshape([1, batch * count, inputs]).matmul(kernel.unsqueeze()),
-        false => product(patches.reshape([batch, count, inputs]), kernel.unsqueeze()),
+    let shape = [batch, rows, columns, outputs];
+    if rounds_products(&patches) {
+        let patches = patches.reshape([batch * count, inputs]);
+        let parts = parts(kernel.clone());
+        return in_parts::product_with(patches, kernel, parts).reshape(shape);
+    }
+    let patches = match is_cpu::<B>(&patches.device()) {
+        true => patches.reshape([1, batch * count, inputs]),
+        false => patches.reshape([batch, count, inputs]),
     };
-    out.reshape([batch, rows, columns, outputs])
+    patches.matmul(kernel.unsqueeze()).reshape(shape)
 }
 
 /// A convolution over tokens on their square grid, of "same" size: `tokens` `[batch, side²,
@@ -312,5 +340,18 @@ mod tests {
 
         let kernel = Tensor::<Own, 4>::ones([5, 12, 3, 3], &cpu());
         assert_eq!(convolve_tokens(&x, &kernel).unwrap().dims(), [2, 16, 5]);
+    }
+
+    /// On a CPU, where any tensor may stand for one of a GPU.
+    #[test]
+    fn the_rows_of_all_images_at_once_give_what_each_image_gives() {
+        let random = |shape: [usize; 3]| {
+            Tensor::<Own, 3>::random(shape, Distribution::Normal(0.0, 1.0), &cpu())
+        };
+        let (x, weight) = (random([3, 5, 40]), random([1, 40, 7]).squeeze_dim::<2>(0));
+        let bias = random([1, 1, 7]).reshape([7]);
+        let all = linear_of_rows(x.clone(), weight.clone(), Some(bias.clone()), split);
+        assert_eq!(all.dims(), [3, 5, 7]);
+        assert!(apart(all, linear(x, weight, Some(bias), split)) < 1e-5);
     }
 }

@@ -3,7 +3,7 @@
 //! second reads that of the first. Two workers that begin at once begin with other categories.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -22,11 +22,11 @@ use crate::pipeline::prepare::{PrepareSettings, prepare_all};
 use crate::pipeline::timings::Timings;
 use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage};
 use crate::source::{Category, Fetched, Fetcher, Sample};
-use crate::store::{Location, Store};
-use crate::tables::{Claim, Leases, LeftOut, Manifest, REFERENCE_FOLDER, reference_path};
+use crate::store::{Location, Store, both};
+use crate::tables::{Claim, Lease, Leases, LeftOut, Manifest, REFERENCE_FOLDER, reference_path};
 
 /// Bytes of images from archives that are held at a time.
-const HELD_BYTES: usize = 512 << 20;
+const HELD_BYTES: usize = 256 << 20;
 /// How long to wait before looking again at what another worker is making.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -42,8 +42,10 @@ pub struct ReferenceMaker<'a> {
     /// The output.
     pub store: &'a Store,
     /// Who makes which of them.
-    pub leases: &'a mut Leases,
+    pub leases: &'a Leases,
     pub stop: &'a AtomicBool,
+    /// Files of references that are known to be there.
+    pub there: HashSet<String>,
 }
 
 /// Whether all references are there, or a signal came first.
@@ -123,19 +125,19 @@ impl ReferenceMaker<'_> {
     }
 
     /// The categories that have no file.
-    fn missing(&self, categories: &[Category]) -> Result<Vec<Category>, TableError> {
-        if categories.is_empty() {
-            return Ok(Vec::new());
-        }
-        let there = self.store.list(REFERENCE_FOLDER)?.into_iter().map(|file| file.path);
-        let there = there.collect::<HashSet<_>>();
+    fn missing(&mut self, categories: &[Category]) -> Result<Vec<Category>, TableError> {
         let mut missing = categories.to_vec();
-        missing.retain(|category| !there.contains(&reference_path(category.as_str())));
+        missing.retain(|category| !self.there.contains(&reference_path(category.as_str())));
+        if missing.is_empty() {
+            return Ok(missing);
+        }
+        self.there.extend(self.store.list(REFERENCE_FOLDER)?.into_iter().map(|file| file.path));
+        missing.retain(|category| !self.there.contains(&reference_path(category.as_str())));
         Ok(missing)
     }
 
     /// Says once which categories are scored without references.
-    fn tell_missing(&self, categories: &[Category]) -> Result<(), TableError> {
+    fn tell_missing(&mut self, categories: &[Category]) -> Result<(), TableError> {
         let missing = self.missing(categories)?;
         if let Some(first) = missing.first() {
             tracing::warn!(
@@ -151,7 +153,7 @@ impl ReferenceMaker<'_> {
     }
 
     /// Takes over what earlier runs have of what is missing.
-    fn copy_earlier(&self, wanted: &Wanted) -> Result<(), Error> {
+    fn copy_earlier(&mut self, wanted: &Wanted) -> Result<(), Error> {
         for uri in self.earlier {
             if !wanted.archives && self.missing(&wanted.categories)?.is_empty() {
                 break;
@@ -191,27 +193,34 @@ impl ReferenceMaker<'_> {
         let mut left = self.missing(categories)?;
         left.retain(enough);
         while !left.is_empty() {
-            let mut held = Vec::new();
-            for category in &left {
-                let lease = match self.leases.claim(&lease_name(category))? {
-                    Claim::Ours(lease) => lease,
-                    Claim::Held => {
-                        held.push(category.clone());
-                        continue;
-                    }
+            let mut queue = Queue {
+                left: left.into_iter(),
+                held: Vec::new(),
+                leases: self.leases,
+                store: self.store,
+            };
+            let mut next = queue.claim()?;
+            let mut done: Option<Lease> = None;
+            while let Some(Claimed { category, lease, is_missing }) = next {
+                // The next one is claimed while this one is made.
+                let claim = || {
+                    done.iter().try_for_each(|lease| queue.leases.release(lease))?;
+                    queue.claim()
                 };
-                // Whoever had the lease before may have made them.
-                let missing = !self.store.exists(&reference_path(category.as_str()))?;
-                if let Some(samples) = chosen.files.get(category).filter(|_| missing) {
-                    let files = fetcher.ahead(samples.iter().map(|sample| (sample, sample.into())));
-                    let files = files.map(|(sample, files)| (0, sample.clone(), files));
-                    let made = self.make_category(category, chosen.origin, files)?;
-                    if made == Made::Stopped {
-                        return Ok(Made::Stopped);
+                let make = || match chosen.files.get(&category).filter(|_| is_missing) {
+                    Some(samples) => {
+                        self.make_of_files(&category, chosen.origin, samples, &fetcher)
                     }
+                    None => Ok(Made::All),
+                };
+                let (claimed, made) = both(claim, make);
+                if made? == Made::Stopped {
+                    return Ok(Made::Stopped);
                 }
-                self.leases.release(&lease)?;
+                (next, done) = (claimed?, Some(lease));
             }
+            done.iter().try_for_each(|lease| self.leases.release(lease))?;
+            let held = queue.held;
             if self.wait_for(&held) == Made::Stopped {
                 return Ok(Made::Stopped);
             }
@@ -221,6 +230,19 @@ impl ReferenceMaker<'_> {
             return Ok(Made::All);
         }
         self.make_from_archives(chosen, &fetcher)
+    }
+
+    /// Makes the references of a category of images that have files of their own.
+    fn make_of_files(
+        &mut self,
+        category: &Category,
+        origin: Origin,
+        samples: &[Sample],
+        fetcher: &Fetcher,
+    ) -> Result<Made, Error> {
+        let files = fetcher.ahead(samples.iter().map(|sample| (sample, sample.into())));
+        let files = files.map(|(sample, files)| (0, sample.clone(), files));
+        self.make_category(category, origin, files)
     }
 
     /// Waits a moment for what other workers are making, if anything.
@@ -237,11 +259,13 @@ impl ReferenceMaker<'_> {
 
     /// Categories of images in archives: those that the first archives have.
     fn make_from_archives(&mut self, chosen: &Chosen, fetcher: &Fetcher) -> Result<Made, Error> {
-        let archives = InArchives { chosen, fetcher, stop: self.stop };
-        let Some(found) = archives.look_into() else { return Ok(Made::Stopped) };
+        let held = AtomicUsize::new(0);
+        let archives = InArchives { chosen, fetcher, stop: self.stop, held: &held };
+        let Some(mut found) = archives.look_into() else { return Ok(Made::Stopped) };
         let categories = found.keys().cloned().collect::<Vec<_>>();
         let mut missing = self.missing(&categories)?;
         missing.retain(|category| found[category].len() >= MIN_REFERENCES);
+        found.retain(|category, _| missing.contains(category));
         let mut missing = &missing[..];
         while !missing.is_empty() {
             // As many categories as fit, one at least.
@@ -251,7 +275,7 @@ impl ReferenceMaker<'_> {
                 bytes <= HELD_BYTES
             });
             let (now, later) = missing.split_at(fit.count().max(1));
-            let Some(mut held) = archives.take_out(now, &found) else {
+            let Some(mut held) = archives.take_out(now, &mut found) else {
                 return Ok(Made::Stopped);
             };
             for category in now {
@@ -326,7 +350,7 @@ impl ReferenceMaker<'_> {
     }
 
     /// Commits what the images say, if they are enough.
-    fn finish(&self, category: &Category, making: Making) -> Result<(), Error> {
+    fn finish(&mut self, category: &Category, making: Making) -> Result<(), Error> {
         let Making { origin, images, left_out } = making;
         for out in &left_out {
             tracing::warn!(
@@ -337,9 +361,44 @@ impl ReferenceMaker<'_> {
         }
         let reference = Reference::build(images, left_out, origin, self.made_by.clone());
         if let Some(reference) = reference {
-            self.store.put_if_absent(&reference_path(category.as_str()), reference.encode())?;
+            let path = reference_path(category.as_str());
+            self.store.put_if_absent(&path, reference.encode())?;
+            self.there.insert(path);
         }
         Ok(())
+    }
+}
+
+/// Categories whose references are missing, and whom they are left to.
+struct Queue<'a> {
+    left: std::vec::IntoIter<Category>,
+    /// Other workers are at them.
+    held: Vec<Category>,
+    leases: &'a Leases,
+    store: &'a Store,
+}
+
+/// A category whose references are ours to make.
+struct Claimed {
+    category: Category,
+    lease: Lease,
+    is_missing: bool,
+}
+
+impl Queue<'_> {
+    /// The next category that nobody else is at.
+    fn claim(&mut self) -> Result<Option<Claimed>, TableError> {
+        for category in self.left.by_ref() {
+            match self.leases.claim(&lease_name(&category))? {
+                Claim::Held => self.held.push(category),
+                Claim::Ours(lease) => {
+                    // Whoever had the lease before may have made them.
+                    let is_missing = !self.store.exists(&reference_path(category.as_str()))?;
+                    return Ok(Some(Claimed { category, lease, is_missing }));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -17,6 +17,35 @@ const MOST_OPAQUE: f32 = 0.85;
 /// The value from which on a colour hides as much as it may.
 const OPAQUE_FROM: f32 = 0.5;
 
+/// Which map values have which colours.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeatScale {
+    /// Up to this value there is no heat.
+    pub coldest: f32,
+    /// From this value on it is the hottest; where it is not above `coldest`, there is none.
+    pub hottest: f32,
+}
+
+impl HeatScale {
+    /// The scale of the maps of a category: no colour up to the mean of the median map, since a network
+    /// that takes every pixel for a little abnormal would otherwise colour whole images; then up to
+    /// `hottest`, the highest value of any. `means` has the mean of each map.
+    pub fn of_maps(mut means: Vec<f32>, hottest: f32) -> Self {
+        let middle = means.len() / 2;
+        let coldest = match means.is_empty() {
+            true => f32::INFINITY,
+            false => *means.select_nth_unstable_by(middle, f32::total_cmp).1,
+        };
+        HeatScale { coldest, hottest }
+    }
+
+    /// 0 for no heat, 1 for the hottest.
+    pub fn heat(self, value: f32) -> f32 {
+        let span = self.hottest - self.coldest;
+        if span > 0.0 { ((value - self.coldest) / span).clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
 /// The colour of `value`: 0 is none, 1 the hottest.
 pub fn colour_of(value: f32) -> [u8; 3] {
     let at = value.clamp(0.0, 1.0) * (SCALE.len() - 1) as f32;
@@ -46,5 +75,13 @@ mod tests {
         assert!(values().map(opacity_of).is_sorted());
         assert_eq!((opacity_of(0.0), opacity_of(-1.0), opacity_of(1.0)), (0, 0, 217));
         assert_eq!(colour_of(1.0), [255, 238, 130]);
+    }
+
+    #[test]
+    fn heat_goes_from_the_coldest_to_the_hottest_value_and_needs_a_span() {
+        let scale = HeatScale { coldest: 0.25, hottest: 0.75 };
+        assert_eq!([0.0, 0.25, 0.5, 0.75, 1.0].map(|v| scale.heat(v)), [0.0, 0.0, 0.5, 1.0, 1.0]);
+        let flat = HeatScale { coldest: 0.5, hottest: 0.5 };
+        assert_eq!(flat.heat(0.7), 0.0);
     }
 }

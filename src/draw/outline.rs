@@ -15,7 +15,7 @@ pub enum Side {
 
 /// Draws the outline of `mask` on `pixels`, which have its size: `line` on a line `width` pixels wide,
 /// and `casing` on one pixel beside it.
-pub fn draw(pixels: &mut [u8], mask: &Mask, side: Side, width: usize, line: u8, casing: u8) {
+pub fn outline(pixels: &mut [u8], mask: &Mask, side: Side, width: usize, line: u8, casing: u8) {
     // Seen from the other side, an inner line is an outer one.
     let start = mask.values().iter().map(|&value| (value == 1) == (side == Side::Outside));
     let mut covered = start.collect::<Vec<_>>();
@@ -52,6 +52,18 @@ fn grown(area: &[bool], size: Size) -> Vec<bool> {
     grown
 }
 
+/// The mask at a smaller size. A pixel is in it if any of those that it stands for is: the smallest
+/// defect must not vanish.
+pub fn reduced(mask: &Mask, size: Size) -> Mask {
+    let from = mask.size();
+    let mut values = vec![0; size.area()];
+    for (i, _) in mask.values().iter().enumerate().filter(|(_, value)| **value == 1) {
+        let (x, y) = (i % from.width, i / from.width);
+        values[y * size.height / from.height * size.width + x * size.width / from.width] = 1;
+    }
+    Mask::new(size, values).expect("one value per pixel")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,7 +76,7 @@ mod tests {
         let values = (0..49).map(|i| u8::from(inside(i))).collect();
         let mask = Mask::new(SIZE, values).unwrap();
         let mut pixels = vec![b'.'; 49];
-        draw(&mut pixels, &mask, side, 1, b'*', b'#');
+        outline(&mut pixels, &mask, side, 1, b'*', b'#');
         let sign = |pixel: &u8| char::from(*pixel);
         pixels.chunks(7).map(|row| row.iter().map(sign).collect()).collect()
     }
