@@ -193,7 +193,7 @@ def filter_methods(exam: ExamSet) -> list[Method]:
 def measure(exam: ExamSet, method: Method) -> list[Row]:
     """A row for every part and kind of the set and every image score of the method."""
     truth = exam.truth()
-    masks = load_masks(exam, method.maps[0].shape[0]) if method.maps else None
+    masks = load_masks(exam, method.maps) if method.maps else None
     rows = []
     for part, picks in (exam.parts | exam.kinds).items():
         pixel_auroc = aupro = None
@@ -224,9 +224,10 @@ def measure(exam: ExamSet, method: Method) -> list[Row]:
     return rows
 
 
-def load_masks(exam: ExamSet, side: int) -> list[np.ndarray]:
-    empty = np.zeros((side, side), dtype=bool)
-    return [load_mask(p.mask, (side, side)) if p.mask else empty for p in exam.pictures]
+def load_masks(exam: ExamSet, maps: list[np.ndarray]) -> list[np.ndarray]:
+    """The true defects of each picture at the size of its map."""
+    pairs = zip(exam.pictures, maps)
+    return [load_mask(p.mask, m.shape) if p.mask else np.zeros(m.shape, bool) for p, m in pairs]
 
 
 def measure_speed(filo: Filo, n: int, work: Path) -> Speed:
