@@ -23,6 +23,8 @@ const WORDS = ["normal", "anomalous", "–"];
 const word = (number) => (number === null ? "" : given.words[number]);
 const digits = (p) => (p < 1e-6 ? "< 0.000001" : p.toPrecision(2).includes("e") ? p.toFixed(6) : String(Number(p.toPrecision(2))));
 
+// A path breaks after its folders rather than anywhere.
+const path = (text) => text.split(/(?<=\/)/).flatMap((part) => [part, make("wbr")]);
 function fileCell(row) {
   const cell = make("th");
   cell.scope = "row";
@@ -35,7 +37,11 @@ function fileCell(row) {
     link.title = row.link;
     cell.append(link);
   } else { cell.append(name); }
-  if (end > 0) { cell.append(make("small", row.id.slice(0, end))); }
+  if (end > 0) {
+    const folder = make("small");
+    folder.append(...path(row.id.slice(0, end)));
+    cell.append(folder);
+  }
   return cell;
 }
 function imageCell(row) {
@@ -57,6 +63,11 @@ function imageCell(row) {
   cell.append(button);
   return cell;
 }
+function referenceCell(row) {
+  const cell = make("td", undefined, "words");
+  cell.append(...path(word(row.reference)));
+  return cell;
+}
 const area = (row) => (row.area === null ? "" : row.area / Math.max(row.pixels, 1));
 const has = (key) => given.rows.some((row) => row[key] !== null);
 const several = new Set(given.rows.map((row) => row.category)).size > 1;
@@ -71,7 +82,7 @@ const columns = [
   ["defect area", "number", area, (row) => (row.area === null ? "" : `${(100 * area(row)).toFixed(2)} %`), has("area")],
   ["truth", "text", (row) => WORDS[row.class], (row) => WORDS[row.class], labelled],
   ["looks like", "text", (row) => word(row.description), (row) => word(row.description), has("description")],
-  ["nearest reference", "text", (row) => word(row.reference), (row) => word(row.reference), has("reference")],
+  ["nearest reference", "text", (row) => word(row.reference), referenceCell, has("reference")],
 ].filter((column) => column[4]);
 
 const flaggedTable = byId("flagged-table");

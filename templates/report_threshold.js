@@ -79,7 +79,7 @@ const adjusts = all(".adjust").map((figure) => {
   const index = Number(figure.dataset.category);
   const category = given.categories[index];
   const slider = figure.querySelector("input");
-  const line = figure.querySelector("line");
+  const line = figure.querySelector(".moved line");
   slider.max = category.stops.length - 1;
   function fill() {
     const inForce = chosen[index] === null;

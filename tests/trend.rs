@@ -66,7 +66,7 @@ for name, table in tables.tables:
     for line in lines:
         found = duckdb.sql(f"""SELECT count(*), count(*) FILTER (is_anomalous),
           quantile_cont(score::DOUBLE, [0.1, 0.5, 0.9]), list(score)
-          FROM ({of}) WHERE run_date = '{line[0]}'""").fetchone()
+          FROM ({of}) WHERE run_date = '{line[0]}'""").fetchall()[0]
         n, flagged, quantiles, scores = found
         assert [int(line[1]), int(line[2])] == [n, flagged], (line, found)
         assert line[3] == f"{100 * flagged / n:.2f} %", (line, found)

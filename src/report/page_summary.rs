@@ -102,8 +102,8 @@ pub fn tiles(counts: &Counts) -> Vec<Tile> {
             tiles.push(tile("false-alarms", "false alarms", agreement.false_alarms, about));
         }
         let figures = [
-            ("precision", agreement.precision(), "of the flagged are anomalous"),
-            ("recall", agreement.recall(), "of the anomalous are flagged"),
+            ("precision", agreement.precision(), "of the flags are right"),
+            ("recall", agreement.recall(), "of the defects are found"),
         ];
         tiles.extend(figures.map(|(key, figure, about)| Tile {
             key,
@@ -139,8 +139,8 @@ pub fn rules(what_if: &WhatIf, counts: &Counts) -> TableView {
     };
     let mut rows = vec![row("in force", String::new(), &counts.flagged)];
     rows.extend(what_if.rules(counts).iter().map(|(rule, flagged)| match rule {
-        Rule::FalseAlarmRate(rate) => row("", flag("--false-alarm-rate", *rate), flagged),
-        Rule::FlagTop(share) => row("", flag("--flag-top", *share), flagged),
+        Rule::FalseAlarmRate(rate) => row("", format!("--false-alarm-rate {rate}"), flagged),
+        Rule::FlagTop(share) => row("", format!("--flag-top {}", as_typed(*share)), flagged),
         Rule::NoFalseAlarm => row("no false alarm", String::new(), flagged),
         Rule::BestF1 => row("best F1 in each category", String::new(), flagged),
         Rule::NoneMissed => row("no defect missed", String::new(), flagged),
@@ -148,9 +148,9 @@ pub fn rules(what_if: &WhatIf, counts: &Counts) -> TableView {
     TableView { columns, rows, hidden: String::new() }
 }
 
-/// As it is typed.
-fn flag(name: &str, share: f64) -> String {
-    format!("{name} {}", percent(share).replace(' ', ""))
+/// A share in percent, as it is typed.
+fn as_typed(share: f64) -> String {
+    percent(share).replace(' ', "")
 }
 
 fn agreed(flagged: &Flagged, counts: &Counts) -> Vec<CellView> {
