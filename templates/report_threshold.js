@@ -5,8 +5,8 @@ const percent = (part, whole) => (whole > 0 ? `${(100 * part / whole).toFixed(1)
 function said(counts, flagged) {
   const [normal, anomalous] = counts;
   const parts = [`${grouped(sum(flagged))} of ${grouped(sum(counts))} flagged (${percent(sum(flagged), sum(counts))})`];
-  if (anomalous > 0) { parts.push(`${grouped(anomalous - flagged[1])} of ${grouped(anomalous)} missed`); }
-  if (normal > 0) { parts.push(`${grouped(flagged[0])} of ${grouped(normal)} false alarms`); }
+  if (anomalous > 0) { parts.push(`${grouped(anomalous - flagged[1])} of ${grouped(anomalous)} anomalous missed`); }
+  if (normal > 0) { parts.push(`${grouped(flagged[0])} of ${grouped(normal)} normal flagged`); }
   if (anomalous > 0) {
     parts.push(`precision ${percent(flagged[1], flagged[0] + flagged[1])}`, `recall ${percent(flagged[1], anomalous)}`);
   }

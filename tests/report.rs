@@ -346,7 +346,10 @@ fn a_run_without_maps_and_labels_has_a_page() {
     ] {
         assert!(!visible(&html).contains(part), "{part}");
     }
-    assert!(!html.contains("<input type=\"checkbox\" data-layer="), "no layers, no switches");
+    for layer in ["heat", "truth", "boxes"] {
+        let switch = format!("<input type=\"checkbox\" data-layer=\"{layer}\"");
+        assert!(!html.contains(&switch), "a switch for {layer}");
+    }
     assert!(!html.contains("class=\"heat\""));
     // The one with the highest score, and one to compare with.
     assert_eq!(html.matches("class=\"picture\"").count(), 2);

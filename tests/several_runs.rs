@@ -87,7 +87,7 @@ fn table(out: &Path) -> Vec<CategoryMetrics> {
 
 fn without_pixels(mut table: Vec<CategoryMetrics>) -> Vec<CategoryMetrics> {
     for row in table.iter_mut().flat_map(|of| &mut of.rows) {
-        for name in ["pixel_auroc", "pixel_ap", "pixel_f1max", "aupro", "aupro_05"] {
+        for name in ["pixel_auroc", "pixel_ap", "pixel_f1max", "aupro", "aupro_05", "aupimo"] {
             row.set_metric(name, Default::default());
         }
         row.pixel_threshold_f1max = None;

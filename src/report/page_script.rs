@@ -96,10 +96,9 @@ pub fn script_data(data: &PageData, drawings: &Drawings) -> Result<String, serde
     let mut others = [[0; 3]; 3];
     let hidden = data.counts_by_category.iter().filter(|(name, _)| !places.contains_key(**name));
     for (_, counts) in hidden {
-        for class in 0..3 {
-            others[0][class] += counts.of(class);
-            others[1][class] += counts.flagged[class];
-            others[2][class] += counts.flagged[class] + counts.not_flagged[class];
+        let of = [0, 1, 2].map(|class| counts.of(class));
+        for (sums, counts) in others.iter_mut().zip([of, counts.flagged, decided(counts)]) {
+            sums.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
         }
     }
     let categories = data.categories.iter().map(|of| {
@@ -111,6 +110,11 @@ pub fn script_data(data: &PageData, drawings: &Drawings) -> Result<String, serde
     let rows = rows_of(data, &places, drawings, &mut words);
     let script = Script { categories, others, rows, words: words.words };
     Ok(inside_script(&serde_json::to_string(&script)?))
+}
+
+/// Images by class that are flagged or are not.
+fn decided(counts: &Counts) -> [u64; 3] {
+    [0, 1, 2].map(|class| counts.flagged[class] + counts.not_flagged[class])
 }
 
 fn adjustable(
@@ -125,7 +129,7 @@ fn adjustable(
     Adjustable {
         n: [0, 1, 2].map(|class| counts.of(class)),
         flagged: counts.flagged,
-        decided: [0, 1, 2].map(|class| counts.flagged[class] + counts.not_flagged[class]),
+        decided: decided(counts),
         threshold,
         at: limits.map_or(STEPS, |(_, high)| stops.closest(high)),
         stops: stops.thresholds,

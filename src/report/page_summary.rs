@@ -283,7 +283,7 @@ mod tests {
         let rules = rules(&WhatIf::default(), &UNKNOWN);
         assert_eq!(rules.columns, ["threshold", "flagged", "share"]);
         assert_eq!(texts(&rules.rows[0].cells), ["5", "5.0 %"]);
-        assert_eq!(rules.rows[1].flag, "--flag-top 0.1%");
+        assert_eq!(rules.rows[1].flag, "--flag-top 1%");
         let all = BTreeMap::from([("a", UNKNOWN), ("b", MIXED)]);
         let anchors = BTreeMap::from([("a", "x".to_string())]);
         let view = categories(&all, &BTreeMap::new(), &anchors).unwrap();

@@ -7,8 +7,11 @@ use crate::metrics::{ImageScore, ThresholdRule, image_metrics, image_thresholds}
 use crate::pipeline::decision::top_threshold;
 use crate::tables::ShownScore;
 
-/// Shares of images like the references, or of all images, that may be flagged.
+/// Shares of images like the references that may be flagged.
 const RATES: [f64; 3] = [0.001, 0.01, 0.05];
+
+/// Shares of all images that are flagged.
+const SHARES: [f64; 3] = [0.01, 0.05, 0.1];
 
 /// Another way to decide.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +38,7 @@ pub struct WhatIf {
     n_with_p: u64,
     /// Those of them that are flagged at each of [`RATES`].
     by_p: [Flagged; RATES.len()],
-    by_share: [Flagged; RATES.len()],
+    by_share: [Flagged; SHARES.len()],
     no_false_alarm: Flagged,
     best_f1: Flagged,
     none_missed: Flagged,
@@ -78,7 +81,7 @@ impl WhatIf {
             scores.each_ref().map(|of| of.iter().filter(|score| **score > threshold).count() as u64)
         };
         let all = scores.concat();
-        for (share, flagged) in RATES.iter().zip(&mut self.by_share) {
+        for (share, flagged) in SHARES.iter().zip(&mut self.by_share) {
             *flagged = top_threshold(all.clone(), *share).map_or([0; 3], above);
         }
         let [normal, anomalous] = [NORMAL, ANOMALOUS].map(|class| &scores[class]);
@@ -102,10 +105,9 @@ impl WhatIf {
 
     /// The rules that say something of these images, and what they flag.
     pub fn rules(&self, counts: &Counts) -> Vec<(Rule, Flagged)> {
-        let pairs = RATES.iter().copied();
         let mut rules = match self.n_with_p > 0 && self.n_with_p == counts.scored() {
-            true => pairs.map(Rule::FalseAlarmRate).zip(self.by_p).collect::<Vec<_>>(),
-            false => pairs.map(Rule::FlagTop).zip(self.by_share).collect(),
+            true => RATES.into_iter().map(Rule::FalseAlarmRate).zip(self.by_p).collect::<Vec<_>>(),
+            false => SHARES.into_iter().map(Rule::FlagTop).zip(self.by_share).collect(),
         };
         if self.has_both {
             rules.push((Rule::NoFalseAlarm, self.no_false_alarm));
@@ -131,7 +133,7 @@ mod tests {
         let mut what_if = WhatIf::default();
         what_if.finish(&scores, &counts);
         let rules = what_if.rules(&counts);
-        assert_eq!(rules[0], (Rule::FlagTop(0.001), [0, 1, 0]), "one image at least");
+        assert_eq!(rules[0], (Rule::FlagTop(0.01), [0, 1, 0]), "one image at least");
         assert_eq!(rules[3], (Rule::NoFalseAlarm, [0, 2, 0]));
         // Both 2 of 3 without and 3 of 3 with one false alarm: F1 is 0.8 and 6/7.
         assert_eq!(rules[4], (Rule::BestF1, [1, 3, 1]));
