@@ -1,15 +1,18 @@
 """Opens reports of `filo report` in a headless Chromium and uses them as a person would: reads the
-console, follows links, sorts, opens pictures by keyboard, toggles layers, at two widths and in both
-themes, and asks axe-core. Usage: page_test.py [--screenshots DIR] [--hostile] REPORT.html...
+console, follows links, sorts, searches, moves thresholds and opens images by keyboard, toggles layers, at
+two widths and in both themes, prints, and asks axe-core. Usage:
+page_test.py [--screenshots DIR] [--hostile] REPORT.html...
 
 With --hostile the report must have a picture whose name is HTML, shown as text.
 """
 
 import argparse
+import json
 import pathlib
 import re
 import shutil
 import sys
+import urllib.parse
 
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import sync_playwright
@@ -36,6 +39,8 @@ def axe(page, where):
 
 def sorts(page):
     """Every column of numbers, by mouse and by keyboard: what has no value comes last either way."""
+    if page.locator("#metrics-table").count() == 0:
+        return
     values = """() => {
       const th = document.querySelector('#metrics-table thead th[aria-sort]');
       const rows = [...document.querySelectorAll('#metrics-table tbody')];
@@ -45,7 +50,7 @@ def sorts(page):
       (body) => body.rows[0].cells[0].dataset.v)"""
     all_names = sorted(page.evaluate(names))
     columns = page.locator("#metrics-table thead th[data-sort=number]")
-    check(columns.count() >= 10, f"{columns.count()} columns of numbers")
+    check(columns.count() >= 5, f"{columns.count()} columns of numbers")
     for i in range(columns.count()):
         column = columns.nth(i)
         column.locator("button").click()
@@ -66,10 +71,168 @@ def sorts(page):
     check(len(set(all_names)) == len(all_names), f"a category twice: {all_names}")
 
 
+ROWS = "() => [...document.querySelectorAll('#flagged-table tbody tr')].map((row) => row.innerText)"
+SCORES = """() => {
+  const at = [...document.querySelectorAll('#flagged-table thead th')].findIndex((th) => th.innerText.startsWith('score'));
+  return [...document.querySelectorAll('#flagged-table tbody tr')].map((row) => Number(row.cells[at].innerText));
+}"""
+
+
+def tile(page, key):
+    of = page.locator(f"#tile-{key}")
+    return of.inner_text().replace(",", "") if of.count() else None
+
+
+def lists_flagged(page):
+    """The table has as many rows as the first card says, sorts, and finds a file by its name."""
+    flagged = int(tile(page, "flagged"))
+    if page.locator("#all-rows").is_visible():
+        page.locator("#all-rows").click()
+    rows = page.evaluate(ROWS)
+    more = page.locator("#flagged-more")
+    left = int(re.search(r"And ([\d,]+) more", more.inner_text())[1].replace(",", "")) if more.is_visible() else 0
+    check(len(rows) + left == flagged, f"{len(rows)} rows and {left} more of {flagged} flagged images")
+    if not rows:
+        check("No image is flagged" in page.locator("#flagged-about").inner_text(), "an empty table says nothing")
+        return
+    score = page.locator("#flagged-table thead th", has_text="score").first
+    score.locator("button").click()
+    down = page.evaluate(SCORES)
+    check(down == sorted(down, reverse=True), f"not sorted by score: {down}")
+    score.locator("button").focus()
+    page.keyboard.press("Enter")
+    up = page.evaluate(SCORES)
+    check(up == sorted(up), f"not sorted by score: {up}")
+    name = page.locator("#flagged-table tbody tr").last.locator("th").inner_text().split("\n")[0]
+    page.locator("#search").fill(name)
+    found = page.evaluate(ROWS)
+    check(found and all(name in row for row in found), f"a search for {name!r} finds {found}")
+    check(len(found) <= len(rows), "a search adds rows")
+    page.locator("#search").fill("no image is called this")
+    check(page.evaluate(ROWS) == [], "a search for nothing finds something")
+    page.locator("#search").fill("")
+    check(len(page.evaluate(ROWS)) == len(rows), "rows are lost in searching")
+    thumb = page.locator("#flagged-table .thumb button").first
+    if thumb.count():
+        thumb.focus()
+        page.keyboard.press("Enter")
+        check(page.locator("#viewer").evaluate("(d) => d.open"), "a small image does not open")
+        page.keyboard.press("Escape")
+        check(page.evaluate("() => document.activeElement.closest('.thumb') !== null"), "the focus is lost")
+
+
+def links_are_safe(page):
+    links = page.evaluate(
+        "() => [...document.querySelectorAll('a:not([href^=\"#\"])')].map((a) => [a.href, a.closest('#flagged-table') !== null])"
+    )
+    for href, in_table in links:
+        check(in_table and re.match(r"(file|s3|gs|az|https?)://", href), f"a link to {href}")
+    files = page.locator("#flagged-table tbody th").count()
+    check(len(links) == files, f"{len(links)} links of {files} files")
+    for href, _ in links[:20]:
+        if href.startswith("file://"):
+            path = urllib.parse.unquote(urllib.parse.urlparse(href).path)
+            check(pathlib.Path(path).exists(), f"{href} leads nowhere")
+
+
+def moves_threshold(page):
+    """By keyboard: figures, table and galleries follow, and come back."""
+    sliders = page.locator(".adjust input")
+    check(sliders.count() > 0, "no threshold to move")
+    slider = sliders.first
+    slider.evaluate("(s) => { s.closest('details').open = true; }")
+    keys = ["flagged", "missed", "false-alarms", "precision", "recall"]
+    before = {key: tile(page, key) for key in keys}
+    rows = page.evaluate(ROWS)
+    cards = """() => [...document.querySelectorAll('.gallery')].map((g) =>
+      [g.dataset.gallery, g.hidden, g.querySelectorAll('li').length])"""
+    shown = page.evaluate(cards)
+    for gallery, hidden, n in shown:
+        check(hidden == (n == 0), f"gallery {gallery} with {n} images is hidden: {hidden}")
+    labels = "() => [...document.querySelectorAll('.picture')].map((p) => p.getAttribute('aria-label'))"
+    names = page.evaluate(labels)
+    category = slider.evaluate("(s) => Number(s.closest('.adjust').dataset.category)")
+    data = json.loads(page.locator("#data").text_content())
+
+    def totals(step):
+        flagged = list(data["others"][1])
+        n = list(data["others"][0])
+        for i, other in enumerate(data["categories"]):
+            here = [a[step] if a else 0 for a in other["above"]] if i == category else other["flagged"]
+            flagged = [a + b for a, b in zip(flagged, here)]
+            n = [a + b for a, b in zip(n, other["n"])]
+        return flagged, n
+
+    for key, step in [("Home", 0), ("End", 400), ("ArrowLeft", 399), ("PageDown", None)]:
+        slider.focus()
+        page.keyboard.press(key)
+        at = int(slider.input_value())
+        check(step is None or at == step, f"{key} moves the threshold to {at}")
+        flagged, n = totals(at)
+        check(int(tile(page, "flagged")) == sum(flagged), f"{key}: {tile(page, 'flagged')} flagged, not {sum(flagged)}")
+        if before["missed"] is not None:
+            check(int(tile(page, "missed")) == n[1] - flagged[1], f"{key}: missed {tile(page, 'missed')}")
+        if before["false-alarms"] is not None:
+            check(int(tile(page, "false-alarms")) == flagged[0], f"{key}: false alarms {tile(page, 'false-alarms')}")
+        if before["precision"] is not None and flagged[0] + flagged[1]:
+            precision = 100 * flagged[1] / (flagged[0] + flagged[1])
+            check(abs(float(tile(page, "precision").split()[0]) - precision) <= 0.051, f"{key}: {tile(page, 'precision')}")
+        moved = page.evaluate(cards)
+        check(sum(n for *_, n in moved) == sum(n for *_, n in shown), f"{key}: cards are lost: {moved}")
+        for gallery, hidden, count in moved:
+            check(hidden == (count == 0), f"{key}: gallery {gallery} with {count} images is hidden: {hidden}")
+        line = slider.evaluate("(s) => { const l = s.closest('.plot').querySelector('.moved line'); const t = s.getBoundingClientRect(); const r = l.getBoundingClientRect(); return [r.left + r.width / 2 - t.left - 8, t.width - 16, getComputedStyle(l).display]; }")
+        share = (at / 400) if line[1] else 0
+        check(line[2] != "none" and abs(line[0] - share * line[1]) < 4, f"{key}: the line is {line[0]:.0f} pixels along {line[1]:.0f}, not at {share:.2f}")
+        check(page.locator("#moved").is_visible(), "nothing says that a threshold was moved")
+        check(slider.get_attribute("aria-valuetext").startswith("At "), "the slider does not say its value")
+    page.locator(".reset").first.click()
+    check({key: tile(page, key) for key in keys} == before, "the threshold in force does not come back")
+    check(page.evaluate(cards) == shown and page.evaluate(labels) == names, "the galleries do not come back")
+    check(sorted(page.evaluate(ROWS)) == sorted(rows), "the table does not come back")
+    check(not page.locator("#moved").is_visible(), "the page still says that a threshold was moved")
+
+
+def shows_nothing_twice(page):
+    twice = page.evaluate(
+        """() => {
+          const used = [...document.querySelectorAll('.picture[data-drawing]')].map((p) => p.dataset.drawing);
+          return used.length - new Set(used).size;
+        }"""
+    )
+    check(twice == 0, f"{twice} images are in two galleries")
+    for layer, shown in page.evaluate(
+        "() => [...new Set([...document.querySelectorAll('[data-layer]')].map((b) => b.dataset.layer))].map((l) => [l, document.querySelectorAll(`symbol .${l}`).length])"
+    ):
+        check(shown > 0, f"a layer {layer} that no image has")
+    empty = page.evaluate(
+        """() => [...document.querySelectorAll('table')].flatMap((table) => {
+          const heads = [...table.querySelectorAll('thead th')];
+          const rows = [...table.querySelectorAll('tbody tr, tfoot tr')];
+          const says = (cell) => cell && (!['', '–'].includes(cell.textContent.trim()) || cell.querySelector('svg'));
+          return heads.filter((_, i) => rows.length && i > 0 && !rows.some((row) => says(row.cells[i])))
+            .map((head) => head.textContent);
+        })"""
+    )
+    check(not empty, f"columns without a value: {empty}")
+
+
+def prints(page, where):
+    """On a few pages."""
+    page.emulate_media(media="print")
+    pdf = page.pdf(format="A4", print_background=True)
+    page.emulate_media(media="screen")
+    n = len(re.findall(rb"/Type\s*/Page[^s]", pdf))
+    check(1 <= n <= 12, f"{where}: {n} printed pages")
+    return pdf, n
+
+
 def opens_pictures(page):
     """With the keyboard alone."""
-    first = page.locator(".picture").first
-    n = page.locator(".gallery").first.locator(".picture").count()
+    page.locator(".category").first.evaluate("(d) => { d.open = true; }")
+    gallery = page.locator(".gallery:not([hidden])").first
+    first = gallery.locator(".picture").first
+    n = gallery.locator(".picture").count()
     first.focus()
     page.keyboard.press("Enter")
     viewer = page.locator("#viewer")
@@ -123,14 +286,15 @@ def counts_add_up(page):
           return total ? [parts.reduce((a, b) => a + b, 0), row(total)] : [0, 0];
         })"""
     )
-    check(len(sums) >= 2 and all(parts == total for parts, total in sums), f"counts: {sums}")
-    table = page.evaluate(
-        """() => [...document.querySelectorAll('.confusion tbody tr')].map((row) =>
-          [...row.cells].slice(1).map((td) => Number(td.firstChild.textContent.replaceAll(',', ''))))"""
-    )
-    *rows, total = table
-    check([sum(column) for column in zip(*rows)] == total, f"counts by threshold: {table}")
-    check(sum(total) == sums[1][1], f"counts by threshold and by truth differ: {table} {sums}")
+    check(sums and all(parts == total for parts, total in sums), f"counts: {sums}")
+    data = json.loads(page.locator("#data").text_content())
+    flagged = sum(map(sum, [data["others"][1]] + [of["flagged"] for of in data["categories"]]))
+    scored = sum(map(sum, [data["others"][0]] + [of["n"] for of in data["categories"]]))
+    check(int(tile(page, "flagged")) == flagged, f"{tile(page, 'flagged')} flagged, {flagged} in the categories")
+    about = page.locator("#about-flagged").inner_text()
+    check(about.startswith(f"of {scored:,},"), f"{about}, {scored} in the categories")
+    first = page.locator(".rules tbody tr").first.locator("td").first.inner_text().replace(",", "")
+    check(int(first) == flagged, f"the rule in force flags {first}")
 
 
 def anchors_land(browser, uri, where, viewport):
@@ -146,10 +310,12 @@ def anchors_land(browser, uri, where, viewport):
     context.close()
     categories = [link for link in links if link.startswith("#category-")]
     sections = [link for link in links if link not in categories and link != "#main"]
-    check({"#summary", "#metrics", "#failures"} <= set(sections), f"{where}: links {sections}")
-    for link in dict.fromkeys(sections + categories[-1:]):
+    check({"#summary", "#flagged", "#categories"} <= set(sections), f"{where}: links {sections}")
+    for link in dict.fromkeys(sections + categories[:1] + categories[-1:]):
         context, page = opened()
-        page.locator(f'a[href="{link}"]').first.click()
+        first = page.locator(f'a[href="{link}"]').first
+        first.scroll_into_view_if_needed()
+        first.click()
         page.wait_for_timeout(200)
         top, bottom, left = page.evaluate(
             """(link) => {
@@ -170,9 +336,8 @@ def tables_fit(page, where):
     """No table leaves its card, not even with the counts of a million images; wide ones scroll."""
     over = page.evaluate(
         """() => {
-          for (const td of document.querySelectorAll('.confusion td')) {
-            if (td.closest('tbody')) { td.firstChild.textContent = '1,234,567 '; }
-          }
+          for (const td of document.querySelectorAll('.rules td')) { td.textContent = '1,234,567'; }
+          for (const tile of document.querySelectorAll('.tile b')) { tile.textContent = '1,234,567'; }
           return [...document.querySelectorAll('table')].map((table) => {
             const card = table.closest('.card, .category, .scroll');
             const inner = card.clientWidth - 2 * parseFloat(getComputedStyle(card).paddingRight);
@@ -181,6 +346,8 @@ def tables_fit(page, where):
           });
         }"""
     )
+    wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+    check(wide <= 0, f"{where}: with large numbers {wide} pixels wider than the window")
     check(len(over) >= 2 and max(over) <= 0.5, f"{where}: tables leave their cards by {over} pixels")
 
 
@@ -202,40 +369,52 @@ def test(browser, report, screenshots, hostile):
             wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
             check(wide <= 0, f"{where}: {wide} pixels wider than the window")
             notes += axe(page, where)
+            links_are_safe(page)
             if theme == "light":
+                shows_nothing_twice(page)
                 counts_add_up(page)
                 sorts(page)
+                lists_flagged(page)
+                moves_threshold(page)
                 n_images = pictures_decode(page)
                 if page.locator(".picture").count():
                     notes += opens_pictures(page)
             elements = page.evaluate(
-                "() => ['img', 'script', 'iframe', 'a:not([href^=\"#\"])'].map((s) => document.querySelectorAll(s).length)"
+                "() => ['img', 'script:not([type])', 'script[type]', 'iframe'].map((s) => document.querySelectorAll(s).length)"
             )
-            check(elements == [0, 1, 0, 0], f"{where}: foreign elements {elements}")
+            check(elements == [0, 1, 1, 0], f"{where}: foreign elements {elements}")
             handlers = page.evaluate(
                 "() => [...document.querySelectorAll('*')].filter((e) => [...e.attributes].some((a) => a.name.startsWith('on'))).length"
             )
             check(handlers == 0, f"{where}: {handlers} elements have handlers in their attributes")
             if hostile:
-                text = page.locator("#categories").inner_text()
+                text = page.locator("#categories").inner_text() + page.locator("#flagged").inner_text()
                 check("<img src=x onerror=" in page.content() or "&lt;img src=x onerror=" in page.content(), "no hostile name")
                 check(re.search(r"<img src=x onerror=", text + str(page.locator(".picture").evaluate_all("(c) => c.map((b) => b.getAttribute('aria-label'))"))), "the hostile name is not shown as text")
                 check(page.evaluate("() => typeof window.injected") == "undefined", "a name was run")
             if screenshots:
+                page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
+                page.wait_for_timeout(300)
                 page.screenshot(path=screenshots / f"{report.stem}-{width}-{theme}.png")
                 if page.locator(".category").count():
-                    page.locator(".category").first.scroll_into_view_if_needed()
-                    page.evaluate("() => document.querySelector('.category').scrollIntoView()")
+                    page.evaluate("() => document.querySelector('#flagged').scrollIntoView()")
+                    page.wait_for_timeout(300)
+                    page.screenshot(path=screenshots / f"{report.stem}-{width}-{theme}-flagged.png")
+                    page.evaluate("() => { document.querySelector('.category').open = true; document.querySelector('.category').scrollIntoView(); }")
                     page.wait_for_timeout(300)
                     page.screenshot(path=screenshots / f"{report.stem}-{width}-{theme}-category.png")
-                    page.locator(".gallery").first.evaluate("(g) => g.scrollIntoView()")
+                    page.locator(".gallery:not([hidden])").first.evaluate("(g) => g.scrollIntoView()")
                     page.wait_for_timeout(300)
                     page.screenshot(path=screenshots / f"{report.stem}-{width}-{theme}-gallery.png")
-                    page.locator(".picture").first.click()
+                    page.locator(".gallery:not([hidden]) .picture").first.click()
                     page.wait_for_timeout(300)
                     page.screenshot(path=screenshots / f"{report.stem}-{width}-{theme}-picture.png")
+                    page.keyboard.press("Escape")
             if theme == "light":
                 anchors_land(browser, uri, where, {"width": w, "height": h})
+                pdf, n_pages = prints(page, where)
+                if screenshots:
+                    (screenshots / f"{report.stem}-{width}.pdf").write_bytes(pdf)
                 tables_fit(page, where)
             check(not complaints, f"{where}: the console says {complaints}")
             check(requests == [uri], f"{where}: asked for {requests}")
@@ -243,7 +422,7 @@ def test(browser, report, screenshots, hostile):
     size = report.stat().st_size
     check(size <= 15_000_000, f"{report}: {size} bytes")
     minor = sorted(set(notes))
-    print(f"{report.name}: {size / 1e6:.1f} MB, {n_images} images, as it should be"
+    print(f"{report.name}: {size / 1e6:.1f} MB, {n_images} images, {n_pages} printed pages, as it should be"
           + (f"; minor findings of axe: {', '.join(minor)}" if minor else ""))
 
 

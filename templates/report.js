@@ -1,57 +1,91 @@
 "use strict";
-// What the page does beyond showing: it sorts, opens pictures, and shows or hides layers.
+// What the page does beyond showing: themes, ways to categories, sorting, layers, and the viewer. The two
+// files after this one list flagged images and move thresholds.
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+const byId = (id) => document.getElementById(id);
 const root = document.documentElement;
+const given = JSON.parse(byId("data").textContent);
 all(".tools, .kinds, #theme").forEach((tool) => { tool.hidden = false; });
 
 // The theme: that of the system until it is changed, which is not kept.
 const themes = ["system", "light", "dark"];
-const themeButton = document.getElementById("theme");
+const themeButton = byId("theme");
 themeButton.addEventListener("click", () => {
   const next = themes[(themes.indexOf(root.dataset.theme ?? "system") + 1) % themes.length];
   if (next === "system") { delete root.dataset.theme; } else { root.dataset.theme = next; }
   themeButton.textContent = `Theme: ${next}`;
 });
 
-// Sorting: a body of the table is a category with its kinds, and moves as one.
-const table = document.getElementById("metrics-table");
-const bodies = [...table.tBodies];
-const headings = all("thead th", table);
-const valueIn = (body, column) => body.rows[0]?.cells[column]?.dataset.v ?? "";
+// Ways: what a link leads to is opened first, and lands below the bar, however high that is.
+const bar = document.querySelector("header");
+const measure = () => { root.style.scrollPaddingTop = `${bar.offsetHeight + 8}px`; };
+new ResizeObserver(measure).observe(bar);
+measure();
+function open(id) {
+  const target = byId(id);
+  if (target?.matches("details")) { target.open = true; }
+}
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.('a[href^="#"]');
+  if (link) { open(link.hash.slice(1)); }
+});
+byId("jump")?.addEventListener("change", (event) => {
+  const { value } = event.target;
+  open(value);
+  event.target.value = "";
+  if (value) { location.hash = ""; location.hash = value; }
+});
+if (location.hash) {
+  open(location.hash.slice(1));
+  byId(location.hash.slice(1))?.scrollIntoView();
+}
+
+// Sorting: a body of a table moves as one, a category with its defect types.
 const compared = {
   text: (a, b) => a.localeCompare(b, undefined, { numeric: true }),
   number: (a, b) => Number(a) - Number(b),
 };
-function sortBy(heading) {
-  const { sort } = heading.dataset;
-  const column = heading.cellIndex;
-  const first = sort === "text" ? "ascending" : "descending";
-  const other = first === "ascending" ? "descending" : "ascending";
-  const order = heading.getAttribute("aria-sort") === first ? other : first;
-  headings.forEach((of) => of.removeAttribute("aria-sort"));
-  heading.setAttribute("aria-sort", order);
-  const sign = order === "ascending" ? 1 : -1;
-  // What has no value comes last in either order.
-  const empty = (body) => Number(valueIn(body, column) === "");
-  bodies.sort((a, b) => empty(a) - empty(b)
-    || sign * compared[sort](valueIn(a, column), valueIn(b, column)));
-  bodies.forEach((body) => table.insertBefore(body, table.tFoot));
-  document.getElementById("sorted").textContent = `sorted by ${heading.textContent}, ${order}`;
+// Turns headings into buttons. `sort` gets the column, how it compares, and 1 or -1.
+function sortable(headings, sort) {
+  headings.forEach((heading, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = heading.textContent;
+    heading.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const first = heading.dataset.first ?? (heading.dataset.sort === "text" ? "ascending" : "descending");
+      const other = first === "ascending" ? "descending" : "ascending";
+      const order = heading.getAttribute("aria-sort") === first ? other : first;
+      headings.forEach((of) => of.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", order);
+      sort(column, compared[heading.dataset.sort], order === "ascending" ? 1 : -1);
+      byId("sorted").textContent = `sorted by ${heading.textContent}, ${order}`;
+    });
+  });
 }
-headings.forEach((heading) => {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = heading.textContent;
-  button.addEventListener("click", () => sortBy(heading));
-  heading.replaceChildren(button);
+// What has no value comes last in either order.
+const inOrder = (a, b, compare, sign) => (a === "") - (b === "") || sign * compare(a, b);
+all("table.sortable").forEach((table) => {
+  const bodies = [...table.tBodies];
+  const value = (body, column) => body.rows[0]?.cells[column]?.dataset.v ?? "";
+  sortable(all("thead th", table), (column, compare, sign) => {
+    bodies.sort((a, b) => inOrder(value(a, column), value(b, column), compare, sign));
+    bodies.forEach((body) => table.insertBefore(body, table.tFoot));
+  });
 });
 all(".kinds").forEach((button) => button.addEventListener("click", () => {
   const show = button.getAttribute("aria-expanded") !== "true";
   button.setAttribute("aria-expanded", String(show));
   all(".kind", button.closest("tbody")).forEach((row) => { row.hidden = !show; });
 }));
-document.getElementById("bounds")?.addEventListener("change", (event) => {
-  table.classList.toggle("show-bounds", event.target.checked);
+byId("bounds")?.addEventListener("change", (event) => {
+  byId("metrics-table").classList.toggle("show-bounds", event.target.checked);
+});
+byId("search-categories")?.addEventListener("input", (event) => {
+  const wanted = event.target.value.trim().toLowerCase();
+  for (const body of byId("overview-table").tBodies) {
+    body.hidden = !body.rows[0].cells[0].dataset.v.toLowerCase().includes(wanted);
+  }
 });
 
 // Layers: one choice for the whole page, wherever it is made.
@@ -63,32 +97,39 @@ all("[data-layer]").forEach((box) => box.addEventListener("change", () => {
   showLayer(box.dataset.layer, box.checked);
 }));
 
-// The viewer: a picture of a gallery, large, with its neighbours a key away.
-const viewer = document.getElementById("viewer");
+// The viewer: an image of a gallery or of the table, large, with its neighbours a key away.
+const viewer = byId("viewer");
 let cards = [];
+let openers = [];
 let at = 0;
 function show(index) {
   at = (index + cards.length) % cards.length;
   const card = cards[at];
   const facts = card.parentElement.querySelector(".facts").cloneNode(true);
   facts.hidden = false;
-  document.getElementById("viewer-h").textContent = card.getAttribute("aria-label");
-  document.getElementById("viewer-at").textContent = `${at + 1} of ${cards.length}`;
-  document.getElementById("viewer-pair").replaceChildren(card.querySelector(".pair").cloneNode(true));
-  document.getElementById("viewer-facts").replaceChildren(facts);
+  byId("viewer-h").textContent = card.getAttribute("aria-label");
+  byId("viewer-at").textContent = `${at + 1} of ${cards.length}`;
+  byId("viewer-pair").replaceChildren(card.querySelector(".pair").cloneNode(true));
+  byId("viewer-facts").replaceChildren(facts);
+}
+// `from` are the buttons that open the cards.
+function view(from, list, index) {
+  [openers, cards] = [from, list];
+  show(index);
+  viewer.showModal();
 }
 all(".picture").forEach((card) => card.addEventListener("click", () => {
-  cards = all(".picture", card.closest("ul"));
-  show(cards.indexOf(card));
-  viewer.showModal();
+  const list = all(".picture", card.closest("ul"));
+  view(list, list, list.indexOf(card));
 }));
 all("[data-step]", viewer).forEach((button) => button.addEventListener("click", () => {
   show(at + Number(button.dataset.step));
 }));
-document.getElementById("viewer-close").addEventListener("click", () => viewer.close());
-// The picture that was looked at last has the focus afterwards.
-viewer.addEventListener("close", () => cards[at]?.focus());
-const layerOf = { h: "heat", m: "mask", t: "truth", b: "boxes" };
+byId("viewer-close").addEventListener("click", () => viewer.close());
+// What shows the image that was looked at last has the focus afterwards.
+viewer.addEventListener("close", () => openers[at]?.focus());
+const layerOf = Object.fromEntries(
+  all("[data-key]").map((box) => [box.dataset.key.toLowerCase(), box.dataset.layer]));
 viewer.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) { return; }
   const layer = layerOf[event.key.toLowerCase()];

@@ -87,7 +87,7 @@ fn table(out: &Path) -> Vec<CategoryMetrics> {
 
 fn without_pixels(mut table: Vec<CategoryMetrics>) -> Vec<CategoryMetrics> {
     for row in table.iter_mut().flat_map(|of| &mut of.rows) {
-        for name in ["pixel_auroc", "pixel_ap", "pixel_f1max", "aupro", "aupro_05"] {
+        for name in ["pixel_auroc", "pixel_ap", "pixel_f1max", "aupro", "aupro_05", "aupimo"] {
             row.set_metric(name, Default::default());
         }
         row.pixel_threshold_f1max = None;
@@ -186,10 +186,10 @@ fn page(folder: &Folder) -> String {
 /// The page of all nights has the counts, figures and images of that of one run.
 fn the_page(folder: &Folder) {
     let main = |html: &str| {
-        let start = html.find("<div class=\"cards\">").unwrap();
+        let start = html.find("<div class=\"card decision\">").unwrap();
         let end = html.find("<details class=\"how\">").unwrap();
         let metrics = html.find("<section id=\"metrics\"").unwrap();
-        let rest = html.find("<section id=\"categories\"").unwrap();
+        let rest = html.find("<p id=\"sorted\"").unwrap();
         format!("{}{}", &html[start..end], &html[metrics..rest])
     };
     report(folder, &["runs"], &["--against", folder.path("whole").to_str().unwrap()]).last_line();
@@ -401,11 +401,16 @@ fn an_unfinished_run_is_measured_as_far_as_it_is_committed() {
     report(&folder, &["out"], &["--partial"]).last_line();
     let html = page(&folder);
     for part in
-        [how_far, "not decided yet", "Which of them are flagged is decided when the run ends"]
+        [how_far, "not decided yet", "Which images are flagged is decided when the run ends"]
     {
         assert!(html.contains(part), "{part}");
     }
-    assert!(!html.contains("Missed"), "nothing is missed before it is decided on");
+    let missed = html.split("data-gallery=\"missed\"").skip(1).collect::<Vec<_>>();
+    assert!(!missed.is_empty());
+    for gallery in missed {
+        let (head, _) = gallery.split_once('>').unwrap();
+        assert!(head.ends_with(" hidden"), "nothing is missed before it is decided on: {head}");
+    }
 
     // With a run that is finished, as one set: rows of the finished one say whether they are flagged.
     assert!(score("whole", "2026-11-25", &["--threshold", "0.0005"]).has_scored(24, 0));

@@ -5,7 +5,7 @@ use crate::metrics::Metric;
 use crate::tables::{CategoryMetrics, MetricCells, MetricsRow, RunSet};
 
 /// The metrics, in the order in which papers print them.
-fn metrics() -> [&'static str; 8] {
+fn metrics() -> [&'static str; 9] {
     Metric::ALL.map(Metric::as_str)
 }
 
@@ -15,8 +15,8 @@ fn all(categories: &[CategoryMetrics]) -> impl Iterator<Item = (&str, &MetricsRo
 }
 
 /// In two lines, so that the table is no wider than it must be.
-const HEADINGS: [[&str; 14]; 2] = [
-    ["", "", "", "", "", "", "image", "", "", "pixel", "", "", "", ""],
+const HEADINGS: [[&str; 15]; 2] = [
+    ["", "", "", "", "", "", "image", "", "", "pixel", "", "", "", "", ""],
     [
         "category",
         "images",
@@ -32,12 +32,13 @@ const HEADINGS: [[&str; 14]; 2] = [
         "f1max",
         "aupro",
         "aupro 5 %",
+        "aupimo",
     ],
 ];
 
 /// Says in which unit a text is, and what its shorter headings mean.
 const LEGEND: &str = "precision, recall and metrics in percent; aupro counts false-positive rates up \
-                      to 30 %, aupro 5 % those up to 5 %";
+                      to 30 %, aupro 5 % those up to 5 %, aupimo those from 0.001 % to 0.01 %";
 
 /// What numbers of a CSV file lie between: they have no unit there.
 const SCALE: &str = "0 to 1";
@@ -179,8 +180,10 @@ fn metrics_json(categories: &[CategoryMetrics]) -> Vec<serde_json::Value> {
                 object.insert(format!("{name}_min"), min.into());
                 object.insert(format!("{name}_max"), max.into());
             }
-            object.insert(format!("{name}_ci_low"), low.into());
-            object.insert(format!("{name}_ci_high"), high.into());
+            if name != Metric::Aupimo.as_str() {
+                object.insert(format!("{name}_ci_low"), low.into());
+                object.insert(format!("{name}_ci_high"), high.into());
+            }
         }
         for (name, threshold) in row.thresholds() {
             object.insert(name.into(), threshold.into());
@@ -221,11 +224,15 @@ mod tests {
         assert_eq!(under_each_other("pixel"), lines[1].rfind("auroc").unwrap() + 5, "{text}");
         let start = "metal_nut      12          3        2       50.0    33.3   98.8";
         assert!(lines[2].starts_with(start), "{text}");
-        assert!(lines[2].ends_with('–') && lines[1].ends_with(" aupro  aupro 5 %"), "{text}");
+        assert!(
+            lines[2].ends_with('–') && lines[1].ends_with(" aupro  aupro 5 %  aupimo"),
+            "{text}"
+        );
         assert!(
             text.ends_with(
                 "\n\nprecision, recall and metrics in percent; aupro counts \
-            false-positive rates up to 30 %, aupro 5 % those up to 5 %\n"
+            false-positive rates up to 30 %, aupro 5 % those up to 5 %, aupimo those from \
+            0.001 % to 0.01 %\n"
             ),
             "{text}"
         );

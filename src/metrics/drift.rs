@@ -4,7 +4,7 @@
 const PSI_BINS: usize = 10;
 
 /// A usual limit of the stability index: more is a shift that wants an explanation.
-const PSI_LIMIT: f64 = 0.2;
+pub const PSI_LIMIT: f64 = 0.2;
 
 /// How rare a distance as large as this is where nothing has changed.
 const KS_LIMIT: f64 = 0.01;

@@ -5,6 +5,7 @@
 //! and give every pixel metric with certified bounds ([`pixel_metrics`]). Images are few enough to be
 //! ranked in memory ([`image_metrics`]).
 
+mod aupimo;
 mod aupro;
 mod aupro_published;
 mod bounds;
@@ -23,11 +24,12 @@ mod sum;
 mod summary;
 mod thresholds;
 
+pub use aupimo::aupimo;
 pub use aupro::FprLimit;
 pub use aupro_published::published_aupro;
 pub use bounds::Bounded;
 pub use curve::{Curve, PixelCurves, image_roc, pixel_curves};
-pub use drift::Drift;
+pub use drift::{Drift, PSI_LIMIT};
 pub use image::{ImageMetrics, ImageScore, Label, image_metrics};
 pub use influence::Influences;
 pub use map_pixels::MapPixels;

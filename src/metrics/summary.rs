@@ -23,17 +23,20 @@ pub enum Metric {
     Aupro,
     /// Up to FPR 0.05.
     Aupro05,
+    /// Mean over images, from FPR 1e-5 to 1e-4 of images without defects.
+    Aupimo,
 }
 
 /// The metrics of images come first.
 pub const IMAGE_METRICS: usize = 3;
 
-/// And then as many of pixels, those of the same kind in the same order.
+/// And then as many of pixels, those of the same kind in the same order. AUPIMO comes last: it is of other
+/// pixels, and its standard error is not known.
 pub const PIXEL_METRICS: usize = 5;
 
 impl Metric {
     /// All metrics, in the order of this enum.
-    pub const ALL: [Metric; IMAGE_METRICS + PIXEL_METRICS] = [
+    pub const ALL: [Metric; IMAGE_METRICS + PIXEL_METRICS + 1] = [
         Metric::ImageAuroc,
         Metric::ImageAp,
         Metric::ImageF1max,
@@ -42,6 +45,7 @@ impl Metric {
         Metric::PixelF1max,
         Metric::Aupro,
         Metric::Aupro05,
+        Metric::Aupimo,
     ];
 
     /// The name in tables.
@@ -55,6 +59,7 @@ impl Metric {
             Metric::PixelF1max => "pixel_f1max",
             Metric::Aupro => "aupro",
             Metric::Aupro05 => "aupro_05",
+            Metric::Aupimo => "aupimo",
         }
     }
 }
@@ -130,7 +135,8 @@ pub struct CategoryMetrics {
 }
 
 impl CategoryMetrics {
-    /// One row. Without masks there are no pixel metrics: pass `PixelMetrics::default()`.
+    /// One row. Without masks there are no pixel metrics: pass `PixelMetrics::default()`. AUPIMO, which is of
+    /// other pixels, is [set](Self::set).
     pub fn new(image: &ImageMetrics, pixel: &PixelMetrics) -> Self {
         let figures = Metric::ALL.map(|metric| match metric {
             Metric::ImageAuroc => image.auroc.map(Figure::exact),
@@ -141,6 +147,7 @@ impl CategoryMetrics {
             Metric::PixelF1max => pixel.f1max.map(Figure::from),
             Metric::Aupro => pixel.aupro.map(Figure::from),
             Metric::Aupro05 => pixel.aupro_05.map(Figure::from),
+            Metric::Aupimo => None,
         });
         CategoryMetrics { n_images: image.n_images, n_anomalous: image.n_anomalous, figures }
     }
@@ -157,7 +164,7 @@ impl CategoryMetrics {
 
     /// Notes how much the pixel metrics of other images would differ.
     pub fn set_pixel_errors(&mut self, errors: Option<Effects>) {
-        set_errors(&mut self.figures[IMAGE_METRICS..], errors);
+        set_errors(&mut self.figures[IMAGE_METRICS..IMAGE_METRICS + PIXEL_METRICS], errors);
     }
 
     /// Changes one of the metrics.

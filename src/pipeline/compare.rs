@@ -8,7 +8,7 @@ use super::data_set::DataSet;
 use crate::error::{Error, MetricsError};
 use crate::metrics::{
     CategoryMetrics, Drift, Effects, Figure, IMAGE_METRICS, ImageScore, Influences, Metric,
-    PixelSketch, PixelSummary, Spread, image_metrics, mean_over_categories, pixel_metrics,
+    PixelSketch, PixelSummary, Spread, aupimo, image_metrics, mean_over_categories, pixel_metrics,
 };
 use crate::tables::{ALL_CATEGORIES, ComparedScore, MEAN_OF_CATEGORIES, fold_set};
 
@@ -109,11 +109,13 @@ impl Side {
         };
         let rows = fold_set(&data.runs, category, add, merge)?;
         let pixels = data.pixels(category)?;
+        let by_image = pixels.as_ref().map(|pixels| pixels.by_image(None)).transpose()?.flatten();
         let sketch = pixels.map_or_else(|| Ok(PixelSketch::new()), |pixels| pixels.whole())?;
         let images =
             rows.iter().filter_map(|(_, row)| Some(ImageScore::new(row.score, row.label?)));
         let images = images.collect::<Vec<_>>();
-        let metrics = CategoryMetrics::new(&image_metrics(&images)?, &pixel_metrics(&sketch));
+        let mut metrics = CategoryMetrics::new(&image_metrics(&images)?, &pixel_metrics(&sketch));
+        metrics.set(Metric::Aupimo, by_image.and_then(|of| aupimo(&of)).map(Figure::from));
         let of_images = Influences::of_images(&images)?;
         let of_pixels = Influences::new(&sketch);
         let picture = |(name, row): (String, ComparedScore)| {
@@ -148,7 +150,7 @@ fn compare_sides(category: &str, sides: &[Side; 2]) -> Comparison {
         let place = metric as usize;
         let standard_error = match place.checked_sub(IMAGE_METRICS) {
             None => of_images.map(|errors| errors[place]),
-            Some(place) => of_pixels.map(|errors| errors[place]),
+            Some(place) => of_pixels.and_then(|errors| errors.get(place).copied()),
         };
         let value = second?.value - first?.value;
         Some(Figure { value, standard_error, bounds: None })

@@ -233,7 +233,7 @@ fn own_threshold(scores: &[f32], rate: f64) -> f32 {
 
 /// The score above which `share` of the scores lie, rounded to the nearest number of images, one at
 /// least; `None` if nothing can lie above it.
-fn top_threshold(mut scores: Vec<f32>, share: f64) -> Option<f32> {
+pub(crate) fn top_threshold(mut scores: Vec<f32>, share: f64) -> Option<f32> {
     scores.sort_unstable_by(|a, b| b.total_cmp(a));
     let wanted = ((share * scores.len() as f64).round() as usize).max(1);
     match scores.get(wanted) {

@@ -10,8 +10,8 @@ use super::pixel_groups::PixelGroups;
 use crate::error::{Error, MetricsError};
 use crate::metrics::{
     CategoryMetrics, Figure, FprLimit, IMAGE_METRICS, ImageScore, Influences, Label, Metric,
-    PixelSketch, PixelSummary, Spread, ThresholdRule, Thresholds, image_metrics, image_thresholds,
-    mean_over_categories, pixel_metrics, pixel_thresholds, published_aupro,
+    PixelSketch, PixelSummary, Spread, ThresholdRule, Thresholds, aupimo, image_metrics,
+    image_thresholds, mean_over_categories, pixel_metrics, pixel_thresholds, published_aupro,
 };
 use crate::tables::{
     self, ALL_CATEGORIES, LabelledScore, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, RunSet,
@@ -130,6 +130,7 @@ impl Pictures {
         };
         let mut measured = Measured::new(&self.labelled(kind), &sketch, protocol)?;
         measured.flagged = self.flagged(kind);
+        measured.metrics.set(Metric::Aupimo, self.aupimo(kind)?);
         if let Some(influences) = Influences::new(&sketch) {
             let mut spread = Spread::default();
             let mut add = |row| add_pixels(&mut spread, row, &influences, kind);
@@ -145,6 +146,7 @@ impl Pictures {
         let sketch = whole.unwrap_or_default();
         let mut measured = Measured::new(&self.labelled(None), &sketch, protocol)?;
         measured.flagged = self.flagged(None);
+        measured.metrics.set(Metric::Aupimo, self.aupimo(None)?);
         if let Some(influences) = Influences::new(&sketch) {
             let mut spread = Spread::default();
             for category in set.categories() {
@@ -156,6 +158,12 @@ impl Pictures {
             measured.set_pixel_errors(spread);
         }
         Ok(measured)
+    }
+
+    /// AUPIMO of all anomalous images, or of those of one kind.
+    fn aupimo(&self, kind: Option<&str>) -> Result<Option<Figure>, MetricsError> {
+        let by_image = self.pixels.as_ref().map(|pixels| pixels.by_image(kind)).transpose()?;
+        Ok(by_image.flatten().and_then(|sketch| aupimo(&sketch)).map(Figure::from))
     }
 
     /// The normal images and the anomalous ones, of one kind or of all.

@@ -7,16 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use super::candidates::most_of;
 use super::fetch::{AT_ONCE, on_threads};
 use super::images::images;
 use super::page::{CategoryData, PageData, render};
+use super::picks::SeenScore;
 use super::references::{OwnScores, Place, ReferenceSource};
-use super::summary::{CategorySummary, Counts, Failures, failures_of, merge_failures};
+use super::summary::{CategorySummary, Counts, Extent, Failures, failures_of, merge_failures};
+use super::trend::{Night, names_of};
+use super::what_if::WhatIf;
 use crate::error::{Error, ReportError};
 use crate::metrics::{Drift, Figure, Metric, pixel_curves};
 use crate::pipeline::data_set::DataSet;
 use crate::source::Input;
-use crate::tables::{CategoryMetrics, RunSet, SetThresholds, Table};
+use crate::tables::{CategoryMetrics, MaskArea, RunSet, SetThresholds, Table, fold_set};
 
 /// Categories with charts and images, unless some are asked for.
 const DETAILED: usize = 60;
@@ -81,26 +85,46 @@ pub fn page(request: &Request) -> Result<String, Error> {
     let read = |category: &&str| {
         let n = done.fetch_add(1, Ordering::Relaxed) + 1;
         (request.tell)(format!("reading category {n} of {}", names.len()));
-        let most = detailed.contains(category).then_some(request.most);
-        let summary = CategorySummary::read(set, category, &thresholds, most)?;
-        let of_runs =
-            set.runs().iter().map(|run| most.and_then(|_| OwnScores::read(run, category)));
+        let is_detailed = detailed.contains(category);
+        let extent = Extent {
+            most: is_detailed.then_some(request.most),
+            rows: most_of(names.len(), is_detailed),
+        };
+        let summary = CategorySummary::read(set, category, &thresholds, extent)?;
+        let of_runs = set.runs().iter();
+        let of_runs = of_runs.map(|run| is_detailed.then(|| OwnScores::read(run, category))?);
         Ok((summary, of_runs.collect::<Vec<_>>(), failures_of(set, category)?))
     };
     let all = || names.par_iter().map(read).collect::<Result<Vec<_>, Error>>();
     let read = on_threads(AT_ONCE, all)?;
     let (mut counts, mut failures) = (Counts::default(), Failures::new());
+    let (mut what_if, mut nights) = (WhatIf::default(), Vec::new());
     let mut summaries = BTreeMap::new();
     for (category, (summary, references, lost)) in names.iter().zip(read) {
         counts.merge(&summary.counts);
+        what_if.merge(&summary.what_if);
+        for (run, night) in summary.nights.iter().enumerate() {
+            Night::of(&mut nights, run).count(night);
+        }
         merge_failures(&mut failures, lost);
         if summary.counts.scored() > 0 {
             summaries.insert(*category, (summary, references));
         }
     }
     check_counts(set, counts.scored(), failures.values().map(|group| group.n).sum())?;
-    let n_scored = summaries.len();
+    let counts_by_category =
+        summaries.iter().map(|(name, (summary, _))| (*name, summary.counts)).collect();
+    let mut other_rows = BTreeMap::new();
+    for (name, (summary, _)) in &mut summaries {
+        if !detailed.contains(name) {
+            other_rows.insert(*name, std::mem::take(&mut summary.rows));
+        }
+    }
     summaries.retain(|name, _| detailed.contains(name));
+    let of_detailed = summaries.iter().map(|(name, (summary, _))| (*name, &summary.rows[..]));
+    let rows = of_detailed.chain(other_rows.iter().map(|(name, rows)| (*name, &rows[..])));
+    let rows = rows.filter(|(_, rows)| !rows.is_empty()).collect::<Vec<_>>();
+    let areas = areas_of(set, &rows)?;
     let mut places = BTreeMap::<(usize, &str), Place>::new();
     for (index, run) in set.runs().iter().enumerate() {
         let source = ReferenceSource::of(&run.manifest().spec);
@@ -124,14 +148,24 @@ pub fn page(request: &Request) -> Result<String, Error> {
             references: references.iter().rev().find_map(Option::as_ref),
         });
     }
+    let moved =
+        |input: &Result<Input, String>| input.as_ref().ok().filter(|_| request.moved).cloned();
+    let dates = set.runs().iter().map(|run| run.manifest().run_date.to_string());
+    let dates = dates.collect::<Vec<_>>();
     let page = PageData {
         manifest: set.newest().manifest(),
         runs: set.runs().iter().map(|run| run.store().uri().to_string()).collect(),
         extent: &request.extent,
         counts,
+        counts_by_category,
+        what_if,
+        nights,
+        night_names: names_of(&dates),
         n_categories: names.len(),
-        n_scored,
         categories,
+        rows,
+        areas,
+        moved: request.inputs.iter().map(moved).collect(),
         thresholds: &decided,
         metrics: request.metrics,
         drift: request.drift.as_ref(),
@@ -139,6 +173,30 @@ pub fn page(request: &Request) -> Result<String, Error> {
         images: &images,
     };
     Ok(render(&page).map_err(|error| ReportError::Page { why: error.to_string() })?)
+}
+
+/// Pixels of the predicted masks of `rows`, by run and image.
+fn areas_of(
+    set: &RunSet,
+    rows: &[(&str, &[SeenScore])],
+) -> Result<BTreeMap<(usize, String), i64>, Error> {
+    let mut areas = BTreeMap::new();
+    for (category, rows) in rows {
+        let wanted = rows.iter().map(|seen| (seen.run, seen.row.image_id.as_str()));
+        let wanted = wanted.collect::<BTreeSet<_>>();
+        let add = |areas: &mut BTreeMap<_, _>, run, rows: Vec<MaskArea>| {
+            let rows =
+                rows.into_iter().filter(|row| wanted.contains(&(run, row.image_id.as_str())));
+            areas.extend(rows.map(|row| ((run, row.image_id), row.area)));
+            Ok(())
+        };
+        let merge = |areas: &mut BTreeMap<_, _>, mut other: BTreeMap<_, _>| {
+            areas.append(&mut other);
+            Ok(())
+        };
+        areas.append(&mut fold_set(set, category, add, merge)?);
+    }
+    Ok(areas)
 }
 
 /// Nothing may be lost on the way to the page either.

@@ -29,6 +29,22 @@ const REFERENCES: RGBColor = RGBColor(6, 6, 6);
 
 const LINE: u32 = 2;
 
+/// A line of a chart, as its legend shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    First,
+    /// Dashed.
+    Second,
+    /// Thin.
+    Third,
+}
+
+/// A value for each night, or none.
+pub struct Series {
+    pub line: Line,
+    pub values: Vec<Option<f64>>,
+}
+
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// The shares of each class at each score, with the thresholds from lowest to highest. `scores` are
@@ -42,6 +58,7 @@ pub fn histogram(
     let of_references = shares(references, &range);
     let shares = scores.each_ref().map(|scores| shares(scores, &range));
     let highest = shares.iter().flatten().chain(&of_references).copied().fold(0.0, f64::max);
+    let n_classes = shares.iter().filter(|shares| !shares.is_empty()).count();
     let bin = (range.end - range.start) / BINS as f64;
     let steps = |shares: &[f64]| {
         let step = |(i, share): (usize, &f64)| {
@@ -52,7 +69,8 @@ pub fn histogram(
     };
     svg(|area| {
         let axes = Axes { x: range.clone(), y: 0.0..highest * 1.08 };
-        let mut chart = axes.on(area, "score", "% of its class")?;
+        let whole = if n_classes > 1 { "% of its class" } else { "% of the images" };
+        let mut chart = axes.on(area, "score", whole)?;
         for (class, shares) in shares.iter().enumerate().filter(|(_, shares)| !shares.is_empty()) {
             let colour = CLASSES[class];
             let border = colour.stroke_width(LINE);
@@ -104,8 +122,63 @@ pub fn pro(curve: &Curve) -> Option<String> {
     })
 }
 
+/// Values night after night, from 0 or their lowest to their highest; `limit` is a line across. `None`
+/// where there is nothing to draw.
+pub fn trend(
+    series: &[Series],
+    names: &[String],
+    y_name: &str,
+    limit: Option<f64>,
+) -> Option<String> {
+    let values = series.iter().flat_map(|of| of.values.iter().flatten().copied());
+    let ends = values.filter(|value| value.is_finite()).chain(limit);
+    let (low, high) =
+        ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+    if series.iter().all(|of| of.values.iter().all(Option::is_none)) || low > high {
+        return None;
+    }
+    let margin = (0.08 * (high - low)).max(1e-3 * high.abs()).max(1e-6);
+    // Shares begin at zero, scores where they are.
+    let low = if series.len() > 1 { low - margin } else { low.min(0.0) };
+    let last = names.len().saturating_sub(1).max(1) as f64;
+    svg(|area| {
+        let axes = Axes { x: -0.05 * last..1.05 * last, y: low..high + margin };
+        let name = |x: &f64| {
+            let at = x.round();
+            let is_night = (x - at).abs() < 1e-6 && at >= 0.0;
+            // The year is in the table.
+            let name = is_night.then(|| names.get(at as usize)).flatten();
+            name.map_or(String::new(), |name| name.get(5..).unwrap_or(name).to_string())
+        };
+        let mut chart = axes.with_names(area, "night", y_name, names.len().min(6), &name)?;
+        if let Some(limit) = limit {
+            let line = [(-0.05 * last, limit), (1.05 * last, limit)];
+            chart.draw_series(DashedLineSeries::new(line, 6, 4, INK.stroke_width(LINE)))?;
+        }
+        for Series { line, values } in series {
+            let points = (0..).zip(values).filter_map(|(i, v)| Some((f64::from(i), (*v)?)));
+            let points = points.collect::<Vec<_>>();
+            let (colour, width) = match line {
+                Line::First => (FIRST, LINE),
+                Line::Second => (SECOND, LINE),
+                Line::Third => (CLASSES[2], 1),
+            };
+            let style = colour.stroke_width(width);
+            match line {
+                Line::Second => {
+                    chart.draw_series(DashedLineSeries::new(points.iter().copied(), 8, 4, style))?
+                }
+                _ => chart.draw_series(LineSeries::new(points.iter().copied(), style))?,
+            };
+            let dots = points.iter().map(|at| Circle::new(*at, 3, colour.filled()));
+            chart.draw_series(dots)?;
+        }
+        Ok(())
+    })
+}
+
 /// From the lowest to the highest score or threshold, a little wider.
-fn range_of(
+pub fn range_of(
     scores: &[Vec<f32>; 3],
     references: &[f32],
     thresholds: Option<(f32, f32)>,
@@ -172,7 +245,20 @@ impl Axes {
         x_name: &str,
         y_name: &str,
     ) -> Result<Chart<'a, 'b>, Box<dyn std::error::Error>> {
-        let [of_x, of_y] = [&self.x, &self.y].map(|axis| decimals(axis.end - axis.start));
+        let of_x = decimals(self.x.end - self.x.start);
+        self.with_names(area, x_name, y_name, 6, &|x| label(*x, of_x))
+    }
+
+    /// With so many labels below, at most, each named by `name`.
+    fn with_names<'a, 'b>(
+        self,
+        area: &'a Area<'b>,
+        x_name: &str,
+        y_name: &str,
+        x_labels: usize,
+        name: &dyn Fn(&f64) -> String,
+    ) -> Result<Chart<'a, 'b>, Box<dyn std::error::Error>> {
+        let of_y = decimals(self.y.end - self.y.start);
         let text = ("sans-serif", 18).into_font().color(&INK);
         let mut chart = ChartBuilder::on(area)
             .margin(8)
@@ -183,9 +269,9 @@ impl Axes {
         chart
             .configure_mesh()
             .disable_x_mesh()
-            .x_labels(6)
+            .x_labels(x_labels)
             .y_labels(5)
-            .x_label_formatter(&|x| label(*x, of_x))
+            .x_label_formatter(&name)
             .y_label_formatter(&|y| label(*y, of_y))
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
@@ -234,6 +320,19 @@ mod tests {
             assert_eq!(labels.len(), 4, "{labels:?}");
         }
         assert_eq!([0.0, 0.25, 100.0, -1e-9].map(|v| label(v, 2)), ["0", "0.25", "100", "0"]);
+    }
+
+    #[test]
+    fn nights_are_named_and_gaps_are_left_out() {
+        let names = ["2026-11-24", "2026-11-25", "2026-11-26"].map(String::from);
+        let series = [Series { line: Line::First, values: vec![Some(1.0), None, Some(3.0)] }];
+        let chart = trend(&series, &names, "%", Some(0.2)).unwrap();
+        for part in ["11-24", "11-26", "#030303", "<circle"] {
+            assert!(chart.contains(part), "{part}: {chart}");
+        }
+        assert_eq!(chart.matches("<circle").count(), 2);
+        let none = [Series { line: Line::First, values: vec![None; 3] }];
+        assert_eq!(trend(&none, &names, "%", Some(0.2)), None);
     }
 
     #[test]

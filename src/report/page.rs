@@ -11,15 +11,25 @@ use super::build::Drifted;
 use super::images::Images;
 use super::page_category::CategoryView;
 use super::page_decision::{decision, notes};
-use super::page_images::{Drawings, ImageView};
+use super::page_images::{Drawings, ImageView, Layer};
+use super::page_script::script_data;
+use super::page_summary::{TableView, Tile, categories, is_labelled, rules, tiles};
 use super::page_tables::{DriftView, MetricsView, headline};
+use super::picks::SeenScore;
 use super::references::OwnScores;
 use super::summary::{ANOMALOUS, CategorySummary, Counts, Failures, NORMAL, UNLABELLED};
+use super::trend::{Night, TrendView};
+use super::what_if::WhatIf;
 use crate::metrics::PixelCurves;
+use crate::source::Input;
 use crate::tables::{CategoryMetrics, FailureRow, Manifest, ThresholdRow};
 
 const STYLE: &str = include_str!("../../templates/report.css");
-const SCRIPT: &str = include_str!("../../templates/report.js");
+const SCRIPT: &str = concat!(
+    include_str!("../../templates/report.js"),
+    include_str!("../../templates/report_flagged.js"),
+    include_str!("../../templates/report_threshold.js"),
+);
 
 /// Characters of a text that is shown whole.
 const LONGEST: usize = 200;
@@ -39,10 +49,22 @@ pub struct PageData<'a> {
     /// Which rows count, and what is not finished.
     pub extent: &'a [String],
     pub counts: Counts,
-    /// All categories, and those with scores; those below may be fewer.
+    /// Of the categories with scores; those below may be fewer.
+    pub counts_by_category: BTreeMap<&'a str, Counts>,
+    pub what_if: WhatIf,
+    /// Of all categories together, without scores.
+    pub nights: Vec<Night>,
+    /// What the nights are called.
+    pub night_names: Vec<String>,
+    /// All categories.
     pub n_categories: usize,
-    pub n_scored: usize,
     pub categories: Vec<CategoryData<'a>>,
+    /// By category: rows of the table of flagged images.
+    pub rows: Vec<(&'a str, &'a [SeenScore])>,
+    /// By run and image of these rows: pixels of the predicted mask.
+    pub areas: BTreeMap<(usize, String), i64>,
+    /// By run: where its images are now, if that is not where they were scored.
+    pub moved: Vec<Option<Input>>,
     /// By category; empty for runs of versions that had none.
     pub thresholds: &'a BTreeMap<String, ThresholdRow>,
     pub metrics: &'a [CategoryMetrics],
@@ -68,6 +90,7 @@ struct Page<'a> {
     version: &'static str,
     style: &'static str,
     script: &'static str,
+    data: String,
     title: String,
     run_id: &'a str,
     run_date: String,
@@ -76,15 +99,22 @@ struct Page<'a> {
     runs: Vec<String>,
     extent: &'a [String],
     counts: CountsView,
+    tiles: Vec<Tile>,
+    rules: TableView,
     notes: Vec<String>,
     headline: Vec<Figures>,
     headline_of: &'static str,
     facts: Vec<Fact>,
+    /// As it would be typed.
+    export: String,
     metrics: MetricsView,
     drift: Option<DriftView>,
+    trend: Option<TrendView>,
+    overview: Option<TableView>,
     categories: Vec<CategoryView<'a>>,
     hidden_categories: String,
     failures: Vec<FailureView<'a>>,
+    layers: Vec<Layer>,
     images: Vec<ImageView>,
 }
 
@@ -104,26 +134,10 @@ pub struct Figures {
 struct CountsView {
     listed: String,
     scored: String,
+    /// Empty where there are none.
     failed: String,
-    normal: String,
-    anomalous: String,
-    unlabelled: String,
-    flagged: String,
-    not_flagged: String,
-    /// Empty where all is decided.
-    undecided: String,
-    rows: Vec<ClassView>,
-}
-
-/// Images of one class: flagged ones and others, and those that are not decided on, if there are any.
-struct ClassView {
-    name: &'static str,
-    cells: Vec<Outcome>,
-}
-
-struct Outcome {
-    n: String,
-    name: &'static str,
+    /// What is known of the scored images; empty where nothing is.
+    truth: Vec<Fact>,
 }
 
 struct FailureView<'a> {
@@ -140,47 +154,70 @@ struct FailureView<'a> {
 pub fn render(data: &PageData) -> Result<String, askama::Error> {
     let manifest = data.manifest;
     let drawings = Drawings::new(data.images);
-    let categories = data.categories.iter().enumerate();
-    let categories = categories.map(|(i, of)| CategoryView::new(anchor(i), of, data, &drawings));
-    let categories = categories.collect::<Vec<_>>();
+    // One or two are read at once; of more, people open those that they want.
+    let open = data.categories.len() < 3;
+    let views = data.categories.iter().enumerate();
+    let views =
+        views.map(|(i, of)| CategoryView::new(anchor(i), open, of, data, &drawings)).collect();
     let anchors = data.categories.iter().enumerate().map(|(i, of)| (of.name, anchor(i)));
-    let hidden = data.n_scored.saturating_sub(data.categories.len());
+    let anchors = anchors.collect::<BTreeMap<_, _>>();
+    let hidden = data.counts_by_category.len().saturating_sub(data.categories.len());
     let (headline_of, headline) = headline(data.metrics);
+    let json = script_data(data, &drawings).map_err(askama::Error::custom)?;
     let page = Page {
         policy: policy(),
         version: env!("CARGO_PKG_VERSION"),
         style: STYLE,
         script: SCRIPT,
+        data: json,
         title: match text_of(manifest, "input") {
             input if input.is_empty() => format!("Run {}", manifest.run_id),
             input => short(&input),
         },
         run_id: &manifest.run_id,
         run_date: manifest.run_date.to_string(),
-        categories_total: grouped(data.n_categories as u64),
+        categories_total: match data.n_categories {
+            1 => "1 category".to_string(),
+            n => format!("{} categories", grouped(n as u64)),
+        },
         runs: runs_of(&data.runs),
         extent: data.extent,
         counts: counts_view(&data.counts, data.failures),
+        tiles: tiles(&data.counts),
+        rules: rules(&data.what_if, &data.counts),
         notes: notes(data.thresholds, manifest),
         headline,
         headline_of,
         facts: facts_of(manifest),
-        metrics: MetricsView::new(data.metrics, &anchors.collect()),
+        export: format!("filo export --run {} --flagged --csv flagged.csv", newest(&data.runs)),
+        metrics: MetricsView::new(data.metrics, &anchors),
         drift: data.drift.map(DriftView::new),
-        categories,
+        trend: TrendView::new("all categories", &data.nights, &data.night_names),
+        overview: categories(&data.counts_by_category, data.thresholds, &anchors),
+        categories: views,
         hidden_categories: match hidden {
             0 => String::new(),
             _ => format!(
                 "{} of {} categories: those with the most images, or those asked for. \
                  --category NAME shows others.",
                 grouped(data.categories.len() as u64),
-                grouped(data.n_scored as u64)
+                grouped(data.counts_by_category.len() as u64)
             ),
         },
         failures: failure_views(data.failures),
+        layers: drawings.layers(),
         images: drawings.views(),
     };
     page.render()
+}
+
+/// The runs of a set as they are typed: the first of several.
+fn newest(places: &[String]) -> String {
+    match places {
+        [only] => short(only),
+        [first, ..] => format!("{} --run …", short(first)),
+        [] => "OUT".to_string(),
+    }
 }
 
 /// The places of several runs, the oldest first; of very many the newest.
@@ -264,30 +301,16 @@ fn facts_of(manifest: &Manifest) -> Vec<Fact> {
 
 fn counts_view(counts: &Counts, failures: &Failures) -> CountsView {
     let failed = failures.values().map(|group| group.n).sum::<u64>();
-    let rows = [
-        (NORMAL, "normal", ["false alarms", ""]),
-        (ANOMALOUS, "anomalous", ["", "missed"]),
-        (UNLABELLED, "no label", ["", ""]),
-    ];
-    let rows = rows.into_iter().filter(|(class, ..)| counts.of(*class) > 0);
-    let undecided = counts.undecided.iter().sum::<u64>();
-    let row = |(class, name, [flagged, not_flagged]): (usize, _, [_; 2])| {
-        let decided = [(counts.flagged[class], flagged), (counts.not_flagged[class], not_flagged)];
-        let open = (undecided > 0).then_some((counts.undecided[class], ""));
-        let cells = decided.into_iter().chain(open);
-        ClassView { name, cells: cells.map(|(n, name)| Outcome { n: grouped(n), name }).collect() }
-    };
+    let classes = [(NORMAL, "normal"), (ANOMALOUS, "anomalous"), (UNLABELLED, "no label")];
+    let classes = classes.into_iter().filter(|(class, _)| counts.of(*class) > 0);
+    let truth = classes.filter(|_| is_labelled(counts));
+    let truth = truth
+        .map(|(class, name)| Fact { name: name.to_string(), value: grouped(counts.of(class)) });
     CountsView {
         listed: grouped(counts.scored() + failed),
         scored: grouped(counts.scored()),
-        failed: grouped(failed),
-        normal: grouped(counts.of(NORMAL)),
-        anomalous: grouped(counts.of(ANOMALOUS)),
-        unlabelled: grouped(counts.of(UNLABELLED)),
-        flagged: grouped(counts.flagged.iter().sum()),
-        not_flagged: grouped(counts.not_flagged.iter().sum()),
-        undecided: if undecided > 0 { grouped(undecided) } else { String::new() },
-        rows: rows.map(row).collect(),
+        failed: if failed > 0 { grouped(failed) } else { String::new() },
+        truth: truth.collect(),
     }
 }
 

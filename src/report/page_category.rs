@@ -6,8 +6,10 @@ use super::images::Shown;
 use super::page::{CategoryData, Fact, PageData, grouped, short};
 use super::page_decision::{p_digits, p_words, sentence};
 use super::page_images::{Compared, Drawings, Drawn};
+use super::page_summary::{in_short, is_labelled};
 use super::picks::{Picks, SeenScore};
-use super::summary::{ANOMALOUS, CategorySummary, NORMAL, UNLABELLED, Wins};
+use super::summary::{CategorySummary, Wins, class};
+use super::trend::TrendView;
 use crate::draw::HeatScale;
 use crate::tables::BoxRow;
 
@@ -17,9 +19,17 @@ const WINS: usize = 6;
 pub struct CategoryView<'a> {
     pub anchor: String,
     pub name: &'a str,
+    pub open: bool,
+    /// What it comes to, in a few words.
+    pub in_short: String,
     pub about: String,
+    /// That of the scores, where thresholds can be moved; `None` without scores.
+    pub histogram: Option<ChartView>,
     pub charts: Vec<ChartView>,
     pub wins: Vec<WinView<'a>>,
+    /// Whether any image has a label.
+    pub labelled: bool,
+    pub trend: Option<TrendView>,
     /// The ends of the scale of colours; empty without maps.
     pub heat: Vec<String>,
     pub galleries: Vec<GalleryView<'a>>,
@@ -45,7 +55,10 @@ pub struct WinView<'a> {
 }
 
 pub struct GalleryView<'a> {
+    pub key: &'static str,
     pub title: &'static str,
+    /// How many images belong here, shown or not.
+    pub of: u64,
     pub about: String,
     pub cards: Vec<CardView<'a>>,
     /// Whether its images are compared with references.
@@ -54,6 +67,10 @@ pub struct GalleryView<'a> {
 
 pub struct CardView<'a> {
     pub image_id: String,
+    /// The score and the class, for the script.
+    pub raw: String,
+    pub class: usize,
+    pub flagged: bool,
     pub label: String,
     pub alt: String,
     pub shown: Option<Drawn>,
@@ -70,15 +87,23 @@ pub struct CardView<'a> {
 impl<'a> CategoryView<'a> {
     pub fn new(
         anchor: String,
+        open: bool,
         category: &'a CategoryData,
         data: &'a PageData,
         drawings: &Drawings,
     ) -> Self {
         let summary = category.summary;
+        let trend = TrendView::new(category.name, &summary.nights, &data.night_names);
         CategoryView {
             anchor,
             name: category.name,
+            open,
+            in_short: in_short(&summary.counts),
             about: about(category, data),
+            labelled: is_labelled(&summary.counts),
+            // Of a single category the whole says the rest.
+            trend: trend.filter(|trend| !trend.charts.is_empty()),
+            histogram: histogram(category),
             charts: charts_of(category),
             wins: wins_of(summary),
             heat: heat_of(summary, data),
@@ -87,67 +112,66 @@ impl<'a> CategoryView<'a> {
     }
 }
 
-/// What a category has, and how its images were decided on.
+/// How the images of a category were decided on.
 fn about(category: &CategoryData, data: &PageData) -> String {
     let counts = &category.summary.counts;
-    let mut text = format!("{} images", grouped(counts.scored()));
-    for (class, name) in
-        [(NORMAL, "normal"), (ANOMALOUS, "anomalous"), (UNLABELLED, "without label")]
-    {
-        if counts.of(class) > 0 {
-            text.push_str(&format!(", {} {name}", grouped(counts.of(class))));
-        }
-    }
     let origin = category.references.map(|of| of.origin);
     let limits = category.summary.thresholds;
     let sentence = sentence(category.decided, limits, origin, data.manifest);
     let flagged = counts.flagged.iter().sum::<u64>();
     match counts.undecided.iter().sum::<u64>() {
-        0 => format!("{text}, {} flagged. {sentence}", grouped(flagged)),
+        0 => sentence,
         // What is decided already was decided by the rows.
         n if flagged == 0 && n == counts.scored() => {
-            format!("{text}. Which of them are flagged is decided when the run ends.")
+            "Which images are flagged is decided when the run ends.".to_string()
         }
-        n => format!(
-            "{text}, {} flagged, {} not decided on until their run ends. {sentence}",
-            grouped(flagged),
-            grouped(n)
-        ),
+        n => format!("{} images are not decided on until their run ends. {sentence}", grouped(n)),
     }
 }
 
 const CLASS_NAMES: [(&str, &str); 3] =
     [("normal", "normal"), ("anomalous", "anomalous"), ("unlabelled", "no label")];
 
+/// What a class is called; without labels there is one of images.
+fn class_name(class: usize, labelled: bool) -> &'static str {
+    if labelled { CLASS_NAMES[class].1 } else { "images" }
+}
+
+fn histogram(category: &CategoryData) -> Option<ChartView> {
+    let summary = category.summary;
+    let labelled = is_labelled(&summary.counts);
+    let references = category.references.map_or(&[][..], |of| &of.scores);
+    let svg = charts::histogram(&summary.scores, references, summary.thresholds)?;
+    let there = (0..3).filter(|class| !summary.scores[*class].is_empty());
+    let key = |class: usize| Key {
+        class: CLASS_NAMES[class].0,
+        name: class_name(class, labelled).into(),
+    };
+    let mut keys = there.map(key).collect::<Vec<_>>();
+    if !references.is_empty() {
+        keys.push(Key { class: "references", name: "references".into() });
+    }
+    if summary.thresholds.is_some() {
+        keys.push(Key { class: "threshold", name: "threshold".into() });
+    }
+    let classes = (0..3).map(|class| (class_name(class, labelled), &summary.scores[class][..]));
+    let medians = classes.chain([("references", references)]).filter_map(|(name, scores)| {
+        let mut scores = scores.to_vec();
+        scores.sort_unstable_by(f32::total_cmp);
+        let median = scores.get(scores.len() / 2)?;
+        Some(format!("{name}: median {median:.3}"))
+    });
+    let alt = format!(
+        "Histogram of the scores of {}. {}.",
+        category.name,
+        medians.collect::<Vec<_>>().join(", ")
+    );
+    Some(ChartView { title: "Scores", alt, svg, keys })
+}
+
 fn charts_of(category: &CategoryData) -> Vec<ChartView> {
     let summary = category.summary;
     let mut views = Vec::new();
-    let references = category.references.map_or(&[][..], |of| &of.scores);
-    if let Some(svg) = charts::histogram(&summary.scores, references, summary.thresholds) {
-        let there = (0..3).filter(|class| !summary.scores[*class].is_empty());
-        let mut keys = there
-            .map(|class| Key { class: CLASS_NAMES[class].0, name: CLASS_NAMES[class].1.into() })
-            .collect::<Vec<_>>();
-        if !references.is_empty() {
-            keys.push(Key { class: "references", name: "references".into() });
-        }
-        if summary.thresholds.is_some() {
-            keys.push(Key { class: "threshold", name: "threshold".into() });
-        }
-        let classes = (0..3).map(|class| (CLASS_NAMES[class].1, &summary.scores[class][..]));
-        let medians = classes.chain([("references", references)]).filter_map(|(name, scores)| {
-            let mut scores = scores.to_vec();
-            scores.sort_unstable_by(f32::total_cmp);
-            let median = scores.get(scores.len() / 2)?;
-            Some(format!("{name}: median {median:.3}"))
-        });
-        let alt = format!(
-            "Histogram of the scores of {}. {}.",
-            category.name,
-            medians.collect::<Vec<_>>().join(", ")
-        );
-        views.push(ChartView { title: "Scores", alt, svg, keys });
-    }
     let roc = summary.roc();
     let pixels = category.pixels.as_ref();
     if let Some(svg) = charts::roc(roc.as_ref(), pixels.map(|curves| &curves.roc)) {
@@ -176,13 +200,13 @@ fn charts_of(category: &CategoryData) -> Vec<ChartView> {
 fn wins_of<'a>(summary: &'a CategorySummary) -> Vec<WinView<'a>> {
     let mut wins = summary.wins.iter().collect::<Vec<_>>();
     wins.sort_by(|a, b| b.1.all.cmp(&a.1.all).then(a.0.cmp(b.0)));
-    let labelled = summary.counts.of(NORMAL) + summary.counts.of(ANOMALOUS) > 0;
+    let labelled = is_labelled(&summary.counts);
     let view = |(description, wins): (&'a String, &Wins)| WinView {
         description,
         all: grouped(wins.all),
         anomalous: match labelled {
             true => grouped(wins.anomalous),
-            false => "unknown".to_string(),
+            false => String::new(),
         },
     };
     wins.into_iter().take(WINS).map(view).collect()
@@ -207,23 +231,32 @@ fn galleries<'a>(
     data: &'a PageData,
     drawings: &Drawings,
 ) -> Vec<GalleryView<'a>> {
+    let labelled = is_labelled(&summary.counts);
     let view = |picks: &'a Picks| {
         let kind = picks.kind();
         let shown = picks
             .rows()
             .iter()
-            .filter_map(|seen| Some(card(seen, data.images.of(seen)?, drawings)));
+            .filter_map(|seen| Some(card(seen, data.images.of(seen)?, labelled, drawings)));
         let cards = shown.collect::<Vec<_>>();
-        let about = format!("{} of {}, {}", cards.len(), grouped(picks.of()), kind.about());
         let compares = cards.iter().any(|card| card.compared.is_some());
-        GalleryView { title: kind.title(), about, cards, compares }
+        let (key, title) = (kind.key(), kind.title(labelled));
+        GalleryView { key, title, of: picks.of(), about: kind.about().into(), cards, compares }
     };
-    summary.picks.iter().map(view).filter(|gallery| !gallery.cards.is_empty()).collect()
+    // Empty ones, too: another threshold may fill them.
+    summary.picks.iter().map(view).collect()
 }
 
-fn card<'a>(seen: &'a SeenScore, shown: &'a Shown, drawings: &Drawings) -> CardView<'a> {
+fn card<'a>(
+    seen: &'a SeenScore,
+    shown: &'a Shown,
+    labelled: bool,
+    drawings: &Drawings,
+) -> CardView<'a> {
     let row = &seen.row;
     let truth = match (row.label, row.kind.as_deref()) {
+        // Where no image has a label, none is worth a word.
+        (None, _) if !labelled => String::new(),
         (None, _) => "no label".to_string(),
         (Some(false), _) => "normal".to_string(),
         (Some(true), None) => "anomalous".to_string(),
@@ -238,11 +271,11 @@ fn card<'a>(seen: &'a SeenScore, shown: &'a Shown, drawings: &Drawings) -> CardV
         }
     };
     let compared = shown.reference.as_ref().map(|reference| drawings.compared(reference));
-    let mut facts = vec![
-        ("score", format!("{score}, {decision}")),
-        ("truth", truth.clone()),
-        ("map", format!("highest {:.3}, mean {:.3}", row.map_max, row.map_mean)),
-    ];
+    let mut facts = vec![("score", format!("{score}, {decision}"))];
+    if !truth.is_empty() {
+        facts.push(("truth", truth.clone()));
+    }
+    facts.push(("map", format!("highest {:.3}, mean {:.3}", row.map_max, row.map_mean)));
     if let Some(p) = row.p_value {
         facts.push(("p-value", format!("{}: {}", p_digits(p), p_words(p))));
         let parts = [("text score", row.text_score), ("reference score", row.reference_score)];
@@ -280,9 +313,13 @@ fn card<'a>(seen: &'a SeenScore, shown: &'a Shown, drawings: &Drawings) -> CardV
     let image_id = short(&row.image_id);
     let why = shown.layers.as_ref().err().map_or(String::new(), |why| short(why));
     let gone = if why.is_empty() { String::new() } else { format!(" (no image: {why})") };
+    let known = if truth.is_empty() { String::new() } else { format!(", {truth}") };
     CardView {
-        label: format!("{image_id}: score {score}, {truth}{gone}"),
+        label: format!("{image_id}: score {score}{known}{gone}"),
         image_id,
+        raw: row.score.to_string(),
+        class: class(row.label),
+        flagged: row.is_flagged(),
         alt,
         shown: drawings.of(seen),
         why,

@@ -16,7 +16,7 @@ const DECIMALS: usize = 4;
 const LEAST_P: f64 = 1e-6;
 
 /// A share in percent, without zeros at its end.
-fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let text = format!("{:.DECIMALS$}", 100.0 * share);
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }

@@ -27,6 +27,16 @@ pub struct ImageView {
     pub boxes: Vec<[String; 4]>,
 }
 
+/// A layer that some image of the page has, and can be hidden.
+pub struct Layer {
+    pub class: &'static str,
+    /// The key that hides it.
+    pub key: &'static str,
+    pub name: &'static str,
+    /// How the legend draws it; empty without one.
+    pub legend: &'static str,
+}
+
 pub struct LayerView {
     pub class: &'static str,
     pub href: String,
@@ -80,6 +90,26 @@ impl<'a> Drawings<'a> {
             Err(why) => (None, short(why)),
         };
         Compared { image_id: short(id), drawn, why }
+    }
+
+    /// Which layers there are.
+    pub fn layers(&self) -> Vec<Layer> {
+        let all = || self.images.shown.values();
+        let drawn = || all().filter_map(|of| of.layers.as_ref().ok());
+        let layers = [
+            (drawn().any(|of| of.heat.is_some()), "heat", "H", "heat map", ""),
+            (drawn().any(|of| of.prediction.is_some()), "mask", "M", "predicted mask", "mask"),
+            (drawn().any(|of| of.truth.is_some()), "truth", "T", "true mask", "truth"),
+            (
+                all().any(|of| of.layers.is_ok() && !of.boxes.is_empty()),
+                "boxes",
+                "B",
+                "boxes",
+                "box",
+            ),
+        ];
+        let there = layers.into_iter().filter(|(there, ..)| *there);
+        there.map(|(_, class, key, name, legend)| Layer { class, key, name, legend }).collect()
     }
 
     /// All of them as text.

@@ -9,7 +9,7 @@ use crate::tables::{
     ALL_CATEGORIES, CategoryMetrics, MEAN_OF_CATEGORIES, MetricCells, MetricsRow, is_of_all,
 };
 
-/// Rows in the table of metrics, kinds of defects among them.
+/// Rows in the table of metrics, defect types among them.
 const MOST_ROWS: usize = 1000;
 
 /// Rows in the table of drift.
@@ -28,6 +28,7 @@ const COLUMNS: [&str; Metric::ALL.len()] = [
     "pixel F1 max",
     "AUPRO",
     "AUPRO 5 %",
+    "AUPIMO",
 ];
 
 /// The table of metrics.
@@ -101,7 +102,7 @@ fn interval(cells: MetricCells) -> String {
 }
 
 impl RowView {
-    fn new(name: &str, row: &MetricsRow) -> Self {
+    fn new(name: &str, row: &MetricsRow, columns: &[Metric]) -> Self {
         let text = |n: i64| grouped(n.max(0) as u64);
         RowView {
             name: row.kind.as_deref().map_or(name.to_string(), short),
@@ -114,14 +115,14 @@ impl RowView {
                 0 => "unknown".to_string(),
                 _ => text(row.n_anomalous),
             },
-            cells: Metric::ALL.map(|of| CellView::new(row.metric(of.as_str()))).into(),
+            cells: columns.iter().map(|of| CellView::new(row.metric(of.as_str()))).collect(),
         }
     }
 }
 
 /// The whole, then its kinds.
-fn rows_of(of: &CategoryMetrics) -> Vec<RowView> {
-    of.rows.iter().map(|row| RowView::new(name_of(&of.category), row)).collect()
+fn rows_of(of: &CategoryMetrics, columns: &[Metric]) -> Vec<RowView> {
+    of.rows.iter().map(|row| RowView::new(name_of(&of.category), row, columns)).collect()
 }
 
 /// How a category is called; those that are none have words.
@@ -138,21 +139,23 @@ impl MetricsView {
     pub fn new(metrics: &[CategoryMetrics], anchors: &BTreeMap<&str, String>) -> Self {
         let (totals, categories): (Vec<_>, Vec<_>) =
             metrics.iter().partition(|of| is_of_all(&of.category));
-        let mut all = metrics.iter().flat_map(|of| &of.rows);
+        let all = metrics.iter().flat_map(|of| &of.rows);
         let published = all.clone().any(|row| row.protocol == "published");
-        let (categories, hidden) = shown(categories, anchors);
-        let has_any = |row: &MetricsRow| row.image_auroc.is_some() || row.pixel_auroc.is_some();
+        // Runs without masks have no figures of pixels.
+        let has = |of: &Metric| all.clone().any(|row| row.metric(of.as_str()).value.is_some());
+        let columns = Metric::ALL.into_iter().filter(has).collect::<Vec<_>>();
+        let (categories, hidden) = shown(categories, anchors, &columns);
         MetricsView {
-            has_any: all.any(has_any),
+            has_any: !columns.is_empty(),
             protocol: match published {
                 true => {
                     "AUPRO is by the published procedure, to compare with printed figures only."
                 }
                 false => "",
             },
-            columns: COLUMNS.to_vec(),
+            columns: columns.iter().map(|of| COLUMNS[*of as usize]).collect(),
             categories,
-            totals: totals.into_iter().flat_map(rows_of).collect(),
+            totals: totals.into_iter().flat_map(|of| rows_of(of, &columns)).collect(),
             hidden,
         }
     }
@@ -163,6 +166,7 @@ impl MetricsView {
 fn shown(
     mut categories: Vec<&CategoryMetrics>,
     anchors: &BTreeMap<&str, String>,
+    columns: &[Metric],
 ) -> (Vec<CategoryRows>, String) {
     let left_out = categories.len().saturating_sub(MOST_ROWS);
     categories.sort_by_key(|of| !anchors.contains_key(of.category.as_str()));
@@ -172,7 +176,7 @@ fn shown(
     let mut without_kinds = 0;
     let mut shown = Vec::with_capacity(categories.len());
     for of in categories {
-        let mut rows = rows_of(of);
+        let mut rows = rows_of(of, columns);
         match room.checked_sub(rows.len().saturating_sub(1)) {
             Some(rest) => room = rest,
             None => {
@@ -188,7 +192,7 @@ fn shown(
         hidden.push(format!("{} categories", grouped(left_out as u64)));
     }
     if without_kinds > 0 {
-        hidden.push(format!("the kinds of {} categories", grouped(without_kinds)));
+        hidden.push(format!("the defect types of {} categories", grouped(without_kinds)));
     }
     match hidden.is_empty() {
         true => (shown, String::new()),
@@ -341,6 +345,6 @@ mod tests {
         let view = MetricsView::new(&metrics, &BTreeMap::new());
         assert_eq!(view.categories[0].rows[1].name, "a");
         let rows = view.categories.iter().map(|of| of.rows.len());
-        assert!(rows.sum::<usize>() == MOST_ROWS && view.hidden.contains("the kinds of 2 "));
+        assert!(rows.sum::<usize>() == MOST_ROWS && view.hidden.contains("the defect types of 2 "));
     }
 }

@@ -1,59 +1,90 @@
 //! Which images of a category the report shows. In: scored images, in any order. Out: a few of
-//! them per gallery, the same whatever the order was.
+//! them per gallery, the same whatever the order was. An image is in one gallery only.
+
+use std::collections::BTreeSet;
 
 use crate::tables::ShownScore;
 
 /// A row of images of one category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GalleryKind {
-    MostAnomalous,
-    MostDoubtful,
     Missed,
     FalseAlarms,
+    Found,
+    Flagged,
+    Closest,
+    Lowest,
 }
 
 impl GalleryKind {
-    /// All kinds, in the order of this enum.
-    pub const ALL: [GalleryKind; 4] = [
-        GalleryKind::MostAnomalous,
-        GalleryKind::MostDoubtful,
+    /// All kinds, in the order in which they are shown.
+    pub const ALL: [GalleryKind; 6] = [
         GalleryKind::Missed,
         GalleryKind::FalseAlarms,
+        GalleryKind::Found,
+        GalleryKind::Flagged,
+        GalleryKind::Closest,
+        GalleryKind::Lowest,
     ];
 
-    /// The heading.
-    pub fn title(self) -> &'static str {
+    /// What the page calls it where nobody reads.
+    pub fn key(self) -> &'static str {
         match self {
-            GalleryKind::MostAnomalous => "Most anomalous",
-            GalleryKind::MostDoubtful => "Most doubtful",
-            GalleryKind::Missed => "Missed",
-            GalleryKind::FalseAlarms => "False alarms",
+            GalleryKind::Missed => "missed",
+            GalleryKind::FalseAlarms => "false-alarms",
+            GalleryKind::Found => "found",
+            GalleryKind::Flagged => "flagged",
+            GalleryKind::Closest => "closest",
+            GalleryKind::Lowest => "lowest",
+        }
+    }
+
+    /// The heading; `labelled`: whether any image of the category has a label.
+    pub fn title(self, labelled: bool) -> &'static str {
+        match (self, labelled) {
+            (GalleryKind::Missed, _) => "Missed",
+            (GalleryKind::FalseAlarms, _) => "False alarms",
+            (GalleryKind::Found, _) => "Found",
+            (GalleryKind::Flagged, false) => "Flagged",
+            (GalleryKind::Flagged, true) => "Flagged, without a label",
+            (GalleryKind::Closest, false) => "Not flagged, highest scores",
+            (GalleryKind::Closest, true) => "Normal, highest scores",
+            (GalleryKind::Lowest, false) => "Not flagged, to compare with",
+            (GalleryKind::Lowest, true) => "Normal, to compare with",
         }
     }
 
     /// What an image must be to be here, and which comes first.
     pub fn about(self) -> &'static str {
         match self {
-            GalleryKind::MostAnomalous => "highest score first",
-            GalleryKind::MostDoubtful => "closest to the threshold first",
             GalleryKind::Missed => "anomalous but not flagged, lowest score first",
             GalleryKind::FalseAlarms => "normal but flagged, highest score first",
+            GalleryKind::Found => "anomalous and flagged, highest score first",
+            GalleryKind::Flagged => "highest score first",
+            GalleryKind::Closest => "the next to be flagged if the threshold were lower",
+            GalleryKind::Lowest => "lowest score first",
         }
     }
 
     /// Images with a higher rank come first; `None`: the image does not belong here.
     fn rank(self, row: &ShownScore) -> Option<f32> {
+        let is_missed = row.label == Some(true) && row.is_anomalous == Some(false);
+        let belongs = match self {
+            GalleryKind::Missed => is_missed,
+            GalleryKind::FalseAlarms => row.label == Some(false) && row.is_flagged(),
+            GalleryKind::Found => row.label == Some(true) && row.is_flagged(),
+            GalleryKind::Flagged => row.label.is_none() && row.is_flagged(),
+            GalleryKind::Closest | GalleryKind::Lowest => !row.is_flagged() && !is_missed,
+        };
+        let lowest_first = matches!(self, GalleryKind::Missed | GalleryKind::Lowest);
+        belongs.then_some(if lowest_first { -row.score } else { row.score })
+    }
+
+    /// How many of `most` images it shows: a few are enough to compare with.
+    fn share(self, most: usize) -> usize {
         match self {
-            GalleryKind::MostAnomalous => Some(row.score),
-            GalleryKind::MostDoubtful => {
-                row.threshold.map(|threshold| -(row.score - threshold).abs())
-            }
-            GalleryKind::Missed => {
-                (row.label == Some(true) && row.is_anomalous == Some(false)).then_some(-row.score)
-            }
-            GalleryKind::FalseAlarms => {
-                (row.label == Some(false) && row.is_flagged()).then_some(row.score)
-            }
+            GalleryKind::Lowest => most.div_ceil(2),
+            _ => most,
         }
     }
 }
@@ -76,9 +107,11 @@ pub struct Picks {
 }
 
 impl Picks {
-    /// Room for `most` images.
-    pub fn new(kind: GalleryKind, most: usize) -> Self {
-        Picks { kind, most, rows: Vec::new(), of: 0 }
+    /// Of each kind up to `most` images.
+    pub fn all(most: usize) -> Vec<Self> {
+        let of =
+            |kind: GalleryKind| Picks { kind, most: kind.share(most), rows: Vec::new(), of: 0 };
+        GalleryKind::ALL.map(of).into()
     }
 
     /// Which gallery it is.
@@ -126,6 +159,15 @@ impl Picks {
     }
 }
 
+/// Takes images out of a gallery that an earlier one has: in small categories the images with the
+/// lowest scores are those closest to the threshold, too.
+pub fn without_repeats(galleries: &mut [Picks]) {
+    let mut shown = BTreeSet::new();
+    for picks in galleries {
+        picks.rows.retain(|seen| shown.insert((seen.run, seen.row.image_id.clone())));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,21 +183,24 @@ mod tests {
         }
     }
 
-    fn names(kind: GalleryKind, rows: &[ShownScore]) -> (Vec<&str>, u64) {
-        let (mut whole, mut second) = (Picks::new(kind, 2), Picks::new(kind, 2));
+    fn galleries(rows: &[ShownScore], most: usize) -> Vec<Picks> {
+        let (mut whole, mut second) = (Picks::all(most), Picks::all(most));
         for (i, row) in rows.iter().enumerate() {
-            if i % 2 == 0 { whole.add(0, row) } else { second.add(0, row) }
+            let half = if i % 2 == 0 { &mut whole } else { &mut second };
+            half.iter_mut().for_each(|picks| picks.add(0, row));
         }
-        whole.merge(second);
-        let shown = whole.rows.iter().map(|shown| {
-            let row = rows.iter().find(|row| row.image_id == shown.row.image_id);
-            row.map_or("", |row| row.image_id.as_str())
-        });
-        (shown.collect(), whole.of)
+        whole.iter_mut().zip(second).for_each(|(ours, theirs)| ours.merge(theirs));
+        without_repeats(&mut whole);
+        whole
+    }
+
+    fn names(galleries: &[Picks], kind: GalleryKind) -> (Vec<&str>, u64) {
+        let picks = galleries.iter().find(|picks| picks.kind() == kind).unwrap();
+        (picks.rows().iter().map(|seen| seen.row.image_id.as_str()).collect(), picks.of())
     }
 
     #[test]
-    fn each_gallery_has_its_pictures_whatever_their_order() {
+    fn each_gallery_has_its_images_whatever_their_order() {
         let mut rows = vec![
             row("caught", 0.9, Some(true)),
             row("missed low", 0.1, Some(true)),
@@ -167,11 +212,28 @@ mod tests {
         ];
         for _ in 0..2 {
             use GalleryKind::*;
-            assert_eq!(names(MostAnomalous, &rows), (vec!["caught", "alarm"], 7));
-            assert_eq!(names(MostDoubtful, &rows), (vec!["unknown", "missed"], 7));
-            assert_eq!(names(Missed, &rows), (vec!["missed low", "missed"], 2));
-            assert_eq!(names(FalseAlarms, &rows), (vec!["alarm", "alarm too"], 2));
+            let galleries = galleries(&rows, 2);
+            assert_eq!(names(&galleries, Missed), (vec!["missed low", "missed"], 2));
+            assert_eq!(names(&galleries, FalseAlarms), (vec!["alarm", "alarm too"], 2));
+            assert_eq!(names(&galleries, Found), (vec!["caught"], 1));
+            assert_eq!(names(&galleries, Flagged), (vec!["unknown"], 1));
+            assert_eq!(names(&galleries, Closest), (vec!["right"], 1));
+            assert_eq!(names(&galleries, Lowest), (vec![], 1), "it is shown already");
             rows.reverse();
         }
+    }
+
+    #[test]
+    fn no_image_is_shown_twice_and_all_of_a_small_category_are_shown() {
+        let rows = (0..6).map(|i| row(&i.to_string(), 0.1 * i as f32, None)).collect::<Vec<_>>();
+        let galleries = galleries(&rows, 8);
+        let mut shown = galleries.iter().flat_map(Picks::rows).map(|seen| &seen.row.image_id);
+        let all = shown.by_ref().collect::<BTreeSet<_>>();
+        assert_eq!(all.len(), 6);
+        let n = galleries.iter().map(|picks| picks.rows().len()).sum::<usize>();
+        assert_eq!(n, 6);
+        let galleries = self::galleries(&rows, 2);
+        assert_eq!(names(&galleries, GalleryKind::Closest).0, ["5", "4"]);
+        assert_eq!(names(&galleries, GalleryKind::Lowest).0, ["0"]);
     }
 }

@@ -1,9 +1,13 @@
 //! One pass over the scores of a category. In: committed rows. Out: counts, scores, what is shown,
-//! and which descriptions won. Memory grows by some ten bytes an image of a category that is shown.
+//! what other thresholds would give, and which descriptions won. Memory grows by some ten bytes an image
+//! of a category that is shown.
 
 use std::collections::BTreeMap;
 
-use super::picks::{GalleryKind, Picks};
+use super::candidates::Candidates;
+use super::picks::{Picks, SeenScore, without_repeats};
+use super::trend::Night;
+use super::what_if::WhatIf;
 use crate::draw::HeatScale;
 use crate::error::Error;
 use crate::metrics::{Curve, ImageScore, image_roc};
@@ -24,7 +28,7 @@ pub const ANOMALOUS: usize = 1;
 pub const UNLABELLED: usize = 2;
 
 /// Which of the three a label is.
-fn class(label: Option<bool>) -> usize {
+pub fn class(label: Option<bool>) -> usize {
     match label {
         Some(false) => NORMAL,
         Some(true) => ANOMALOUS,
@@ -83,6 +87,21 @@ pub struct CategorySummary {
     hottest: f32,
     pub picks: Vec<Picks>,
     pub wins: BTreeMap<String, Wins>,
+    pub what_if: WhatIf,
+    /// By run of the set.
+    pub nights: Vec<Night>,
+    /// First rows of the table of flagged images.
+    pub rows: Vec<SeenScore>,
+    candidates: Candidates,
+}
+
+/// How much is kept of a category.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Images of a gallery; `None`: of the category only counts are shown.
+    pub most: Option<usize>,
+    /// Rows of the table of flagged images.
+    pub rows: usize,
 }
 
 impl Default for CategorySummary {
@@ -95,13 +114,16 @@ impl Default for CategorySummary {
             hottest: f32::NEG_INFINITY,
             picks: Vec::new(),
             wins: BTreeMap::new(),
+            what_if: WhatIf::default(),
+            nights: Vec::new(),
+            rows: Vec::new(),
+            candidates: Candidates::default(),
         }
     }
 }
 
 impl CategorySummary {
-    /// Reads the scores of `category`; of each gallery `most` images. Without a number all but the
-    /// counts stays empty.
+    /// Reads the scores of `category`. Where it is not shown in detail, its scores are not kept.
     ///
     /// # Errors
     /// If a part cannot be read.
@@ -109,16 +131,13 @@ impl CategorySummary {
         set: &RunSet,
         category: &str,
         thresholds: &SetThresholds,
-        most: Option<usize>,
+        extent: Extent,
     ) -> Result<Self, Error> {
         let add = |summary: &mut CategorySummary, run, mut rows: Vec<ShownScore>| {
             let limit = thresholds.limit(run, category);
             for row in &mut rows {
                 row.decide(limit);
-                summary.counts.add(row);
-                if let Some(most) = most {
-                    summary.add(run, row, most);
-                }
+                summary.add(run, row, extent);
             }
             Ok(())
         };
@@ -126,17 +145,24 @@ impl CategorySummary {
             summary.merge(other);
             Ok(())
         };
-        fold_set(set, category, add, merge)
+        let mut summary: CategorySummary = fold_set(set, category, add, merge)?;
+        summary.finish(set.runs().len(), extent);
+        Ok(summary)
     }
 
-    fn add(&mut self, run: usize, row: &ShownScore, most: usize) {
+    fn add(&mut self, run: usize, row: &ShownScore, extent: Extent) {
         let class = class(row.label);
+        self.counts.add(row);
         self.scores[class].push(row.score);
+        self.what_if.add(class, row);
+        Night::of(&mut self.nights, run).add(row);
+        self.candidates.add(run, row, extent.rows, extent.most.is_some());
+        let Some(most) = extent.most else { return };
         self.widen(row.threshold.map(|threshold| (threshold, threshold)));
         self.means.push(row.map_mean);
         self.hottest = self.hottest.max(row.map_max);
         if self.picks.is_empty() {
-            self.picks = GalleryKind::ALL.map(|kind| Picks::new(kind, most)).to_vec();
+            self.picks = Picks::all(most);
         }
         self.picks.iter_mut().for_each(|picks| picks.add(run, row));
         if let Some(description) = &row.top_description {
@@ -149,6 +175,18 @@ impl CategorySummary {
         }
     }
 
+    /// What follows from all rows together; `runs` is their number.
+    fn finish(&mut self, runs: usize, extent: Extent) {
+        self.what_if.finish(&self.scores, &self.counts);
+        self.rows = std::mem::take(&mut self.candidates).finish();
+        self.nights.resize_with(runs, Night::default);
+        if extent.most.is_none() {
+            self.scores = Default::default();
+            self.nights.iter_mut().for_each(Night::forget_scores);
+        }
+        without_repeats(&mut self.picks);
+    }
+
     fn widen(&mut self, other: Option<(f32, f32)>) {
         self.thresholds = match (self.thresholds, other) {
             (Some((low, high)), Some((a, b))) => Some((low.min(a), high.max(b))),
@@ -158,6 +196,11 @@ impl CategorySummary {
 
     fn merge(&mut self, other: CategorySummary) {
         self.counts.merge(&other.counts);
+        self.what_if.merge(&other.what_if);
+        self.candidates.merge(other.candidates);
+        for (run, night) in other.nights.into_iter().enumerate() {
+            Night::of(&mut self.nights, run).merge(night);
+        }
         for (ours, theirs) in self.scores.iter_mut().zip(other.scores) {
             ours.extend(theirs);
         }
@@ -275,8 +318,7 @@ mod tests {
         let mut whole = CategorySummary::default();
         for row in &rows {
             let mut part = CategorySummary::default();
-            part.counts.add(row);
-            part.add(0, row, 1);
+            part.add(0, row, Extent { most: Some(1), rows: 3 });
             whole.merge(part);
         }
         assert_eq!(
@@ -287,7 +329,12 @@ mod tests {
         assert_eq!(whole.scores, [vec![0.7, 0.1], vec![0.9, 0.2], vec![0.3]]);
         assert_eq!(whole.heat(), HeatScale { coldest: 0.15, hottest: 0.9 });
         assert_eq!(whole.wins["cracked"], Wins { all: 5, anomalous: 2 });
-        assert_eq!(whole.picks[0].rows()[0].row.image_id, "0.9");
+        whole.finish(1, Extent { most: Some(1), rows: 3 });
+        let shown = |at: usize| whole.picks[at].rows().first().map(|of| of.row.image_id.as_str());
+        assert_eq!([0, 1, 2, 4].map(shown), [Some("0.2"), Some("0.7"), Some("0.9"), Some("0.3")]);
+        let listed = whole.rows.iter().map(|of| of.row.image_id.as_str()).collect::<Vec<_>>();
+        assert_eq!(listed, ["0.9", "0.7", "0.3"]);
+        assert_eq!((whole.nights.len(), whole.nights[0].flagged), (1, 2));
         assert_eq!(whole.roc().unwrap().points().last(), Some(&(1.0, 1.0)));
         assert_eq!(whole.thresholds, Some((0.5, 0.5)));
     }

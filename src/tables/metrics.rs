@@ -107,6 +107,15 @@ row! {
         pub aupro_05_ci_low: Option<f64>,
         /// Upper end of the 95 % interval of `aupro_05`.
         pub aupro_05_ci_high: Option<f64>,
+        /// Mean over the anomalous images of the area under the recalled share of their defects over the
+        /// logarithm of the false positive rate, from 1e-5 to 1e-4 (AUPIMO); false positives are pixels of
+        /// images without defects. Null with fewer than 100,000 of them, and of runs of versions that did
+        /// not count them.
+        pub aupimo: Option<f64>,
+        /// Certain lower bound of `aupimo`.
+        pub aupimo_min: Option<f64>,
+        /// Certain upper bound of `aupimo`.
+        pub aupimo_max: Option<f64>,
         /// Threshold of the score that maximises F1 over images.
         pub image_threshold_f1max: Option<f32>,
         /// No more than 0.1 % of the normal images are above this score.
@@ -163,7 +172,7 @@ pub struct MetricCells {
 
 /// Reads and writes the columns of one metric by its name.
 macro_rules! metric_cells {
-    ($($metric:ident, $ci_low:ident, $ci_high:ident $(, $min:ident, $max:ident)?;)+) => {
+    ($($metric:ident $(($ci_low:ident, $ci_high:ident))? $([$min:ident, $max:ident])?;)+) => {
         impl MetricsRow {
             /// The columns of a metric; empty for a name that is none.
             pub fn metric(&self, name: &str) -> MetricCells {
@@ -171,7 +180,7 @@ macro_rules! metric_cells {
                     $(stringify!($metric) => MetricCells {
                         value: self.$metric,
                         bounds: [None $(.or(self.$min))?, None $(.or(self.$max))?],
-                        interval: [self.$ci_low, self.$ci_high],
+                        interval: [None $(.or(self.$ci_low))?, None $(.or(self.$ci_high))?],
                     },)+
                     _ => MetricCells::default(),
                 }
@@ -183,7 +192,7 @@ macro_rules! metric_cells {
                     $(stringify!($metric) => {
                         self.$metric = cells.value;
                         $([self.$min, self.$max] = cells.bounds;)?
-                        [self.$ci_low, self.$ci_high] = cells.interval;
+                        $([self.$ci_low, self.$ci_high] = cells.interval;)?
                     })+
                     _ => {}
                 }
@@ -193,14 +202,15 @@ macro_rules! metric_cells {
 }
 
 metric_cells! {
-    image_auroc, image_auroc_ci_low, image_auroc_ci_high;
-    image_ap, image_ap_ci_low, image_ap_ci_high;
-    image_f1max, image_f1max_ci_low, image_f1max_ci_high;
-    pixel_auroc, pixel_auroc_ci_low, pixel_auroc_ci_high, pixel_auroc_min, pixel_auroc_max;
-    pixel_ap, pixel_ap_ci_low, pixel_ap_ci_high, pixel_ap_min, pixel_ap_max;
-    pixel_f1max, pixel_f1max_ci_low, pixel_f1max_ci_high, pixel_f1max_min, pixel_f1max_max;
-    aupro, aupro_ci_low, aupro_ci_high, aupro_min, aupro_max;
-    aupro_05, aupro_05_ci_low, aupro_05_ci_high, aupro_05_min, aupro_05_max;
+    image_auroc (image_auroc_ci_low, image_auroc_ci_high);
+    image_ap (image_ap_ci_low, image_ap_ci_high);
+    image_f1max (image_f1max_ci_low, image_f1max_ci_high);
+    pixel_auroc (pixel_auroc_ci_low, pixel_auroc_ci_high) [pixel_auroc_min, pixel_auroc_max];
+    pixel_ap (pixel_ap_ci_low, pixel_ap_ci_high) [pixel_ap_min, pixel_ap_max];
+    pixel_f1max (pixel_f1max_ci_low, pixel_f1max_ci_high) [pixel_f1max_min, pixel_f1max_max];
+    aupro (aupro_ci_low, aupro_ci_high) [aupro_min, aupro_max];
+    aupro_05 (aupro_05_ci_low, aupro_05_ci_high) [aupro_05_min, aupro_05_max];
+    aupimo [aupimo_min, aupimo_max];
 }
 
 /// The metrics rows of `category`, or of [`ALL_CATEGORIES`] or [`MEAN_OF_CATEGORIES`]: first the

@@ -71,8 +71,8 @@ pub use plan::{PlanEntry, PlanRow, PlanRows, encode_plan};
 pub use replaced::{FileState, ReplacedFile, ReplacedFiles};
 pub use row::{Column, Columns, KeptValue, Row};
 pub use run_reader::{
-    ComparedScore, DecidedScore, LabelledScore, MappedScore, RankedScore, RunReader, ShownScore,
-    TopScore,
+    ComparedScore, DecidedScore, LabelledScore, MappedScore, MaskArea, RankedScore, RunReader,
+    ShownScore, TopScore,
 };
 pub use run_set::{MixedPixels, RunSet, SetCounts, SetPart};
 pub use scored::{each_digest, each_scored, is_finished};

@@ -134,10 +134,11 @@ fn open_batches<R: Row, F: ChunkReader + 'static>(
         // With the offsets of the pages at hand, each is fetched by itself and by one request.
         .with_offset_index_policy(PageIndexPolicy::Optional);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
-    let names = R::COLUMNS.iter().map(|column| column.name);
-    for name in names.clone() {
-        builder.schema().field_with_name(name)?;
+    // A column that may be null was not yet thought of when the rows were written.
+    for column in R::COLUMNS.iter().filter(|column| !column.nullable) {
+        builder.schema().field_with_name(column.name)?;
     }
+    let names = R::COLUMNS.iter().map(|column| column.name);
     let fields = builder.schema().fields().iter().map(|field| field.name().as_str());
     let kept = fields.filter(|name| R::KEEPS && !is_own::<R>(name));
     let wanted = names.chain(kept).collect::<Vec<_>>();
@@ -203,5 +204,65 @@ impl Read for SequentialRead {
             self.next += length;
         }
         self.ahead.as_ref().read(out).inspect(|&n| self.ahead.advance(n))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Table;
+    use super::super::part::{PartIds, encode_part};
+    use super::super::row::row;
+    use super::*;
+
+    row! {
+        /// Rows as an earlier version wrote them.
+        pub struct EarlierRow {
+            /// A name.
+            pub image_id: String,
+        }
+    }
+
+    row! {
+        /// The same rows as they are read.
+        pub struct LaterRow {
+            /// A name.
+            pub image_id: String,
+            /// What the earlier version did not write.
+            pub score: Option<f32>,
+        }
+    }
+
+    row! {
+        /// Rows of which the part lacks a value that there must be.
+        pub struct StrictRow {
+            /// A name.
+            pub image_id: String,
+            /// What must be there.
+            pub score: f32,
+        }
+    }
+
+    impl Row for EarlierRow {
+        const TABLE: Table = Table::Scores;
+    }
+
+    impl Row for LaterRow {
+        const TABLE: Table = Table::Scores;
+    }
+
+    impl Row for StrictRow {
+        const TABLE: Table = Table::Scores;
+    }
+
+    #[test]
+    fn parts_of_earlier_versions_lack_only_what_may_be_null() {
+        let ids = PartIds { run_id: "r", shard_id: "s", keep: &[] };
+        let rows = [EarlierRow { image_id: "a".into() }];
+        let bytes = encode_part(ids, "nut", rows.into_iter()).unwrap().bytes;
+        let batches = open_batches::<LaterRow, _>(bytes.clone()).unwrap();
+        let rows = PartRows::<LaterRow>::new("p".into(), batches);
+        let rows = rows.collect::<Result<Vec<_>, _>>().unwrap();
+        assert_eq!(rows, [LaterRow { image_id: "a".into(), score: None }]);
+        assert!(open_batches::<StrictRow, _>(bytes).is_err());
     }
 }

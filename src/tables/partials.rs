@@ -14,7 +14,10 @@ row! {
         /// The kind of the defects that the pixels lie in. Null for the pixels outside of defects,
         /// and those in defects whose kind is not known.
         pub kind: Option<String>,
-        /// Scored images whose pixels are counted here; where `kind` is null, all of them.
+        /// Whether the pixels are of images with a defect: false of images without any, true of the others.
+        /// Null in rows of versions that counted the normal pixels of both together.
+        pub of_anomalous: Option<bool>,
+        /// Scored images whose pixels are counted here; in the rows where `kind` is null, each image once.
         pub n_images: u64,
         /// Pixels outside every defect region.
         pub n_normal: u64,
@@ -28,6 +31,8 @@ row! {
         pub score_max: f32,
         /// Counts per bin of a fixed grid of scores, in a format of the program, versioned.
         pub sketch: Vec<u8>,
+        /// The same of the defects alone, those of an image as one region. Null without defects.
+        pub image_sketch: Option<Vec<u8>>,
     }
 }
 
@@ -35,6 +40,6 @@ impl Row for PartialRow {
     const TABLE: Table = Table::Partials;
 
     fn tune(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        opaque(properties, "sketch")
+        opaque(opaque(properties, "sketch"), "image_sketch")
     }
 }

@@ -105,6 +105,8 @@ row! {
     pub struct ShownScore {
         /// Name of the image inside the input.
         pub image_id: String,
+        /// Where the image was read from.
+        pub uri: String,
         /// Width of the image in pixels.
         pub width: i32,
         /// Height of the image in pixels.
@@ -165,6 +167,20 @@ impl DecidedScore {
         let limit = threshold.map_or(Limit::Nothing, Limit::Above);
         limit.flags(self.is_anomalous, self.score) == Some(true)
     }
+}
+
+row! {
+    /// How large a predicted mask is.
+    pub struct MaskArea {
+        /// Name of the image, as in `scores`.
+        pub image_id: String,
+        /// Pixels in the mask.
+        pub area: i64,
+    }
+}
+
+impl Row for MaskArea {
+    const TABLE: Table = Table::Masks;
 }
 
 impl Row for MappedScore {

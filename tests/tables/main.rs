@@ -110,6 +110,7 @@ fn failure_row(image_id: &str) -> FailureRow {
 fn partials() -> Vec<PartialRow> {
     let row = |kind: Option<&str>| PartialRow {
         kind: kind.map(str::to_string),
+        of_anomalous: Some(kind.is_some()),
         n_images: 2,
         n_normal: u64::from(u32::MAX) + 7,
         n_anomalous: 12,
@@ -117,6 +118,7 @@ fn partials() -> Vec<PartialRow> {
         score_min: -0.25,
         score_max: 0.9,
         sketch: vec![1, 0, 255],
+        image_sketch: kind.map(|_| vec![0, 7]),
     };
     vec![row(None), row(Some("crack"))]
 }

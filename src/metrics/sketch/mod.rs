@@ -152,18 +152,41 @@ impl PixelSketch {
             min: score_of(*min),
             max: score_of(*max),
         })?;
-        for keys in regions {
-            let area = keys.len() as u64;
-            let recalled = |pixels: u64| (pixels * WEIGHT_PARTS + area / 2) / area;
-            for (before, &key) in (0u64..).zip(keys) {
-                let weight = recalled(before + 1) - recalled(before);
-                let counts = Counts { normal: 0, anomalous: 1, weight };
-                let code = grid::code_of(key, 0);
-                self.octave(octave_of(key)).add(0, &[Bin { code, counts }]);
-            }
-        }
+        regions.iter().for_each(|keys| self.add_region(keys));
         self.settle();
         Ok(())
+    }
+
+    /// Adds the pixels of a map that lie in its regions as if they were one region.
+    ///
+    /// # Errors
+    /// More than 2⁶⁴ − 1 pixels, or 2⁴⁶ − 1 such maps.
+    pub fn add_defects(&mut self, pixels: &MapPixels) -> Result<(), MetricsError> {
+        let mut keys = pixels.keys_by_region().concat();
+        keys.sort_unstable_by(|a, b| b.cmp(a));
+        let (Some(max), Some(min)) = (keys.first(), keys.last()) else { return Ok(()) };
+        self.totals = self.totals.merge(&PixelTotals {
+            n_normal: 0,
+            n_anomalous: keys.len() as u64,
+            n_regions: 1,
+            min: score_of(*min),
+            max: score_of(*max),
+        })?;
+        self.add_region(&keys);
+        self.settle();
+        Ok(())
+    }
+
+    /// Adds the pixels of a region, highest scores first.
+    fn add_region(&mut self, keys: &[u32]) {
+        let area = keys.len() as u64;
+        let recalled = |pixels: u64| (pixels * WEIGHT_PARTS + area / 2) / area;
+        for (before, &key) in (0u64..).zip(keys) {
+            let weight = recalled(before + 1) - recalled(before);
+            let counts = Counts { normal: 0, anomalous: 1, weight };
+            let code = grid::code_of(key, 0);
+            self.octave(octave_of(key)).add(0, &[Bin { code, counts }]);
+        }
     }
 
     fn octave(&mut self, octave: usize) -> &mut Octave {
