@@ -3,6 +3,7 @@
 
 mod support;
 
+use filo::image::Size;
 use filo::model::filo::descriptions::Descriptions;
 use filo::model::filo::position::{PixelBox, best_detection, choose_position, damp_outside};
 use filo::model::grounding::caption::CaptionTokenizer;
@@ -89,7 +90,7 @@ fn check_from_phrases(what: &str, detections: &[Detection], case: &Value, accept
         let pixels = (SIZE * SIZE) as f64;
         let mut ramp: Vec<f32> =
             (0..SIZE * SIZE).map(|i| (0.05 + 0.9 * i as f64 / pixels) as f32).collect();
-        damp_outside(&mut ramp, SIZE, &boxes);
+        damp_outside(&mut ramp, Size::square(SIZE), &boxes);
         let got: f64 = ramp.iter().map(|&value| f64::from(value)).sum();
         assert!((got - sum).abs() < 1e-2, "{what}: sum of the ramp {got}, not {sum}");
     }

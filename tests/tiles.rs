@@ -146,6 +146,19 @@ fn odd_sizes_end_in_scores() {
 }
 
 #[test]
+fn references_that_are_too_small_for_tiles_are_used_for_the_whole_image() {
+    let folder = set();
+    for n in 0..9 {
+        folder.picture(&format!("normals/plate/{n}.png"), 300, 200);
+    }
+    let normals = folder.path("normals");
+    let ended = run(score(&folder, "out", &["--reference", normals.to_str().unwrap()]));
+    assert!(ended.has_scored(IMAGES, 0), "{}", ended.stderr);
+    let rows = rows(&folder.path("out"), IMAGES).scores;
+    assert!(rows.iter().all(|row| row.n_tiles.is_none() && row.p_value.is_some()), "{rows:?}");
+}
+
+#[test]
 fn archives_give_what_files_give() {
     let folder = Folder::new();
     let mut tar = tar::Builder::new(Vec::new());

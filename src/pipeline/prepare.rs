@@ -11,6 +11,7 @@ use super::batch::{
     Batch, Coming, DetectorPlanes, Lost, Prepared, Referred, Shown, Subject, Took, Truth, Work,
 };
 use super::caught;
+use super::references::References;
 use super::tiles::TileBatches;
 use super::timings::{Clock, Part, StageName, Timings};
 use crate::error::{Failure, FailureCode, Stage};
@@ -32,6 +33,8 @@ pub struct PrepareSettings {
     pub referred: Option<ReferredPlanes>,
     /// Which images are tiled; `None`: none.
     pub tiling: Option<Tiling>,
+    /// Of the run, once they are made: those that know no tiles tell nothing of the tiles of an image.
+    pub references: References,
     /// Tiles that go through the networks together.
     pub batch_size: usize,
     pub mode: Preprocess,
@@ -40,8 +43,8 @@ pub struct PrepareSettings {
 
 impl PrepareSettings {
     /// Whether what the header of a file claims is an image that is tiled. EXIF may swap its sides.
-    fn is_tiled(&self, file: &[u8]) -> bool {
-        let Some(tiling) = &self.tiling else { return false };
+    fn is_tiled(&self, file: &[u8], category: &Category) -> bool {
+        let Some(tiling) = self.tiling_of(category) else { return false };
         let claimed = caught(Stage::Decode, || Picture::claimed_size(file)).ok().flatten();
         claimed.is_some_and(|size| {
             let swapped = Size { width: size.height, height: size.width };
@@ -49,9 +52,19 @@ impl PrepareSettings {
         })
     }
 
+    /// How images of a category are tiled; `None` if they are not.
+    fn tiling_of(&self, category: &Category) -> Option<&Tiling> {
+        let tiling = self.tiling.as_ref()?;
+        match self.references.of(category.as_str()) {
+            Ok(Some(reference)) if reference.tiles().is_none() => None,
+            // What is wrong with references is told where the image is compared with them.
+            Ok(_) | Err(_) => Some(tiling),
+        }
+    }
+
     /// The tiles of an image; `None` where it has none.
-    fn tiles(&self, size: Size) -> Result<Option<TileGrid>, Failure> {
-        let Some(tiling) = &self.tiling else { return Ok(None) };
+    fn tiles(&self, size: Size, category: &Category) -> Result<Option<TileGrid>, Failure> {
+        let Some(tiling) = self.tiling_of(category) else { return Ok(None) };
         tiling.grid(size).map_err(|tiles| {
             let Size { width, height } = size;
             let what = format!(
@@ -177,7 +190,7 @@ pub(super) fn prepare_all(
     let (done, results) = unbounded();
     rayon::in_place_scope_fifo(|scope| {
         for (at, (order, sample, fetched)) in images.enumerate() {
-            if fetched.image.as_ref().is_ok_and(|file| settings.is_tiled(file)) {
+            if fetched.image.as_ref().is_ok_and(|file| settings.is_tiled(file, &sample.category)) {
                 if let Some(prepared) = large(order, sample, &fetched) {
                     let _ = done.send((at, prepared));
                 }
@@ -237,7 +250,7 @@ pub(super) fn prepared(
     if let Some(mask) = mask.as_ref().filter(|_| sample.label == Some(Label::Anomalous)) {
         report_mask(mask, &sample.image_id);
     }
-    let tiles = settings.tiles(picture.size())?;
+    let tiles = settings.tiles(picture.size(), &sample.category)?;
     let prepared = timings.part(Part::Resize, || {
         let map_size = tiles.as_ref().map_or(Size::square(settings.side), stitched_size);
         let truth = match (&sample.mask, mask) {

@@ -187,6 +187,7 @@ impl Run {
         }
         claimed?;
         let (decider, references) = (finish.decider.clone(), finish.references.clone());
+        let prepare = PrepareSettings { references: references.clone(), ..prepare };
         let claims = &claims;
         let pipeline =
             Pipeline { claims, fetch, prepare, infer, finish, writer: &writer, progress, stop };
@@ -330,6 +331,7 @@ impl Assembled {
             detector_side: self.detector_side,
             referred: self.referred,
             tiling: spec.tile.map(|tile| tiling(tile, self.tile_side)),
+            references: References::none(),
             batch_size: self.batch_size,
             mode: spec.preprocess,
             limits: DecodeLimits::of_pixels(spec.max_pixels.get()),

@@ -75,6 +75,8 @@ fn score_row(image_id: &str, score: f32, label: Option<bool>) -> ScoreRow {
         ms_fetch: None,
         ms_decode: Some(3.5),
         ms_infer: 12.5,
+        n_tiles: None,
+        tile_grid: None,
         model_id: "nano".to_string(),
         kept: Vec::new(),
     }

@@ -119,11 +119,12 @@ fn files_have_what_readers_look_for() {
 fn maps_get_the_path_that_scores_name() {
     let out = tempfile::tempdir().unwrap();
     let store = store(out.path());
-    let (path, bytes) = map_npy(SHARD, 7, &[0.5; 9], 3, MapsFormat::F16).unwrap();
+    let (path, bytes) =
+        map_npy(SHARD, 7, &[0.5; 9], filo::image::Size::square(3), MapsFormat::F16).unwrap();
     store.put(&path, bytes).unwrap();
     assert_eq!(path, "maps/5a17/7.npy");
     assert_eq!(store.get(&path).unwrap().len(), 128 + 18);
-    assert!(map_npy("../x", 7, &[0.5; 9], 3, MapsFormat::F16).is_err());
+    assert!(map_npy("../x", 7, &[0.5; 9], filo::image::Size::square(3), MapsFormat::F16).is_err());
 }
 
 #[test]
