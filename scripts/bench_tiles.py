@@ -11,7 +11,9 @@ crops      FOLDER is a labelled set in mvtec layout. Each image is put into a la
            with its category's normal images; the mask goes with it.
 megapixels seconds per megapixel and peak memory of images of so many megapixels, which are made here.
 
-Prints image AUROC, pixel AUROC and AUPRO without and with tiles, by category and as a mean.
+Prints image AUROC, pixel AUROC and AUPRO without and with tiles, by category and as a mean. Defects of a
+few pixels vanish at the size of a map of the whole image, so both maps are compared at the size of the one
+of the tiles.
 """
 
 import argparse
@@ -26,10 +28,18 @@ import numpy as np
 import pyarrow.dataset as ds
 from PIL import Image, ImageFilter
 
+from measure import (
+    exact_aupro,
+    find_mask,
+    load_mask,
+    open_with_pyarrow,
+    ranking_metrics,
+    split_pixels,
+)
+
 Image.MAX_IMAGE_PIXELS = None
 MARGIN = 40
 WAYS = {"whole": ["--tile", "off"], "tiles": ["--tile", "auto"]}
-FIGURES = ["image_auroc", "pixel_auroc", "aupro"]
 
 
 def stamp(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> None:
@@ -119,26 +129,46 @@ def run(program: str, *arguments) -> subprocess.CompletedProcess:
 
 
 def compare(name: str, program: str, images: Path, work: Path, flags: list[str]) -> None:
-    found = {}
+    rows, seconds = {}, {}
     for way, tile in WAYS.items():
         out = work / f"{name}-{way}"
+        command = ["score", "--input", images, "--output", out, "--layout", "mvtec", "--maps", "f32"]
         started = time.perf_counter()
-        run(program, "score", "--input", images, "--output", out, "--progress", "never", *tile, *flags)
-        seconds = time.perf_counter() - started
-        run(program, "metrics", "--run", out)
-        table = ds.dataset(out / "metrics", partitioning="hive").to_table().to_pylist()
-        rows = {row["category"]: row for row in table if row.get("kind") is None}
-        scores = ds.dataset(out / "scores").to_table(columns=["n_tiles"]).to_pylist()
-        found[way] = rows, seconds, scores[0]["n_tiles"]
-    print(f"\n{name}: {len(scores)} images, {found['tiles'][2]} tiles each; seconds "
-          f"{found['whole'][1]:.0f} / {found['tiles'][1]:.0f}")
+        run(program, *command, "--progress", "never", *tile, *flags)
+        seconds[way] = time.perf_counter() - started
+        table = open_with_pyarrow(str(out / "scores")).to_table().to_pylist()
+        rows[way] = {row["image_id"]: row | {"out": out} for row in table}
+    n_tiles = sorted({row["n_tiles"] or 0 for row in rows["tiles"].values()})
+    print(f"\n{name}: {len(rows['tiles'])} images, tiles {n_tiles}; seconds without and with tiles "
+          f"{seconds['whole']:.0f} / {seconds['tiles']:.0f}")
     print(f"{'category':<24}{'image AUROC':>16}{'pixel AUROC':>16}{'AUPRO 30 %':>16}   without / with tiles")
-    for category in found["whole"][0]:
-        pairs = [[found[way][0][category][figure] for way in WAYS] for figure in FIGURES]
-        if any(value is None for pair in pairs for value in pair):
-            continue
-        cells = [f"{whole:.3f} / {tiles:.3f}" for whole, tiles in pairs]
-        print(f"{category:<24}" + "".join(f"{cell:>16}" for cell in cells))
+    figures = []
+    for category in sorted({row["category"] for row in rows["tiles"].values()}):
+        names = [name for name, row in rows["tiles"].items() if row["category"] == category]
+        figures.append([of_category(rows[way], rows["tiles"], names, images) for way in WAYS])
+        print_figures(category, figures[-1])
+    print_figures("mean", np.mean(figures, axis=0))
+
+
+def of_category(rows: dict, sizes: dict, names: list[str], images: Path) -> list[float]:
+    """Image AUROC, pixel AUROC and AUPRO, the last two on maps of the size that those of tiles have."""
+    truth = np.array([rows[name]["label"] for name in names])
+    scores = np.array([rows[name]["score"] for name in names])
+    maps, masks = [], []
+    for name in names:
+        shape = np.load(sizes[name]["out"] / sizes[name]["map_path"], mmap_mode="r").shape
+        values = Image.fromarray(np.load(rows[name]["out"] / rows[name]["map_path"]))
+        maps.append(np.asarray(values.resize(shape[::-1], Image.Resampling.BILINEAR)))
+        path = images / name
+        mask = find_mask(path.parents[2], path.parent.name, path.stem)
+        masks.append(load_mask(mask, shape) if mask else np.zeros(shape, bool))
+    pixels = split_pixels(maps, masks)
+    return [ranking_metrics(truth, scores)["auroc"], pixels.auroc(), exact_aupro(pixels)]
+
+
+def print_figures(category: str, figures) -> None:
+    cells = [f"{whole:.3f} / {tiles:.3f}" for whole, tiles in zip(*figures)]
+    print(f"{category:<24}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
 
 
 def measure_sizes(program: str, megapixels: list[float], work: Path) -> None:
