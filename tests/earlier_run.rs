@@ -126,6 +126,11 @@ fn the_same_scores_differ_by_nothing_and_do_not_drift() {
         assert_eq!((&of["n_images"], &of["n_paired"]), (&[8, 8].into(), &8.into()));
         for (name, metric) in of["metrics"].as_object().unwrap() {
             let (difference, low) = (&metric["difference"], &metric["ci_low"]);
+            // It has no interval, and is not defined on so few pixels.
+            if name == "aupimo" {
+                assert_eq!((difference, low), (&Value::Null, &Value::Null));
+                continue;
+            }
             assert_eq!((difference, low), (&0.0.into(), &0.0.into()), "{name}");
         }
     }

@@ -107,10 +107,10 @@ fn files_have_what_readers_look_for() {
     let columns = metadata.row_group(0).columns();
     let names: Vec<&str> = columns.iter().map(|column| column.column_descr().name()).collect();
     assert_eq!(names[..3], ["run_id", "shard_id", "kind"]);
-    assert_eq!(names.last(), Some(&"sketch"));
+    assert_eq!(names[names.len() - 2..], ["sketch", "image_sketch"]);
     for column in columns {
         assert!(matches!(column.compression(), Compression::ZSTD(_)));
-        let is_sketch = column.column_descr().name() == "sketch";
+        let is_sketch = ["sketch", "image_sketch"].contains(&column.column_descr().name());
         assert_eq!(column.statistics().is_none(), is_sketch);
     }
 }
