@@ -161,11 +161,11 @@ impl JobSpec {
                 None => ReferenceChoice::At(location("reference", Some(text), &env)?),
             },
         };
-        let tile = match (raw.tile, &weights) {
-            (Some(TileChoice::Off), _) => None,
-            // Published weights score as published.
-            (None, Some(_)) => None,
-            (tile, _) => Some(TileSpec {
+        let tile = match raw.tile {
+            Some(TileChoice::Off) => None,
+            // Published weights, and images by themselves, are scored as published.
+            None if weights.is_some() || reference == ReferenceChoice::None => None,
+            tile => Some(TileSpec {
                 tile: tile.unwrap_or(TileChoice::Auto),
                 overlap: raw.tile_overlap.unwrap_or_default(),
                 scale: raw.tile_scale.unwrap_or_default(),

@@ -134,7 +134,8 @@ fn odd_sizes_end_in_scores() {
     }
     folder.file("in/cut.png", &std::fs::read(folder.path("in/3.png")).unwrap()[..9000]);
     for reference in ["none", "archive"] {
-        let ended = run(score(&folder, reference, &["--reference", reference]));
+        let flags = ["--reference", reference, "--tile", "auto"];
+        let ended = run(score(&folder, reference, &flags));
         assert!(ended.has_scored(6, 1), "{}", ended.stderr);
         let rows = rows(&folder.path(reference), 7);
         let tiles = by_name(&rows.scores);
@@ -192,7 +193,7 @@ fn archives_give_what_files_give() {
         tar.append_data(&mut header, format!("{n}.png"), &bytes[..]).unwrap();
     }
     folder.file("tars/all.tar", tar.into_inner().unwrap());
-    let flags = ["--reference", "none", "--category", "thing"];
+    let flags = ["--reference", "none", "--category", "thing", "--tile", "auto"];
     assert!(run(score(&folder, "files", &flags)).has_scored(3, 0));
     let mut command = filo("score");
     command.arg("--input").arg(folder.path("tars")).arg("--output").arg(folder.path("members"));

@@ -139,7 +139,8 @@ pub struct RawJobSpec {
     pub fetch_memory: Option<NonZeroUsize>,
 
     /// Score large images in tiles as well: `auto`, images more than twice as large on a side as what
-    /// the networks see; `N` or `NxM`, tiles of so many pixels [default: auto with nano, else off].
+    /// the networks see; `N` or `NxM`, tiles of so many pixels [default: auto with nano and references,
+    /// else off].
     #[arg(long, value_name = "auto|off|N[xM]")]
     pub tile: Option<TileChoice>,
 

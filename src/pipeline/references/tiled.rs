@@ -1,4 +1,4 @@
-//! References of tiles. In: one tile of each large reference, and the images themselves once more. Out:
+//! References of tiles, of categories most of whose references are large. In: one tile of each large reference, and the images themselves once more. Out:
 //! the references of the category with those of its tiles, and with what scores some of the images have
 //! that are tiled to their last pixel.
 
@@ -30,14 +30,19 @@ impl ReferenceMaker<'_> {
         let tiled = tiles.iter().map(|tile| tile.image_id.clone()).take(TILED_IMAGES);
         let tiled = Only::some(tiled);
         let count = tiles.len();
-        let of_tiles = match count {
-            0 => return Ok(Some(reference)),
-            _ => Reference::build(tiles, Vec::new(), reference.origin(), self.made_by.clone()),
-        };
+        if count == 0 {
+            return Ok(Some(reference));
+        }
+        // Scores and maps of a category are compared with each other: it is tiled or it is not.
+        let needed = MIN_REFERENCES.max(reference.count().div_ceil(2));
+        let of_tiles = (count >= needed)
+            .then(|| Reference::build(tiles, Vec::new(), reference.origin(), self.made_by.clone()))
+            .flatten();
         let Some(of_tiles) = of_tiles else {
             tracing::warn!(
-                "category {category}: {count} of its references are large enough to be tiled, \
-                 {MIN_REFERENCES} are needed: its images are scored as a whole only"
+                "category {category}: {count} of its {} references are large enough to be tiled, \
+                 {needed} are needed: its images are scored as a whole only",
+                reference.count()
             );
             return Ok(Some(reference));
         };
