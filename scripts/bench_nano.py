@@ -225,7 +225,7 @@ def measure(exam: ExamSet, method: Method) -> list[Row]:
 
 
 def load_masks(exam: ExamSet, maps: list[np.ndarray]) -> list[np.ndarray]:
-    """The true defects of each picture at the size of its map."""
+    """The true defects of each image at the size of its map."""
     pairs = zip(exam.pictures, maps)
     return [load_mask(p.mask, m.shape) if p.mask else np.zeros(m.shape, bool) for p, m in pairs]
 

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use crate::error::JobError;
-use crate::image::Preprocess;
+use crate::image::{MAX_PIXELS, Preprocess};
 use crate::source::{Category, Columns, FetchLimits, Filter, LayoutChoice, ListOptions, ShardSize};
 use crate::store::Location;
 use crate::tables::Table;
@@ -233,8 +233,8 @@ impl JobSpec {
     }
 }
 
-/// Pillow's limit for decompression bombs times two, where Pillow turns its warning into an error.
-pub const DEFAULT_MAX_PIXELS: NonZeroU64 = NonZeroU64::new(178_956_970).unwrap();
+/// Most pixels of an image where nobody says otherwise.
+pub const DEFAULT_MAX_PIXELS: NonZeroU64 = NonZeroU64::new(MAX_PIXELS).unwrap();
 
 fn name_of(weights: &Option<Location>) -> &str {
     weights.as_ref().map_or(WeightsPlace::EMBEDDED, Location::uri)

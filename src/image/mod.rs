@@ -22,7 +22,7 @@ mod rle;
 mod samples;
 mod upsample;
 
-pub use decode::DecodeLimits;
+pub use decode::{DecodeLimits, MAX_PIXELS};
 pub use filter::Filter;
 pub use mask::Mask;
 pub use mode::Preprocess;
@@ -30,7 +30,7 @@ pub use normalize::{ChannelStats, normalize};
 pub use picture::{DetectorSide, Picture, Rgb8};
 pub use resize::resize;
 pub use rle::{PixelBox, Rle};
-pub use upsample::{mask_from_map, upsample_map};
+pub use upsample::{Between, mask_from_map, upsample_map};
 
 /// A part of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

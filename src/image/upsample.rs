@@ -74,9 +74,9 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// A place on one axis of the map: between two neighbours, or on one of them.
-#[derive(Clone, Copy)]
-struct Between {
+/// A place on one axis of a map: between two neighbours, or on one of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Between {
     first: usize,
     second: usize,
     /// Of the second, 0..1.
@@ -86,13 +86,19 @@ struct Between {
 impl Between {
     /// Where the centre of pixel `i` of `length` lies among `side` cells.
     fn new(i: usize, length: usize, side: usize) -> Self {
-        let centre = (i as f64 + 0.5) * side as f64 / length as f64 - 0.5;
+        Between::at((i as f64 + 0.5) * side as f64 / length as f64 - 0.5, side)
+    }
+
+    /// A place on an axis of `side` cells, at least 1, whose centres lie at 0, 1, …; beyond the first and
+    /// last of them it is on these.
+    pub fn at(centre: f64, side: usize) -> Self {
         let centre = centre.clamp(0.0, (side - 1) as f64);
         let first = centre as usize;
         Between { first, second: (first + 1).min(side - 1), weight: (centre - first as f64) as f32 }
     }
 
-    fn read(&self, value: impl Fn(usize) -> f32) -> f32 {
+    /// The value there, of what is at the cells.
+    pub fn read(&self, value: impl Fn(usize) -> f32) -> f32 {
         blend(value(self.first), value(self.second), self.weight)
     }
 }

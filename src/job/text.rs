@@ -58,4 +58,45 @@ macro_rules! schema_of_text {
     )* };
 }
 
-pub(super) use {schema_of_text, serde_as_text};
+/// A choice that holds one number: what fits, how that is said, and its schema. Text and job files are
+/// read alike.
+macro_rules! number_in {
+    ($($choice:ident: $fits:expr, $allowed:literal, $schema:tt);+ $(;)?) => { $(
+        impl TryFrom<f64> for $choice {
+            type Error = $crate::error::ValueError;
+
+            fn try_from(number: f64) -> Result<Self, $crate::error::ValueError> {
+                let fits: fn(f64) -> bool = $fits;
+                match fits(number) {
+                    true => Ok($choice(number)),
+                    false => Err($crate::error::ValueError::new($allowed)),
+                }
+            }
+        }
+
+        impl From<$choice> for f64 {
+            fn from(choice: $choice) -> f64 {
+                choice.0
+            }
+        }
+
+        impl std::str::FromStr for $choice {
+            type Err = $crate::error::ValueError;
+
+            fn from_str(text: &str) -> Result<Self, $crate::error::ValueError> {
+                // NaN is out of range too, so it stands for every text that is no number.
+                $choice::try_from(text.parse().unwrap_or(f64::NAN))
+            }
+        }
+
+        impl std::fmt::Display for $choice {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        $crate::job::text::schema_of_text!($choice: $schema);
+    )+ };
+}
+
+pub(super) use {number_in, schema_of_text, serde_as_text};

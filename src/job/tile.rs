@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::{schema_of_text, serde_as_text};
+use super::text::{number_in, schema_of_text, serde_as_text};
 use super::values::digits;
 use crate::error::ValueError;
 use crate::image::Size;
@@ -105,83 +105,11 @@ impl fmt::Display for TileChoice {
     }
 }
 
-impl TryFrom<f64> for TileOverlap {
-    type Error = ValueError;
-
-    fn try_from(number: f64) -> Result<Self, ValueError> {
-        let fits = (0.0..=0.5).contains(&number);
-        fits.then_some(TileOverlap(number)).ok_or_else(|| ValueError::new("a number from 0 to 0.5"))
-    }
-}
-
-impl From<TileOverlap> for f64 {
-    fn from(overlap: TileOverlap) -> f64 {
-        overlap.0
-    }
-}
-
-impl FromStr for TileOverlap {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        // NaN is out of range too, so it stands for every text that is no number.
-        TileOverlap::try_from(text.parse().unwrap_or(f64::NAN))
-    }
-}
-
-impl fmt::Display for TileOverlap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl TryFrom<f64> for TileScale {
-    type Error = ValueError;
-
-    fn try_from(number: f64) -> Result<Self, ValueError> {
-        let fits = (0.01..=1.0).contains(&number);
-        fits.then_some(TileScale(number)).ok_or_else(|| ValueError::new("a number from 0.01 to 1"))
-    }
-}
-
-impl From<TileScale> for f64 {
-    fn from(scale: TileScale) -> f64 {
-        scale.0
-    }
-}
-
-impl FromStr for TileScale {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        TileScale::try_from(text.parse().unwrap_or(f64::NAN))
-    }
-}
-
-impl fmt::Display for TileScale {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl schemars::JsonSchema for TileOverlap {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "TileOverlap".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "number", "minimum": 0, "maximum": 0.5 })
-    }
-}
-
-impl schemars::JsonSchema for TileScale {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "TileScale".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "number", "minimum": 0.01, "maximum": 1 })
-    }
+number_in! {
+    TileOverlap: |number| (0.0..=0.5).contains(&number), "a number from 0 to 0.5",
+        { "type": "number", "minimum": 0, "maximum": 0.5 };
+    TileScale: |number| (0.01..=1.0).contains(&number), "a number from 0.01 to 1",
+        { "type": "number", "minimum": 0.01, "maximum": 1 };
 }
 
 serde_as_text!(TileChoice);

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
-use super::text::{schema_of_text, serde_as_text};
+use super::text::{number_in, schema_of_text, serde_as_text};
 use crate::error::ValueError;
 
 /// Where the network runs.
@@ -156,75 +156,11 @@ impl fmt::Display for BatchSize {
     }
 }
 
-impl TryFrom<f64> for UnitThreshold {
-    type Error = ValueError;
-
-    fn try_from(number: f64) -> Result<Self, ValueError> {
-        let fits = (0.0..=1.0).contains(&number);
-        fits.then_some(UnitThreshold(number)).ok_or_else(|| ValueError::new("a number from 0 to 1"))
-    }
-}
-
-impl From<UnitThreshold> for f64 {
-    fn from(threshold: UnitThreshold) -> f64 {
-        threshold.0
-    }
-}
-
-impl FromStr for UnitThreshold {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        // NaN is out of range too, so it stands for every text that is no number.
-        UnitThreshold::try_from(text.parse().unwrap_or(f64::NAN))
-    }
-}
-
-impl fmt::Display for UnitThreshold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl TryFrom<f64> for FalseAlarmRate {
-    type Error = ValueError;
-
-    fn try_from(number: f64) -> Result<Self, ValueError> {
-        let fits = number > 0.0 && number <= 0.5;
-        let allowed = || ValueError::new("a number above 0 and at most 0.5");
-        fits.then_some(FalseAlarmRate(number)).ok_or_else(allowed)
-    }
-}
-
-impl From<FalseAlarmRate> for f64 {
-    fn from(rate: FalseAlarmRate) -> f64 {
-        rate.0
-    }
-}
-
-impl FromStr for FalseAlarmRate {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        // NaN is out of range too, so it stands for every text that is no number.
-        FalseAlarmRate::try_from(text.parse().unwrap_or(f64::NAN))
-    }
-}
-
-impl fmt::Display for FalseAlarmRate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl schemars::JsonSchema for FalseAlarmRate {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "FalseAlarmRate".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "number", "exclusiveMinimum": 0, "maximum": 0.5 })
-    }
+number_in! {
+    UnitThreshold: |number| (0.0..=1.0).contains(&number), "a number from 0 to 1",
+        { "type": "number", "minimum": 0, "maximum": 1 };
+    FalseAlarmRate: |number| number > 0.0 && number <= 0.5, "a number above 0 and at most 0.5",
+        { "type": "number", "exclusiveMinimum": 0, "maximum": 0.5 };
 }
 
 impl FromStr for TopShare {
@@ -242,16 +178,6 @@ impl FromStr for TopShare {
 impl fmt::Display for TopShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}%", self.0 * 100.0)
-    }
-}
-
-impl schemars::JsonSchema for UnitThreshold {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "UnitThreshold".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "number", "minimum": 0, "maximum": 1 })
     }
 }
 

@@ -216,6 +216,18 @@ pub struct Batch {
     pub pictures: Vec<Prepared>,
 }
 
+impl Batch {
+    /// Size of what the networks read.
+    pub fn bytes(&self) -> u64 {
+        self.pictures.iter().map(Prepared::bytes).sum()
+    }
+
+    /// How many of them are images, not tiles.
+    pub fn images(&self) -> usize {
+        self.pictures.iter().filter(|of| matches!(of.shown, Shown::Image(_))).count()
+    }
+}
+
 /// The abnormal state whose prompt is most like the image, of those that were encoded.
 #[derive(Debug, Clone)]
 pub struct TopDescription {

@@ -22,14 +22,13 @@ use crate::metrics::{MapPixels, PixelSummary, connected_regions};
 use crate::model::filo::anomaly_map::{AnomalyMapper, highest, image_score};
 use crate::model::filo::position::{PixelBox, damp_outside};
 use crate::model::grounding::phrases::Detection;
-use crate::reference::{GRID, Reference, Seen, cell_means};
+use crate::reference::{Calibration, GRID, Reference, Seen, cell_means};
 use crate::source::{Category, Input, Label, Sample, Shard};
 use crate::store::Store;
 use crate::tables::{
     BoxRow, CategoryRows, Committed, FailureRow, KeptValue, MapsFormat, MaskRow, RunWriter,
     ScoreRow, ShardRows, map_npy,
 };
-use crate::tile::TileGrid;
 
 /// What finishing needs to know.
 pub struct FinishSettings {
@@ -129,24 +128,27 @@ impl ShardBuilder {
         };
         let shard = Arc::clone(&self.shard);
         let context = Context::new(&category, &shard.id, settings)?;
-        let (whole, tiles) = batch.into_iter().partition::<Vec<_>, _>(|of| context.is_whole(of));
-        let tiles = tiles.into_par_iter().map(|inferred| {
-            let (order, sample) = (inferred.shown.order(), inferred.shown.sample().clone());
-            let tile = || context.tile(inferred);
-            caught(Stage::Finish, tile).map_err(|failure| Lost::new(order, &sample, failure))
+        let (mut ready, mut tiles) = (Vec::new(), Vec::new());
+        for inferred in batch {
+            match &inferred.shown {
+                Shown::Tile(of) => tiles.push((of.clone(), inferred)),
+                Shown::Image(subject) => match subject.tiles.clone() {
+                    Some(grid) => self.open.add_image(inferred, &grid, context.tile_side()),
+                    None => ready.push((inferred, None)),
+                },
+            }
+        }
+        let tiles = tiles.into_par_iter().map(|(of, inferred)| {
+            caught(Stage::Finish, || context.tile_map(&of, inferred))
+                .map_err(|failure| Lost::new(of.order, &of.sample, failure))
         });
         let mut failed = 0;
-        let mut ready = whole.into_iter().map(|of| (of, None)).collect::<Vec<_>>();
         for tile in tiles.collect::<Vec<_>>() {
             match tile {
-                Ok(OfTiled::Image(inferred, grid)) => {
-                    self.open.add_image(*inferred, &grid, context.tile_side());
-                }
-                Ok(OfTiled::Tile(tile)) => {
+                Ok(tile) => {
                     let stitched = self.open.add_tile(tile);
                     ready.extend(stitched.map(|(inferred, tiles)| (inferred, Some(tiles))));
                 }
-                Ok(OfTiled::Nothing) => {}
                 Err(lost) => failed += u64::from(self.add_lost(lost)),
             }
         }
@@ -298,15 +300,6 @@ struct Context<'a> {
     limits: Limits,
 }
 
-/// What a batch has of images that are tiled.
-enum OfTiled {
-    /// The image as a whole.
-    Image(Box<Inferred>, TileGrid),
-    Tile(TileMap),
-    /// A tile that nothing can be said of.
-    Nothing,
-}
-
 impl<'a> Context<'a> {
     fn new(
         category: &Category,
@@ -318,66 +311,36 @@ impl<'a> Context<'a> {
         Ok(Context { shard_id, settings, reference, limits })
     }
 
-    /// Whether tiles count: where there are references, they have to know tiles.
-    fn counts_tiles(&self) -> bool {
-        self.reference.as_ref().is_none_or(|of| of.tiles().is_some())
+    /// The references and those of their tiles; `None` without references. Only images of categories
+    /// whose references know tiles are tiled.
+    fn tiles(&self) -> Option<(&Reference, &Reference, &Calibration)> {
+        let reference = self.reference.as_deref()?;
+        let (tiles, known) = reference.tiles()?;
+        Some((reference, tiles, known))
     }
 
     /// Of the maps of tiles.
     fn tile_side(&self) -> usize {
-        match &self.reference {
+        match self.tiles() {
             Some(_) => GRID,
             None => self.settings.mapper.size(),
         }
     }
 
-    /// Whether this is an image that is scored as a whole only.
-    fn is_whole(&self, inferred: &Inferred) -> bool {
-        match &inferred.shown {
-            Shown::Image(subject) => subject.tiles.is_none() || !self.counts_tiles(),
-            Shown::Tile(_) => false,
-        }
-    }
-
-    /// What is kept until all tiles are there.
-    fn tile(&self, inferred: Inferred) -> OfTiled {
-        let TileOf { order, index, .. } = match &inferred.shown {
-            Shown::Tile(tile) => tile,
-            Shown::Image(subject) => match subject.tiles.clone() {
-                Some(grid) => return OfTiled::Image(Box::new(inferred), grid),
-                None => return OfTiled::Nothing,
-            },
+    /// What is said of a tile, which is kept until all of its image's are there.
+    fn tile_map(&self, of: &TileOf, inferred: Inferred) -> TileMap {
+        let (text, text_score) = text_map(&inferred, self.settings);
+        let (map, peak, without_text) = match self.tiles().zip(inferred.features) {
+            Some(((reference, tiles, known), (digest, features))) => {
+                let distances = tiles.distances(&features, digest);
+                let text = cell_means(&text, self.settings.mapper.size(), GRID);
+                let raw = tiles.raw(&distances, &text);
+                (known.map(reference, &raw.map), raw.peak, raw.without_text)
+            }
+            None => (text, f64::from(text_score), 0.0),
         };
-        let (order, index, ms_infer) = (*order, *index, inferred.ms_infer);
-        let size = self.settings.mapper.size();
-        let (map, text_score) = text_map(&inferred, self.settings);
-        let Some(reference) = &self.reference else {
-            let (peak, without_text) = (f64::from(text_score), 0.0);
-            return OfTiled::Tile(TileMap {
-                order,
-                index,
-                map,
-                peak,
-                without_text,
-                text_score,
-                ms_infer,
-            });
-        };
-        let Some(((tiles, known), (digest, features))) = reference.tiles().zip(inferred.features)
-        else {
-            return OfTiled::Nothing;
-        };
-        let distances = tiles.distances(&features, digest);
-        let raw = tiles.raw(&distances, &cell_means(&map, size, GRID));
-        OfTiled::Tile(TileMap {
-            order,
-            index,
-            map: known.map(reference, &raw.map),
-            peak: raw.peak,
-            without_text: raw.without_text,
-            text_score,
-            ms_infer,
-        })
+        let (order, index, ms_infer) = (of.order, of.index, inferred.ms_infer);
+        TileMap { order, index, map, peak, without_text, text_score, ms_infer }
     }
 }
 

@@ -38,7 +38,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use self::batch::{Batch, Inferred, Prepared, Shown, Work};
+use self::batch::{Batch, Inferred, Work};
 use self::claims::Claims;
 use self::fetch::{FetchSettings, fetch};
 use self::finish::{FinishSettings, ShardBuilder};
@@ -146,9 +146,7 @@ fn infer_all(
             // The open shard will be done again anyway: whoever wants to stop should not wait.
             Ok(_) if stop.load(Ordering::Relaxed) => return,
             Ok(batch) => {
-                let bytes = batch.pictures.iter().map(Prepared::bytes).sum();
-                let images = batch.pictures.iter().filter(|of| matches!(of.shown, Shown::Image(_)));
-                clock.count(images.count(), bytes);
+                clock.count(batch.images(), batch.bytes());
                 let (done, lost) = infer.infer(batch, timings);
                 lost.into_iter()
                     .try_for_each(|lost| clock.send(out, Work::Failed(lost)))

@@ -170,10 +170,9 @@ impl Ends<'_> {
         if pictures.is_empty() {
             return Some(());
         }
-        let bytes = pictures.iter().map(Prepared::bytes).sum();
-        let images = pictures.iter().filter(|of| matches!(of.shown, Shown::Image(_))).count();
-        self.clock.count(images, bytes);
-        self.clock.send(self.out, Work::Batch(Batch { category, pictures }))
+        let batch = Batch { category, pictures };
+        self.clock.count(batch.images(), batch.bytes());
+        self.clock.send(self.out, Work::Batch(batch))
     }
 }
 

@@ -2,7 +2,7 @@
 //! [`Reference`] for each category that has one, a few in memory at a time.
 //!
 //! - [`choose`] says which images are references, [`make`] makes files of them before the first shard;
-//!   `archives` finds those inside tars and Parquet files.
+//!   `archives` finds those inside tars and Parquet files, `tiled` adds those of tiles.
 
 mod archives;
 pub mod choose;

@@ -13,6 +13,7 @@ use super::prepare::{Ends, PrepareSettings, prepared};
 use super::timings::{Part, Timings};
 use crate::error::{Failure, Stage};
 use crate::image::{ChannelStats, Picture, Size, normalize};
+use crate::reference::Digest;
 use crate::source::{Category, Fetched, Sample};
 use crate::tile::TileGrid;
 
@@ -80,26 +81,77 @@ pub(super) fn each_tile(
     timings: &Timings,
     mut take: impl FnMut(Vec<Prepared>) -> Option<()>,
 ) -> Result<(), Failure> {
-    let whole = caught(Stage::Decode, || prepared(order, sample, fetched, settings, timings));
-    let (image, picture) = whole??;
-    let Shown::Image(subject) = &image.shown else { return Ok(()) };
-    let (grid, digest) = (subject.tiles.clone(), subject.digest);
+    let (image, tiles) = Tiles::open(order, sample, fetched, settings, timings)?;
     let mut wanted = take(vec![image]);
-    let Some(grid) = grid else { return Ok(()) };
-    tell_of_tiles(sample, &grid);
-    let sample = Arc::new(sample.clone());
+    let Some(tiles) = tiles else { return Ok(()) };
+    tell_of_tiles(sample, &tiles.grid);
     let mut first = 0;
-    while first < grid.len() && wanted.is_some() {
-        let some = first..grid.len().min(first + settings.batch_size);
+    while first < tiles.grid.len() && wanted.is_some() {
+        let some = first..tiles.grid.len().min(first + settings.batch_size);
         first = some.end;
-        let tiles = some.into_par_iter().map(|index| {
-            let of = TileOf { order, sample: Arc::clone(&sample), digest, index };
-            tile(&picture, &grid, of, settings, timings)
-        });
-        let tiles = caught(Stage::Decode, || tiles.collect::<Vec<_>>())?;
-        wanted = take(tiles);
+        let made = some.into_par_iter().map(|index| tiles.tile(index, settings, timings));
+        wanted = take(caught(Stage::Decode, || made.collect())?);
     }
     Ok(())
+}
+
+/// A large image as a whole and one of its tiles, the one that its digest says; no tile where it turns out
+/// not to be tiled.
+pub(super) fn with_one_tile(
+    order: usize,
+    sample: &Sample,
+    fetched: &Fetched,
+    settings: &PrepareSettings,
+    timings: &Timings,
+) -> Result<(Prepared, Option<Prepared>), Failure> {
+    let (image, tiles) = Tiles::open(order, sample, fetched, settings, timings)?;
+    let one = |of: Tiles| of.tile(of.digest.choose(of.grid.len()), settings, timings);
+    Ok((image, tiles.map(one)))
+}
+
+/// The tiles of a large image that was decoded.
+struct Tiles {
+    picture: Picture,
+    grid: TileGrid,
+    order: usize,
+    sample: Arc<Sample>,
+    digest: Digest,
+}
+
+impl Tiles {
+    /// Decodes an image. With it as a whole come its tiles, if it has any.
+    fn open(
+        order: usize,
+        sample: &Sample,
+        fetched: &Fetched,
+        settings: &PrepareSettings,
+        timings: &Timings,
+    ) -> Result<(Prepared, Option<Self>), Failure> {
+        let whole = caught(Stage::Decode, || prepared(order, sample, fetched, settings, timings));
+        let (image, picture) = whole??;
+        let grid = match &image.shown {
+            Shown::Image(subject) => subject.tiles.clone(),
+            Shown::Tile(_) => None,
+        };
+        let (sample, digest) = (Arc::new(sample.clone()), image.shown.digest());
+        let tiles = grid.map(|grid| Tiles { picture, grid, order, sample, digest });
+        Ok((image, tiles))
+    }
+
+    /// One of them, ready for the networks.
+    fn tile(&self, index: usize, settings: &PrepareSettings, timings: &Timings) -> Prepared {
+        let Tiles { order, digest, .. } = *self;
+        let of = TileOf { order, sample: Arc::clone(&self.sample), digest, index };
+        timings.part(Part::Resize, || {
+            let part = self.picture.crop(self.grid.tile(index));
+            Prepared {
+                shown: Shown::Tile(of),
+                referred: settings.referred.as_ref().map(|wanted| wanted.of(&part)),
+                planes: normalize(&part.clip_pixels(settings.side), &ChannelStats::CLIP),
+                detector: None,
+            }
+        })
+    }
 }
 
 /// Says once that images are tiled, which takes time.
@@ -114,42 +166,4 @@ fn tell_of_tiles(sample: &Sample, grid: &TileGrid) {
             grid.len()
         );
     }
-}
-
-/// A tile, ready for the networks.
-pub(super) fn tile(
-    picture: &Picture,
-    grid: &TileGrid,
-    of: TileOf,
-    settings: &PrepareSettings,
-    timings: &Timings,
-) -> Prepared {
-    timings.part(Part::Resize, || {
-        let part = picture.crop(grid.tile(of.index));
-        Prepared {
-            shown: Shown::Tile(of),
-            referred: settings.referred.as_ref().map(|wanted| wanted.of(&part)),
-            planes: normalize(&part.clip_pixels(settings.side), &ChannelStats::CLIP),
-            detector: None,
-        }
-    })
-}
-
-/// A large image as a whole and one of its tiles, the one that its digest says; no tile where it turns out
-/// not to be tiled.
-pub(super) fn with_one_tile(
-    order: usize,
-    sample: &Sample,
-    fetched: &Fetched,
-    settings: &PrepareSettings,
-    timings: &Timings,
-) -> Result<(Prepared, Option<Prepared>), Failure> {
-    let whole = caught(Stage::Decode, || prepared(order, sample, fetched, settings, timings));
-    let (image, picture) = whole??;
-    let Shown::Image(subject) = &image.shown else { return Ok((image, None)) };
-    let Some(grid) = &subject.tiles else { return Ok((image, None)) };
-    let (sample, digest) = (Arc::new(sample.clone()), subject.digest);
-    let of = TileOf { order, sample, digest, index: digest.choose(grid.len()) };
-    let tile = tile(&picture, grid, of, settings, timings);
-    Ok((image, Some(tile)))
 }

@@ -114,9 +114,14 @@ fn fewer(size: Size, part: usize) -> Size {
 
 /// The size at which an image is shown: its own, or smaller.
 fn shown_size(size: Size) -> Size {
-    let longest = size.width.max(size.height).max(1);
-    let reduced = |side: usize| match longest > LONGEST_SIDE {
-        true => (side * LONGEST_SIDE / longest).max(1),
+    within(size, LONGEST_SIDE)
+}
+
+/// A size whose longer side is at most `most`, with the same aspect.
+fn within(size: Size, most: usize) -> Size {
+    let longest = size.width.max(size.height);
+    let reduced = |side: usize| match longest > most {
+        true => (side * most / longest).max(1),
         false => side,
     };
     Size { width: reduced(size.width), height: reduced(size.height) }
@@ -124,12 +129,7 @@ fn shown_size(size: Size) -> Size {
 
 fn heat_png(map: &RawMap, scale: HeatScale) -> Option<Vec<u8>> {
     let Size { width, height } = map.size;
-    let longest = width.max(height);
-    let reduced = |side: usize| match longest > MAP_SIDE {
-        true => (side * MAP_SIDE / longest).max(1),
-        false => side,
-    };
-    let size = Size { width: reduced(width), height: reduced(height) };
+    let size = within(map.size, MAP_SIDE);
     let mut cells = vec![0u8; size.area()];
     for (i, value) in map.values.iter().enumerate() {
         let x = i % width * size.width / width;

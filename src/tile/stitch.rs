@@ -4,7 +4,7 @@
 //! whatever came first is up to whoever adds them in that order.
 
 use super::TileGrid;
-use crate::image::Size;
+use crate::image::{Between, Size};
 
 /// Pixels of a map along the longer side of a tile.
 const PER_TILE: usize = 64;
@@ -37,10 +37,7 @@ struct Axis {
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    at: usize,
-    next: usize,
-    /// Of the next, 0..1.
-    between: f32,
+    at: Between,
     weight: f32,
 }
 
@@ -65,13 +62,9 @@ impl Stitcher {
         let rows = &self.rows[index / self.columns.len()];
         for (y, row) in rows.places.iter().enumerate() {
             let line = &mut self.values[(rows.first + y) * self.size.width..][columns.first..];
-            let above = &map[row.at * side..][..side];
-            let below = &map[row.next * side..][..side];
             for (value, column) in line.iter_mut().zip(&columns.places) {
-                let blend = |a: f32, b: f32, share: f32| a + (b - a) * share;
-                let upper = blend(above[column.at], above[column.next], column.between);
-                let lower = blend(below[column.at], below[column.next], column.between);
-                *value += blend(upper, lower, row.between) * row.weight * column.weight;
+                let at = row.at.read(|y| column.at.read(|x| map[y * side + x]));
+                *value += at * row.weight * column.weight;
             }
         }
     }
@@ -115,16 +108,13 @@ fn axes(edges: &[usize], pixels: usize, tile: usize, length: usize, side: usize)
             let weight = rise(centre(i) - start, before).min(rise(end - centre(i), after));
             sums[i] += weight;
             let at = (centre(i) - start) * side as f64 / tile as f64 - 0.5;
-            let at = at.clamp(0.0, (side - 1) as f64);
-            weights.push((at, weight));
+            weights.push((Between::at(at, side), weight));
         }
         axes.push((first, weights));
     }
-    let axis = |(first, weights): (usize, Vec<(f64, f64)>)| {
-        let place = |(i, (at, weight)): (usize, (f64, f64))| Place {
-            at: at as usize,
-            next: (at as usize + 1).min(side - 1),
-            between: (at - at.floor()) as f32,
+    let axis = |(first, weights): (usize, Vec<(Between, f64)>)| {
+        let place = |(i, (at, weight)): (usize, (Between, f64))| Place {
+            at,
             weight: (weight / sums[first + i]) as f32,
         };
         Axis { first, places: weights.into_iter().enumerate().map(place).collect() }

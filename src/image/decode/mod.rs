@@ -27,8 +27,7 @@ use crate::error::{Failure, FailureCode, Stage};
 /// What an image may cost before it is refused as too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// Width times height. The default is Pillow's limit for decompression bombs times two, where
-    /// Pillow turns its warning into an error.
+    /// Width times height. The default is [`MAX_PIXELS`].
     pub max_pixels: u64,
     /// Width and height. The weights of the resampler grow with the longer one.
     pub max_side: u64,
@@ -40,9 +39,12 @@ pub struct DecodeLimits {
 /// The most that a decoder of JPEGs needs for a pixel: four channels, each decoded and as it is shown.
 const BYTES_PER_PIXEL: u64 = 12;
 
+/// Pillow's limit for decompression bombs times two, where Pillow turns its warning into an error.
+pub const MAX_PIXELS: u64 = 178_956_970;
+
 impl Default for DecodeLimits {
     fn default() -> Self {
-        DecodeLimits { max_pixels: 178_956_970, max_side: 1 << 18, max_bytes: 2 << 30 }
+        DecodeLimits { max_pixels: MAX_PIXELS, max_side: 1 << 18, max_bytes: 2 << 30 }
     }
 }
 

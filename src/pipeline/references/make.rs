@@ -335,9 +335,11 @@ impl ReferenceMaker<'_> {
             self.add(&mut making, category, prepared, &timings);
         }
         drop(all);
-        let Some(reference) = self.build(category, &mut making) else { return Ok(Made::All) };
-        let tiled = std::mem::take(&mut making.tiles);
-        let reference = match self.of_tiles(category, tiled, reference, images)? {
+        let Making { origin, images: seen, tiles, left_out } = making;
+        tell_left_out(category, &left_out);
+        let reference = Reference::build(seen, left_out, origin, self.made_by.clone());
+        let Some(reference) = reference else { return Ok(Made::All) };
+        let reference = match self.of_tiles(category, tiles, reference, images)? {
             Some(reference) => reference,
             None => return Ok(Made::Stopped),
         };
@@ -382,19 +384,16 @@ impl ReferenceMaker<'_> {
         making.images.extend(seen(images));
         making.tiles.extend(seen(tiles));
     }
+}
 
-    /// What the images say, if they are enough.
-    fn build(&self, category: &Category, making: &mut Making) -> Option<Reference> {
-        let (images, left_out) =
-            (std::mem::take(&mut making.images), std::mem::take(&mut making.left_out));
-        for out in &left_out {
-            tracing::warn!(
-                "{}: left out of the references of {category}: {}",
-                out.image_id,
-                out.message
-            );
-        }
-        Reference::build(images, left_out, making.origin, self.made_by.clone())
+/// Warns of chosen images that could not be read.
+fn tell_left_out(category: &Category, left_out: &[LeftOut]) {
+    for out in left_out {
+        tracing::warn!(
+            "{}: left out of the references of {category}: {}",
+            out.image_id,
+            out.message
+        );
     }
 }
 

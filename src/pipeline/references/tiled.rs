@@ -1,6 +1,6 @@
-//! References of tiles, of categories most of whose references are large. In: one tile of each large reference, and the images themselves once more. Out:
-//! the references of the category with those of its tiles, and with what scores some of the images have
-//! that are tiled to their last pixel.
+//! References of tiles, of categories most of whose references are large. In: one tile of each large
+//! reference, and the images themselves once more. Out: the references of the category with those of its
+//! tiles, and with what scores some of the images have that are tiled to their last pixel.
 
 use std::sync::atomic::Ordering;
 
@@ -27,12 +27,12 @@ impl ReferenceMaker<'_> {
         reference: Reference,
         images: impl Fn(Only) -> I,
     ) -> Result<Option<Reference>, Error> {
-        let tiled = tiles.iter().map(|tile| tile.image_id.clone()).take(TILED_IMAGES);
-        let tiled = Only::some(tiled);
         let count = tiles.len();
         if count == 0 {
             return Ok(Some(reference));
         }
+        let tiled = tiles.iter().map(|tile| tile.image_id.clone()).take(TILED_IMAGES);
+        let tiled = Only::some(tiled);
         // Scores and maps of a category are compared with each other: it is tiled or it is not.
         let needed = MIN_REFERENCES.max(reference.count().div_ceil(2));
         let of_tiles = (count >= needed)
