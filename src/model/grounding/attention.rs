@@ -6,9 +6,10 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
+use crate::model::kernels::gpu::{self, Attention, Columns};
 use crate::model::kernels::linear;
 use crate::model::linear::{Linear, LinearConfig};
-use crate::model::precision::{product, project};
+use crate::model::precision::{product, project, without_bias};
 
 /// `softmax(q·kᵀ/√head_width)·v` over `heads` heads, `[batch, n, width]` each. `hidden`
 /// `[batch, 1, queries or 1, keys]` is true where a query must not see a key.
@@ -89,6 +90,60 @@ impl<B: Backend> FusedAttention<B> {
         let v = key_value.narrow(2, width, width);
         let hidden = padding.unsqueeze_dims(&[1, 1]);
         project(&self.out_proj, masked_attention([q, k, v], self.heads, Some(hidden)))
+    }
+
+    /// [`self_attention`](Self::self_attention) by our kernels for GPUs, of `x` and `placed`, `x +
+    /// position`; with the last bias apart.
+    pub(super) fn self_attention_on_gpu(
+        &self,
+        x: Tensor<B, 3>,
+        placed: Tensor<B, 3>,
+        hidden: Option<Tensor<B, 3, Bool>>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let width = x.dims()[2];
+        let query_key = self.part(placed, 0, 2);
+        let key = Columns { first: width, ..query_key.clone() };
+        let value = self.part(x, 2, 1);
+        self.attended_on_gpu(query_key, key, value, width, hidden.map(|h| h.unsqueeze_dim(1)))
+    }
+
+    /// [`cross_attention`](Self::cross_attention) by our kernels for GPUs, with the last bias apart.
+    pub(super) fn cross_attention_on_gpu(
+        &self,
+        query: Tensor<B, 3>,
+        memory: Tensor<B, 3>,
+        padding: Tensor<B, 2, Bool>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let width = query.dims()[2];
+        let query = self.part(query, 0, 1);
+        let key = self.part(memory, 1, 2);
+        let value = Columns { first: width, ..key.clone() };
+        self.attended_on_gpu(query, key, value, width, Some(padding.unsqueeze_dims(&[1, 1])))
+    }
+
+    fn attended_on_gpu(
+        &self,
+        query: Columns<B>,
+        key: Columns<B>,
+        value: Columns<B>,
+        width: usize,
+        hidden: Option<Tensor<B, 4, Bool>>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let heads = self.heads;
+        let (position, mask, places) = (None, None, None);
+        let attention =
+            Attention { query, key, value, heads, width, position, mask, hidden, places };
+        without_bias(&self.out_proj, gpu::attended(attention))
+    }
+
+    /// Projections without their bias, as [`project`](Self::project).
+    fn part(&self, x: Tensor<B, 3>, first: usize, count: usize) -> Columns<B> {
+        let width = x.dims()[2];
+        let (start, len) = (first * width, count * width);
+        let weight = self.in_proj.weight.val().narrow(1, start, len);
+        let parts = |_| self.in_proj.split().map(|part| part.narrow(1, start, len));
+        let bias = self.in_proj.bias.as_ref().map(|bias| bias.val().narrow(0, start, len));
+        Columns { rows: linear(x, weight, None, parts), bias, first: 0 }
     }
 
     /// `count` of the three projections, from the `first` on, side by side.

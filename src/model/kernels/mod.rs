@@ -7,8 +7,13 @@ mod attention;
 mod bias;
 mod centre;
 mod convolve;
+#[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
+mod cube;
+#[cfg(any(test, feature = "cuda-untuned"))]
+mod cublaslt;
 mod depthwise;
 mod gelu;
+pub mod gpu;
 mod in_parts;
 mod inverted;
 mod node;
@@ -87,9 +92,10 @@ fn linear_of_rows<B: Backend, const D: usize>(
     let [inputs, outputs] = weight.dims();
     let count = shape[..D - 1].iter().product::<usize>();
     let x = x.reshape([count, inputs]);
-    let product = match rounds_products(&x) {
-        true => in_parts::product_with(x, weight.clone(), parts(weight)),
-        false => x.matmul(weight),
+    let product = match (gpu::multiplied_by_library(&x, &weight), rounds_products(&x)) {
+        (Some(product), _) => product,
+        (None, true) => in_parts::product_with(x, weight.clone(), parts(weight)),
+        (None, false) => x.matmul(weight),
     };
     let rows = match bias {
         Some(bias) => product + bias.unsqueeze(),
@@ -102,9 +108,10 @@ fn linear_of_rows<B: Backend, const D: usize>(
 /// `a·b`. What has no gradient and is in f32 keeps 20 bits or more, also where a GPU's matrix units
 /// would round the operands to 10.
 pub fn product<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
-    match rounds_products(&a) {
-        true => in_parts::product(a, b),
-        false => a.matmul(b),
+    match (gpu::multiplied_by_library(&a, &b), rounds_products(&a)) {
+        (Some(product), _) => product,
+        (None, true) => in_parts::product(a, b),
+        (None, false) => a.matmul(b),
     }
 }
 
@@ -173,6 +180,13 @@ pub fn unfold<B: Backend>(
     padding: usize,
 ) -> Tensor<B, 4> {
     let shape = unfold::Window { kernel, stride, padding };
+    if gpu::reaches::<B>() {
+        let [_, height, width, _] = x.dims();
+        let steps = |size: usize| (size + 2 * padding - kernel) / stride + 1;
+        let grid = [steps(height), steps(width)];
+        let order = gpu::Order::Lines;
+        return gpu::unfolded(x, gpu::Patches { kernel, stride, padding, grid, order });
+    }
     match fusible(x) {
         Ok(x) => of_backend(unfold::fused(x, shape)),
         Err(x) => match same::<_, Tensor<TrainBackend, 4>>(x) {
