@@ -165,13 +165,13 @@ fn check_decoder<B: NetworkBackend>(
 
 /// Text and geometry, and the backbone: the stages where the published code is right for every
 /// batch size.
-pub struct Front {
+pub struct Front<B: NetworkBackend> {
     caption: EncodedCaption<B>,
     levels: Vec<Tensor<B, 4>>,
     pub geometry: LevelGeometry<B>,
 }
 
-pub fn check_front<B: NetworkBackend>(net: &GroundingDino<B>, check: &mut Check) -> Front {
+pub fn check_front<B: NetworkBackend>(net: &GroundingDino<B>, check: &mut Check) -> Front<B> {
     let caption = check_text(net, check);
     let levels = check_backbone(net, check);
     let geometry = check_geometry(net, check, &levels);

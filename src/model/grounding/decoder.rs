@@ -149,9 +149,7 @@ pub fn boxes_on_levels<B: Backend>(
     boxes: &Tensor<B, 3>,
     geometry: &LevelGeometry<B>,
 ) -> Tensor<B, 4> {
-    let ratios = geometry.valid_ratios.clone();
-    let ratios = Tensor::cat(vec![ratios.clone(), ratios], 2);
-    boxes.clone().unsqueeze_dim::<4>(2) * ratios.unsqueeze_dim(1)
+    boxes.clone().unsqueeze_dim::<4>(2) * geometry.box_ratios().unsqueeze_dim(1)
 }
 
 /// `sigmoid(box_head(t) + logit(r))` of the content `t` as it stands (published code: not

@@ -204,6 +204,16 @@ impl<B: Backend> LevelGeometry<B> {
         }
     }
 
+    /// `[batch, levels, 4]`: by what centre and size of a box are multiplied on each level.
+    pub fn box_ratios(&self) -> Tensor<B, 3> {
+        let make = || Tensor::cat(vec![self.valid_ratios.clone(); 2], 2);
+        match self.full {
+            // Without padding all are 1.
+            true => kept("box ratios", &[self.shapes.len()], &self.centres.device(), make),
+            false => make(),
+        }
+    }
+
     /// What hides padding, if there is any.
     pub fn hidden(&self) -> Option<Tensor<B, 2, Bool>> {
         (!self.full).then(|| self.padding.clone())

@@ -7,8 +7,8 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-use super::{Rows, cubes, empty, sum_of_vector};
 use super::softmax::LOWEST;
+use super::{Rows, cubes, empty, sum_of_vector};
 
 /// Threads of a cube, and queries: one each.
 const QUERIES: u32 = 64;
