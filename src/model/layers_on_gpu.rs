@@ -7,7 +7,7 @@ use burn::tensor::{Bool, DType, Tensor, backend::Backend};
 use super::config::Activation;
 use super::kernels::gpu::{self, Act, Attention, Before, Columns};
 use super::layers::{DualStep, FusedAttention, Mlp, ResidualBlock};
-use super::precision::{product, without_bias};
+use super::precision::{activated_on_gpu, product, without_bias};
 
 /// Most scores that are held at once: 1 GB in f32.
 const MAX_SCORES: usize = 256 << 20;
@@ -92,9 +92,7 @@ impl<B: Backend> Mlp<B> {
             Activation::GeluErf => Act::GeluErf,
             Activation::QuickGelu => Act::QuickGelu,
         };
-        let (hidden, bias) = without_bias(&self.c_fc, x);
-        let format = hidden.dtype();
-        without_bias(&self.c_proj, gpu::activated(hidden, bias, act, format))
+        without_bias(&self.c_proj, activated_on_gpu(&self.c_fc, x, act))
     }
 }
 

@@ -8,7 +8,8 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
-use super::kernels::{self, gpu, linear, split, widened_on_cpu};
+use super::kernels::gpu::{self, Act};
+use super::kernels::{self, linear, linear_relu_by_library, split, widened_on_cpu};
 use super::linear::Linear;
 
 pub use super::kernels::{product, rounds_products};
@@ -60,6 +61,23 @@ pub fn without_bias<B: Backend, const D: usize>(
     let weight = layer.weight.val();
     let rows = linear(same_format(x, weight.dtype()), weight, None, |_| layer.split());
     (rows, layer.bias.as_ref().map(Param::val))
+}
+
+/// `act(x·W + b)` on a GPU, in the format of `W`.
+pub fn activated_on_gpu<B: Backend, const D: usize>(
+    layer: &Linear<B>,
+    x: Tensor<B, D>,
+    act: Act,
+) -> Tensor<B, D> {
+    let format = layer.weight.val().dtype();
+    let x = same_format(x, format);
+    if let (Act::Relu, Some(bias)) = (act, &layer.bias)
+        && let Some(out) = linear_relu_by_library(&x, &layer.weight.val(), &bias.val())
+    {
+        return out;
+    }
+    let (rows, bias) = without_bias(layer, x);
+    gpu::activated(rows, bias, act, format)
 }
 
 /// `conv` over `x` `[batch, channels, height, width]`: square kernel, one stride, one padding, one

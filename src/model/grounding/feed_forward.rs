@@ -8,7 +8,7 @@ use crate::model::kernels::gpu::{self, Act, Before};
 use crate::model::kernels::relu;
 use crate::model::linear::{Linear, LinearConfig};
 use crate::model::norm::LayerNorm;
-use crate::model::precision::{project, without_bias};
+use crate::model::precision::{activated_on_gpu, project, without_bias};
 
 /// `x + linear2(ReLU(linear1(x)))`; the norm after it is the caller's.
 pub fn feed_forward<B: Backend>(
@@ -26,8 +26,7 @@ pub fn normed_feed_forward_on_gpu<B: Backend>(
     norm: &LayerNorm<B>,
     x: Tensor<B, 3>,
 ) -> Tensor<B, 3> {
-    let (hidden, bias) = without_bias(linear1, x.clone());
-    let hidden = gpu::activated(hidden, bias, Act::Relu, DType::F32);
+    let hidden = activated_on_gpu(linear1, x.clone(), Act::Relu);
     let (step, bias) = without_bias(linear2, hidden);
     gpu::normed(x, Before { step: Some(step), bias, scale: None }, norm, DType::F32)
 }
@@ -76,10 +75,7 @@ impl<B: Backend> Perceptron<B> {
     /// The same by our kernels for GPUs, with the last bias apart.
     pub(super) fn on_gpu(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         let Some((last, hidden)) = self.layers.split_last() else { return (x, None) };
-        let x = hidden.iter().fold(x, |x, layer| {
-            let (x, bias) = without_bias(layer, x);
-            gpu::activated(x, bias, Act::Relu, DType::F32)
-        });
+        let x = hidden.iter().fold(x, |x, layer| activated_on_gpu(layer, x, Act::Relu));
         without_bias(last, x)
     }
 }

@@ -230,8 +230,10 @@ impl<B: Backend> LevelGeometry<B> {
                 row
             });
             let rows = rows.collect::<Vec<_>>();
-            let data = TensorData::new(rows, [self.shapes.len(), 3]);
-            Tensor::from_data(data, &self.centres.device())
+            let len = rows.len();
+            let rows = TensorData::new(rows, [len]);
+            let rows = Tensor::<B, 1, Int>::from_data(rows, &self.centres.device());
+            rows.reshape([self.shapes.len(), 3])
         })
     }
 

@@ -14,7 +14,9 @@ use crate::model::kernels::gpu::{self, Act, Before, Order, Patches};
 use crate::model::kernels::{gelu, linear, split};
 use crate::model::linear::{Linear, LinearConfig};
 use crate::model::norm::{LayerNorm, LayerNormConfig};
-use crate::model::precision::{convolve, kernel_as_matrix, project, without_bias};
+use crate::model::precision::{
+    activated_on_gpu, convolve, kernel_as_matrix, project, without_bias,
+};
 
 /// The backbone.
 #[derive(Module, Debug)]
@@ -187,8 +189,7 @@ impl<B: Backend> SwinBlock<B> {
         let (step, bias) = self.attn.forward_on_gpu(self.norm1.forward(x.clone()), grid);
         let before = Before { step: Some(step), bias, scale: None };
         let [mid, normed] = gpu::summed_and_normed(x, before, &self.norm2, DType::F32);
-        let (hidden, bias) = without_bias(&self.mlp.fc1, normed);
-        let hidden = gpu::activated(hidden, bias, Act::GeluErf, DType::F32);
+        let hidden = activated_on_gpu(&self.mlp.fc1, normed, Act::GeluErf);
         let (step, bias) = without_bias(&self.mlp.fc2, hidden);
         gpu::residual(mid, step, bias, None).reshape(shape)
     }

@@ -219,8 +219,8 @@ impl WindowGrid {
         kept("places of windows", &self.sizes(&[]), device, || {
             let place = |slot: Slot| slot.pixel.map_or(-1, |pixel| pixel as i64);
             let places = self.slots().map(place).collect::<Vec<_>>();
-            let shape = [self.count(), self.window * self.window];
-            Tensor::from_data(TensorData::new(places, shape), device)
+            // Rows of a tensor that is sent with two dimensions may have gaps.
+            indices(places, device).reshape([self.count(), self.window * self.window])
         })
     }
 
@@ -273,8 +273,8 @@ impl WindowGrid {
         shifted.then(|| {
             kept("mask of windows", &self.sizes(&[]), device, || {
                 let tokens = self.window * self.window;
-                let mask = TensorData::new(self.foreign(), [self.count(), tokens, tokens]);
-                Tensor::from_data(mask, device)
+                let mask = Tensor::<B, 1>::from_floats(self.foreign().as_slice(), device);
+                mask.reshape([self.count(), tokens, tokens])
             })
         })
     }

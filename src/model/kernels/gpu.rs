@@ -158,16 +158,27 @@ pub fn reaches<B: Backend>() -> bool {
     false
 }
 
-/// `a·b` by NVIDIA's library, in f32 without rounding operands: where there is one and it is switched on.
+/// `act(a·b + bias)` by NVIDIA's library, in f32 without rounding operands: where there is one and it is switched on.
 pub fn multiplied_by_library<B: Backend, const D: usize>(
     a: &Tensor<B, D>,
     b: &Tensor<B, D>,
+    bias: Option<&Tensor<B, 1>>,
+    act: Act,
 ) -> Option<Tensor<B, D>> {
     #[cfg(feature = "cuda-untuned")]
     if is::<B, crate::device::Cuda>() {
         type G = crate::device::Cuda;
         let [a, b] = [a, b].map(|tensor| take::<B, G, D>(tensor.clone()));
-        return super::cublaslt::multiplied(&a, &b).map(give::<B, G, D>);
+        let is_relu = match (act, bias) {
+            (Act::None, _) => false,
+            (Act::Relu, Some(_)) => true,
+            _ => return None,
+        };
+        let after = bias.map(|bias| {
+            let bias = take::<B, G, 1>(bias.clone());
+            super::cublaslt::After { bias, is_relu }
+        });
+        return super::cublaslt::multiplied(&a, &b, after).map(give::<B, G, D>);
     }
     None
 }

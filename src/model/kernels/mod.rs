@@ -30,6 +30,8 @@ use burn::tensor::{Bool, Tensor, activation, backend::Backend, module};
 
 use crate::device::{Backend as Own, Device, TrainBackend, cpu};
 
+use gpu::Act;
+
 pub use attention::Streams;
 pub use depthwise::{Filter, KERNELS as DEPTHWISE_KERNELS};
 pub use in_parts::{Split, rounds_products, split};
@@ -92,26 +94,44 @@ fn linear_of_rows<B: Backend, const D: usize>(
     let [inputs, outputs] = weight.dims();
     let count = shape[..D - 1].iter().product::<usize>();
     let x = x.reshape([count, inputs]);
-    let product = match (gpu::multiplied_by_library(&x, &weight), rounds_products(&x)) {
-        (Some(product), _) => product,
-        (None, true) => in_parts::product_with(x, weight.clone(), parts(weight)),
-        (None, false) => x.matmul(weight),
+    shape[D - 1] = outputs;
+    if let Some(rows) = gpu::multiplied_by_library(&x, &weight, bias.as_ref(), Act::None) {
+        return rows.reshape(shape);
+    }
+    let product = match rounds_products(&x) {
+        true => in_parts::product_with(x, weight.clone(), parts(weight)),
+        false => x.matmul(weight),
     };
     let rows = match bias {
         Some(bias) => product + bias.unsqueeze(),
         None => product,
     };
-    shape[D - 1] = outputs;
     rows.reshape(shape)
+}
+
+/// `max(x·weight + bias, 0)` by NVIDIA's library, where it is there and has a form for it.
+pub fn linear_relu_by_library<B: Backend, const D: usize>(
+    x: &Tensor<B, D>,
+    weight: &Tensor<B, 2>,
+    bias: &Tensor<B, 1>,
+) -> Option<Tensor<B, D>> {
+    let mut shape = x.dims();
+    let [inputs, outputs] = weight.dims();
+    let rows = x.clone().reshape([shape[..D - 1].iter().product::<usize>(), inputs]);
+    shape[D - 1] = outputs;
+    let rows = gpu::multiplied_by_library(&rows, weight, Some(bias), Act::Relu)?;
+    Some(rows.reshape(shape))
 }
 
 /// `a·b`. What has no gradient and is in f32 keeps 20 bits or more, also where a GPU's matrix units
 /// would round the operands to 10.
 pub fn product<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
-    match (gpu::multiplied_by_library(&a, &b), rounds_products(&a)) {
-        (Some(product), _) => product,
-        (None, true) => in_parts::product(a, b),
-        (None, false) => a.matmul(b),
+    if let Some(product) = gpu::multiplied_by_library(&a, &b, None, Act::None) {
+        return product;
+    }
+    match rounds_products(&a) {
+        true => in_parts::product(a, b),
+        false => a.matmul(b),
     }
 }
 

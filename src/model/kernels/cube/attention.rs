@@ -118,7 +118,7 @@ struct Sizes {
 }
 
 #[cube(launch)]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, clippy::manual_div_ceil)]
 fn attend<T: Float, P: Float, M: Int, N: Size>(
     query: &Tensor<Vector<T, N>>,
     query_bias: &ComptimeOption<Tensor<Vector<P, N>>>,
@@ -262,6 +262,7 @@ pub fn attended<R: CubeRuntime>(attention: Attention<R>) -> CubeTensor<R> {
     let dim = |tensor: &Option<CubeTensor<R>>, dim: usize| {
         tensor.as_ref().map_or(1, |tensor| tensor.meta.shape()[dim])
     };
+    let places = dense(attention.windows.as_ref().map(|windows| windows.places.clone()));
     let (windows, rows) = match &attention.windows {
         Some(windows) => (windows.places.meta.shape()[0], windows.rows),
         None => (1, 1),
@@ -303,7 +304,7 @@ pub fn attended<R: CubeRuntime>(attention: Attention<R>) -> CubeTensor<R> {
         arg(position),
         arg(mask),
         hidden.map(CubeTensor::into_tensor_arg).into(),
-        attention.windows.map(|windows| windows.places.into_tensor_arg()).into(),
+        places.map(CubeTensor::into_tensor_arg).into(),
         out.clone().into_tensor_arg(),
         sizes,
         head_width / vector,

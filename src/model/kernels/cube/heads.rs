@@ -109,6 +109,7 @@ pub fn split_fused<R: CubeRuntime>(
 }
 
 #[cube(launch)]
+#[allow(clippy::too_many_arguments)]
 fn merge<T: Float, N: Size>(
     x: &Tensor<Vector<T, N>>,
     out: &mut Tensor<Vector<T, N>>,

@@ -54,7 +54,7 @@ fn summed<T: Float, S: Float, P: Float, N: Size>(
     }
     #[comptime]
     if let ComptimeOption::Some(scale) = scale {
-        add = add * scale[column];
+        add *= scale[column];
     }
     add + Vector::<f32, N>::cast_from(x[x_at + column])
 }

@@ -29,6 +29,7 @@ fn act_of<N: Size>(x: Vector<f32, N>, #[comptime] act: Act) -> Vector<f32, N> {
 }
 
 #[cube(launch)]
+#[allow(clippy::too_many_arguments)]
 fn activate<T: Float, P: Float, O: Float, N: Size>(
     x: &Tensor<Vector<T, N>>,
     bias: &ComptimeOption<Tensor<Vector<P, N>>>,
@@ -109,7 +110,7 @@ fn add_rows<T: Float, S: Float, P: Float, N: Size>(
         }
         #[comptime]
         if let ComptimeOption::Some(scale) = scale {
-            add = add * scale[column];
+            add *= scale[column];
         }
         let value = Vector::<f32, N>::cast_from(x[row * x_stride + column]);
         out[at] = Vector::cast_from(value + add);

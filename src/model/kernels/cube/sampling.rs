@@ -31,7 +31,7 @@ pub struct Sampling<R: CubeRuntime> {
 }
 
 #[cube(launch)]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, clippy::collapsible_if)]
 fn look<T: Float, M: Int, N: Size>(
     value: &Tensor<Vector<T, N>>,
     value_bias: &ComptimeOption<Tensor<Vector<f32, N>>>,
@@ -198,7 +198,7 @@ pub fn sampled<R: CubeRuntime>(sampling: Sampling<R>) -> CubeTensor<R> {
         weights.arg(),
         dense(sampling.weights_bias).into(),
         references.into_tensor_arg(),
-        sampling.levels.into_tensor_arg(),
+        burn_cubecl::kernel::into_contiguous(sampling.levels).into_tensor_arg(),
         out.clone().into_tensor_arg(),
         units,
         queries,

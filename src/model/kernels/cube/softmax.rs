@@ -142,6 +142,7 @@ fn dense<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
 }
 
 #[cube(launch)]
+#[allow(clippy::too_many_arguments)]
 fn softmax_columns<T: Float, M: Int>(
     x: &Tensor<T>,
     hidden: &ComptimeOption<Tensor<M>>,

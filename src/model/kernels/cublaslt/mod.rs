@@ -10,4 +10,4 @@ mod plan;
 mod tensors;
 
 #[cfg(feature = "cuda-untuned")]
-pub use tensors::multiplied;
+pub use tensors::{After, multiplied};

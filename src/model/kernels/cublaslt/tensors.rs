@@ -21,9 +21,16 @@ static ON: LazyLock<bool> =
 /// Fewer multiplications than this are left to burn's kernels: beginning costs more.
 const LEAST: usize = 1 << 20;
 
-/// `a·b` of the last two dimensions, in the format of the operands.
-pub fn multiplied(a: &Tensor, b: &Tensor) -> Option<Tensor> {
-    if !*ON || a.dtype != b.dtype {
+/// What is added to a matmul, `[n]`, and done with the sum.
+pub struct After {
+    pub bias: Tensor,
+    pub is_relu: bool,
+}
+
+/// `a·b` of the last two dimensions and what follows, in the format of the operands.
+pub fn multiplied(a: &Tensor, b: &Tensor, after: Option<After>) -> Option<Tensor> {
+    let biased = after.as_ref().is_none_or(|after| after.bias.dtype == a.dtype);
+    if !*ON || a.dtype != b.dtype || !biased {
         return None;
     }
     let format = match a.dtype {
@@ -61,14 +68,18 @@ pub fn multiplied(a: &Tensor, b: &Tensor) -> Option<Tensor> {
         d: strides(&out, &shape[..outer])?,
         operands: format,
         result: format,
-        epilogue: Epilogue::None,
+        epilogue: after.as_ref().map_or(Epilogue::None, |after| match after.is_relu {
+            true => Epilogue::ReluBias,
+            false => Epilogue::Bias,
+        }),
         onto: false,
         aligned: [aligned(a), aligned(b), aligned(&out)],
     };
     let plan = plan(matmul)?;
+    let bias = after.map(|after| after.bias.handle);
     // The library's first operand is our second.
     let operands =
-        Operands { a: b.handle.clone(), b: a.handle.clone(), bias: None, d: out.handle.clone() };
+        Operands { a: b.handle.clone(), b: a.handle.clone(), bias, d: out.handle.clone() };
     run(&a.device, plan, operands).then_some(out)
 }
 
