@@ -275,7 +275,7 @@ fn attention_in_one_kernel_is_the_plain_one() {
         let key_value = both([batch, keys, 2 * width], 2);
         let (bias, position) = (both([2 * width], 3), both([heads, queries, keys], 4));
         let mask = both([batch, queries, keys], 5);
-        let hides = |i: usize| i % 5 == 1 && i % keys != 0;
+        let hides = |i: usize| i % 5 == 1 && !i.is_multiple_of(keys);
         let sum = key_value.cpu.clone() + bias.cpu.clone().unsqueeze();
         let part = |i| sum.clone().narrow(2, i * width, width);
         for masks in [1, batch] {
