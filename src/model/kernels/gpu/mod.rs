@@ -4,8 +4,12 @@
 
 #![cfg_attr(not(feature = "cuda-untuned"), allow(unused_variables))]
 
+#[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
+mod handed;
+mod types;
+
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, DType, Int, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 
 #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
 use super::cube;
@@ -13,120 +17,7 @@ use crate::model::norm::LayerNorm;
 #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
 use handed::{flags, give, is, numbers, take};
 
-/// What follows a linear layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Act {
-    None,
-    Relu,
-    /// `x·Φ(x)` by the error function.
-    GeluErf,
-    /// `x·σ(1.702·x)`.
-    QuickGelu,
-}
-
-/// How patches are cut from an image, in both directions alike.
-#[derive(Debug, Clone, Copy)]
-pub struct Patches {
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-    /// Rows and columns of patches.
-    pub grid: [usize; 2],
-    pub order: Order,
-}
-
-/// What changes faster inside a patch; channels change fastest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Order {
-    /// Pixel after pixel of a line.
-    Lines,
-    /// Pixel below pixel of a column.
-    Columns,
-}
-
-/// What is added to `x` before it is normalised: `scale·(step + bias)`, each where there is one.
-pub struct Before<B: Backend, const D: usize> {
-    pub step: Option<Tensor<B, D>>,
-    pub bias: Option<Tensor<B, 1>>,
-    pub scale: Option<Tensor<B, 1>>,
-}
-
-impl<B: Backend, const D: usize> Default for Before<B, D> {
-    fn default() -> Self {
-        Before { step: None, bias: None, scale: None }
-    }
-}
-
-/// Columns of a projection without its bias.
-#[derive(Clone)]
-pub struct Columns<B: Backend> {
-    /// `[batch, tokens, any]`.
-    pub rows: Tensor<B, 3>,
-    /// `[any]`.
-    pub bias: Option<Tensor<B, 1>>,
-    /// The first of the columns that count.
-    pub first: usize,
-}
-
-/// What attention is over, see [`attended`].
-pub struct Attention<B: Backend> {
-    pub query: Columns<B>,
-    pub key: Columns<B>,
-    pub value: Columns<B>,
-    pub heads: usize,
-    /// Of all heads.
-    pub width: usize,
-    /// `[heads, queries, keys]`, added to the scores.
-    pub position: Option<Tensor<B, 3>>,
-    /// `[n, queries, keys]`, added to the scores; window `i` takes mask `i mod n`.
-    pub mask: Option<Tensor<B, 3>>,
-    /// `[batch or 1, 1, queries or 1, keys]`, true where a query must not see a key.
-    pub hidden: Option<Tensor<B, 4, Bool>>,
-    /// `[windows, tokens]`: attention inside windows, whose tokens are these rows of an image; −1 for
-    /// filling.
-    pub places: Option<Tensor<B, 2, Int>>,
-}
-
-/// Deformable attention behind its projections, see [`sampled`].
-pub struct Sampling<B: Backend> {
-    /// `[batch, n, width]`.
-    pub value: Tensor<B, 3>,
-    pub value_bias: Option<Tensor<B, 1>>,
-    /// `[batch, n]`, true where a token counts as zeros.
-    pub padding: Option<Tensor<B, 2, Bool>>,
-    /// `[batch, queries, heads · levels · points · 2]`.
-    pub offsets: Tensor<B, 3>,
-    pub offsets_bias: Option<Tensor<B, 1>>,
-    /// `[batch, queries, heads · levels · points]`, before the softmax.
-    pub weights: Tensor<B, 3>,
-    pub weights_bias: Option<Tensor<B, 1>>,
-    /// `[batch or 1, queries, levels, 2 or 4]`: points, or boxes.
-    pub references: Tensor<B, 4>,
-    /// `[levels, 3]`: height, width and first token.
-    pub levels: Tensor<B, 2, Int>,
-    pub heads: usize,
-    pub points: usize,
-}
-
-/// Elements from one index to the next, of (batch, head, row, column).
-pub type Strides = [usize; 4];
-
-/// A matmul between the layouts of heads: `out[b, h, i, j] = scale · Σ_k (a[b, h, i, k] + a_bias[h, k]) ·
-/// (c[b, h, k, j] + c_bias[h, k]) + bias[h, j]`.
-pub struct Small<B: Backend> {
-    pub a: Tensor<B, 1>,
-    pub a_strides: Strides,
-    pub a_bias: Option<Tensor<B, 1>>,
-    pub c: Tensor<B, 1>,
-    pub c_strides: Strides,
-    pub c_bias: Option<Tensor<B, 1>>,
-    pub bias: Option<Tensor<B, 1>>,
-    pub scale: f32,
-    /// Batch, heads, rows, columns of the result.
-    pub sizes: [usize; 4],
-    pub inner: usize,
-    pub out_strides: Strides,
-}
+pub use types::{Act, Attention, Before, Columns, Order, Patches, Sampling, Small, Strides};
 
 /// Does its last argument on the backend `B`, as `$G`.
 macro_rules! on_gpu {
@@ -457,63 +348,4 @@ pub fn normed_groups<B: Backend>(
 /// columns, kernel² · channels]`.
 pub fn unfolded<B: Backend>(x: Tensor<B, 4>, patches: Patches) -> Tensor<B, 4> {
     on_gpu!(B, G, give::<B, G, _>(cube::patches::unfolded(take::<B, G, 4>(x), patches)))
-}
-
-/// From burn's tensors to those of a runtime and back.
-#[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
-mod handed {
-    use std::any::TypeId;
-
-    use burn::tensor::backend::{Backend, BackendTypes};
-    use burn::tensor::{Bool, Int, Tensor, TensorPrimitive};
-    use burn_cubecl::CubeRuntime;
-    use burn_cubecl::tensor::CubeTensor;
-
-    use crate::model::kernels::back;
-
-    /// A backend whose tensors are those of a runtime.
-    pub trait Gpu:
-        Backend
-        + BackendTypes<
-            FloatTensorPrimitive = CubeTensor<Self::Runtime>,
-            IntTensorPrimitive = CubeTensor<Self::Runtime>,
-            BoolTensorPrimitive = CubeTensor<Self::Runtime>,
-        >
-    {
-        type Runtime: CubeRuntime;
-    }
-
-    #[cfg(feature = "cuda-untuned")]
-    impl Gpu for crate::device::Cuda {
-        type Runtime = burn_cubecl::cubecl::cuda::CudaRuntime;
-    }
-
-    #[cfg(feature = "wgpu")]
-    impl Gpu for crate::device::Wgpu {
-        type Runtime = burn_cubecl::cubecl::wgpu::WgpuRuntime;
-    }
-
-    pub fn is<B: 'static, G: 'static>() -> bool {
-        TypeId::of::<B>() == TypeId::of::<G>()
-    }
-
-    pub fn take<B: Backend, G: Gpu, const D: usize>(x: Tensor<B, D>) -> CubeTensor<G::Runtime> {
-        back::<_, Tensor<G, D>>(x).into_primitive().tensor()
-    }
-
-    pub fn flags<B: Backend, G: Gpu, const D: usize>(
-        x: Tensor<B, D, Bool>,
-    ) -> CubeTensor<G::Runtime> {
-        back::<_, Tensor<G, D, Bool>>(x).into_primitive()
-    }
-
-    pub fn numbers<B: Backend, G: Gpu, const D: usize>(
-        x: Tensor<B, D, Int>,
-    ) -> CubeTensor<G::Runtime> {
-        back::<_, Tensor<G, D, Int>>(x).into_primitive()
-    }
-
-    pub fn give<B: Backend, G: Gpu, const D: usize>(x: CubeTensor<G::Runtime>) -> Tensor<B, D> {
-        back(Tensor::<G, D>::from_primitive(TensorPrimitive::Float(x)))
-    }
 }
