@@ -29,7 +29,7 @@ const BLOCK: usize = 9;
 const DUAL_BLOCK: usize = 12;
 const BLOCK_F16: usize = 13;
 const DUAL_BLOCK_F16: usize = 14;
-const DETECTOR: usize = 641;
+const DETECTOR: usize = 629;
 
 /// A GPU and the log of its kernels.
 struct Counted {
