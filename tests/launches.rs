@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use burn::DispatchDevice;
 use burn::backend::wgpu::WgpuDevice;
 use burn::cubecl::config::profiling::ProfilingLogLevel;
 use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
-use burn::tensor::{Distribution, Tensor};
-use filo::device::{Backend as B, Device};
+use burn::tensor::{DType, Distribution, Tensor};
+use filo::device::Wgpu as B;
 use filo::model::config::Activation;
 use filo::model::grounding::{CaptionToken, GroundingConfig, ImageBatch, TextBatch};
 use filo::model::layers::ResidualBlockConfig;
+use filo::model::precision::with_products_in;
 
 /// What no network computes: where this stands in the log, one count ends and the next begins.
 const MARK: &str = "Flip";
@@ -25,13 +25,15 @@ const MARK: &str = "Flip";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Bounds: what is counted today. They only ever go down.
-const BLOCK: usize = 46;
-const DUAL_BLOCK: usize = 61;
-const DETECTOR: usize = 3574;
+const BLOCK: usize = 9;
+const DUAL_BLOCK: usize = 12;
+const BLOCK_F16: usize = 13;
+const DUAL_BLOCK_F16: usize = 14;
+const DETECTOR: usize = 629;
 
 /// A GPU and the log of its kernels.
 struct Counted {
-    device: Device,
+    device: WgpuDevice,
     log: PathBuf,
     marks: usize,
 }
@@ -44,7 +46,7 @@ impl Counted {
         config.profiling.logger.level = ProfilingLogLevel::Minimal;
         config.profiling.logger.file = Some(log.clone());
         CubeClRuntimeConfig::set(config);
-        Counted { device: DispatchDevice::Wgpu(WgpuDevice::DefaultDevice), log, marks: 0 }
+        Counted { device: WgpuDevice::DefaultDevice, log, marks: 0 }
     }
 
     /// Runs a kernel that stands for itself in the log, and waits until it does.
@@ -130,10 +132,19 @@ fn a_batch_takes_no_more_kernels_than_it_did() {
     let plain = gpu.kernels(|| vec![block.forward(tokens.clone(), None)]);
     let plain = total("block of the image tower", &plain);
     let dual = gpu.kernels(|| {
-        let step = block.forward_dual(tokens.clone());
+        let step = block.forward_dual_onto(tokens.clone(), tokens.clone());
         vec![step.out, step.value_value]
     });
     let dual = total("dual block of the image tower", &dual);
+
+    let half = with_products_in(block, DType::F16);
+    let plain_half = gpu.kernels(|| vec![half.forward(tokens.clone(), None)]);
+    let plain_half = total("block of the image tower in f16", &plain_half);
+    let dual_half = gpu.kernels(|| {
+        let step = half.forward_dual_onto(tokens.clone(), tokens.clone());
+        vec![step.out, step.value_value]
+    });
+    let dual_half = total("dual block of the image tower in f16", &dual_half);
 
     let config = small_detector();
     let net = config.init::<B>(&device);
@@ -151,5 +162,7 @@ fn a_batch_takes_no_more_kernels_than_it_did() {
 
     assert!(plain <= BLOCK, "{plain} kernels in a block");
     assert!(dual <= DUAL_BLOCK, "{dual} kernels in a dual block");
+    assert!(plain_half <= BLOCK_F16, "{plain_half} kernels in a block in f16");
+    assert!(dual_half <= DUAL_BLOCK_F16, "{dual_half} kernels in a dual block in f16");
     assert!(detector <= DETECTOR, "{detector} kernels in the detector");
 }

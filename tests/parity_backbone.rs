@@ -5,9 +5,9 @@
 mod support;
 
 use burn::tensor::{Tensor, TensorData};
-use filo::device::Backend as B;
+use filo::device::NetworkBackend;
 use filo::weights::backbone::{LoadedBackbone, embedded_backbone};
-use support::golden::{Golden, Parity, Place, repository_golden_dir};
+use support::golden::{Golden, Parity, Place, on_place, repository_golden_dir};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -15,25 +15,29 @@ const TOLERANCE: f64 = 1e-4;
 /// padding is symmetric.
 const SIZES: [usize; 2] = [64, 50];
 
-fn setup() -> (Golden, LoadedBackbone, Place) {
+fn setup<B: NetworkBackend>() -> (Golden, LoadedBackbone<B>, Place) {
     let place = Place::in_f32();
     let backbone = embedded_backbone(&place.device).expect("it is built in");
     let file = format!("backbone/{}.safetensors", backbone.network.config().name);
     (Golden::open(&repository_golden_dir().join(file)), backbone, place)
 }
 
-fn image(golden: &Golden, size: usize, place: &Place) -> Tensor<B, 4> {
+fn image<B: NetworkBackend>(golden: &Golden, size: usize, place: &Place) -> Tensor<B, 4> {
     let pixels = golden.f32(&format!("{size}.image"));
-    Tensor::from_data(TensorData::new(pixels, [1, 3, size, size]), &place.device)
+    Tensor::from_data(TensorData::new(pixels, [1, 3, size, size]), &B::own(&place.device))
 }
 
-fn values(tensor: Tensor<B, 4>) -> Vec<f32> {
+fn values<B: NetworkBackend>(tensor: Tensor<B, 4>) -> Vec<f32> {
     tensor.into_data().to_vec::<f32>().expect("features are f32")
 }
 
 #[test]
 fn every_tap_agrees_with_the_network_that_the_weights_come_from() {
-    let (golden, LoadedBackbone { network, .. }, place) = setup();
+    on_place!(every_tap_agrees_with_the_network_that_the_weights_come_from_on);
+}
+
+fn every_tap_agrees_with_the_network_that_the_weights_come_from_on<B: NetworkBackend>() {
+    let (golden, LoadedBackbone { network, .. }, place) = setup::<B>();
     for size in SIZES {
         let mut parity = Parity::new(format!("{size} px"));
         let features = network.features(image(&golden, size, &place));
@@ -50,7 +54,11 @@ fn every_tap_agrees_with_the_network_that_the_weights_come_from() {
 
 #[test]
 fn a_batch_gives_what_single_images_give() {
-    let (golden, LoadedBackbone { network, .. }, place) = setup();
+    on_place!(a_batch_gives_what_single_images_give_on);
+}
+
+fn a_batch_gives_what_single_images_give_on<B: NetworkBackend>() {
+    let (golden, LoadedBackbone { network, .. }, place) = setup::<B>();
     let image = image(&golden, 64, &place);
     let others = [image.clone() * 0.5, image.clone(), image.clone() * -1.0];
     let batch = network.features(Tensor::cat(others.to_vec(), 0));

@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use burn::tensor::{Tensor, TensorData};
-use filo::device::{Backend as B, products_in};
+use filo::device::{NetworkBackend, products_in};
 use filo::model::clip::tokenizer::{ClipTokenizer, START_ID};
 use filo::model::config::FiloConfig;
 use filo::model::filo::anomaly_map::AnomalyMapper;
@@ -20,7 +20,7 @@ use filo::weights::config::read_config;
 use filo::weights::load::load_filo;
 use filo::weights::positions::resize_positions;
 use serde::Deserialize;
-use support::golden::{Golden, Parity, Place, golden_dir};
+use support::golden::{Golden, Parity, Place, golden_dir, on_place};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -40,7 +40,7 @@ struct Case {
     boxes_xyxy_px: Vec<[f32; 4]>,
 }
 
-struct Setup {
+struct Setup<B: NetworkBackend> {
     config: FiloConfig,
     scorer: FiloScorer<B>,
     tokenizer: ClipTokenizer,
@@ -50,11 +50,11 @@ struct Setup {
     place: Place,
 }
 
-fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+fn values<B: NetworkBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().to_vec::<f32>().expect("they are f32 now")
 }
 
-impl Setup {
+impl<B: NetworkBackend> Setup<B> {
     fn load() -> Self {
         let dir = golden_dir().join("clip_tiny");
         let config_file = dir.join("config.json");
@@ -90,7 +90,7 @@ impl Setup {
     fn image(&self, name: &str) -> Tensor<B, 4> {
         let size = self.config.vision.image_size;
         let pixels = self.vision.f32(&format!("{name}.input"));
-        Tensor::from_data(TensorData::new(pixels, [1, 3, size, size]), &self.place.device)
+        Tensor::from_data(TensorData::new(pixels, [1, 3, size, size]), &B::own(&self.place.device))
     }
 
     /// Prompts of a category as the published code would build them, for some positions or all.
@@ -103,7 +103,11 @@ impl Setup {
 
 #[test]
 fn the_image_tower_agrees_block_by_block() {
-    let setup = Setup::load();
+    on_place!(the_image_tower_agrees_block_by_block_on);
+}
+
+fn the_image_tower_agrees_block_by_block_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load();
     let golden = &setup.vision;
     let encoder = &setup.scorer.image_encoder;
     let traced = |image: &&str| golden.has(&format!("{image}.vis.ln_pre"));
@@ -135,7 +139,11 @@ fn the_image_tower_agrees_block_by_block() {
 
 #[test]
 fn captured_tokens_and_class_features_agree() {
-    let setup = Setup::load();
+    on_place!(captured_tokens_and_class_features_agree_on);
+}
+
+fn captured_tokens_and_class_features_agree_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load();
     for image in setup.images() {
         let golden = &setup.vision;
         let mut parity = Parity::new(image);
@@ -161,7 +169,11 @@ fn captured_tokens_and_class_features_agree() {
 
 #[test]
 fn every_case_agrees_from_image_features_to_score() {
-    let setup = Setup::load();
+    on_place!(every_case_agrees_from_image_features_to_score_on);
+}
+
+fn every_case_agrees_from_image_features_to_score_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load();
     for case in &setup.cases {
         check_case(&setup, case);
     }
@@ -178,7 +190,7 @@ fn position(name: &str) -> Position {
     Position::ALL.into_iter().find(|position| position.as_str() == name).expect("a position")
 }
 
-fn check_case(setup: &Setup, case: &Case) {
+fn check_case<B: NetworkBackend>(setup: &Setup<B>, case: &Case) {
     let golden = Golden::open(&golden_dir().join("clip_tiny").join(&case.file));
     let mut parity = Parity::new(&case.name);
     let scorer = &setup.scorer;
@@ -251,7 +263,11 @@ fn check_case(setup: &Setup, case: &Case) {
 
 #[test]
 fn a_batch_gives_what_single_pictures_give() {
-    let setup = Setup::load();
+    on_place!(a_batch_gives_what_single_pictures_give_on);
+}
+
+fn a_batch_gives_what_single_pictures_give_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load();
     let prompts = setup.prompts(&setup.cases[0].cls_name, &Position::ALL);
     let images = setup.images();
     let names = images.iter().copied().cycle().take(8).collect::<Vec<_>>();
@@ -276,7 +292,11 @@ fn a_batch_gives_what_single_pictures_give() {
 
 #[test]
 fn the_prompt_tree_equals_padded_sequences() {
-    let setup = Setup::load();
+    on_place!(the_prompt_tree_equals_padded_sequences_on);
+}
+
+fn the_prompt_tree_equals_padded_sequences_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load();
     let scorer = &setup.scorer;
     let n_ctx = setup.config.n_ctx;
     let Case { image, cls_name, .. } = &setup.cases[0];
@@ -306,7 +326,11 @@ fn the_prompt_tree_equals_padded_sequences() {
 
 #[test]
 fn so_many_prompts_that_they_need_several_trees_are_encoded_alike() {
-    let setup = Setup::load();
+    on_place!(so_many_prompts_that_they_need_several_trees_are_encoded_alike_on);
+}
+
+fn so_many_prompts_that_they_need_several_trees_are_encoded_alike_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load();
     let scorer = &setup.scorer;
     let details = (0..60).map(|n| format!("\"worn tooth {n}\"")).collect::<Vec<_>>().join(",");
     let text = format!("{{\"gearbox\": [{details}]}}");

@@ -8,20 +8,24 @@ mod golden;
 mod stages;
 mod support;
 
-use burn::tensor::Tensor;
-use filo::device::Backend as B;
+use burn::tensor::{ElementConversion, Tensor};
+use filo::device::NetworkBackend;
 use filo::model::grounding::queries::Proposals;
 use filo::model::grounding::{ImageBatch, RawDetections, TextBatch};
 use golden::{Check, PLACE, Setup, values};
 use stages::{check_all, check_front};
-use support::golden::{Parity, repository_golden_dir};
+use support::golden::{Parity, on_place, repository_golden_dir};
 
 /// Between two runs of our own.
 const SAME: f64 = 1e-5;
 
 #[test]
 fn single_pictures_agree_stage_by_stage() {
-    let setup = Setup::load("gdino_tiny");
+    on_place!(single_pictures_agree_stage_by_stage_on);
+}
+
+fn single_pictures_agree_stage_by_stage_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load("gdino_tiny");
     for case in setup.golden.cases.iter().filter(|case| case.captions.len() == 1) {
         let golden = setup.tensors(case);
         let mut check = Check::new(&case.name, &golden);
@@ -32,7 +36,11 @@ fn single_pictures_agree_stage_by_stage() {
 
 #[test]
 fn transformers_agrees_stage_by_stage_in_batches_too() {
-    let setup = Setup::load_from(repository_golden_dir(), "gdino_transformers");
+    on_place!(transformers_agrees_stage_by_stage_in_batches_too_on);
+}
+
+fn transformers_agrees_stage_by_stage_in_batches_too_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load_from(repository_golden_dir(), "gdino_transformers");
     for case in &setup.golden.cases {
         let golden = setup.tensors(case);
         let mut check = Check::new(&case.name, &golden);
@@ -45,7 +53,11 @@ fn transformers_agrees_stage_by_stage_in_batches_too() {
 /// comes before them can be compared.
 #[test]
 fn padded_batches_agree_up_to_the_encoder() {
-    let setup = Setup::load("gdino_tiny");
+    on_place!(padded_batches_agree_up_to_the_encoder_on);
+}
+
+fn padded_batches_agree_up_to_the_encoder_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load("gdino_tiny");
     for case in setup.golden.cases.iter().filter(|case| case.captions.len() > 1) {
         let golden = setup.tensors(case);
         let mut check = Check::new(&case.name, &golden);
@@ -57,17 +69,18 @@ fn padded_batches_agree_up_to_the_encoder() {
 }
 
 /// Row `row` of a batch.
-fn picture(images: &ImageBatch<B>, row: usize) -> ImageBatch<B> {
+fn picture<B: NetworkBackend>(images: &ImageBatch<B>, row: usize) -> ImageBatch<B> {
     ImageBatch {
         pixels: images.pixels.clone().narrow(0, row, 1),
         padding: images.padding.clone().narrow(0, row, 1),
+        full: images.full,
     }
 }
 
 /// Row `row` of a batch of captions, without its filling.
-fn caption(text: &TextBatch<B>, row: usize) -> TextBatch<B> {
-    let filling = text.padding.clone().narrow(0, row, 1).int().sum().into_scalar() as usize;
-    let n = text.ids.dims()[1] - filling;
+fn caption<B: NetworkBackend>(text: &TextBatch<B>, row: usize) -> TextBatch<B> {
+    let filling = text.padding.clone().narrow(0, row, 1).int().sum().into_scalar().elem::<i64>();
+    let n = text.ids.dims()[1] - filling as usize;
     TextBatch {
         ids: text.ids.clone().narrow(0, row, 1).narrow(1, 0, n),
         positions: text.positions.clone().narrow(0, row, 1).narrow(1, 0, n),
@@ -76,7 +89,12 @@ fn caption(text: &TextBatch<B>, row: usize) -> TextBatch<B> {
     }
 }
 
-fn assert_same(what: &str, batched: &RawDetections<B>, row: usize, alone: RawDetections<B>) {
+fn assert_same<B: NetworkBackend>(
+    what: &str,
+    batched: &RawDetections<B>,
+    row: usize,
+    alone: RawDetections<B>,
+) {
     let n = alone.logits.dims()[2];
     let row_of = |tensor: &Tensor<B, 3>| tensor.clone().narrow(0, row, 1);
     let expect =
@@ -99,7 +117,11 @@ fn assert_same(what: &str, batched: &RawDetections<B>, row: usize, alone: RawDet
 
 #[test]
 fn each_row_of_a_batch_is_what_its_picture_and_caption_give_alone() {
-    let setup = Setup::load("gdino_tiny");
+    on_place!(each_row_of_a_batch_is_what_its_picture_and_caption_give_alone_on);
+}
+
+fn each_row_of_a_batch_is_what_its_picture_and_caption_give_alone_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load("gdino_tiny");
     let net = &setup.net;
     for case in setup.golden.cases.iter().filter(|case| case.captions.len() > 1) {
         let golden = setup.tensors(case);
@@ -115,7 +137,11 @@ fn each_row_of_a_batch_is_what_its_picture_and_caption_give_alone() {
 
 #[test]
 fn one_caption_serves_a_batch_of_equal_pictures_without_padding() {
-    let setup = Setup::load("gdino_tiny");
+    on_place!(one_caption_serves_a_batch_of_equal_pictures_without_padding_on);
+}
+
+fn one_caption_serves_a_batch_of_equal_pictures_without_padding_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load("gdino_tiny");
     let net = &setup.net;
     for case in setup.golden.cases.iter().filter(|case| case.captions.len() == 1) {
         let golden = setup.tensors(case);
@@ -134,15 +160,19 @@ fn one_caption_serves_a_batch_of_equal_pictures_without_padding() {
 
 #[test]
 fn a_picture_of_nan_or_of_fewer_tokens_than_queries_does_not_panic() {
-    let setup = Setup::load("gdino_tiny");
+    on_place!(a_picture_of_nan_or_of_fewer_tokens_than_queries_does_not_panic_on);
+}
+
+fn a_picture_of_nan_or_of_fewer_tokens_than_queries_does_not_panic_on<B: NetworkBackend>() {
+    let setup = Setup::<B>::load("gdino_tiny");
     let golden = setup.tensors(&setup.golden.cases[0]);
     let encoded = setup.net.encode_caption(golden.text());
-    let nan = Tensor::<B, 3>::full([3, 70, 70], f32::NAN, &PLACE.device);
+    let nan = Tensor::<B, 3>::full([3, 70, 70], f32::NAN, &B::own(&PLACE.device));
     let batch = ImageBatch::new(vec![nan]).expect("one image");
     let detections = setup.net.forward(batch, &encoded);
     assert!(values(detections.logits).iter().all(|logit| logit.is_nan()));
 
-    let dot = Tensor::<B, 3>::ones([3, 1, 1], &PLACE.device);
+    let dot = Tensor::<B, 3>::ones([3, 1, 1], &B::own(&PLACE.device));
     let batch = ImageBatch::new(vec![dot]).expect("one image");
     let detections = setup.net.forward(batch, &encoded);
     let config = &setup.golden.config;

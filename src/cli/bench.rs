@@ -14,7 +14,6 @@ use super::{bench_backbone, bench_generated, bench_metrics, bench_plan, bench_tr
 use crate::device::device;
 use crate::error::{Error, JobError};
 use crate::job::{DeviceChoice, Precision};
-use crate::model::cost::Operators;
 use crate::weights::WeightsPlace;
 
 #[derive(Debug, Clone, Args)]
@@ -205,11 +204,7 @@ impl BenchArgs {
             (_, None) => return Err(JobError::PlanWithoutF32),
         };
         let [flops, flops_f32] = [peak, in_f32].map(|peak| peak * 1e12);
-        let operators = match self.device {
-            DeviceChoice::Cpu => Operators::Fused,
-            DeviceChoice::Auto | DeviceChoice::Cuda(_) | DeviceChoice::Wgpu(_) => Operators::Apart,
-        };
-        Ok(Some(Limits { flops, flops_f32, bytes: bandwidth * 1e9, operators }))
+        Ok(Some(Limits { flops, flops_f32, bytes: bandwidth * 1e9 }))
     }
 
     fn bench(&self) -> Result<NetworkBench, Error> {

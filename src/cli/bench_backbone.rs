@@ -6,7 +6,7 @@ use rayon::ThreadPoolBuilder;
 
 use super::bench_network::{NetworkBench, fastest, finish};
 use super::say::say;
-use crate::device::cpu;
+use crate::device::{Backend, cpu};
 use crate::error::Error;
 use crate::job::Precision;
 use crate::weights::backbone::{LoadedBackbone, embedded_backbone};
@@ -27,7 +27,7 @@ struct Row {
 /// # Errors
 /// If the table cannot be written.
 pub fn run(bench: &NetworkBench, json: bool) -> Result<(), Error> {
-    let LoadedBackbone { network, id } = embedded_backbone(&bench.device)?;
+    let LoadedBackbone { network, id } = embedded_backbone::<Backend>(&bench.device)?;
     let images = bench.noise([bench.pictures, 3, SIZE, SIZE]);
     let gflop = network.config().flops(SIZE) / 1e9;
     let measured = |cores: String| {

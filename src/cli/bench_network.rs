@@ -4,10 +4,11 @@
 
 use std::time::Instant;
 
+use burn::tensor::backend::Backend as AnyBackend;
 use burn::tensor::{Distribution, Tensor};
 use clap::ValueEnum;
 
-use crate::device::{Backend, Device, cpu, products_in};
+use crate::device::{Backend, Device, NetworkBackend, OnBackend, cpu, on_backend, products_in};
 use crate::error::{Error, ModelError};
 use crate::job::Precision;
 use crate::model::clip::text::TextEncoder;
@@ -50,16 +51,16 @@ pub struct NetworkBench {
 }
 
 /// The networks that stage `picture` runs.
-struct Networks {
+struct Networks<B: NetworkBackend> {
     config: FiloConfig,
-    scorer: FiloScorer<Backend>,
-    detector: Option<(GroundingConfig, GroundingDino<Backend>)>,
+    scorer: FiloScorer<B>,
+    detector: Option<(GroundingConfig, GroundingDino<B>)>,
 }
 
 /// The detector, and the caption of the category as it has read it.
-struct Detection {
-    net: GroundingDino<Backend>,
-    caption: EncodedCaption<Backend>,
+struct Detection<B: NetworkBackend> {
+    net: GroundingDino<B>,
+    caption: EncodedCaption<B>,
     /// Of the caption.
     tokens: usize,
 }
@@ -91,20 +92,46 @@ pub struct Measured {
     pub seconds: f64,
 }
 
+/// A stage that runs networks.
+enum Stage {
+    Picture(Option<PicturePart>),
+    Detector,
+    Text,
+}
+
+/// A stage and its settings.
+struct Of<'a> {
+    bench: &'a NetworkBench,
+    stage: Stage,
+}
+
+impl OnBackend for Of<'_> {
+    type Output = Result<Vec<Measured>, Error>;
+
+    fn on<B: NetworkBackend>(self) -> Self::Output {
+        match self.stage {
+            Stage::Picture(part) => self.bench.picture_on::<B>(part),
+            Stage::Detector => self.bench.detector_on::<B>(),
+            Stage::Text => self.bench.text_on::<B>(),
+        }
+    }
+}
+
 impl NetworkBench {
     fn measured(&self, name: &'static str, tokens: usize, work: impl FnMut()) -> Measured {
         let seconds = fastest(self.repeat, work);
         Measured { name, tokens, pictures: self.pictures, seconds }
     }
 
-    fn networks(&self, with_detector: bool) -> Result<Networks, Error> {
+    fn networks<B: NetworkBackend>(&self, with_detector: bool) -> Result<Networks<B>, Error> {
         let device = &self.device;
+        let own = &B::own(device);
         let products = products_in(self.precision);
         let Some(place) = &self.weights else {
             let config = FiloConfig::published();
-            let scorer = Filo::new(&config, device).into_scorer().with_products_in(products);
+            let scorer = Filo::new(&config, own).into_scorer().with_products_in(products);
             let grounding = with_detector.then(GroundingConfig::swin_t_ogc);
-            let detector = grounding.map(|config| (config.clone(), config.init(device)));
+            let detector = grounding.map(|config| (config.clone(), config.init(own)));
             return Ok(Networks { config, scorer, detector });
         };
         let weights = Weights::open(place)?;
@@ -120,13 +147,13 @@ impl NetworkBench {
         Ok(Networks { config, scorer: scorer(filo, &weights, products), detector })
     }
 
-    fn detection(
+    fn detection<B: NetworkBackend>(
         &self,
-        (config, net): (GroundingConfig, GroundingDino<Backend>),
-    ) -> Result<Detection, Error> {
+        (config, net): (GroundingConfig, GroundingDino<B>),
+    ) -> Result<Detection<B>, Error> {
         let words = Descriptions::built_in()?.caption_words(&self.category);
         let tokens = CaptionTokenizer::embedded()?.encode(&words.caption(), config.max_text_len);
-        let text = TextBatch::new(&[&tokens], &config, &self.device).map_err(|error| {
+        let text = TextBatch::new(&[&tokens], &config, &B::own(&self.device)).map_err(|error| {
             ModelError::Caption { category: self.category.clone(), reason: error.to_string() }
         })?;
         let caption = net.encode_caption(text);
@@ -134,15 +161,22 @@ impl NetworkBench {
     }
 
     /// A batch for the detector, of images of its shorter side and `width`.
-    fn detector_batch(&self, width: usize) -> Option<ImageBatch<Backend>> {
+    fn detector_batch<B: NetworkBackend>(&self, width: usize) -> Option<ImageBatch<B>> {
         let noise = || self.noise([3, DETECTOR_SIDE.shorter, width]);
         ImageBatch::new((0..self.pictures).map(|_| noise()).collect())
     }
 
     /// The whole batch and its parts, or the one part that is wanted.
     pub fn picture(&self, part: Option<PicturePart>) -> Result<Vec<Measured>, Error> {
+        on_backend(&self.device, Of { bench: self, stage: Stage::Picture(part) })
+    }
+
+    fn picture_on<B: NetworkBackend>(
+        &self,
+        part: Option<PicturePart>,
+    ) -> Result<Vec<Measured>, Error> {
         let detects = |part| matches!(part, PicturePart::AllWithDetector | PicturePart::Detector);
-        let Networks { config, scorer, detector } = self.networks(part.is_none_or(detects))?;
+        let Networks { config, scorer, detector } = self.networks::<B>(part.is_none_or(detects))?;
         let detection = detector.map(|detector| self.detection(detector)).transpose()?;
         let detection = detection.zip(self.detector_batch(DETECTOR_SIDE.shorter));
         let texts = Descriptions::built_in()?.prompts(&self.category);
@@ -160,21 +194,21 @@ impl NetworkBench {
         // Parts run on numbers of the right shape, without what comes before them.
         let tokens = || self.noise([n, patches, config.vision.width]);
         let heads = config.linear_heads() + config.mmci_heads();
-        let similarities = floats(self.noise([heads, 2, grid * grid]));
+        let similarities = floats(self.noise::<B, 3>([heads, 2, grid * grid]));
         let mapper = AnomalyMapper::new(grid, side);
 
         let encode = || scorer.encode_images(images.clone(), AdapterUse::Applied);
-        let whole = |prompts: &PreparedPrompts<Backend>| {
+        let whole = |prompts: &PreparedPrompts<B>| {
             let similarities = floats(scorer.score(&encode(), prompts).similarities);
             let of_one = similarities.len() / n;
             similarities.chunks_exact(of_one).for_each(|picture| drop(mapper.map(picture)));
         };
-        let text = |name, nodes, prompts: &PreparedPrompts<Backend>| {
+        let text = |name, nodes, prompts: &PreparedPrompts<B>| {
             let features = self.noise([n, config.embed_dim]);
             let encode = || finish(scorer.encode_prompts(&features, prompts).abnormal);
             self.measured(name, nodes, encode)
         };
-        let detect = |(detection, batch): &(Detection, ImageBatch<Backend>)| {
+        let detect = |(detection, batch): &(Detection<B>, ImageBatch<B>)| {
             finish(detection.net.forward(batch.clone(), &detection.caption).boxes);
         };
         let parts = PicturePart::value_variants().iter();
@@ -216,13 +250,17 @@ impl NetworkBench {
         Ok(rows.collect())
     }
 
-    pub fn noise<const D: usize>(&self, shape: [usize; D]) -> Tensor<Backend, D> {
-        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &self.device)
+    pub fn noise<B: NetworkBackend, const D: usize>(&self, shape: [usize; D]) -> Tensor<B, D> {
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &B::own(&self.device))
     }
 
     pub fn detector(&self) -> Result<Vec<Measured>, Error> {
+        on_backend(&self.device, Of { bench: self, stage: Stage::Detector })
+    }
+
+    fn detector_on<B: NetworkBackend>(&self) -> Result<Vec<Measured>, Error> {
         let config = GroundingConfig::swin_t_ogc();
-        let net = config.init(&self.device);
+        let net: GroundingDino<B> = config.init(&B::own(&self.device));
         let Detection { net, caption, tokens } = self.detection((config, net))?;
         let widths = [("518×518", DETECTOR_SIDE.shorter), ("518×700", 700)];
         let rows = widths.into_iter().filter_map(|(name, width)| {
@@ -236,9 +274,13 @@ impl NetworkBench {
 
     /// The published way first, then ours; of one image.
     pub fn text(&self) -> Result<Vec<Measured>, Error> {
+        on_backend(&self.device, Of { bench: self, stage: Stage::Text })
+    }
+
+    fn text_on<B: NetworkBackend>(&self) -> Result<Vec<Measured>, Error> {
         let config = FiloConfig::published();
-        let device = &self.device;
-        let encoder = TextEncoder::<Backend>::new(&config, device);
+        let device = &B::own(&self.device);
+        let encoder = TextEncoder::<B>::new(&config, device);
         let encoder = with_products_in(encoder, products_in(self.precision));
         let texts = Descriptions::built_in()?.prompts(&self.category);
         let tokenizer = ClipTokenizer::embedded()?;
@@ -322,11 +364,11 @@ impl NetworkBench {
     }
 }
 
-fn plain(
-    encoder: &TextEncoder<Backend>,
+fn plain<B: AnyBackend>(
+    encoder: &TextEncoder<B>,
     config: &FiloConfig,
     prompts: &[Vec<u32>],
-    device: &Device,
+    device: &B::Device,
 ) {
     let text = &config.text;
     let embeddings = random([prompts.len(), text.context_length, text.width], device);
@@ -334,12 +376,12 @@ fn plain(
     finish(encoder.encode_sequences(embeddings, &ends));
 }
 
-fn random(shape: [usize; 3], device: &Device) -> Tensor<Backend, 3> {
+fn random<B: AnyBackend>(shape: [usize; 3], device: &B::Device) -> Tensor<B, 3> {
     Tensor::random(shape, Distribution::Normal(0.0, 0.02), device)
 }
 
 /// Asking for the numbers ends work that a device may have put off.
-pub fn finish<const D: usize>(tensor: Tensor<Backend, D>) {
+pub fn finish<B: AnyBackend, const D: usize>(tensor: Tensor<B, D>) {
     tensor.into_data();
 }
 

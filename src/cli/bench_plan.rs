@@ -4,7 +4,7 @@
 
 use super::bench_network::{NetworkBench, PEAK_SIDE};
 use super::say::say;
-use crate::device::{cpu, products_in};
+use crate::device::products_in;
 use crate::error::Error;
 use crate::job::Precision;
 use crate::model::clip::tokenizer::ClipTokenizer;
@@ -31,8 +31,6 @@ pub struct Limits {
     pub flops_f32: f64,
     /// Bytes per second through memory.
     pub bytes: f64,
-    /// How it runs the operators between products.
-    pub operators: Operators,
 }
 
 impl Limits {
@@ -44,18 +42,14 @@ impl Limits {
             _ => bench.peak_flops(Precision::F32),
         };
         let copied = 2.0 * 4.0 * (PEAK_SIDE as f64).powi(2);
-        let operators = match bench.device == cpu() {
-            true => Operators::Fused,
-            false => Operators::Apart,
-        };
-        Limits { flops, flops_f32, bytes: copied / bench.copy_seconds(), operators }
+        Limits { flops, flops_f32, bytes: copied / bench.copy_seconds() }
     }
 
     /// A share of them.
     fn times(self, share: f64) -> Limits {
-        let Limits { flops, flops_f32, bytes, operators } = self;
+        let Limits { flops, flops_f32, bytes } = self;
         let [flops, flops_f32, bytes] = [flops, flops_f32, bytes].map(|limit| share * limit);
-        Limits { flops, flops_f32, bytes, operators }
+        Limits { flops, flops_f32, bytes }
     }
 }
 
@@ -97,7 +91,7 @@ pub fn run(
     let product_bytes = products_in(precision).size();
     let mut rows = Vec::new();
     for pictures in BATCHES {
-        let batch = Batch { pictures, product_bytes, operators: limits.operators };
+        let batch = Batch { pictures, product_bytes, operators: Operators::Fused };
         rows.push((pictures, expected(category, batch, limits)?));
     }
     if json {

@@ -3,6 +3,7 @@
 //!
 //! - `found` tells what this machine offers; `cuda` and `wgpu` ask for it, where they are built in.
 //! - `faults` keeps what goes wrong on a device's own thread; whoever uses its numbers asks first.
+//! - `typed` chooses the backend that networks run on.
 //! - `batch` tells how many images go through the network together.
 //! - `memory` tells what the machine has left.
 //! - `heap` tells the allocator what to do with freed memory.
@@ -18,6 +19,7 @@ mod kernels;
 mod memory;
 #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
 mod quietly;
+mod typed;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 
@@ -31,6 +33,13 @@ pub use batch::{Detecting, batch_size};
 pub use faults::take_fault;
 pub use found::{Found, Listing, Trouble, by_auto, listings};
 pub use heap::{give_back_freed, keep_freed};
+#[cfg(feature = "cuda-untuned")]
+pub(crate) use quietly::quietly;
+#[cfg(feature = "cuda-untuned")]
+pub use typed::Cuda;
+#[cfg(feature = "wgpu")]
+pub use typed::Wgpu;
+pub use typed::{NetworkBackend, OnBackend, on_backend};
 
 /// The one backend the program is compiled for; it hands each operation to the device's own.
 pub type Backend = burn::Dispatch;

@@ -58,9 +58,9 @@ impl Sum for Cost {
 /// How the operators between products run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operators {
-    /// In one pass over memory, scores of attention in the cache: on a CPU.
+    /// In one pass over memory, scores of attention in the cache: as all devices run them here.
     Fused,
-    /// As burn's GPU backends take them apart: a kernel for each elementary operation.
+    /// As burn's GPU backends by themselves take them apart: a kernel for each elementary operation.
     Apart,
 }
 

@@ -5,15 +5,16 @@
 //! the tokens: norms, the sums of the residual stream, the exponentials of GELU.
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig};
+
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use super::attention::{attend, merge_heads, split_heads};
 use super::config::Activation;
-use super::kernels::{Streams, gelu, self_attention};
+use super::kernels::{Streams, gelu, gpu, self_attention};
 use super::linear::{Linear, LinearConfig};
 use super::precision::{project, same_format};
+use crate::model::norm::{LayerNorm, LayerNormConfig};
 
 /// Dimensions of a [`ResidualBlock`].
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ pub struct ResidualBlockConfig {
 pub struct FusedAttention<B: Backend> {
     pub in_proj: Linear<B>,
     pub out_proj: Linear<B>,
-    heads: usize,
+    pub(super) heads: usize,
 }
 
 /// What a dual attention returns, each `[batch, tokens, width]`.
@@ -99,6 +100,10 @@ pub struct Mlp<B: Backend> {
 }
 
 impl<B: Backend> Mlp<B> {
+    pub(super) fn activation(&self) -> Activation {
+        self.activation
+    }
+
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let format = x.dtype();
         let hidden = same_format(project(&self.c_fc, x), format);
@@ -150,6 +155,9 @@ impl ResidualBlockConfig {
 impl<B: Backend> ResidualBlock<B> {
     /// The ordinary block; see [`FusedAttention::forward`] for `attn_mask`.
     pub fn forward(&self, x: Tensor<B, 3>, attn_mask: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
+        if gpu::reaches::<B>() {
+            return self.forward_on_gpu(x, attn_mask);
+        }
         let attention = self.attn.forward(self.ln_1.forward(x.clone()), attn_mask);
         self.add_mlp(add(x, attention))
     }
@@ -157,10 +165,22 @@ impl<B: Backend> ResidualBlock<B> {
     /// The dual block: the ordinary stream goes on as always; the value-value attention of the
     /// same tokens comes out beside it and is never fed back.
     pub fn forward_dual(&self, x: Tensor<B, 3>) -> DualStep<B> {
+        if gpu::reaches::<B>() {
+            return self.forward_dual_on_gpu(x, None);
+        }
         let attention = self.attn.forward_dual(self.ln_1.forward(x.clone()));
         let value_value = same_format(attention.value_value, x.dtype());
         let mid = add(x, attention.ordinary);
         DualStep { out: self.add_mlp(mid.clone()), mid, value_value }
+    }
+
+    /// The same with what this block adds to the value-value stream added to `value_value`.
+    pub fn forward_dual_onto(&self, x: Tensor<B, 3>, value_value: Tensor<B, 3>) -> DualStep<B> {
+        if gpu::reaches::<B>() {
+            return self.forward_dual_on_gpu(x, Some(value_value));
+        }
+        let step = self.forward_dual(x);
+        DualStep { value_value: value_value + step.value_value, ..step }
     }
 
     fn add_mlp(&self, mid: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -11,7 +11,9 @@ pub mod grounding;
 mod kept;
 pub mod kernels;
 pub mod layers;
+mod layers_on_gpu;
 pub mod linear;
+pub mod norm;
 pub mod precision;
 
 pub use kept::forget as forget_kept;

@@ -8,7 +8,8 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
-use super::kernels::{self, linear, split, widened_on_cpu};
+use super::kernels::gpu::{self, Act};
+use super::kernels::{self, linear, linear_relu_by_library, split, widened_on_cpu};
 use super::linear::Linear;
 
 pub use super::kernels::{product, rounds_products};
@@ -52,10 +53,37 @@ pub fn project<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -
     linear(same_format(x, weight.dtype()), weight, bias, |_| layer.split())
 }
 
+/// `x·W` and `b`, which is still to be added: for kernels that add it to what they read.
+pub fn without_bias<B: Backend, const D: usize>(
+    layer: &Linear<B>,
+    x: Tensor<B, D>,
+) -> (Tensor<B, D>, Option<Tensor<B, 1>>) {
+    let weight = layer.weight.val();
+    let rows = linear(same_format(x, weight.dtype()), weight, None, |_| layer.split());
+    (rows, layer.bias.as_ref().map(Param::val))
+}
+
+/// `act(x·W + b)` on a GPU, in the format of `W`.
+pub fn activated_on_gpu<B: Backend, const D: usize>(
+    layer: &Linear<B>,
+    x: Tensor<B, D>,
+    act: Act,
+) -> Tensor<B, D> {
+    let format = layer.weight.val().dtype();
+    let x = same_format(x, format);
+    if let (Act::Relu, Some(bias)) = (act, &layer.bias)
+        && let Some(out) = linear_relu_by_library(&x, &layer.weight.val(), &bias.val())
+    {
+        return out;
+    }
+    let (rows, bias) = without_bias(layer, x);
+    gpu::activated(rows, bias, act, format)
+}
+
 /// `conv` over `x` `[batch, channels, height, width]`: square kernel, one stride, one padding, one
 /// group. As exact as [`product`].
 pub fn convolve<B: Backend>(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    match rounds_products(&x) {
+    match rounds_products(&x) || gpu::reaches::<B>() {
         true => as_product(conv, x),
         false => conv.forward(x),
     }
@@ -74,6 +102,13 @@ fn as_product<B: Backend>(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
         None => x,
     };
     x.permute([0, 3, 1, 2])
+}
+
+/// The kernel of a convolution `[outputs, inputs, k, k]` as the matrix by which patches are multiplied,
+/// `[k² · inputs, outputs]`.
+pub fn kernel_as_matrix<B: Backend>(kernel: Tensor<B, 4>) -> Tensor<B, 2> {
+    let [outputs, inputs, height, width] = kernel.dims();
+    kernel.permute([2, 3, 1, 0]).reshape([height * width * inputs, outputs])
 }
 
 /// `x` in `format`, rounded to nearest; as it is if it has it.

@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::batch::Prepared;
 use super::localise::floats;
 use super::prepare::ReferredPlanes;
-use crate::device::{Backend, Device};
+use crate::device::{Device, NetworkBackend};
 use crate::error::WeightsError;
 use crate::image::ChannelStats;
 use crate::model::clip::vision::ImageTokens;
@@ -19,19 +19,19 @@ use crate::weights::backbone::{LoadedBackbone, embedded_backbone};
 const TOKEN_CHANNELS: usize = 64;
 
 /// What makes patch features.
-pub enum FeatureMaker {
-    Backbone(Box<LoadedBackbone>),
-    PatchTokens(Box<PatchTokens>),
+pub enum FeatureMaker<B: NetworkBackend> {
+    Backbone(Box<LoadedBackbone<B>>),
+    PatchTokens(Box<PatchTokens<B>>),
 }
 
 /// FiLo's own tokens and how they are projected.
-pub struct PatchTokens {
+pub struct PatchTokens<B: NetworkBackend> {
     /// `[1, width, TOKEN_CHANNELS]`.
-    projection: Tensor<Backend, 3>,
+    projection: Tensor<B, 3>,
     id: String,
 }
 
-impl FeatureMaker {
+impl<B: NetworkBackend> FeatureMaker<B> {
     /// The embedded backbone.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl FeatureMaker {
         let width = config.vision.width;
         let numbers = projection(width, TOKEN_CHANNELS);
         let data = TensorData::new(numbers, [1, width, TOKEN_CHANNELS]);
-        let projection = Tensor::from_data(data, device);
+        let projection = Tensor::from_data(data, &B::own(device));
         let id = format!("tokens-{width}-{TOKEN_CHANNELS}");
         FeatureMaker::PatchTokens(Box::new(PatchTokens { projection, id }))
     }
@@ -76,7 +76,7 @@ impl FeatureMaker {
     pub fn features(
         &self,
         images: &[Prepared],
-        tokens: &ImageTokens<Backend>,
+        tokens: &ImageTokens<B>,
         device: &Device,
     ) -> Vec<Vec<f32>> {
         let taps = match self {
@@ -88,12 +88,12 @@ impl FeatureMaker {
                     planes.copied().collect(),
                     [images.len(), 3, size, size],
                 );
-                backbone.network.features(Tensor::from_data(planes, device))
+                backbone.network.features(Tensor::from_data(planes, &B::own(device)))
             }
             FeatureMaker::PatchTokens(of) => {
                 // The value-value stream has the detail, the first ordinary capture the texture.
                 let streams = std::iter::once(&tokens.value_value).chain(tokens.ordinary.first());
-                let project = |stream: &Tensor<Backend, 3>| {
+                let project = |stream: &Tensor<B, 3>| {
                     let [batch, tokens, _] = stream.dims();
                     let patches = stream.clone().narrow(1, 1, tokens - 1);
                     let side = (tokens - 1).isqrt();
@@ -121,7 +121,7 @@ impl FeatureMaker {
 }
 
 /// Each token to length 1, times the root of its width.
-fn normalised(tokens: Tensor<Backend, 3>) -> Tensor<Backend, 3> {
+fn normalised<B: NetworkBackend>(tokens: Tensor<B, 3>) -> Tensor<B, 3> {
     let width = tokens.dims()[2] as f64;
     let length = tokens.clone().powi_scalar(2).sum_dim(2).sqrt().clamp_min(1e-6);
     tokens / length * width.sqrt()

@@ -16,7 +16,7 @@ use super::features::FeatureMaker;
 use super::localise::{Localisation, Localiser, floats};
 use super::networks::Networks;
 use super::timings::{Part, Timings};
-use crate::device::{Backend, Device, cpu, release_freed, take_fault};
+use crate::device::{Device, NetworkBackend, cpu, release_freed, take_fault};
 use crate::error::{Failure, FailureCode, ModelError, Stage};
 use crate::model::clip::tokenizer::{ClipTokenizer, START_ID};
 use crate::model::filo::descriptions::{DescriptionSource, Descriptions};
@@ -28,10 +28,10 @@ use crate::model::grounding::caption::CaptionWords;
 use crate::source::Category;
 
 /// The networks with all that turns a category's name into prompts.
-pub struct Inferencer {
-    networks: Networks,
+pub struct Inferencer<B: NetworkBackend> {
+    networks: Networks<B>,
     /// `None` without references.
-    features: Option<FeatureMaker>,
+    features: Option<FeatureMaker<B>>,
     tokenizer: ClipTokenizer,
     descriptions: Descriptions,
     device: Device,
@@ -39,27 +39,27 @@ pub struct Inferencer {
     room: Option<usize>,
     /// Whether a batch has been computed.
     warm: bool,
-    current: Option<CurrentCategory>,
+    current: Option<CurrentCategory<B>>,
     /// Categories whose words were read.
     read: HashSet<Category>,
 }
 
 /// What is kept of the category at hand. Batches come category by category, so one is enough, and
 /// memory does not grow with the number of categories.
-struct CurrentCategory {
+struct CurrentCategory<B: NetworkBackend> {
     category: Category,
     /// Abnormal states, in the order of their prompts.
     states: Vec<Arc<str>>,
     words: CaptionWords,
     /// Made when they are first needed, by the position that they name; `None`: all nine.
-    prompts: HashMap<Option<Position>, PreparedPrompts<Backend>>,
+    prompts: HashMap<Option<Position>, PreparedPrompts<B>>,
 }
 
 /// What backends say when their memory is used up.
 const NO_ROOM: [&str; 3] = ["can't allocate buffer", "out of memory", "OutOfMemory"];
 
 /// By the position that they name; `None`: all nine.
-type PromptsByPosition = BTreeMap<Option<Position>, PreparedPrompts<Backend>>;
+type PromptsByPosition<B> = BTreeMap<Option<Position>, PreparedPrompts<B>>;
 
 /// Numbers of one image, straight from the networks.
 struct Numbers {
@@ -76,14 +76,30 @@ struct Scored {
     top: TopDescription,
 }
 
-impl Inferencer {
+/// What a run asks of an [`Inferencer`], whatever backend it computes on.
+pub trait Infer: Send {
+    /// Reads what is read once per category; to be called before the first batch, so that a
+    /// category that cannot be scored stops the run before it starts.
+    ///
+    /// # Errors
+    /// If a prompt or the detector's caption is too long; names the category.
+    fn read_words(
+        &mut self,
+        categories: &mut dyn Iterator<Item = &Category>,
+    ) -> Result<(), ModelError>;
+
+    /// Every image of `batch` comes back on one of the two sides.
+    fn infer(&mut self, batch: Batch, timings: &Timings) -> (Vec<Inferred>, Vec<Lost>);
+}
+
+impl<B: NetworkBackend> Inferencer<B> {
     /// Ready to infer.
     ///
     /// # Errors
     /// If the embedded vocabulary is damaged.
     pub fn new(
-        networks: Networks,
-        features: Option<FeatureMaker>,
+        networks: Networks<B>,
+        features: Option<FeatureMaker<B>>,
         descriptions: Descriptions,
         device: Device,
     ) -> Result<Self, ModelError> {
@@ -100,15 +116,12 @@ impl Inferencer {
             read: HashSet::new(),
         })
     }
+}
 
-    /// Reads what is read once per category; to be called before the first batch, so that a
-    /// category that cannot be scored stops the run before it starts.
-    ///
-    /// # Errors
-    /// If a prompt or the detector's caption is too long; names the category.
-    pub fn read_words<'a>(
+impl<B: NetworkBackend> Infer for Inferencer<B> {
+    fn read_words(
         &mut self,
-        categories: impl IntoIterator<Item = &'a Category>,
+        categories: &mut dyn Iterator<Item = &Category>,
     ) -> Result<(), ModelError> {
         for category in categories {
             let prompts = self.descriptions.prompts(category.as_str());
@@ -125,11 +138,10 @@ impl Inferencer {
         Ok(())
     }
 
-    /// Every image of `batch` comes back on one of the two sides.
-    pub fn infer(&mut self, batch: Batch, timings: &Timings) -> (Vec<Inferred>, Vec<Lost>) {
+    fn infer(&mut self, batch: Batch, timings: &Timings) -> (Vec<Inferred>, Vec<Lost>) {
         // Categories of images in archives show when they come.
         if !self.read.contains(&batch.category)
-            && let Err(error) = self.read_words([&batch.category])
+            && let Err(error) = self.read_words(&mut std::iter::once(&batch.category))
         {
             let lost = batch.pictures.into_iter().map(|picture| {
                 let failure = Failure::new(Stage::Infer, FailureCode::Words, error.to_string());
@@ -171,7 +183,9 @@ impl Inferencer {
         }
         (done, lost)
     }
+}
 
+impl<B: NetworkBackend> Inferencer<B> {
     fn numbers_or_halved(
         &mut self,
         category: &Category,
@@ -241,7 +255,7 @@ impl Inferencer {
         let found = self.localise(pictures, timings);
         let positions = found.iter().flatten().map(position_of).collect::<BTreeSet<_>>();
         let prompts = positions.into_iter().map(|position| (position, self.prompts_for(position)));
-        let prompts = timings.part(Part::Prompts, || prompts.collect::<PromptsByPosition>());
+        let prompts = timings.part(Part::Prompts, || prompts.collect::<PromptsByPosition<B>>());
         let scored = self.score_in_parts(pictures, &found, &prompts, timings);
         let numbers = found.into_iter().zip(scored).map(|(localisation, scored)| {
             let localisation = localisation?;
@@ -258,7 +272,7 @@ impl Inferencer {
         &self,
         pictures: &[Prepared],
         found: &[Result<Option<Localisation>, Failure>],
-        prompts: &PromptsByPosition,
+        prompts: &PromptsByPosition<B>,
         timings: &Timings,
     ) -> Vec<Option<Scored>> {
         if self.device != cpu() || pictures.len() < 2 {
@@ -282,11 +296,11 @@ impl Inferencer {
         });
     }
 
-    fn encode(&self, pictures: &[Prepared]) -> ImageEncoding<Backend> {
+    fn encode(&self, pictures: &[Prepared]) -> ImageEncoding<B> {
         let size = self.networks.config.vision.image_size;
         let planes = pictures.iter().flat_map(|picture| &picture.planes).copied().collect();
         let images = TensorData::new::<f32, _>(planes, [pictures.len(), 3, size, size]);
-        let images = Tensor::<Backend, 4>::from_data(images, &self.device);
+        let images = Tensor::<B, 4>::from_data(images, &B::own(&self.device));
         self.networks.scorer.encode_images(images, AdapterUse::Applied)
     }
 
@@ -318,7 +332,7 @@ impl Inferencer {
         &self,
         pictures: &[Prepared],
         found: &[Result<Option<Localisation>, Failure>],
-        prompts: &PromptsByPosition,
+        prompts: &PromptsByPosition<B>,
         timings: &Timings,
     ) -> Vec<Option<Scored>> {
         let encoding = timings.part(Part::Encoder, || self.encode(pictures));
@@ -369,7 +383,7 @@ impl Inferencer {
         TopDescription { state, similarity: *similarity }
     }
 
-    fn prompts_for(&mut self, position: Option<Position>) -> PreparedPrompts<Backend> {
+    fn prompts_for(&mut self, position: Option<Position>) -> PreparedPrompts<B> {
         let current = self.current.as_mut().expect("a batch turns to its category first");
         let category = &current.category;
         let prepare = || {

@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 
 use burn::tensor::activation::sigmoid;
+use burn::tensor::backend::Backend as AnyBackend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::batch::DetectorPlanes;
-use crate::device::{Backend, Device};
+use crate::device::{Device, NetworkBackend};
 use crate::error::{Failure, FailureCode, ModelError, Stage};
 use crate::image::DetectorSide;
 use crate::model::filo::descriptions::Descriptions;
@@ -26,8 +27,8 @@ use crate::source::Category;
 pub const DETECTOR_SIDE: DetectorSide = DetectorSide { shorter: 518, longest: 1333 };
 
 /// Where positions and boxes come from.
-pub enum Localiser {
-    GroundingDino(Box<Detector>),
+pub enum Localiser<B: NetworkBackend> {
+    GroundingDino(Box<Detector<B>>),
     /// The weights have no detector, or the user wants none.
     None,
 }
@@ -42,33 +43,34 @@ pub struct Localisation {
 }
 
 /// Grounding DINO with the captions it has read so far.
-pub struct Detector {
-    net: GroundingDino<Backend>,
+pub struct Detector<B: NetworkBackend> {
+    net: GroundingDino<B>,
     config: GroundingConfig,
     tokenizer: CaptionTokenizer,
     thresholds: DetectionThresholds,
-    device: Device,
+    device: B::Device,
     /// By text: categories that nobody described share one.
-    captions: HashMap<String, Caption>,
+    captions: HashMap<String, Caption<B>>,
 }
 
 /// A category's caption: read by BERT once, used for every image.
 #[derive(Clone)]
-struct Caption {
+struct Caption<B: NetworkBackend> {
     tokens: Vec<CaptionToken>,
     filter: PhraseFilter,
-    encoded: EncodedCaption<Backend>,
+    encoded: EncodedCaption<B>,
 }
 
-impl Detector {
+impl<B: NetworkBackend> Detector<B> {
     /// # Errors
     /// If the embedded vocabulary is damaged.
     pub fn new(
-        net: GroundingDino<Backend>,
+        net: GroundingDino<B>,
         config: GroundingConfig,
         thresholds: DetectionThresholds,
-        device: Device,
+        device: &Device,
     ) -> Result<Self, ModelError> {
+        let device = B::own(device);
         let tokenizer = CaptionTokenizer::embedded()?;
         let captions = HashMap::new();
         Ok(Detector { net, config, tokenizer, thresholds, device, captions })
@@ -142,14 +144,14 @@ impl Detector {
     /// Images of one size.
     fn localise_equal(
         &self,
-        caption: &Caption,
+        caption: &Caption<B>,
         pictures: &[&DetectorPlanes],
         map_side: usize,
     ) -> Vec<Result<Localisation, Failure>> {
         let planes = pictures.iter().map(|picture| {
             let shape = [3, picture.size.height, picture.size.width];
             let data = TensorData::new(picture.planes.clone(), shape);
-            Tensor::<Backend, 3>::from_data(data, &self.device)
+            Tensor::<B, 3>::from_data(data, &self.device)
         });
         let Some(batch) = ImageBatch::new(planes.collect()) else { return Vec::new() };
         let raw = self.net.forward(batch, &caption.encoded);
@@ -170,7 +172,7 @@ impl Detector {
     /// The boxes of one image whose phrase names an anomaly.
     fn accepted(
         &self,
-        caption: &Caption,
+        caption: &Caption<B>,
         probabilities: &[f32],
         boxes: &[f32],
     ) -> Result<Vec<Detection>, Failure> {
@@ -190,6 +192,6 @@ impl Detector {
 }
 
 /// The numbers of a tensor, row-major.
-pub fn floats<const D: usize>(tensor: Tensor<Backend, D>) -> Vec<f32> {
+pub fn floats<B: AnyBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().into_vec().expect("the data was just converted to f32")
 }

@@ -42,7 +42,7 @@ use self::batch::{Batch, Inferred, Work};
 use self::claims::Claims;
 use self::fetch::{FetchSettings, fetch};
 use self::finish::{FinishSettings, ShardBuilder};
-use self::infer::Inferencer;
+use self::infer::Infer;
 use self::prepare::{PrepareSettings, prepare};
 use self::timings::{StageName, Timings};
 use crate::error::{Failure, FailureCode, Stage, TableError, panic_text};
@@ -77,7 +77,7 @@ pub struct Pipeline<'a> {
     pub claims: &'a Claims<'a>,
     pub fetch: FetchSettings,
     pub prepare: PrepareSettings,
-    pub infer: Inferencer,
+    pub infer: Box<dyn Infer>,
     pub finish: FinishSettings,
     pub writer: &'a RunWriter,
     pub progress: &'a Progress,
@@ -133,7 +133,7 @@ impl Pipeline<'_> {
 }
 
 fn infer_all(
-    mut infer: Inferencer,
+    mut infer: Box<dyn Infer>,
     work: &Receiver<Work<Batch>>,
     out: &Sender<Work<Vec<Inferred>>>,
     timings: &Timings,

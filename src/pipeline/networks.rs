@@ -2,7 +2,7 @@
 //! ready to score, the detector if there is one, and one id over all that decides numbers.
 
 use super::localise::{DETECTOR_SIDE, Detector, Localiser};
-use crate::device::{Backend, Detecting, Device, products_in, settled};
+use crate::device::{Detecting, Device, NetworkBackend, products_in, settled};
 use crate::error::{DeviceError, Error, WeightsError};
 use crate::job::{GroundingChoice, JobSpec};
 use crate::model::config::FiloConfig;
@@ -14,15 +14,15 @@ use crate::weights::mapping::LoadReport;
 use crate::weights::{Checkpoint, Weights, WeightsPlace, local_copy};
 
 /// What scores images.
-pub struct Networks {
+pub struct Networks<B: NetworkBackend> {
     pub config: FiloConfig,
-    pub scorer: FiloScorer<Backend>,
-    pub localiser: Localiser,
+    pub scorer: FiloScorer<B>,
+    pub localiser: Localiser<B>,
     /// blake3 over weights and configurations, hexadecimal.
     pub model_id: String,
 }
 
-impl Networks {
+impl<B: NetworkBackend> Networks<B> {
     /// Loads what `spec` names.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Networks {
                     probability: spec.box_threshold.get() as f32,
                     ..DetectionThresholds::default()
                 };
-                let detector = Detector::new(net, config, thresholds, device.clone())?;
+                let detector = Detector::new(net, config, thresholds, device)?;
                 Localiser::GroundingDino(Box::new(detector))
             }
         };

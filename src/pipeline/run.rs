@@ -13,7 +13,7 @@ use super::fetch::FetchSettings;
 use super::finish::FinishSettings;
 use super::heartbeat::with_heartbeat;
 use super::identity::{Ids, descriptions_of, generic_categories, identity, made_by};
-use super::infer::Inferencer;
+use super::infer::{Infer, Inferencer};
 use super::localise::DETECTOR_SIDE;
 use super::networks::Networks;
 use super::plan::Plan;
@@ -27,7 +27,7 @@ use super::retry::Task;
 use super::skip::without_scored;
 use super::timings::Phase;
 use super::{Ending, Pipeline, Progress};
-use crate::device;
+use crate::device::{self, Device, NetworkBackend, OnBackend};
 use crate::error::{Error, TableError};
 use crate::image::{DecodeLimits, DetectorSide, Size};
 use crate::job::{
@@ -46,7 +46,7 @@ use crate::weights::look_at;
 
 /// A run that is ready to start.
 pub struct Run {
-    infer: Inferencer,
+    infer: Box<dyn Infer>,
     fetch: FetchSettings,
     prepare: PrepareSettings,
     finish: FinishSettings,
@@ -163,7 +163,7 @@ impl Run {
         let Run { mut infer, fetch, prepare, finish, writer, tasks, expected, .. } = self;
         let ToMake { earlier, source, made_by, on_missing } = self.references;
         let mut maker = ReferenceMaker {
-            infer: &mut infer,
+            infer: &mut *infer,
             fetch: &fetch,
             prepare: &prepare,
             finish: &finish,
@@ -237,7 +237,7 @@ struct Assembled {
     plan: Plan,
     identity: RunIdentity,
     model_id: String,
-    infer: Inferencer,
+    infer: Box<dyn Infer>,
     mapper: AnomalyMapper,
     side: usize,
     /// Edge length of the largest image that the networks read.
@@ -255,31 +255,53 @@ struct Assembled {
     since: [Instant; 2],
 }
 
+/// What an [`Assembled`] is made of.
+struct Assemble<'a> {
+    spec: &'a JobSpec,
+    device: &'a Device,
+    plan: Plan,
+    start: Start,
+    since: [Instant; 2],
+}
+
+impl OnBackend for Assemble<'_> {
+    type Output = Result<Assembled, Error>;
+
+    fn on<B: NetworkBackend>(self) -> Self::Output {
+        Assembled::on::<B>(self)
+    }
+}
+
 impl Assembled {
     /// Opens the device and all that is read from it but images.
     fn of(spec: &JobSpec, plan: Plan, start: Start, since: [Instant; 2]) -> Result<Self, Error> {
         let device = device::device(spec.device, spec.precision)?;
-        let networks = Networks::open(spec, &device)?;
+        device::on_backend(&device, Assemble { spec, device: &device, plan, start, since })
+    }
+
+    fn on<B: NetworkBackend>(assemble: Assemble) -> Result<Self, Error> {
+        let Assemble { spec, device, plan, start, since } = assemble;
+        let networks = Networks::<B>::open(spec, device)?;
         let (descriptions, descriptions_id) = descriptions_of(spec.descriptions.as_deref())?;
 
         let side = networks.config.vision.image_size;
         let mapper = AnomalyMapper::new(networks.config.vision.grid(), side);
         let peak_share = networks.config.peak_share;
         let batch_size =
-            device::batch_size(spec.batch_size, &networks.config, networks.detector(), &device);
+            device::batch_size(spec.batch_size, &networks.config, networks.detector(), device);
         let detector_side = networks.has_detector().then_some(DETECTOR_SIDE);
         let decider = Decider::open(spec)?;
         let features = match spec.reference {
             ReferenceChoice::None => None,
-            _ if spec.weights.is_none() => Some(FeatureMaker::backbone(&device)?),
-            _ => Some(FeatureMaker::patch_tokens(&networks.config, &device)),
+            _ if spec.weights.is_none() => Some(FeatureMaker::backbone(device)?),
+            _ => Some(FeatureMaker::patch_tokens(&networks.config, device)),
         };
         let ids = Ids {
             model: &networks.model_id,
             descriptions: &descriptions_id,
             generic: &[],
             decision: decider.identity(),
-            features: features.as_ref().map(FeatureMaker::id),
+            features: features.as_ref().map(FeatureMaker::<B>::id),
         };
         let plan = match start {
             Start::First if !spec.skip_scored.is_empty() => {
@@ -299,14 +321,14 @@ impl Assembled {
         let made_by = made_by(spec, &ids, networks.config.vision.image_size);
         let identity = identity(spec, &plan, file, ids);
         let model_id = networks.model_id.clone();
-        let referred = features.as_ref().map(FeatureMaker::planes);
-        let mut infer = Inferencer::new(networks, features, descriptions, device)?;
-        infer.read_words(plan.categories.keys())?;
+        let referred = features.as_ref().map(FeatureMaker::<B>::planes);
+        let mut infer = Inferencer::new(networks, features, descriptions, device.clone())?;
+        infer.read_words(&mut plan.categories.keys())?;
         Ok(Assembled {
             plan,
             identity,
             model_id,
-            infer,
+            infer: Box::new(infer),
             mapper,
             side,
             tile_side: if spec.weights.is_none() { side.max(IMAGE_SIZE) } else { side },

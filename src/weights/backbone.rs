@@ -11,14 +11,16 @@ use super::embedded;
 use super::load::filled;
 use super::safetensors::entries_of;
 use super::stored::lazy;
-use crate::device::{Backend, Device};
+use burn::tensor::backend::Backend as AnyBackend;
+
+use crate::device::{Device, NetworkBackend};
 use crate::error::WeightsError;
 use crate::model::backbone::{Backbone, BackboneConfig};
 
 /// A backbone with its weights.
 #[derive(Debug)]
-pub struct LoadedBackbone {
-    pub network: Backbone<Backend>,
+pub struct LoadedBackbone<B: AnyBackend> {
+    pub network: Backbone<B>,
     /// Its name, and 16 hexadecimal digits of blake3 over its configuration and weights: features
     /// carry it, so that those of different backbones are never compared.
     pub id: String,
@@ -28,7 +30,9 @@ pub struct LoadedBackbone {
 ///
 /// # Errors
 /// If what was built in is no backbone, which the tests of a build exclude.
-pub fn embedded_backbone(device: &Device) -> Result<LoadedBackbone, WeightsError> {
+pub fn embedded_backbone<B: NetworkBackend>(
+    device: &Device,
+) -> Result<LoadedBackbone<B>, WeightsError> {
     backbone(embedded::BACKBONE_CONFIG, &embedded::backbone(), device)
 }
 
@@ -41,7 +45,11 @@ pub fn embedded_backbone_id() -> Result<String, WeightsError> {
     id(&config, &embedded::backbone())
 }
 
-fn backbone(text: &str, file: &Bytes, device: &Device) -> Result<LoadedBackbone, WeightsError> {
+fn backbone<B: NetworkBackend>(
+    text: &str,
+    file: &Bytes,
+    device: &Device,
+) -> Result<LoadedBackbone<B>, WeightsError> {
     let config = config(text)?;
     let entries = entries_of(file).map_err(broken)?;
     let tensors = entries.into_iter().map(|(name, entry)| {
@@ -51,7 +59,7 @@ fn backbone(text: &str, file: &Bytes, device: &Device) -> Result<LoadedBackbone,
         let tensor = widened(&name, &stored);
         (name, tensor)
     });
-    let network = Backbone::new(&config, device);
+    let network = Backbone::new(&config, &B::own(device));
     let network = filled(network, tensors.collect(), Path::new(embedded::BACKBONE_NAME))?;
     Ok(LoadedBackbone { network, id: id(&config, file)? })
 }
@@ -79,12 +87,12 @@ fn broken(what: String) -> WeightsError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::cpu;
+    use crate::device::{Backend as Own, cpu};
     use burn::module::Module;
 
     #[test]
     fn the_embedded_backbone_is_filled_and_its_id_follows_from_what_is_in_it() {
-        let loaded = embedded_backbone(&cpu()).unwrap();
+        let loaded = embedded_backbone::<Own>(&cpu()).unwrap();
         assert_eq!(loaded.network.num_params(), 692_688);
         assert_eq!(loaded.network.config().tap_channels(), [24, 40, 112]);
         assert_eq!(loaded.network.config().tap_strides(), [4, 8, 16]);
@@ -101,8 +109,9 @@ mod tests {
     #[test]
     fn what_does_not_belong_together_is_an_error() {
         let file = embedded::backbone();
-        let refused =
-            |config: &str, file: &Bytes| backbone(config, file, &cpu()).unwrap_err().to_string();
+        let refused = |config: &str, file: &Bytes| {
+            backbone::<Own>(config, file, &cpu()).unwrap_err().to_string()
+        };
         let config = embedded::BACKBONE_CONFIG;
         assert!(refused("{", &file).contains("config.json"));
         assert!(refused(config, &file.slice(..100)).contains("broken bundle"));

@@ -11,7 +11,7 @@ use super::bundle::{Bundle, Network};
 use super::mapping::{LoadReport, fit_positions, map};
 use super::parameters::parameters;
 use super::{Checkpoint, Weights};
-use crate::device::{Backend, Device};
+use crate::device::{Device, NetworkBackend};
 use crate::error::WeightsError;
 use crate::model::config::FiloConfig;
 use crate::model::filo::{Filo, FiloScorer};
@@ -21,24 +21,24 @@ use crate::model::grounding::{GroundingConfig, GroundingDino};
 ///
 /// # Errors
 /// If a parameter is missing, has another shape, or its numbers cannot be read; names all of them.
-pub fn load_filo(
+pub fn load_filo<B: NetworkBackend>(
     checkpoint: &Checkpoint,
     config: &FiloConfig,
     device: &Device,
-) -> Result<(Filo<Backend>, LoadReport), WeightsError> {
-    from_checkpoint(Filo::new(config, device), checkpoint)
+) -> Result<(Filo<B>, LoadReport), WeightsError> {
+    from_checkpoint(Filo::new(config, &B::own(device)), checkpoint)
 }
 
 /// The detector of `config` with the numbers of `checkpoint`.
 ///
 /// # Errors
 /// As [`load_filo`]; also if two copies of the shared box head differ.
-pub fn load_grounding(
+pub fn load_grounding<B: NetworkBackend>(
     checkpoint: &Checkpoint,
     config: &GroundingConfig,
     device: &Device,
-) -> Result<(GroundingDino<Backend>, LoadReport), WeightsError> {
-    from_checkpoint(config.init(device), checkpoint)
+) -> Result<(GroundingDino<B>, LoadReport), WeightsError> {
+    from_checkpoint(config.init(&B::own(device)), checkpoint)
 }
 
 /// FiLo of a bundle, with the dimensions of `config`: those of the bundle, or others with which its
@@ -46,12 +46,12 @@ pub fn load_grounding(
 ///
 /// # Errors
 /// If a file cannot be read, or a parameter is missing or has another shape.
-pub fn bundled_filo(
+pub fn bundled_filo<B: NetworkBackend>(
     bundle: &Bundle,
     config: &FiloConfig,
     device: &Device,
-) -> Result<Filo<Backend>, WeightsError> {
-    let network = Filo::new(config, device);
+) -> Result<Filo<B>, WeightsError> {
+    let network = Filo::new(config, &B::own(device));
     let mut tensors = bundle.tensors(Network::Filo)?;
     fit_positions(&mut tensors, &parameters(&network)).map_err(|what| {
         let (missing, wrong) = (Vec::new(), vec![what]);
@@ -64,18 +64,18 @@ pub fn bundled_filo(
 ///
 /// # Errors
 /// As [`bundled_filo`].
-pub fn bundled_grounding(
+pub fn bundled_grounding<B: NetworkBackend>(
     bundle: &Bundle,
     device: &Device,
-) -> Result<Option<GroundingDino<Backend>>, WeightsError> {
+) -> Result<Option<GroundingDino<B>>, WeightsError> {
     let Some(config) = &bundle.manifest().grounding else { return Ok(None) };
     let tensors = bundle.tensors(Network::Grounding)?;
-    filled(config.init(device), tensors, bundle.place().path()).map(Some)
+    filled(config.init(&B::own(device)), tensors, bundle.place().path()).map(Some)
 }
 
 /// What scores with `filo`, which `weights` have filled, with its large products in `format`; the memory
 /// that this took is given back.
-pub fn scorer(filo: Filo<Backend>, weights: &Weights, format: DType) -> FiloScorer<Backend> {
+pub fn scorer<B: NetworkBackend>(filo: Filo<B>, weights: &Weights, format: DType) -> FiloScorer<B> {
     let scorer = filo.into_scorer();
     // Twice, so that the peak is not the sum of what both steps read.
     weights.release_pages();
@@ -84,7 +84,7 @@ pub fn scorer(filo: Filo<Backend>, weights: &Weights, format: DType) -> FiloScor
     scorer
 }
 
-fn from_checkpoint<M: ModuleSnapshot<Backend>>(
+fn from_checkpoint<B: NetworkBackend, M: ModuleSnapshot<B>>(
     network: M,
     checkpoint: &Checkpoint,
 ) -> Result<(M, LoadReport), WeightsError> {
@@ -96,7 +96,7 @@ fn from_checkpoint<M: ModuleSnapshot<Backend>>(
 ///
 /// # Errors
 /// If a parameter is missing or has another shape, or a tensor has no place.
-pub(super) fn filled<M: ModuleSnapshot<Backend>>(
+pub(super) fn filled<B: NetworkBackend, M: ModuleSnapshot<B>>(
     mut network: M,
     tensors: BTreeMap<String, TensorSnapshot>,
     path: &Path,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
+use burn::tensor::backend::Backend as AnyBackend;
 
 use crate::device::{Backend, cpu};
 use crate::model::config::FiloConfig;
@@ -47,7 +48,7 @@ impl Parameter {
 }
 
 /// All parameters of `network` by their dotted paths.
-pub fn parameters(network: &impl Module<Backend>) -> BTreeMap<String, Parameter> {
+pub fn parameters<B: AnyBackend>(network: &impl Module<B>) -> BTreeMap<String, Parameter> {
     let mut visitor = Visitor::default();
     network.visit(&mut visitor);
     visitor.found
@@ -70,7 +71,7 @@ struct Visitor {
     found: BTreeMap<String, Parameter>,
 }
 
-impl ModuleVisitor<Backend> for Visitor {
+impl<B: AnyBackend> ModuleVisitor<B> for Visitor {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.open.push((name.to_string(), container_type.to_string()));
     }
@@ -79,7 +80,7 @@ impl ModuleVisitor<Backend> for Visitor {
         self.open.pop();
     }
 
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Backend, D>>) {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let path = self.open.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".");
         let shape = param.lazy_shape().to_vec();
         let in_linear = self.open.last().is_some_and(|(_, kind)| kind == LINEAR);

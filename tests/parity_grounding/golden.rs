@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
-use filo::device::Backend as B;
+use filo::device::NetworkBackend;
 use filo::model::grounding::{GroundingConfig, GroundingDino, ImageBatch, TextBatch};
 use filo::weights::Checkpoint;
 use filo::weights::load::load_grounding;
@@ -34,7 +34,7 @@ pub struct Case {
     pub captions: Vec<String>,
 }
 
-pub struct Setup {
+pub struct Setup<B: NetworkBackend> {
     dir: PathBuf,
     pub golden: GoldenSet,
     pub net: GroundingDino<B>,
@@ -62,20 +62,20 @@ impl Tensors {
         Tensors(tensors.collect())
     }
 
-    fn get<const D: usize>(&self, name: &str) -> Tensor<B, D> {
+    fn get<B: NetworkBackend, const D: usize>(&self, name: &str) -> Tensor<B, D> {
         let data = self.0.get(name).unwrap_or_else(|| panic!("no tensor {name}"));
-        Tensor::from_data(data.clone(), &PLACE.device)
+        Tensor::from_data(data.clone(), &B::own(&PLACE.device))
     }
 
-    fn int(&self, name: &str) -> Tensor<B, 2, Int> {
-        self.get::<2>(name).int()
+    fn int<B: NetworkBackend>(&self, name: &str) -> Tensor<B, 2, Int> {
+        self.get::<B, 2>(name).int()
     }
 
-    fn is_zero<const D: usize>(&self, name: &str) -> Tensor<B, D, Bool> {
-        self.get::<D>(name).equal_elem(0.0)
+    fn is_zero<B: NetworkBackend, const D: usize>(&self, name: &str) -> Tensor<B, D, Bool> {
+        self.get::<B, D>(name).equal_elem(0.0)
     }
 
-    pub fn text(&self) -> TextBatch<B> {
+    pub fn text<B: NetworkBackend>(&self) -> TextBatch<B> {
         TextBatch {
             ids: self.int("text.input_ids"),
             positions: self.int("text.position_ids"),
@@ -84,19 +84,20 @@ impl Tensors {
         }
     }
 
-    pub fn images(&self) -> ImageBatch<B> {
+    pub fn images<B: NetworkBackend>(&self) -> ImageBatch<B> {
         ImageBatch {
             pixels: self.get("image"),
             padding: self.is_zero("image_padding_mask").bool_not(),
+            full: false,
         }
     }
 }
 
-pub fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+pub fn values<B: NetworkBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().to_vec::<f32>().expect("tensors are f32")
 }
 
-impl Setup {
+impl<B: NetworkBackend> Setup<B> {
     /// From `FILO_GOLDENS`, or else the repository.
     pub fn load(name: &str) -> Self {
         Self::load_from(golden_dir(), name)
@@ -132,7 +133,7 @@ impl<'a> Check<'a> {
     }
 
     /// Checks `stage`, if the case has it. Infinities must stand at the same places.
-    pub fn stage<const D: usize>(&mut self, stage: &str, actual: Tensor<B, D>) {
+    pub fn stage<B: NetworkBackend, const D: usize>(&mut self, stage: &str, actual: Tensor<B, D>) {
         let Some(expected) = self.golden.0.get(stage) else { return };
         assert_eq!(actual.dims().as_slice(), &expected.shape[..], "{stage}: shape");
         let expected = expected.to_vec::<f32>().expect("tensors are f32");

@@ -1,7 +1,7 @@
 //! The detector's stages in the order of the computation, each compared with golden data.
 
 use burn::tensor::{ElementConversion, Tensor, TensorData};
-use filo::device::Backend as B;
+use filo::device::NetworkBackend;
 use filo::model::grounding::decoder::{DecoderMemory, DecoderState, boxes_on_levels, refine};
 use filo::model::grounding::enhancer::ImageContext;
 use filo::model::grounding::fusion::ImageAndText;
@@ -12,7 +12,7 @@ use filo::model::grounding::{EncodedCaption, GroundingDino};
 
 use crate::golden::{Check, PLACE};
 
-fn check_text(net: &GroundingDino<B>, check: &mut Check) -> EncodedCaption<B> {
+fn check_text<B: NetworkBackend>(net: &GroundingDino<B>, check: &mut Check) -> EncodedCaption<B> {
     let text = check.golden.text();
     let hidden = net.bert.forward(text.ids.clone(), text.positions.clone(), text.hidden.clone());
     check.stage("bert.last_hidden_state", hidden);
@@ -21,7 +21,10 @@ fn check_text(net: &GroundingDino<B>, check: &mut Check) -> EncodedCaption<B> {
     caption
 }
 
-fn check_backbone(net: &GroundingDino<B>, check: &mut Check) -> Vec<Tensor<B, 4>> {
+fn check_backbone<B: NetworkBackend>(
+    net: &GroundingDino<B>,
+    check: &mut Check,
+) -> Vec<Tensor<B, 4>> {
     let pixels = check.golden.images().pixels;
     let backbone = &net.backbone;
     let mut x = backbone.patch_embed.forward(pixels);
@@ -50,7 +53,11 @@ fn check_backbone(net: &GroundingDino<B>, check: &mut Check) -> Vec<Tensor<B, 4>
 }
 
 /// One level's part of `[batch, n, width]`, as the map `[batch, width, h, w]`.
-fn level_map(tokens: &Tensor<B, 3>, geometry: &LevelGeometry<B>, level: usize) -> Tensor<B, 4> {
+fn level_map<B: NetworkBackend>(
+    tokens: &Tensor<B, 3>,
+    geometry: &LevelGeometry<B>,
+    level: usize,
+) -> Tensor<B, 4> {
     let [batch, _, width] = tokens.dims();
     let shape = geometry.shapes[level];
     let start = geometry.shapes[..level].iter().map(|shape| shape.tokens()).sum();
@@ -61,7 +68,7 @@ fn level_map(tokens: &Tensor<B, 3>, geometry: &LevelGeometry<B>, level: usize) -
         .permute([0, 3, 1, 2])
 }
 
-fn check_geometry(
+fn check_geometry<B: NetworkBackend>(
     net: &GroundingDino<B>,
     check: &mut Check,
     levels: &[Tensor<B, 4>],
@@ -76,11 +83,11 @@ fn check_geometry(
     }
     let sides = geometry.shapes.iter().flat_map(|s| [s.height as f32, s.width as f32]);
     let shapes = TensorData::new(sides.collect::<Vec<_>>(), [geometry.shapes.len(), 2]);
-    check.stage("spatial_shapes", Tensor::<B, 2>::from_data(shapes, &PLACE.device));
+    check.stage("spatial_shapes", Tensor::<B, 2>::from_data(shapes, &B::own(&PLACE.device)));
     geometry
 }
 
-fn check_encoder(
+fn check_encoder<B: NetworkBackend>(
     net: &GroundingDino<B>,
     check: &mut Check,
     image: &ImageContext<'_, B>,
@@ -102,7 +109,7 @@ fn check_encoder(
     tokens
 }
 
-fn check_selection(
+fn check_selection<B: NetworkBackend>(
     net: &GroundingDino<B>,
     check: &mut Check,
     geometry: &LevelGeometry<B>,
@@ -131,7 +138,7 @@ fn check_selection(
     start
 }
 
-fn check_decoder(
+fn check_decoder<B: NetworkBackend>(
     net: &GroundingDino<B>,
     check: &mut Check,
     memory: &DecoderMemory<'_, B>,
@@ -158,20 +165,20 @@ fn check_decoder(
 
 /// Text and geometry, and the backbone: the stages where the published code is right for every
 /// batch size.
-pub struct Front {
+pub struct Front<B: NetworkBackend> {
     caption: EncodedCaption<B>,
     levels: Vec<Tensor<B, 4>>,
     pub geometry: LevelGeometry<B>,
 }
 
-pub fn check_front(net: &GroundingDino<B>, check: &mut Check) -> Front {
+pub fn check_front<B: NetworkBackend>(net: &GroundingDino<B>, check: &mut Check) -> Front<B> {
     let caption = check_text(net, check);
     let levels = check_backbone(net, check);
     let geometry = check_geometry(net, check, &levels);
     Front { caption, levels, geometry }
 }
 
-pub fn check_all(net: &GroundingDino<B>, check: &mut Check) {
+pub fn check_all<B: NetworkBackend>(net: &GroundingDino<B>, check: &mut Check) {
     let Front { caption, levels, geometry } = check_front(net, check);
     let image = ImageContext { geometry: &geometry, position: net.positions(&geometry) };
     let tokens = ImageAndText { image: flatten_levels(levels), text: caption.features.clone() };

@@ -7,6 +7,25 @@ use filo::device::{Device, device, rounds_operands};
 use filo::job::{DeviceChoice, Precision};
 use safetensors::{Dtype, SafeTensors};
 
+/// Runs a function that is generic over the backend on that of the tests' device.
+#[allow(unused_macros, reason = "each test binary uses its own part")]
+macro_rules! on_place {
+    ($work:ident) => {{
+        struct Work;
+        impl filo::device::OnBackend for Work {
+            type Output = ();
+
+            fn on<B: filo::device::NetworkBackend>(self) {
+                $work::<B>()
+            }
+        }
+        let place = $crate::support::golden::Place::of_the_tests();
+        filo::device::on_backend(&place.device, Work)
+    }};
+}
+#[allow(unused_imports, reason = "each test binary uses its own part")]
+pub(crate) use on_place;
+
 /// Where and how the networks are computed: `FILO_TEST_DEVICE` as `--device` takes it, or the CPU;
 /// `FILO_TEST_PRECISION`, or f32.
 pub struct Place {

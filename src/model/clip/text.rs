@@ -2,11 +2,12 @@
 //! as one tree in which shared beginnings stand once; both give the same features.
 
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer};
 use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 
 use crate::model::config::FiloConfig;
 use crate::model::layers::{ResidualBlock, ResidualBlockConfig};
+use crate::model::norm::{LayerNorm, LayerNormConfig};
 use crate::model::precision::product;
 
 /// Causal transformer over prompts.

@@ -2,13 +2,14 @@
 //! In: normalised images `[batch, 3, size, size]`. Out: the tokens that FiLo's heads read.
 
 use burn::module::{Module, Param};
+use burn::nn::Initializer;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig};
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::stem::ConvStem;
 use crate::model::config::FiloConfig;
 use crate::model::layers::{ResidualBlock, ResidualBlockConfig};
+use crate::model::norm::{LayerNorm, LayerNormConfig};
 use crate::model::precision::{convolve, product};
 
 /// ViT image tower.
@@ -89,8 +90,8 @@ impl<B: Backend> ImageEncoder<B> {
         let mut value_value = x.clone();
         let mut ordinary = Vec::with_capacity(self.captures.len());
         for (i, block) in self.blocks.iter().enumerate().skip(self.first_dual_block) {
-            let step = block.forward_dual(x);
-            value_value = value_value + step.value_value;
+            let step = block.forward_dual_onto(x, value_value);
+            value_value = step.value_value;
             if captured_stream_is_mid_of(i, &self.captures) {
                 ordinary.push(step.mid);
             }

@@ -6,9 +6,11 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
+use crate::model::derived::Derived;
+use crate::model::kernels::gpu::{self, Attention, Columns};
 use crate::model::kernels::linear;
 use crate::model::linear::{Linear, LinearConfig};
-use crate::model::precision::{product, project};
+use crate::model::precision::{product, project, without_bias};
 
 /// `softmax(q·kᵀ/√head_width)·v` over `heads` heads, `[batch, n, width]` each. `hidden`
 /// `[batch, 1, queries or 1, keys]` is true where a query must not see a key.
@@ -43,6 +45,10 @@ pub struct FusedAttention<B: Backend> {
     /// Output columns are query, key, value, in this order.
     pub in_proj: Linear<B>,
     pub out_proj: Linear<B>,
+    /// The matrices of query and key, and of value.
+    self_parts: Derived<B, 2, 2>,
+    /// The matrices of query, and of key and value.
+    cross_parts: Derived<B, 2, 2>,
     heads: usize,
 }
 
@@ -51,6 +57,8 @@ impl FusedAttentionConfig {
         FusedAttention {
             in_proj: LinearConfig::new(self.width, 3 * self.width).init(device),
             out_proj: LinearConfig::new(self.width, self.width).init(device),
+            self_parts: Derived::default(),
+            cross_parts: Derived::default(),
             heads: self.heads,
         }
     }
@@ -89,6 +97,71 @@ impl<B: Backend> FusedAttention<B> {
         let v = key_value.narrow(2, width, width);
         let hidden = padding.unsqueeze_dims(&[1, 1]);
         project(&self.out_proj, masked_attention([q, k, v], self.heads, Some(hidden)))
+    }
+
+    /// [`self_attention`](Self::self_attention) by our kernels for GPUs, of `x` and `placed`, `x +
+    /// position`; with the last bias apart.
+    pub(super) fn self_attention_on_gpu(
+        &self,
+        x: Tensor<B, 3>,
+        placed: Tensor<B, 3>,
+        hidden: Option<Tensor<B, 3, Bool>>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let width = x.dims()[2];
+        let [of_both, of_value] = self.apart(&self.self_parts, 2 * width);
+        let query_key = self.part(placed, of_both, 0);
+        let key = Columns { first: width, ..query_key.clone() };
+        let value = self.part(x, of_value, 2);
+        self.attended_on_gpu(query_key, key, value, width, hidden.map(|h| h.unsqueeze_dim(1)))
+    }
+
+    /// [`cross_attention`](Self::cross_attention) by our kernels for GPUs, with the last bias apart.
+    pub(super) fn cross_attention_on_gpu(
+        &self,
+        query: Tensor<B, 3>,
+        memory: Tensor<B, 3>,
+        padding: Tensor<B, 2, Bool>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let width = query.dims()[2];
+        let [of_query, of_both] = self.apart(&self.cross_parts, width);
+        let query = self.part(query, of_query, 0);
+        let key = self.part(memory, of_both, 1);
+        let value = Columns { first: width, ..key.clone() };
+        self.attended_on_gpu(query, key, value, width, Some(padding.unsqueeze_dims(&[1, 1])))
+    }
+
+    fn attended_on_gpu(
+        &self,
+        query: Columns<B>,
+        key: Columns<B>,
+        value: Columns<B>,
+        width: usize,
+        hidden: Option<Tensor<B, 4, Bool>>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let heads = self.heads;
+        let (position, mask, places) = (None, None, None);
+        let attention =
+            Attention { query, key, value, heads, width, position, mask, hidden, places };
+        without_bias(&self.out_proj, gpu::attended(attention))
+    }
+
+    /// The first `columns` of the fused matrix and the others: a matmul would copy views of them.
+    fn apart(&self, parts: &Derived<B, 2, 2>, columns: usize) -> [Tensor<B, 2>; 2] {
+        let fused = self.in_proj.weight.val();
+        parts.get(&fused.device(), || {
+            let rest = fused.dims()[1] - columns;
+            // Times 1, so that they are no views.
+            [(0, columns), (columns, rest)]
+                .map(|(first, count)| fused.clone().narrow(1, first, count) * 1.0)
+        })
+    }
+
+    /// The projections by `weight`, which are `first` and what follows, without their bias.
+    fn part(&self, x: Tensor<B, 3>, weight: Tensor<B, 2>, first: usize) -> Columns<B> {
+        let (start, len) = (first * x.dims()[2], weight.dims()[1]);
+        let parts = |_| self.in_proj.split().map(|part| part.narrow(1, start, len));
+        let bias = self.in_proj.bias.as_ref().map(|bias| bias.val().narrow(0, start, len));
+        Columns { rows: linear(x, weight, None, parts), bias, first: 0 }
     }
 
     /// `count` of the three projections, from the `first` on, side by side.

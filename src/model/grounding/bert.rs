@@ -2,13 +2,14 @@
 //! caption. Out: the last hidden states. No pooler: the detector does not read it.
 
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Bool, Int, Tensor, backend::Backend};
 
 use super::attention::masked_attention;
 use super::config::BertConfig;
 use crate::model::linear::{Linear, LinearConfig};
+use crate::model::norm::{LayerNorm, LayerNormConfig};
 use crate::model::precision::project;
 
 /// The text backbone.

@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, backend::Backend};
 
 /// How close to 0 and 1 [`clamped_logit`] lets a coordinate come.
-const LOGIT_MARGIN: f64 = 1e-3;
+pub const LOGIT_MARGIN: f64 = 1e-3;
 
 /// `ln(max(x, ε) / max(1 − x, ε))` of `x` clamped to 0..=1, with ε = 1e-3: finite for every box.
 pub fn clamped_logit<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {

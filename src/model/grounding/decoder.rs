@@ -3,20 +3,22 @@
 //! box and logits are read from, and the boxes it started from.
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig};
+
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 
 use super::attention::{FusedAttention, FusedAttentionConfig};
-use super::boxes::clamped_logit;
+use super::boxes::{LOGIT_MARGIN, clamped_logit};
 use super::config::GroundingConfig;
 use super::deformable::DeformableAttention;
 use super::enhancer::TextContext;
-use super::feed_forward::{Perceptron, PerceptronConfig, feed_forward};
+use super::feed_forward::{Perceptron, PerceptronConfig, feed_forward, normed_feed_forward_on_gpu};
 use super::levels::LevelGeometry;
 use super::position_code::{SineCode, TEXT_AND_BOX_TEMPERATURE};
 use super::sampling::References;
+use crate::model::kernels::gpu::{self, Before};
 use crate::model::linear::{Linear, LinearConfig};
+use crate::model::norm::{LayerNorm, LayerNormConfig};
 
 /// The decoder.
 #[derive(Module, Debug)]
@@ -126,11 +128,19 @@ impl<B: Backend> Decoder<B> {
     /// `[batch, queries, d_model]` from `references` `[batch, queries, levels, 4]`: the code of
     /// the box on the finest level, its numbers in the order (y, x, width, height).
     pub fn query_position(&self, references: &Tensor<B, 4>) -> Tensor<B, 3> {
+        if gpu::reaches::<B>() {
+            let wavelengths = self.code().wavelengths::<B>(&references.device());
+            let code = gpu::coded(references.clone(), wavelengths);
+            return self.ref_point_head.forward(code);
+        }
         let finest = references.clone().narrow(2, 0, 1).squeeze_dim::<3>(2);
         let [x, y] = [0, 1].map(|i| finest.clone().narrow(2, i, 1));
         let ordered = Tensor::cat(vec![y, x, finest.narrow(2, 2, 2)], 2);
-        let code = SineCode { features: self.sine_features, temperature: TEXT_AND_BOX_TEMPERATURE };
-        self.ref_point_head.forward(code.forward(ordered))
+        self.ref_point_head.forward(self.code().forward(ordered))
+    }
+
+    fn code(&self) -> SineCode {
+        SineCode { features: self.sine_features, temperature: TEXT_AND_BOX_TEMPERATURE }
     }
 }
 
@@ -139,15 +149,26 @@ pub fn boxes_on_levels<B: Backend>(
     boxes: &Tensor<B, 3>,
     geometry: &LevelGeometry<B>,
 ) -> Tensor<B, 4> {
-    let ratios = geometry.valid_ratios.clone();
-    let ratios = Tensor::cat(vec![ratios.clone(), ratios], 2);
-    boxes.clone().unsqueeze_dim::<4>(2) * ratios.unsqueeze_dim(1)
+    boxes.clone().unsqueeze_dim::<4>(2) * geometry.box_ratios().unsqueeze_dim(1)
 }
 
 /// `sigmoid(box_head(t) + logit(r))` of the content `t` as it stands (published code: not
 /// normalised here, unlike at the end).
 pub fn refine<B: Backend>(box_head: &Perceptron<B>, state: &DecoderState<B>) -> Tensor<B, 3> {
+    if gpu::reaches::<B>() {
+        return refined_on_gpu(box_head, state.content.clone(), state.boxes.clone());
+    }
     sigmoid(box_head.forward(state.content.clone()) + clamped_logit(state.boxes.clone()))
+}
+
+/// `sigmoid(box_head(content) + logit(boxes))` by our kernels for GPUs.
+pub(super) fn refined_on_gpu<B: Backend>(
+    box_head: &Perceptron<B>,
+    content: Tensor<B, 3>,
+    boxes: Tensor<B, 3>,
+) -> Tensor<B, 3> {
+    let (shift, bias) = box_head.on_gpu(content);
+    gpu::refined(shift, bias, boxes, LOGIT_MARGIN)
 }
 
 impl<B: Backend> DecoderLayer<B> {
@@ -158,6 +179,9 @@ impl<B: Backend> DecoderLayer<B> {
         references: &References<B>,
         memory: &DecoderMemory<'_, B>,
     ) -> Tensor<B, 3> {
+        if gpu::reaches::<B>() {
+            return self.forward_on_gpu(x, position, references, memory);
+        }
         let attended = self.self_attn.self_attention(x.clone(), position.clone(), None);
         let x = self.norm2.forward(x + attended);
 
@@ -171,5 +195,27 @@ impl<B: Backend> DecoderLayer<B> {
             self.cross_attn.forward(query, references, memory.image.clone(), memory.geometry);
         let x = self.norm1.forward(x + seen);
         self.norm3.forward(feed_forward(&self.linear1, &self.linear2, x))
+    }
+
+    fn forward_on_gpu(
+        &self,
+        x: Tensor<B, 3>,
+        position: Tensor<B, 3>,
+        references: &References<B>,
+        memory: &DecoderMemory<'_, B>,
+    ) -> Tensor<B, 3> {
+        let before = |(step, bias)| Before { step: Some(step), bias, scale: None };
+        let placed = gpu::residual(x.clone(), position.clone(), None, None);
+        let attended = self.self_attn.self_attention_on_gpu(x.clone(), placed, None);
+        let [x, query] = gpu::normed_and_placed(x, before(attended), &self.norm2, position.clone());
+
+        let padding = memory.text_context.padding.clone();
+        let read = self.ca_text.cross_attention_on_gpu(query, memory.text.clone(), padding);
+        let [x, query] = gpu::normed_and_placed(x, before(read), &self.catext_norm, position);
+
+        let (image, geometry) = (memory.image.clone(), memory.geometry);
+        let seen = self.cross_attn.forward_on_gpu(query, references, image, geometry);
+        let x = gpu::normed(x, before(seen), &self.norm1, DType::F32);
+        normed_feed_forward_on_gpu(&self.linear1, &self.linear2, &self.norm3, x)
     }
 }

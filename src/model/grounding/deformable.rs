@@ -7,8 +7,9 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use super::levels::{LevelGeometry, zero_rows};
 use super::sampling::{References, Samples, sample};
+use crate::model::kernels::gpu::{self, Sampling};
 use crate::model::linear::{Linear, LinearConfig};
-use crate::model::precision::project;
+use crate::model::precision::{project, without_bias};
 
 /// Dimensions of a [`DeformableAttention`].
 #[derive(Debug, Clone)]
@@ -68,5 +69,33 @@ impl<B: Backend> DeformableAttention<B> {
         let offsets = offsets.reshape([batch, queries, self.heads, 2 * samples]);
         let samples = Samples { references, offsets, weights };
         project(&self.output_proj, sample(value, &geometry.shapes, samples))
+    }
+
+    /// The same by one kernel between the projections, with the bias of the last one apart.
+    pub(super) fn forward_on_gpu(
+        &self,
+        query: Tensor<B, 3>,
+        references: &References<B>,
+        value: Tensor<B, 3>,
+        geometry: &LevelGeometry<B>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let (value, value_bias) = without_bias(&self.value_proj, value);
+        let (weights, weights_bias) = without_bias(&self.attention_weights, query.clone());
+        let (offsets, offsets_bias) = without_bias(&self.sampling_offsets, query);
+        let (References::Points(references) | References::Boxes(references)) = references;
+        let sampled = gpu::sampled(Sampling {
+            value,
+            value_bias,
+            padding: geometry.hidden(),
+            offsets,
+            offsets_bias,
+            weights,
+            weights_bias,
+            references: references.clone(),
+            levels: geometry.table(),
+            heads: self.heads,
+            points: self.points,
+        });
+        without_bias(&self.output_proj, sampled)
     }
 }

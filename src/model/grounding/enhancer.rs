@@ -3,17 +3,19 @@
 //! both, enhanced.
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig};
-use burn::tensor::{Bool, Tensor, backend::Backend};
+
+use burn::tensor::{Bool, DType, Tensor, backend::Backend};
 
 use super::attention::{FusedAttention, FusedAttentionConfig};
 use super::config::GroundingConfig;
 use super::deformable::{DeformableAttention, DeformableAttentionConfig};
-use super::feed_forward::feed_forward;
+use super::feed_forward::{feed_forward, normed_feed_forward_on_gpu};
 use super::fusion::{FusionConfig, FusionLayer, ImageAndText};
 use super::levels::LevelGeometry;
 use super::sampling::References;
+use crate::model::kernels::gpu::{self, Before};
 use crate::model::linear::{Linear, LinearConfig};
+use crate::model::norm::{LayerNorm, LayerNormConfig};
 
 /// The encoder: three lists of equal length, read side by side.
 #[derive(Module, Debug)]
@@ -119,8 +121,11 @@ impl<B: Backend> Enhancer<B> {
         let references = References::Points(image.geometry.reference_points());
         let layers = self.fusion_layers.iter().zip(&self.text_layers).zip(&self.layers);
         layers.fold(tokens, |tokens, ((fusion, text_layer), image_layer)| {
-            let padding = image.geometry.padding.clone();
-            let fused = fusion.forward(tokens, padding, text.padding.clone());
+            let text_padding = text.padding.clone();
+            let fused = match image.geometry.hidden() {
+                Some(padding) => fusion.forward(tokens, padding, text_padding),
+                None => fusion.forward_on_gpu(tokens, None, text_padding),
+            };
             ImageAndText {
                 text: text_layer.forward(fused.text, text),
                 image: image_layer.forward(fused.image, image, &references),
@@ -133,6 +138,13 @@ impl<B: Backend> TextLayer<B> {
     /// `[batch, n, d_model]` in and out.
     pub fn forward(&self, x: Tensor<B, 3>, context: &TextContext<B>) -> Tensor<B, 3> {
         let hidden = Some(context.hidden.clone());
+        if gpu::reaches::<B>() {
+            let placed = gpu::residual(x.clone(), context.position.clone(), None, None);
+            let (step, bias) = self.self_attn.self_attention_on_gpu(x.clone(), placed, hidden);
+            let before = Before { step: Some(step), bias, scale: None };
+            let x = gpu::normed(x, before, &self.norm1, DType::F32);
+            return normed_feed_forward_on_gpu(&self.linear1, &self.linear2, &self.norm2, x);
+        }
         let attended = self.self_attn.self_attention(x.clone(), context.position.clone(), hidden);
         let x = self.norm1.forward(x + attended);
         self.norm2.forward(feed_forward(&self.linear1, &self.linear2, x))
@@ -147,6 +159,14 @@ impl<B: Backend> DeformableLayer<B> {
         context: &ImageContext<'_, B>,
         references: &References<B>,
     ) -> Tensor<B, 3> {
+        if gpu::reaches::<B>() {
+            let query = gpu::residual(x.clone(), context.position.clone(), None, None);
+            let (step, bias) =
+                self.self_attn.forward_on_gpu(query, references, x.clone(), context.geometry);
+            let before = Before { step: Some(step), bias, scale: None };
+            let x = gpu::normed(x, before, &self.norm1, DType::F32);
+            return normed_feed_forward_on_gpu(&self.linear1, &self.linear2, &self.norm2, x);
+        }
         let query = x.clone() + context.position.clone();
         let attended = self.self_attn.forward(query, references, x.clone(), context.geometry);
         let x = self.norm1.forward(x + attended);

@@ -2,11 +2,13 @@
 //! multi-layer perceptron of box heads and query positions.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 
+use crate::model::kernels::gpu::{self, Act, Before};
 use crate::model::kernels::relu;
 use crate::model::linear::{Linear, LinearConfig};
-use crate::model::precision::project;
+use crate::model::norm::LayerNorm;
+use crate::model::precision::{activated_on_gpu, project, without_bias};
 
 /// `x + linear2(ReLU(linear1(x)))`; the norm after it is the caller's.
 pub fn feed_forward<B: Backend>(
@@ -15,6 +17,18 @@ pub fn feed_forward<B: Backend>(
     x: Tensor<B, 3>,
 ) -> Tensor<B, 3> {
     x.clone() + project(linear2, relu(project(linear1, x)))
+}
+
+/// `LN(x + linear2(ReLU(linear1(x))))` by our kernels for GPUs.
+pub fn normed_feed_forward_on_gpu<B: Backend>(
+    linear1: &Linear<B>,
+    linear2: &Linear<B>,
+    norm: &LayerNorm<B>,
+    x: Tensor<B, 3>,
+) -> Tensor<B, 3> {
+    let hidden = activated_on_gpu(linear1, x.clone(), Act::Relu);
+    let (step, bias) = without_bias(linear2, hidden);
+    gpu::normed(x, Before { step: Some(step), bias, scale: None }, norm, DType::F32)
 }
 
 /// Dimensions of a [`Perceptron`].
@@ -50,7 +64,18 @@ impl<B: Backend> Perceptron<B> {
     /// `[batch, n, first width]` → `[batch, n, last width]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let Some((last, hidden)) = self.layers.split_last() else { return x };
+        if gpu::reaches::<B>() {
+            let (x, bias) = self.on_gpu(x);
+            return gpu::activated(x, bias, Act::None, DType::F32);
+        }
         let x = hidden.iter().fold(x, |x, layer| relu(project(layer, x)));
         project(last, x)
+    }
+
+    /// The same by our kernels for GPUs, with the last bias apart.
+    pub(super) fn on_gpu(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let Some((last, hidden)) = self.layers.split_last() else { return (x, None) };
+        let x = hidden.iter().fold(x, |x, layer| activated_on_gpu(layer, x, Act::Relu));
+        without_bias(last, x)
     }
 }

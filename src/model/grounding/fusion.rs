@@ -2,13 +2,15 @@
 //! after GLIP). In: both token sets. Out: both, each having read the other.
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig};
+use burn::nn::Initializer;
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Tensor, backend::Backend};
+use burn::tensor::{Bool, DType, Tensor, backend::Backend};
 
 use crate::model::attention::{merge_heads, split_heads};
+use crate::model::kernels::gpu::{self, Small};
 use crate::model::linear::{Linear, LinearConfig};
-use crate::model::precision::{product, project};
+use crate::model::norm::{LayerNorm, LayerNormConfig};
+use crate::model::precision::{product, project, without_bias};
 
 /// The published code keeps scores within this distance of zero, so that f16 does not overflow.
 const SCORE_LIMIT: f32 = 50_000.0;
@@ -92,6 +94,9 @@ impl<B: Backend> FusionLayer<B> {
         image_padding: Tensor<B, 2, Bool>,
         text_padding: Tensor<B, 2, Bool>,
     ) -> ImageAndText<B> {
+        if gpu::reaches::<B>() {
+            return self.forward_on_gpu(tokens, Some(image_padding), text_padding);
+        }
         let normed = ImageAndText {
             image: self.layer_norm_v.forward(tokens.image),
             text: self.layer_norm_l.forward(tokens.text),
@@ -100,6 +105,26 @@ impl<B: Backend> FusionLayer<B> {
         ImageAndText {
             image: normed.image + delta.image * self.gamma_v.val().unsqueeze(),
             text: normed.text + delta.text * self.gamma_l.val().unsqueeze(),
+        }
+    }
+}
+
+impl<B: Backend> FusionLayer<B> {
+    /// The same by our kernels for GPUs; no image has padding where `image_padding` is none.
+    pub(super) fn forward_on_gpu(
+        &self,
+        tokens: ImageAndText<B>,
+        image_padding: Option<Tensor<B, 2, Bool>>,
+        text_padding: Tensor<B, 2, Bool>,
+    ) -> ImageAndText<B> {
+        let image = self.layer_norm_v.forward(tokens.image);
+        let text = self.layer_norm_l.forward(tokens.text);
+        let [(of_image, image_bias), (of_text, text_bias)] =
+            self.attn.on_gpu(image.clone(), text.clone(), image_padding, text_padding);
+        let [gamma_v, gamma_l] = [&self.gamma_v, &self.gamma_l].map(|gamma| Some(gamma.val()));
+        ImageAndText {
+            image: gpu::residual(image, of_image, image_bias, gamma_v),
+            text: gpu::residual(text, of_text, text_bias, gamma_l),
         }
     }
 }
@@ -186,6 +211,89 @@ impl<B: Backend> BiAttention<B> {
             Some(bias) => read + bias.val().unsqueeze(),
         };
         project(&self.out_l_proj, read)
+    }
+}
+
+impl<B: Backend> BiAttention<B> {
+    /// What the image and what the text takes, each with its last bias apart. Scores are not limited: a
+    /// softmax in f32 gives the same without. Matmuls on the text's side have few columns; one small
+    /// kernel each reads the layout that is there.
+    fn on_gpu(
+        &self,
+        image: Tensor<B, 3>,
+        text: Tensor<B, 3>,
+        image_padding: Option<Tensor<B, 2, Bool>>,
+        text_padding: Tensor<B, 2, Bool>,
+    ) -> [(Tensor<B, 3>, Option<Tensor<B, 1>>); 2] {
+        let ([batch, n, d_model], m, heads) = (image.dims(), text.dims()[1], self.heads);
+        let inner = self.l_proj.weight.val().dims()[1];
+        let width = inner / heads;
+        let columns = heads * m;
+        let flat = |matrix: Tensor<B, 2>| matrix.flatten::<1>(0, 1);
+
+        // Of each head, as columns: keys [batch, m, heads · width] against a matrix of `rows`.
+        let (keys, keys_bias) = without_bias(&self.l_proj, text.clone());
+        let against_keys = |rows: Tensor<B, 1>, count: usize| Small {
+            a: rows,
+            a_strides: [0, width, inner, 1],
+            a_bias: None,
+            c: keys.clone().flatten(0, 2),
+            c_strides: [m * inner, width, 1, inner],
+            c_bias: keys_bias.clone(),
+            bias: None,
+            scale: (width as f32).powf(-0.5),
+            sizes: [batch, heads, count, m],
+            inner: width,
+            out_strides: [count * columns, m, columns, 1],
+        };
+        let query = flat(self.v_proj.weight.val());
+        let query = gpu::multiplied(against_keys(query, d_model), [batch, d_model, columns]);
+        let scores = product(image.clone(), query);
+        let shift = self
+            .v_proj
+            .bias
+            .as_ref()
+            .map(|bias| gpu::multiplied(against_keys(bias.val(), 1), [batch, heads, m]));
+
+        // The image reads the text.
+        let hidden = Some(text_padding.unsqueeze_dims::<4>(&[1, 1]));
+        let attention = scores.clone().reshape([batch, n, heads, m]);
+        let attention = gpu::softmax_rows(attention, shift, hidden, DType::F32);
+        let (values, values_bias) = without_bias(&self.values_l_proj, text);
+        let values = Small {
+            a: values.flatten(0, 2),
+            a_strides: [m * inner, width, inner, 1],
+            a_bias: values_bias,
+            c: flat(self.out_v_proj.weight.val()),
+            c_strides: [0, width * d_model, d_model, 1],
+            c_bias: None,
+            bias: None,
+            scale: 1.0,
+            sizes: [batch, heads, m, d_model],
+            inner: width,
+            out_strides: [columns * d_model, m * d_model, d_model, 1],
+        };
+        let values = gpu::multiplied(values, [batch, columns, d_model]);
+        let of_image = product(attention.reshape([batch, n, columns]), values);
+
+        // The text reads the image; what is added to all scores of a text token changes no share.
+        let seen = product(gpu::softmax_columns(scores, image_padding), image);
+        let read = Small {
+            a: seen.flatten(0, 2),
+            a_strides: [columns * d_model, m * d_model, d_model, 1],
+            a_bias: None,
+            c: flat(self.values_v_proj.weight.val()),
+            c_strides: [0, width, inner, 1],
+            c_bias: None,
+            bias: self.values_v_proj.bias.as_ref().map(|bias| bias.val()),
+            scale: 1.0,
+            sizes: [batch, heads, m, width],
+            inner: d_model,
+            out_strides: [m * inner, width, inner, 1],
+        };
+        let read = gpu::multiplied(read, [batch, m, inner]);
+        let bias = self.out_v_proj.bias.as_ref().map(|bias| bias.val());
+        [(of_image, bias), without_bias(&self.out_l_proj, read)]
     }
 }
 

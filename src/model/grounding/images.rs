@@ -11,6 +11,8 @@ pub struct ImageBatch<B: Backend> {
     pub pixels: Tensor<B, 4>,
     /// `[batch, height, width]`, true in the padding.
     pub padding: Tensor<B, 3, Bool>,
+    /// Whether there is none.
+    pub full: bool,
 }
 
 impl<B: Backend> ImageBatch<B> {
@@ -27,7 +29,7 @@ impl<B: Backend> ImageBatch<B> {
         if sizes.iter().all(|&size| size == (height, width)) {
             // Nothing is sent to the device.
             let padding = Tensor::zeros([pictures.len(), height, width], &device);
-            return Some(ImageBatch { pixels: Tensor::stack(pictures, 0), padding });
+            return Some(ImageBatch { pixels: Tensor::stack(pictures, 0), padding, full: true });
         }
         let outside = |&(h, w): &(usize, usize)| {
             (0..height).flat_map(move |y| (0..width).map(move |x| y >= h || x >= w))
@@ -40,6 +42,7 @@ impl<B: Backend> ImageBatch<B> {
         Some(ImageBatch {
             pixels: Tensor::stack(pictures.into_iter().zip(sizes).map(filled).collect(), 0),
             padding: Tensor::from_data(TensorData::new(padding, shape), &device),
+            full: false,
         })
     }
 }

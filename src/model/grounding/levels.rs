@@ -10,7 +10,8 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 use super::config::GroundingConfig;
 use super::position_code::SineCode;
 use crate::model::kept::kept;
-use crate::model::precision::convolve;
+use crate::model::kernels::{gpu, linear, split, unfold};
+use crate::model::precision::{convolve, kernel_as_matrix};
 
 /// Height and width of a level's map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +71,33 @@ impl GroundingConfig {
 impl<B: Backend> LevelProjection<B> {
     /// `[batch, channels, h, w]` → `[batch, d_model, h', w']`.
     pub fn forward(&self, map: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.norm.forward(convolve(&self.conv, map))
+        match gpu::reaches::<B>() {
+            true => self.forward_on_gpu(map),
+            false => self.norm.forward(convolve(&self.conv, map)),
+        }
+    }
+
+    /// Rows of pixels: the result is a view of them.
+    fn forward_on_gpu(&self, map: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [kernel, stride] = [self.conv.kernel_size[0], self.conv.stride[0]];
+        let padding = if kernel == 1 { 0 } else { kernel / 2 };
+        let map = map.permute([0, 2, 3, 1]);
+        let patches = match (kernel, stride) {
+            (1, 1) => map,
+            _ => unfold(map, kernel, stride, padding),
+        };
+        let [batch, height, width, _] = patches.dims();
+        let rows = linear(patches, kernel_as_matrix(self.conv.weight.val()), None, split);
+        let channels = rows.dims()[3];
+        let affine = [&self.norm.gamma, &self.norm.beta].map(|values| match values {
+            Some(values) => values.val(),
+            None => unreachable!("group norms of the detector have both"),
+        });
+        let rows = rows.reshape([batch, height * width, channels]);
+        let bias = self.conv.bias.as_ref().map(|bias| bias.val());
+        let (groups, epsilon) = (self.norm.num_groups, self.norm.epsilon);
+        let rows = gpu::normed_groups(rows, bias, affine, groups, epsilon);
+        rows.reshape([batch, height, width, channels]).permute([0, 3, 1, 2])
     }
 }
 
@@ -93,7 +120,16 @@ pub fn project_levels<B: Backend>(
 
 /// `[batch, d_model, h, w]` of every level → `[batch, n, d_model]`.
 pub fn flatten_levels<B: Backend>(levels: Vec<Tensor<B, 4>>) -> Tensor<B, 3> {
-    let tokens = levels.into_iter().map(|map| map.flatten::<3>(2, 3).swap_dims(1, 2)).collect();
+    let rows = |map: Tensor<B, 4>| {
+        let [batch, channels, height, width] = map.dims();
+        map.permute([0, 2, 3, 1]).reshape([batch, height * width, channels])
+    };
+    let tokens = levels.into_iter().map(|map| match gpu::reaches::<B>() {
+        // A view there.
+        true => rows(map),
+        false => map.flatten::<3>(2, 3).swap_dims(1, 2),
+    });
+    let tokens = tokens.collect();
     Tensor::cat(tokens, 1)
 }
 
@@ -115,6 +151,8 @@ pub struct LevelGeometry<B: Backend> {
     pub valid_ratios: Tensor<B, 3>,
     /// `[batch, n, d_model]`: sine code, without the learned vector of the level.
     pub position_code: Tensor<B, 3>,
+    /// Whether no image of the batch has padding; then all of them share one row of the tensors above.
+    pub full: bool,
 }
 
 /// One level's part of a [`LevelGeometry`].
@@ -139,7 +177,64 @@ impl<B: Backend> LevelGeometry<B> {
             centres: Tensor::cat(parts.iter().map(|p| p.centres.clone()).collect(), 1),
             valid_ratios: Tensor::cat(parts.iter().map(|p| p.valid_ratio.clone()).collect(), 1),
             position_code: Tensor::cat(parts.into_iter().map(|p| p.position_code).collect(), 1),
+            full: false,
         }
+    }
+
+    /// The geometry of images of `height` and `width` without padding, made once for each size.
+    pub fn full(
+        shapes: Vec<LevelShape>,
+        [height, width]: [usize; 2],
+        code: SineCode,
+        device: &B::Device,
+    ) -> Self {
+        let mut sizes = vec![height, width, code.features, code.temperature.to_bits() as usize];
+        sizes.extend(shapes.iter().flat_map(|shape| [shape.height, shape.width]));
+        let made = || {
+            let nothing = Tensor::<B, 3>::zeros([1, height, width], device).greater_elem(0.0);
+            LevelGeometry::new(shapes.clone(), nothing, code)
+        };
+        LevelGeometry {
+            padding: kept("padding of tokens", &sizes, device, || made().padding),
+            centres: kept("centres of tokens", &sizes, device, || made().centres),
+            valid_ratios: kept("valid ratios", &sizes, device, || made().valid_ratios),
+            position_code: kept("codes of tokens", &sizes, device, || made().position_code),
+            full: true,
+            shapes: shapes.clone(),
+        }
+    }
+
+    /// `[batch, levels, 4]`: by what centre and size of a box are multiplied on each level.
+    pub fn box_ratios(&self) -> Tensor<B, 3> {
+        let make = || Tensor::cat(vec![self.valid_ratios.clone(); 2], 2);
+        match self.full {
+            // Without padding all are 1.
+            true => kept("box ratios", &[self.shapes.len()], &self.centres.device(), make),
+            false => make(),
+        }
+    }
+
+    /// What hides padding, if there is any.
+    pub fn hidden(&self) -> Option<Tensor<B, 2, Bool>> {
+        (!self.full).then(|| self.padding.clone())
+    }
+
+    /// `[levels, 3]`: height, width and first token of every level.
+    pub fn table(&self) -> Tensor<B, 2, Int> {
+        let sizes = self.shapes.iter().flat_map(|shape| [shape.height, shape.width]);
+        kept("table of levels", &sizes.collect::<Vec<_>>(), &self.centres.device(), || {
+            let mut first = 0;
+            let rows = self.shapes.iter().flat_map(|shape| {
+                let row = [shape.height as i64, shape.width as i64, first];
+                first += shape.tokens() as i64;
+                row
+            });
+            let rows = rows.collect::<Vec<_>>();
+            let len = rows.len();
+            let rows = TensorData::new(rows, [len]);
+            let rows = Tensor::<B, 1, Int>::from_data(rows, &self.centres.device());
+            rows.reshape([self.shapes.len(), 3])
+        })
     }
 
     /// Tokens of all levels.

@@ -10,7 +10,7 @@ use burn::tensor::{Bool, Tensor, backend::Backend};
 use super::bert::Bert;
 use super::boxes::clamped_logit;
 use super::config::GroundingConfig;
-use super::decoder::{Decoder, DecoderMemory, DecoderState};
+use super::decoder::{Decoder, DecoderMemory, DecoderState, refined_on_gpu};
 use super::enhancer::{Enhancer, ImageContext, TextContext};
 use super::feed_forward::{Perceptron, PerceptronConfig};
 use super::fusion::ImageAndText;
@@ -22,6 +22,7 @@ use super::position_code::{SineCode, TEXT_AND_BOX_TEMPERATURE};
 use super::queries::{Proposals, QuerySelector, text_logits};
 use super::swin::SwinTransformer;
 use super::text::{EncodedCaption, TextBatch};
+use crate::model::kernels::gpu;
 use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::project;
 
@@ -86,9 +87,14 @@ impl<B: Backend> GroundingDino<B> {
 
     /// `caption` holds one caption for all images, or one per image.
     pub fn forward(&self, images: ImageBatch<B>, caption: &EncodedCaption<B>) -> RawDetections<B> {
-        let caption = caption.for_pictures(images.pixels.dims()[0]);
+        let [batch, _, height, width] = images.pixels.dims();
+        let size = [height, width];
+        let caption = caption.for_pictures(batch);
         let levels = self.levels(images.pixels);
-        let geometry = self.geometry(&levels, images.padding);
+        let geometry = match images.full && gpu::reaches::<B>() {
+            true => self.full_geometry(&levels, size),
+            false => self.geometry(&levels, images.padding),
+        };
         let tokens = ImageAndText { image: flatten_levels(levels), text: caption.features.clone() };
         let image = ImageContext { geometry: &geometry, position: self.positions(&geometry) };
         let tokens = self.encoder.forward(tokens, &image, &caption.context);
@@ -115,16 +121,18 @@ impl<B: Backend> GroundingDino<B> {
         levels: &[Tensor<B, 4>],
         padding: Tensor<B, 3, Bool>,
     ) -> LevelGeometry<B> {
-        let shapes = levels
-            .iter()
-            .map(|map| {
-                let [_, _, height, width] = map.dims();
-                LevelShape { height, width }
-            })
-            .collect();
+        LevelGeometry::new(shapes_of(levels), padding, self.image_code())
+    }
+
+    /// The same without padding, of images of `size` (height, width): made once for each size.
+    fn full_geometry(&self, levels: &[Tensor<B, 4>], size: [usize; 2]) -> LevelGeometry<B> {
+        let device = self.level_embed.val().device();
+        LevelGeometry::full(shapes_of(levels), size, self.image_code(), &device)
+    }
+
+    fn image_code(&self) -> SineCode {
         let features = self.d_model() / 2;
-        let code = SineCode { features, temperature: self.image_code_temperature };
-        LevelGeometry::new(shapes, padding, code)
+        SineCode { features, temperature: self.image_code_temperature }
     }
 
     /// `[batch, n, d_model]`: position code plus the learned vector of the level.
@@ -151,7 +159,9 @@ impl<B: Backend> GroundingDino<B> {
     ) -> DecoderState<B> {
         let selector = &self.query_selector;
         let proposals = Proposals::new(geometry);
-        let memory = selector.memory(zero_rows(tokens.image.clone(), proposals.invalid));
+        let [batch, n, _] = tokens.image.dims();
+        let invalid = proposals.invalid.expand([batch, n]);
+        let memory = selector.memory(zero_rows(tokens.image.clone(), invalid));
         let scores = selector.scores(memory.clone(), tokens.text.clone(), text_padding.clone());
         let queries = selector.select(memory, scores, proposals.boxes);
         DecoderState { content: queries.content, boxes: sigmoid(queries.boxes) }
@@ -166,6 +176,10 @@ impl<B: Backend> GroundingDino<B> {
         text_padding: Tensor<B, 2, Bool>,
     ) -> RawDetections<B> {
         let content = self.decoder.norm.forward(end.content);
+        if gpu::reaches::<B>() {
+            let boxes = refined_on_gpu(&self.bbox_embed, content.clone(), end.boxes);
+            return RawDetections { logits: text_logits(content, text, text_padding), boxes };
+        }
         let shift = self.bbox_embed.forward(content.clone());
         RawDetections {
             logits: text_logits(content, text, text_padding),
@@ -176,6 +190,14 @@ impl<B: Backend> GroundingDino<B> {
     fn d_model(&self) -> usize {
         self.level_embed.val().dims()[1]
     }
+}
+
+fn shapes_of<B: Backend>(levels: &[Tensor<B, 4>]) -> Vec<LevelShape> {
+    let shape = |map: &Tensor<B, 4>| {
+        let [_, _, height, width] = map.dims();
+        LevelShape { height, width }
+    };
+    levels.iter().map(shape).collect()
 }
 
 #[cfg(test)]

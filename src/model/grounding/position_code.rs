@@ -33,7 +33,7 @@ impl SineCode {
         ])
     }
 
-    fn wavelengths<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1> {
+    pub(super) fn wavelengths<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1> {
         let SineCode { features, temperature } = *self;
         let bits = temperature.to_bits();
         let [high, low] = [(bits >> 32) as usize, bits as u32 as usize];

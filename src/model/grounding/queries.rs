@@ -3,8 +3,8 @@
 //! the token.
 
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig};
-use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
+use burn::nn::{Embedding, EmbeddingConfig};
+use burn::tensor::{Bool, DType, Int, Tensor, TensorData, backend::Backend};
 
 use super::boxes::logit;
 use super::config::GroundingConfig;
@@ -12,8 +12,10 @@ use super::feed_forward::{Perceptron, PerceptronConfig};
 use super::levels::{LevelGeometry, LevelShape};
 use super::ranking::highest;
 use crate::model::kept::kept;
+use crate::model::kernels::gpu::{self, Before};
 use crate::model::linear::{Linear, LinearConfig};
-use crate::model::precision::{product, project};
+use crate::model::norm::{LayerNorm, LayerNormConfig};
+use crate::model::precision::{product, project, without_bias};
 
 /// Edge length of a proposal on the finest level, as a fraction of the image; it doubles per level.
 const FINEST_PROPOSAL: f32 = 0.05;
@@ -62,8 +64,21 @@ impl GroundingConfig {
 }
 
 impl<B: Backend> Proposals<B> {
-    /// A square box around every token, as large as its level is coarse.
+    /// A square box around every token, as large as its level is coarse. Without padding one row for all
+    /// images, made once for each size.
     pub fn new(geometry: &LevelGeometry<B>) -> Self {
+        if !geometry.full {
+            return Self::made(geometry);
+        }
+        let sizes = geometry.shapes.iter().flat_map(|shape| [shape.height, shape.width]);
+        let (sizes, device) = (sizes.collect::<Vec<_>>(), geometry.centres.device());
+        Proposals {
+            boxes: kept("proposals", &sizes, &device, || Self::made(geometry).boxes),
+            invalid: kept("invalid proposals", &sizes, &device, || Self::made(geometry).invalid),
+        }
+    }
+
+    fn made(geometry: &LevelGeometry<B>) -> Self {
         let [batch, n, _] = geometry.centres.dims();
         let device = geometry.centres.device();
         let sides = proposal_sides::<B>(&geometry.shapes, &device);
@@ -95,7 +110,14 @@ impl<B: Backend> QuerySelector<B> {
     /// The image tokens as selection reads them, `LN(W·x + b)`: `[batch, n, d_model]`. `image` has
     /// rows of zeros where a token may propose nothing, see [`zero_rows`](super::levels::zero_rows).
     pub fn memory(&self, image: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.enc_output_norm.forward(project(&self.enc_output, image))
+        match gpu::reaches::<B>() {
+            true => {
+                let (rows, bias) = without_bias(&self.enc_output, image);
+                let before = Before { bias, ..Before::default() };
+                gpu::normed(rows, before, &self.enc_output_norm, DType::F32)
+            }
+            false => self.enc_output_norm.forward(project(&self.enc_output, image)),
+        }
     }
 
     /// `[batch, n]`: the largest dot product of each token with any text token that is none of
@@ -125,6 +147,7 @@ impl<B: Backend> QuerySelector<B> {
         let pick = |width| tokens.clone().unsqueeze_dim::<3>(2).expand([batch, count, width]);
         // The box head works token by token, so it need only see the chosen ones.
         let chosen = memory.gather(1, pick(d_model));
+        let proposals = proposals.expand([batch, n, 4]);
         let boxes = self.enc_out_bbox_embed.forward(chosen) + proposals.gather(1, pick(4));
         let content = rows.narrow(0, 0, count).unsqueeze_dim::<3>(0);
         Queries { tokens, boxes, content: content.expand([batch, count, d_model]) }

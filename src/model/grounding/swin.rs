@@ -4,15 +4,19 @@
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{LayerNorm, LayerNormConfig};
+
 use burn::tensor::ops::PadMode;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 
 use super::config::SwinConfig;
 use super::window::{WindowAttention, WindowAttentionConfig, WindowGrid};
-use crate::model::kernels::gelu;
+use crate::model::kernels::gpu::{self, Act, Before, Order, Patches};
+use crate::model::kernels::{gelu, linear, split};
 use crate::model::linear::{Linear, LinearConfig};
-use crate::model::precision::{convolve, project};
+use crate::model::norm::{LayerNorm, LayerNormConfig};
+use crate::model::precision::{
+    activated_on_gpu, convolve, kernel_as_matrix, project, without_bias,
+};
 
 /// The backbone.
 #[derive(Module, Debug)]
@@ -129,6 +133,9 @@ impl<B: Backend> PatchEmbed<B> {
     /// `[batch, 3, height, width]` → `[batch, ⌈height/patch⌉, ⌈width/patch⌉, channels]`; the
     /// image is filled up with zeros on the right and below.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 4> {
+        if gpu::reaches::<B>() {
+            return self.forward_on_gpu(images);
+        }
         let [_, _, height, width] = images.dims();
         let fill = |size: usize| size.next_multiple_of(self.patch) - size;
         let images = match (fill(height), fill(width)) {
@@ -136,6 +143,18 @@ impl<B: Backend> PatchEmbed<B> {
             (below, right) => images.pad((0, right, 0, below), PadMode::Constant(0.0)),
         };
         self.norm.forward(convolve(&self.proj, images).permute([0, 2, 3, 1]))
+    }
+
+    fn forward_on_gpu(&self, images: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [_, _, height, width] = images.dims();
+        let grid = [height, width].map(|size| size.div_ceil(self.patch));
+        let (kernel, order) = (self.patch, Order::Lines);
+        let patches = Patches { kernel, stride: kernel, padding: 0, grid, order };
+        let patches = gpu::unfolded(images.permute([0, 2, 3, 1]), patches);
+        let rows = linear(patches, kernel_as_matrix(self.proj.weight.val()), None, split);
+        let bias = self.proj.bias.as_ref().map(|bias| bias.val());
+        let before = Before { bias, ..Before::default() };
+        gpu::normed(rows, before, &self.norm, DType::F32)
     }
 }
 
@@ -155,8 +174,24 @@ impl<B: Backend> SwinStage<B> {
 impl<B: Backend> SwinBlock<B> {
     /// Shape in, same shape out.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        if gpu::reaches::<B>() && gpu::attends(x.dims()[3], self.attn.heads()) {
+            return self.forward_on_gpu(x);
+        }
         let mid = x.clone() + self.attend(self.norm1.forward(x));
         mid.clone() + self.mlp.forward(self.norm2.forward(mid))
+    }
+
+    /// Attention reads and writes pixels where they lie: nothing is cut or joined.
+    fn forward_on_gpu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let shape @ [batch, height, width, channels] = x.dims();
+        let grid = WindowGrid { height, width, window: self.window, shift: self.shift };
+        let x = x.reshape([batch, height * width, channels]);
+        let (step, bias) = self.attn.forward_on_gpu(self.norm1.forward(x.clone()), grid);
+        let before = Before { step: Some(step), bias, scale: None };
+        let [mid, normed] = gpu::summed_and_normed(x, before, &self.norm2, DType::F32);
+        let hidden = activated_on_gpu(&self.mlp.fc1, normed, Act::GeluErf);
+        let (step, bias) = without_bias(&self.mlp.fc2, hidden);
+        gpu::residual(mid, step, bias, None).reshape(shape)
     }
 
     /// Window attention on a map of any size. Filling takes part as ordinary keys. The published
@@ -180,6 +215,11 @@ impl<B: Backend> PatchMerging<B> {
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let [batch, h, w, c] = x.dims();
         let (rows, columns) = (h.div_ceil(2), w.div_ceil(2));
+        if gpu::reaches::<B>() {
+            let (grid, order) = ([rows, columns], Order::Columns);
+            let patches = Patches { kernel: 2, stride: 2, padding: 0, grid, order };
+            return project(&self.reduction, self.norm.forward(gpu::unfolded(x, patches)));
+        }
         let x = if (2 * rows, 2 * columns) == (h, w) {
             x
         } else {

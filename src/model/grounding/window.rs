@@ -10,8 +10,9 @@ use crate::model::attention::{merge_heads, split_heads};
 use crate::model::derived::Derived;
 use crate::model::kept::kept;
 use crate::model::kernels::biased_self_attention;
+use crate::model::kernels::gpu::{self, Attention, Columns};
 use crate::model::linear::{Linear, LinearConfig};
-use crate::model::precision::{product, project};
+use crate::model::precision::{product, project, without_bias};
 
 /// What the published model adds between regions of a shifted map that are no neighbours.
 const FOREIGN_REGION: f32 = -100.0;
@@ -63,6 +64,35 @@ impl<B: Backend> WindowAttention<B> {
         let attended = biased_self_attention(qkv, self.heads, &bias, mask.as_ref())
             .unwrap_or_else(|qkv| self.attend(qkv, bias, mask));
         project(&self.proj, attended)
+    }
+
+    /// Attention inside the windows of `grid` over `x` `[batch, height · width, channels]`, as rows of
+    /// pixels, with the last bias apart.
+    pub(super) fn forward_on_gpu(
+        &self,
+        x: Tensor<B, 3>,
+        grid: WindowGrid,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let (device, width) = (x.device(), x.dims()[2]);
+        let (qkv, bias) = without_bias(&self.qkv, x);
+        let part =
+            |part: usize| Columns { rows: qkv.clone(), bias: bias.clone(), first: part * width };
+        let attended = gpu::attended(Attention {
+            query: part(0),
+            key: part(1),
+            value: part(2),
+            heads: self.heads,
+            width,
+            position: Some(self.position_bias()),
+            mask: grid.mask(&device),
+            hidden: None,
+            places: Some(grid.places(&device)),
+        });
+        without_bias(&self.proj, attended)
+    }
+
+    pub(super) fn heads(&self) -> usize {
+        self.heads
     }
 
     /// `bias` `[heads, window², window²]`.
@@ -184,6 +214,16 @@ impl WindowGrid {
         rows.select(0, from).reshape([batch * self.count(), tokens, channels])
     }
 
+    /// The pixel of every place of an image, `[windows, window²]`; −1 for filling.
+    fn places<B: Backend>(&self, device: &B::Device) -> Tensor<B, 2, Int> {
+        kept("places of windows", &self.sizes(&[]), device, || {
+            let place = |slot: Slot| slot.pixel.map_or(-1, |pixel| pixel as i64);
+            let places = self.slots().map(place).collect::<Vec<_>>();
+            // Rows of a tensor that is sent with two dimensions may have gaps.
+            indices(places, device).reshape([self.count(), self.window * self.window])
+        })
+    }
+
     /// The pixel of every place of a batch; one row beyond all pixels for filling.
     fn rows_of_windows(&self, batch: usize) -> Vec<i64> {
         let pixels = self.height * self.width;
@@ -233,8 +273,8 @@ impl WindowGrid {
         shifted.then(|| {
             kept("mask of windows", &self.sizes(&[]), device, || {
                 let tokens = self.window * self.window;
-                let mask = TensorData::new(self.foreign(), [self.count(), tokens, tokens]);
-                Tensor::from_data(mask, device)
+                let mask = Tensor::<B, 1>::from_floats(self.foreign().as_slice(), device);
+                mask.reshape([self.count(), tokens, tokens])
             })
         })
     }

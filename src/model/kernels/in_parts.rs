@@ -9,8 +9,15 @@ use crate::device::{Backend as Own, rounds_operands};
 
 /// Whether a plain product would round `x`, which has no gradient: training takes what is fast.
 pub fn rounds_products<B: Backend, const D: usize>(x: &Tensor<B, D>) -> bool {
+    if x.dtype() != DType::F32 {
+        return false;
+    }
+    #[cfg(feature = "cuda-untuned")]
+    if let Ok(x) = same::<_, Tensor<crate::device::Cuda, D>>(x.clone()) {
+        return rounds_operands(&x.device().into());
+    }
     let own = same::<_, Tensor<Own, D>>(x.clone());
-    own.is_ok_and(|x| x.dtype() == DType::F32 && rounds_operands(&x.device()))
+    own.is_ok_and(|x| rounds_operands(&x.device()))
 }
 
 /// An operand as a sum of two.

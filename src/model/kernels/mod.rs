@@ -7,8 +7,13 @@ mod attention;
 mod bias;
 mod centre;
 mod convolve;
+#[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
+mod cube;
+#[cfg(any(test, feature = "cuda-untuned"))]
+mod cublaslt;
 mod depthwise;
 mod gelu;
+pub mod gpu;
 mod in_parts;
 mod inverted;
 mod node;
@@ -24,6 +29,8 @@ use std::any::Any;
 use burn::tensor::{Bool, Tensor, activation, backend::Backend, module};
 
 use crate::device::{Backend as Own, Device, TrainBackend, cpu};
+
+use gpu::Act;
 
 pub use attention::Streams;
 pub use depthwise::{Filter, KERNELS as DEPTHWISE_KERNELS};
@@ -87,6 +94,10 @@ fn linear_of_rows<B: Backend, const D: usize>(
     let [inputs, outputs] = weight.dims();
     let count = shape[..D - 1].iter().product::<usize>();
     let x = x.reshape([count, inputs]);
+    shape[D - 1] = outputs;
+    if let Some(rows) = gpu::multiplied_by_library(&x, &weight, bias.as_ref(), Act::None) {
+        return rows.reshape(shape);
+    }
     let product = match rounds_products(&x) {
         true => in_parts::product_with(x, weight.clone(), parts(weight)),
         false => x.matmul(weight),
@@ -95,13 +106,29 @@ fn linear_of_rows<B: Backend, const D: usize>(
         Some(bias) => product + bias.unsqueeze(),
         None => product,
     };
-    shape[D - 1] = outputs;
     rows.reshape(shape)
+}
+
+/// `max(x·weight + bias, 0)` by NVIDIA's library, where it is there and has a form for it.
+pub fn linear_relu_by_library<B: Backend, const D: usize>(
+    x: &Tensor<B, D>,
+    weight: &Tensor<B, 2>,
+    bias: &Tensor<B, 1>,
+) -> Option<Tensor<B, D>> {
+    let mut shape = x.dims();
+    let [inputs, outputs] = weight.dims();
+    let rows = x.clone().reshape([shape[..D - 1].iter().product::<usize>(), inputs]);
+    shape[D - 1] = outputs;
+    let rows = gpu::multiplied_by_library(&rows, weight, Some(bias), Act::Relu)?;
+    Some(rows.reshape(shape))
 }
 
 /// `a·b`. What has no gradient and is in f32 keeps 20 bits or more, also where a GPU's matrix units
 /// would round the operands to 10.
 pub fn product<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
+    if let Some(product) = gpu::multiplied_by_library(&a, &b, None, Act::None) {
+        return product;
+    }
     match rounds_products(&a) {
         true => in_parts::product(a, b),
         false => a.matmul(b),
@@ -173,6 +200,13 @@ pub fn unfold<B: Backend>(
     padding: usize,
 ) -> Tensor<B, 4> {
     let shape = unfold::Window { kernel, stride, padding };
+    if gpu::reaches::<B>() {
+        let [_, height, width, _] = x.dims();
+        let steps = |size: usize| (size + 2 * padding - kernel) / stride + 1;
+        let grid = [steps(height), steps(width)];
+        let order = gpu::Order::Lines;
+        return gpu::unfolded(x, gpu::Patches { kernel, stride, padding, grid, order });
+    }
     match fusible(x) {
         Ok(x) => of_backend(unfold::fused(x, shape)),
         Err(x) => match same::<_, Tensor<TrainBackend, 4>>(x) {

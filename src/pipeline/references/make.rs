@@ -17,7 +17,7 @@ use crate::job::ReferenceFallback;
 use crate::pipeline::batch::{Batch, Inferred, Lost, Prepared, Shown};
 use crate::pipeline::fetch::FetchSettings;
 use crate::pipeline::finish::{FinishSettings, observe};
-use crate::pipeline::infer::Inferencer;
+use crate::pipeline::infer::Infer;
 use crate::pipeline::members::Given;
 use crate::pipeline::prepare::{PrepareSettings, prepare_all};
 use crate::pipeline::tiles::with_one_tile;
@@ -34,7 +34,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Makes reference files.
 pub struct ReferenceMaker<'a> {
-    pub infer: &'a mut Inferencer,
+    pub infer: &'a mut dyn Infer,
     pub fetch: &'a FetchSettings,
     pub prepare: &'a PrepareSettings,
     pub finish: &'a FinishSettings,

@@ -1,0 +1,145 @@
+//! The transformer block of the CLIP towers by our kernels for GPUs: what stands between two matmuls is
+//! one kernel. In, out: as in `layers`. In f32 attention is one kernel too; in 16 bits its matmuls run on
+//! matrix units.
+
+use burn::tensor::{Bool, DType, Tensor, backend::Backend};
+
+use super::config::Activation;
+use super::kernels::gpu::{self, Act, Attention, Before, Columns};
+use super::layers::{DualStep, FusedAttention, Mlp, ResidualBlock};
+use super::precision::{activated_on_gpu, product, without_bias};
+
+/// Most scores that are held at once: 1 GB in f32.
+const MAX_SCORES: usize = 256 << 20;
+
+/// Rows of a linear layer and its bias, which is still to be added.
+type Unbiased<B> = (Tensor<B, 3>, Option<Tensor<B, 1>>);
+
+impl<B: Backend> FusedAttention<B> {
+    /// The attended values of the ordinary stream, then of the value-value stream if there are two, with
+    /// the bias of the projection apart.
+    fn on_gpu(
+        &self,
+        x: Tensor<B, 3>,
+        hidden: Option<&Tensor<B, 4, Bool>>,
+        streams: usize,
+    ) -> Vec<Unbiased<B>> {
+        let [batch, _, width] = x.dims();
+        let (qkv, bias) = without_bias(&self.in_proj, x);
+        if qkv.dtype() == DType::F32 && gpu::attends(width, self.heads) {
+            let attended = (0..streams).map(|stream| {
+                let part = |part: usize| Columns {
+                    rows: qkv.clone(),
+                    bias: bias.clone(),
+                    first: part * width,
+                };
+                let [query, key] = if stream == 0 { [0, 1] } else { [2, 2] };
+                let out = gpu::attended(Attention {
+                    query: part(query),
+                    key: part(key),
+                    value: part(2),
+                    heads: self.heads,
+                    width,
+                    position: None,
+                    mask: None,
+                    hidden: hidden.cloned(),
+                    places: None,
+                });
+                without_bias(&self.out_proj, out)
+            });
+            return attended.collect();
+        }
+        let scale = ((width / self.heads) as f64).powf(-0.5);
+        let qkv = gpu::split_fused(qkv, bias, self.heads, scale, streams);
+        let out = gpu::merged(attend(qkv, hidden));
+        let (rows, bias) = without_bias(&self.out_proj, out);
+        let stream = |i| (rows.clone().narrow(0, i * batch, batch), bias.clone());
+        (0..streams).map(stream).collect()
+    }
+}
+
+/// `softmax(q·kᵀ)·v` by matmuls, as many images at once as [`MAX_SCORES`] allows.
+fn attend<B: Backend>(
+    [q, k, v]: [Tensor<B, 4>; 3],
+    hidden: Option<&Tensor<B, 4, Bool>>,
+) -> Tensor<B, 4> {
+    let [batch, heads, tokens, _] = q.dims();
+    let at_once = (MAX_SCORES / (heads * tokens * tokens)).max(1);
+    let format = v.dtype();
+    let attend = |[q, k, v]: [Tensor<B, 4>; 3], hidden: Option<Tensor<B, 4, Bool>>| {
+        let scores = product(q, k.swap_dims(2, 3));
+        product(gpu::softmax_rows(scores, None, hidden, format), v)
+    };
+    if batch <= at_once {
+        return attend([q, k, v], hidden.cloned());
+    }
+    let parts = (0..batch).step_by(at_once).map(|first| {
+        let count = at_once.min(batch - first);
+        let part = |x: &Tensor<B, 4>| x.clone().narrow(0, first, count);
+        let hidden = hidden.map(|hidden| match hidden.dims()[0] {
+            1 => hidden.clone(),
+            _ => hidden.clone().narrow(0, first, count),
+        });
+        attend([&q, &k, &v].map(part), hidden)
+    });
+    Tensor::cat(parts.collect(), 0)
+}
+
+impl<B: Backend> Mlp<B> {
+    /// `W2·act(W1·x)`, with its last bias apart.
+    fn on_gpu(&self, x: Tensor<B, 3>) -> Unbiased<B> {
+        let act = match self.activation() {
+            Activation::GeluErf => Act::GeluErf,
+            Activation::QuickGelu => Act::QuickGelu,
+        };
+        without_bias(&self.c_proj, activated_on_gpu(&self.c_fc, x, act))
+    }
+}
+
+impl<B: Backend> ResidualBlock<B> {
+    /// [`ResidualBlock::forward`].
+    pub(super) fn forward_on_gpu(
+        &self,
+        x: Tensor<B, 3>,
+        hidden: Option<&Tensor<B, 4, Bool>>,
+    ) -> Tensor<B, 3> {
+        let mut streams = self.attn.on_gpu(self.first_norm(&x), hidden, 1).into_iter();
+        let step = streams.next().expect("one stream was asked for");
+        let [_, out] = self.after_attention(x, step);
+        out
+    }
+
+    /// [`ResidualBlock::forward_dual`], what it adds to the value-value stream added to `value_value`,
+    /// where there is one.
+    pub(super) fn forward_dual_on_gpu(
+        &self,
+        x: Tensor<B, 3>,
+        value_value: Option<Tensor<B, 3>>,
+    ) -> DualStep<B> {
+        let format = x.dtype();
+        let mut streams = self.attn.on_gpu(self.first_norm(&x), None, 2).into_iter();
+        let [step, (added, bias)] =
+            std::array::from_fn(|_| streams.next().expect("two streams were asked for"));
+        let value_value = match value_value {
+            Some(before) => gpu::residual(before, added, bias, None),
+            None => gpu::activated(added, bias, Act::None, format),
+        };
+        let [mid, out] = self.after_attention(x, step);
+        DualStep { mid, out, value_value }
+    }
+
+    /// In the format of the projection.
+    fn first_norm(&self, x: &Tensor<B, 3>) -> Tensor<B, 3> {
+        let format = self.attn.in_proj.weight.val().dtype();
+        gpu::normed(x.clone(), Before::default(), &self.ln_1, format)
+    }
+
+    /// The stream before and after the MLP.
+    fn after_attention(&self, x: Tensor<B, 3>, (step, bias): Unbiased<B>) -> [Tensor<B, 3>; 2] {
+        let before = Before { step: Some(step), bias, scale: None };
+        let format = self.mlp.c_fc.weight.val().dtype();
+        let [mid, normed] = gpu::summed_and_normed(x, before, &self.ln_2, format);
+        let (step, bias) = self.mlp.on_gpu(normed);
+        [mid.clone(), gpu::residual(mid, step, bias, None)]
+    }
+}
