@@ -48,11 +48,11 @@ pub struct DeformableLayer<B: Backend> {
 /// What the text layers need beside the tokens.
 #[derive(Debug, Clone)]
 pub struct TextContext<B: Backend> {
-    /// `[batch, n, d_model]`: sine code of the positions inside a sub-sentence.
+    /// `[batch or 1, n, d_model]`: sine code of the positions inside a sub-sentence.
     pub position: Tensor<B, 3>,
-    /// `[batch, n, n]`, true where a token (row) must not see another (column).
+    /// `[batch or 1, n, n]`, true where a token (row) must not see another (column).
     pub hidden: Tensor<B, 3, Bool>,
-    /// `[batch, n]`, true where the batch filled up a shorter caption.
+    /// `[batch or 1, n]`, true where the batch filled up a shorter caption.
     pub padding: Tensor<B, 2, Bool>,
 }
 

@@ -89,7 +89,7 @@ impl<B: Backend> GroundingDino<B> {
     pub fn forward(&self, images: ImageBatch<B>, caption: &EncodedCaption<B>) -> RawDetections<B> {
         let [batch, _, height, width] = images.pixels.dims();
         let size = [height, width];
-        let caption = caption.for_pictures(batch);
+        let caption = caption.for_images(batch);
         let levels = self.levels(images.pixels);
         let geometry = match images.full && gpu::reaches::<B>() {
             true => self.full_geometry(&levels, size),

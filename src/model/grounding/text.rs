@@ -125,20 +125,13 @@ fn hidden(captions: &[&[CaptionToken]], n: usize) -> Vec<bool> {
 }
 
 impl<B: Backend> EncodedCaption<B> {
-    /// The same for `pictures` images: one caption serves all of them; several captions must be
-    /// as many as the images.
-    pub fn for_pictures(&self, pictures: usize) -> Self {
-        let [captions, n, width] = self.features.dims();
-        if captions == pictures {
-            return self.clone();
-        }
+    /// The same for `images` images: one caption serves all of them, and so does its context as it
+    /// stands; several captions must be as many as the images.
+    pub fn for_images(&self, images: usize) -> Self {
+        let [_, n, width] = self.features.dims();
         EncodedCaption {
-            features: self.features.clone().expand([pictures, n, width]),
-            context: TextContext {
-                position: self.context.position.clone().expand([pictures, n, width]),
-                hidden: self.context.hidden.clone().expand([pictures, n, n]),
-                padding: self.context.padding.clone().expand([pictures, n]),
-            },
+            features: self.features.clone().expand([images, n, width]),
+            context: self.context.clone(),
         }
     }
 }

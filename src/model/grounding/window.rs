@@ -130,7 +130,8 @@ impl<B: Backend> WindowAttention<B> {
             let rows = kept("rows of the bias table", &[self.window], &device, || {
                 indices(relative_position_rows(self.window), &device)
             });
-            [table.select(0, rows).swap_dims(0, 1).reshape([self.heads, tokens, tokens])]
+            // What is selected is no view: each use of one would copy it.
+            [table.swap_dims(0, 1).select(1, rows).reshape([self.heads, tokens, tokens])]
         });
         bias
     }
