@@ -15,7 +15,7 @@ use filo::device::{Backend as Cpu, cpu};
 use filo::model::grounding::levels::LevelShape;
 use filo::model::grounding::sampling::{References, Samples, sample};
 use filo::model::kernels::gpu::{
-    self, Act, Attention, Before, Columns, Order, Patches, Sampling, Small,
+    self, Act, Attention, Before, Columns, Order, Patches, Sampling, Side, Small,
 };
 use filo::model::norm::{LayerNorm, LayerNormConfig};
 
@@ -389,6 +389,40 @@ fn a_small_matmul_reads_any_layout() {
         [batch, rows, heads, columns],
     );
     assert_close("small", out, plain.swap_dims(1, 2), EXACT);
+}
+
+/// Bit for bit, as they are said to be: the large part is bf16's, the small one what it leaves.
+#[test]
+#[ignore = "needs a GPU or a Vulkan driver: scripts/test runs it"]
+fn parts_of_operands_are_those_of_rounding_to_bf16() {
+    for [batch, rows, columns] in [[2, 3, 8], [1, 1, 1], [3, 7, 5], [1, 64, 130]] {
+        let mut values = numbers(batch * rows * columns, 7);
+        // Ties, a carry into the exponent, the smallest numbers, zeros.
+        let odd = [1.003_906_3, 1.011_718_8, 1.999_999_9, -1.999_999_9, 1e-45, -0.0, 3e38];
+        values.iter_mut().zip(odd).for_each(|(value, odd)| *value = odd);
+        let data = TensorData::new(values.clone(), [batch, rows, columns]);
+        let x = Tensor::<Gpu, 3>::from_data(data, &gpu_device());
+        let large = values.iter().map(|&value| half::bf16::from_f32(value).to_f32());
+        let small = values.iter().zip(large.clone()).map(|(value, large)| value - large);
+        let [large, small] = [large.collect::<Vec<_>>(), small.collect()];
+        let out = |side| gpu::stacked(x.clone(), side).into_data().to_vec::<f32>().unwrap();
+        let expected = |parts: [&[f32]; 3], len: usize| {
+            let rows =
+                (0..parts[0].len() / len).flat_map(|row| parts.map(|p| &p[row * len..][..len]));
+            rows.collect::<Vec<_>>().concat()
+        };
+        let bits = |values: Vec<f32>| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        let left = expected([&small, &large, &large], columns);
+        let right = expected([&values, &small, &large], rows * columns);
+        if !computes_nothing() {
+            assert_eq!(bits(out(Side::Left)), bits(left));
+            assert_eq!(bits(out(Side::Right)), bits(right));
+            // A view is read as what it shows.
+            let turned = gpu::stacked(x.clone().swap_dims(1, 2), Side::Right);
+            let turned = turned.narrow(1, 0, columns).swap_dims(1, 2);
+            assert_eq!(bits(turned.into_data().to_vec::<f32>().unwrap()), bits(values));
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use super::kept::generation;
-use super::kernels::{Split, split};
+use super::kernels::{Parts, parts_of};
 
 /// Tensors made of the parameters of the module that this is a field of, and when.
 pub struct Derived<B: Backend, const N: usize, const D: usize>(Mutex<Option<Made<B, N, D>>>);
@@ -49,14 +49,11 @@ impl<B: Backend, const N: usize, const D: usize> Derived<B, N, D> {
     }
 }
 
-impl<B: Backend> Derived<B, 2, 2> {
-    /// [`split`] of the module's `matrix`.
-    pub fn split_of(&self, matrix: Tensor<B, 2>) -> Split<B, 2> {
-        let [large, small] = self.get(&matrix.device(), || {
-            let Split { large, small } = split(matrix.clone());
-            [large, small]
-        });
-        Split { large, small }
+impl<B: Backend> Derived<B, 1, 2> {
+    /// [`parts_of`] the module's `matrix`.
+    pub fn parts_of(&self, matrix: Tensor<B, 2>) -> Parts<B, 2> {
+        let [stacked] = self.get(&matrix.device(), || [parts_of(matrix.clone()).stacked()]);
+        Parts::made(stacked)
     }
 }
 

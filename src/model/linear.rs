@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::derived::Derived;
-use super::kernels::Split;
+use super::kernels::Parts;
 
 /// Dimensions of a [`Linear`]; it has a bias unless it is told not to.
 #[derive(Debug, Clone)]
@@ -23,8 +23,8 @@ pub struct Linear<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
     /// `[outputs]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
-    /// The large and the small part of `weight`.
-    parts: Derived<B, 2, 2>,
+    /// Of `weight`, for matmuls that round.
+    parts: Derived<B, 1, 2>,
 }
 
 impl LinearConfig {
@@ -46,8 +46,8 @@ impl LinearConfig {
 
 impl<B: Backend> Linear<B> {
     /// The parts of the weight, computed once.
-    pub fn split(&self) -> Split<B, 2> {
-        self.parts.split_of(self.weight.val())
+    pub fn parts(&self) -> Parts<B, 2> {
+        self.parts.parts_of(self.weight.val())
     }
 }
 
@@ -74,12 +74,14 @@ mod tests {
     fn the_parts_add_up_to_the_weight_also_after_it_has_changed() {
         let layer = LinearConfig::new(5, 3).init::<Own>(&cpu());
         for layer in [layer.clone(), layer.map(&mut Twice)] {
-            let Split { large, small } = layer.split();
+            let stacked = layer.parts().stacked();
+            let [itself, small, large] = [0, 5, 10].map(|row| stacked.clone().narrow(0, row, 5));
+            assert_eq!(itself.into_data(), layer.weight.val().into_data());
             assert_eq!((large + small).into_data(), layer.weight.val().into_data());
         }
         let layer = LinearConfig::new(5, 3).without_bias().init::<Own>(&cpu());
-        let before = layer.split().large;
-        let after = layer.map(&mut Twice).split().large;
+        let before = layer.parts().stacked();
+        let after = layer.map(&mut Twice).parts().stacked();
         assert_eq!((before * 2.0).into_data(), after.into_data());
     }
 }

@@ -9,7 +9,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
 use super::kernels::gpu::{self, Act};
-use super::kernels::{self, linear, linear_relu_by_library, split, widened_on_cpu};
+use super::kernels::{self, linear, linear_relu_by_library, parts_of, widened_on_cpu};
 use super::linear::Linear;
 
 pub use super::kernels::{product, rounds_products};
@@ -50,7 +50,7 @@ impl<B: Backend> ModuleMapper<B> for ToFormat {
 pub fn project<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -> Tensor<B, D> {
     let weight = widened_on_cpu(layer.weight.val());
     let bias = layer.bias.as_ref().map(|bias| widened_on_cpu(bias.val()));
-    linear(same_format(x, weight.dtype()), weight, bias, |_| layer.split())
+    linear(same_format(x, weight.dtype()), weight, bias, |_| layer.parts())
 }
 
 /// `x·W` and `b`, which is still to be added: for kernels that add it to what they read.
@@ -59,7 +59,7 @@ pub fn without_bias<B: Backend, const D: usize>(
     x: Tensor<B, D>,
 ) -> (Tensor<B, D>, Option<Tensor<B, 1>>) {
     let weight = layer.weight.val();
-    let rows = linear(same_format(x, weight.dtype()), weight, None, |_| layer.split());
+    let rows = linear(same_format(x, weight.dtype()), weight, None, |_| layer.parts());
     (rows, layer.bias.as_ref().map(Param::val))
 }
 
@@ -96,7 +96,7 @@ fn as_product<B: Backend>(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
         PaddingConfig2d::Valid => 0,
     };
     let x = x.permute([0, 2, 3, 1]);
-    let x = kernels::convolve(x, conv.weight.val(), conv.stride[0], padding, split);
+    let x = kernels::convolve(x, conv.weight.val(), conv.stride[0], padding, parts_of);
     let x = match &conv.bias {
         Some(bias) => x + bias.val().unsqueeze(),
         None => x,

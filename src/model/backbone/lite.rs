@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use super::config::{BackboneConfig, BlockConfig, StemConfig, same_padding};
 use super::fused;
-use crate::model::kernels::{linear, split, unfold};
+use crate::model::kernels::{linear, parts_of, unfold};
 
 /// The network of a [`BackboneConfig`].
 #[derive(Module, Debug)]
@@ -134,14 +134,14 @@ impl<B: Backend> StemConv<B> {
         let padding = [height, width].map(|length| same_padding(length, kernel, stride));
         let x = x.pad(vec![padding[0], padding[1], (0, 0)], PadMode::Constant(0.0));
         let weight = self.weight.val().reshape([kernel * kernel * inputs, channels]);
-        relu6(linear(unfold(x, kernel, stride, 0), weight, Some(self.bias.val()), split))
+        relu6(linear(unfold(x, kernel, stride, 0), weight, Some(self.bias.val()), parts_of))
     }
 }
 
 impl<B: Backend> PointwiseConv<B> {
     /// `[batch, height, width, inputs]` → `[batch, height, width, outputs]`.
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        linear(x, self.weight.val(), Some(self.bias.val()), split)
+        linear(x, self.weight.val(), Some(self.bias.val()), parts_of)
     }
 }
 

@@ -12,7 +12,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::model::config::StemLayer;
-use crate::model::kernels::{convolve, instance_norm_relu, split};
+use crate::model::kernels::{convolve, instance_norm_relu, parts_of};
 
 const KERNEL: usize = 3;
 const PADDING: usize = 1;
@@ -94,7 +94,7 @@ impl<B: Backend> ConvStem<B> {
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 3> {
         let mut x = images.permute([0, 2, 3, 1]);
         for (i, (conv, stride)) in self.convs.iter().zip(&self.strides).enumerate() {
-            x = convolve(x, conv.weight.val(), *stride, PADDING, split);
+            x = convolve(x, conv.weight.val(), *stride, PADDING, parts_of);
             if let Some(norm) = self.norms.get(i) {
                 x = norm.forward_relu(x);
             }
@@ -118,7 +118,8 @@ mod tests {
         let x = x.require_grad();
         let conv = &stem.convs[0];
         let plain = conv.forward(x.clone());
-        let own = convolve(x.clone().permute([0, 2, 3, 1]), conv.weight.val(), 2, PADDING, split);
+        let own =
+            convolve(x.clone().permute([0, 2, 3, 1]), conv.weight.val(), 2, PADDING, parts_of);
         let own = own.permute([0, 3, 1, 2]);
         let gradients = [plain, own].map(|y| {
             let gradients = (y.clone() * y.clone()).sum().backward();

@@ -18,8 +18,8 @@ use crate::model::precision::{rounds_products, same_format};
 pub const MERGED_KERNEL: usize = 7;
 
 /// Most numbers that the surroundings of patches are laid out in at once: 1 GiB in f32, three
-/// images at the published size. Where products are made of several, a third: the operand has two
-/// copies there.
+/// images at the published size. Where operands are kept in parts, a quarter: the operand has three
+/// copies beside it there.
 const MAX_ROWS: usize = 256 << 20;
 
 /// One linear head per capture.
@@ -116,7 +116,7 @@ pub struct MergedMmci<B: Backend> {
     /// `[heads · embed_dim, width, 7, 7]`.
     kernel: Tensor<B, 4>,
     /// The large and the small part of `kernel`, as a matrix.
-    parts: Derived<B, 2, 2>,
+    parts: Derived<B, 1, 2>,
     /// `[heads · embed_dim]`.
     bias: Tensor<B, 1>,
     heads: usize,
@@ -144,7 +144,7 @@ impl<B: Backend> MergedMmci<B> {
         let format = tokens.dtype();
         let patches = same_format(without_class_token(tokens), self.kernel.dtype());
         let [batch, count, width] = patches.dims();
-        let most = if rounds_products(&patches) { MAX_ROWS / 3 } else { MAX_ROWS };
+        let most = if rounds_products(&patches) { MAX_ROWS / 4 } else { MAX_ROWS };
         let at_once = (most / (count * width * MERGED_KERNEL.pow(2))).max(1);
         let parts = (0..batch).step_by(at_once).map(|first| {
             let part = patches.clone().narrow(0, first, at_once.min(batch - first));
@@ -158,7 +158,7 @@ impl<B: Backend> MergedMmci<B> {
         let [batch, count, width] = patches.dims();
         let side = count.isqrt();
         let grid = patches.reshape([batch, side, side, width]);
-        let parts = |matrix| self.parts.split_of(matrix);
+        let parts = |matrix| self.parts.parts_of(matrix);
         convolve(grid, self.kernel.clone(), 1, MERGED_KERNEL / 2, parts).flatten(1, 2)
     }
 }

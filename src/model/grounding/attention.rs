@@ -8,7 +8,7 @@ use burn::tensor::{Bool, Tensor, backend::Backend};
 use crate::model::attention::{merge_heads, split_heads};
 use crate::model::derived::Derived;
 use crate::model::kernels::gpu::{self, Attention, Columns};
-use crate::model::kernels::linear;
+use crate::model::kernels::{linear, parts_of};
 use crate::model::linear::{Linear, LinearConfig};
 use crate::model::precision::{product, project, without_bias};
 
@@ -45,11 +45,19 @@ pub struct FusedAttention<B: Backend> {
     /// Output columns are query, key, value, in this order.
     pub in_proj: Linear<B>,
     pub out_proj: Linear<B>,
-    /// The matrices of query and key, and of value.
-    self_parts: Derived<B, 2, 2>,
-    /// The matrices of query, and of key and value.
-    cross_parts: Derived<B, 2, 2>,
+    query_key: ColumnsOf<B>,
+    value: ColumnsOf<B>,
+    query: ColumnsOf<B>,
+    key_value: ColumnsOf<B>,
     heads: usize,
+}
+
+/// Some columns of a fused matrix as a matrix of their own, which a matmul would copy a view of, and its
+/// parts; both made once.
+#[derive(Module, Debug)]
+struct ColumnsOf<B: Backend> {
+    matrix: Derived<B, 1, 2>,
+    parts: Derived<B, 1, 2>,
 }
 
 impl FusedAttentionConfig {
@@ -57,8 +65,10 @@ impl FusedAttentionConfig {
         FusedAttention {
             in_proj: LinearConfig::new(self.width, 3 * self.width).init(device),
             out_proj: LinearConfig::new(self.width, self.width).init(device),
-            self_parts: Derived::default(),
-            cross_parts: Derived::default(),
+            query_key: ColumnsOf::new(),
+            value: ColumnsOf::new(),
+            query: ColumnsOf::new(),
+            key_value: ColumnsOf::new(),
             heads: self.heads,
         }
     }
@@ -108,10 +118,9 @@ impl<B: Backend> FusedAttention<B> {
         hidden: Option<Tensor<B, 3, Bool>>,
     ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         let width = x.dims()[2];
-        let [of_both, of_value] = self.apart(&self.self_parts, 2 * width);
-        let query_key = self.part(placed, of_both, 0);
+        let query_key = self.part(placed, &self.query_key, 0, 2);
         let key = Columns { first: width, ..query_key.clone() };
-        let value = self.part(x, of_value, 2);
+        let value = self.part(x, &self.value, 2, 1);
         self.attended_on_gpu(query_key, key, value, width, hidden.map(|h| h.unsqueeze_dim(1)))
     }
 
@@ -123,9 +132,8 @@ impl<B: Backend> FusedAttention<B> {
         padding: Tensor<B, 2, Bool>,
     ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         let width = query.dims()[2];
-        let [of_query, of_both] = self.apart(&self.cross_parts, width);
-        let query = self.part(query, of_query, 0);
-        let key = self.part(memory, of_both, 1);
+        let query = self.part(query, &self.query, 0, 1);
+        let key = self.part(memory, &self.key_value, 1, 2);
         let value = Columns { first: width, ..key.clone() };
         self.attended_on_gpu(query, key, value, width, Some(padding.unsqueeze_dims(&[1, 1])))
     }
@@ -145,23 +153,17 @@ impl<B: Backend> FusedAttention<B> {
         without_bias(&self.out_proj, gpu::attended(attention))
     }
 
-    /// The first `columns` of the fused matrix and the others: a matmul would copy views of them.
-    fn apart(&self, parts: &Derived<B, 2, 2>, columns: usize) -> [Tensor<B, 2>; 2] {
-        let fused = self.in_proj.weight.val();
-        parts.get(&fused.device(), || {
-            let rest = fused.dims()[1] - columns;
-            // Times 1, so that they are no views.
-            [(0, columns), (columns, rest)]
-                .map(|(first, count)| fused.clone().narrow(1, first, count) * 1.0)
-        })
-    }
-
-    /// The projections by `weight`, which are `first` and what follows, without their bias.
-    fn part(&self, x: Tensor<B, 3>, weight: Tensor<B, 2>, first: usize) -> Columns<B> {
-        let (start, len) = (first * x.dims()[2], weight.dims()[1]);
-        let parts = |_| self.in_proj.split().map(|part| part.narrow(1, start, len));
+    /// `count` of the three projections, from the `first` on, by our kernels for GPUs: without their bias.
+    fn part(&self, x: Tensor<B, 3>, of: &ColumnsOf<B>, first: usize, count: usize) -> Columns<B> {
+        let width = x.dims()[2];
+        let (start, len) = (first * width, count * width);
+        let matrix = of.matrix(self.in_proj.weight.val(), start, len);
         let bias = self.in_proj.bias.as_ref().map(|bias| bias.val().narrow(0, start, len));
-        Columns { rows: linear(x, weight, None, parts), bias, first: 0 }
+        Columns {
+            rows: linear(x, matrix, None, |matrix| of.parts.parts_of(matrix)),
+            bias,
+            first: 0,
+        }
     }
 
     /// `count` of the three projections, from the `first` on, side by side.
@@ -170,6 +172,18 @@ impl<B: Backend> FusedAttention<B> {
         let (start, len) = (first * width, count * width);
         let weight = self.in_proj.weight.val().narrow(1, start, len);
         let bias = self.in_proj.bias.as_ref().map(|bias| bias.val().narrow(0, start, len));
-        linear(x, weight, bias, |_| self.in_proj.split().map(|part| part.narrow(1, start, len)))
+        linear(x, weight, bias, parts_of)
+    }
+}
+
+impl<B: Backend> ColumnsOf<B> {
+    fn new() -> Self {
+        ColumnsOf { matrix: Derived::default(), parts: Derived::default() }
+    }
+
+    fn matrix(&self, fused: Tensor<B, 2>, start: usize, len: usize) -> Tensor<B, 2> {
+        // Times 1, so that it is no view.
+        let [matrix] = self.matrix.get(&fused.device(), || [fused.narrow(1, start, len) * 1.0]);
+        matrix
     }
 }

@@ -10,7 +10,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 use super::config::GroundingConfig;
 use super::position_code::SineCode;
 use crate::model::kept::kept;
-use crate::model::kernels::{gpu, linear, split, unfold};
+use crate::model::kernels::{gpu, linear, parts_of, unfold};
 use crate::model::precision::{convolve, kernel_as_matrix};
 
 /// Height and width of a level's map.
@@ -87,7 +87,7 @@ impl<B: Backend> LevelProjection<B> {
             _ => unfold(map, kernel, stride, padding),
         };
         let [batch, height, width, _] = patches.dims();
-        let rows = linear(patches, kernel_as_matrix(self.conv.weight.val()), None, split);
+        let rows = linear(patches, kernel_as_matrix(self.conv.weight.val()), None, parts_of);
         let channels = rows.dims()[3];
         let affine = [&self.norm.gamma, &self.norm.beta].map(|values| match values {
             Some(values) => values.val(),

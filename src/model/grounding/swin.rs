@@ -11,7 +11,7 @@ use burn::tensor::{DType, Tensor, backend::Backend};
 use super::config::SwinConfig;
 use super::window::{WindowAttention, WindowAttentionConfig, WindowGrid};
 use crate::model::kernels::gpu::{self, Act, Before, Order, Patches};
-use crate::model::kernels::{gelu, linear, split};
+use crate::model::kernels::{gelu, linear, parts_of};
 use crate::model::linear::{Linear, LinearConfig};
 use crate::model::norm::{LayerNorm, LayerNormConfig};
 use crate::model::precision::{
@@ -151,7 +151,7 @@ impl<B: Backend> PatchEmbed<B> {
         let (kernel, order) = (self.patch, Order::Lines);
         let patches = Patches { kernel, stride: kernel, padding: 0, grid, order };
         let patches = gpu::unfolded(images.permute([0, 2, 3, 1]), patches);
-        let rows = linear(patches, kernel_as_matrix(self.proj.weight.val()), None, split);
+        let rows = linear(patches, kernel_as_matrix(self.proj.weight.val()), None, parts_of);
         let bias = self.proj.bias.as_ref().map(|bias| bias.val());
         let before = Before { bias, ..Before::default() };
         gpu::normed(rows, before, &self.norm, DType::F32)

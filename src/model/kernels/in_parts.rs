@@ -1,9 +1,10 @@
 //! Products of f32 on NVIDIA GPUs. Their matrix units take operands in TF32, 10 bits of the mantissa
-//! of 23, and add in f32. In: f32 operands. Out: the product of operands of about 20 bits, as three
-//! products of a large and a small part of each.
+//! of 23, and add in f32. In: f32 operands. Out: the product of operands of about 20 bits, as one product
+//! three times as long, of a large and a small part of each.
 
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
+use super::gpu::{self, Side};
 use super::same;
 use crate::device::{Backend as Own, rounds_operands};
 
@@ -20,41 +21,55 @@ pub fn rounds_products<B: Backend, const D: usize>(x: &Tensor<B, D>) -> bool {
     own.is_ok_and(|x| rounds_operands(&x.device()))
 }
 
-/// An operand as a sum of two.
+/// The parts of a right operand above each other, `[…, 3 · rows, columns]`: itself, its small part, its
+/// large part. The large part has the 8 bits of bf16, which no unit rounds; the small part is the rest, of
+/// which TF32 keeps 11 bits.
 #[derive(Debug, Clone)]
-pub struct Split<B: Backend, const D: usize> {
-    /// The 8 bits of bf16, which no unit rounds.
-    pub large: Tensor<B, D>,
-    /// The rest, of which TF32 keeps 11 bits.
-    pub small: Tensor<B, D>,
-}
+pub struct Parts<B: Backend, const D: usize>(Tensor<B, D>);
 
-impl<B: Backend, const D: usize> Split<B, D> {
-    /// The same of a view of the operand: `view` must take numbers as they are.
-    pub fn map<const E: usize>(self, view: impl Fn(Tensor<B, D>) -> Tensor<B, E>) -> Split<B, E> {
-        Split { large: view(self.large), small: view(self.small) }
+impl<B: Backend, const D: usize> Parts<B, D> {
+    /// Of parts that were made and kept.
+    pub fn made(stacked: Tensor<B, D>) -> Self {
+        Parts(stacked)
+    }
+
+    pub fn stacked(self) -> Tensor<B, D> {
+        self.0
     }
 }
 
-pub fn split<B: Backend, const D: usize>(x: Tensor<B, D>) -> Split<B, D> {
+/// The parts of a right operand.
+pub fn parts_of<B: Backend, const D: usize>(b: Tensor<B, D>) -> Parts<B, D> {
+    Parts(match gpu::reaches::<B>() {
+        true => gpu::stacked(b, Side::Right),
+        false => {
+            let [large, small] = split(b.clone());
+            Tensor::cat(vec![b, small, large], D - 2)
+        }
+    })
+}
+
+fn split<B: Backend, const D: usize>(x: Tensor<B, D>) -> [Tensor<B, D>; 2] {
     let large = x.clone().cast(FloatDType::BF16).cast(FloatDType::F32);
-    Split { small: x - large.clone(), large }
+    [large.clone(), x - large]
 }
 
 /// `a·b`.
 pub fn product<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
-    let parts = split(b.clone());
-    product_with(a, b, parts)
+    product_with(a, parts_of(b))
 }
 
-/// `a·b`, where `parts` are those of `b`.
-pub fn product_with<B: Backend, const D: usize>(
-    a: Tensor<B, D>,
-    b: Tensor<B, D>,
-    parts: Split<B, D>,
-) -> Tensor<B, D> {
-    let Split { large, small } = split(a);
-    small.matmul(b) + large.clone().matmul(parts.small) + large.matmul(parts.large)
+/// `a·b` from the parts of `b`, as one product: `small·b + large·small + large·large`, the small terms
+/// first.
+pub fn product_with<B: Backend, const D: usize>(a: Tensor<B, D>, b: Parts<B, D>) -> Tensor<B, D> {
+    let a = match gpu::reaches::<B>() {
+        true => gpu::stacked(a, Side::Left),
+        false => {
+            let [large, small] = split(a);
+            Tensor::cat(vec![small, large.clone(), large], D - 1)
+        }
+    };
+    a.matmul(b.0)
 }
 
 #[cfg(test)]
@@ -79,8 +94,7 @@ mod tests {
         let (a, b) = (random([40, 300]), random([300, 50]));
         let exact = a.clone().matmul(b.clone());
         let far = |x: Tensor<Own, 2>| (x - exact.clone()).abs().max().into_scalar();
-        let [Split { large: a_large, small: a_small }, Split { large: b_large, small: b_small }] =
-            [&a, &b].map(|x| split(x.clone()));
+        let [[a_large, a_small], [b_large, b_small]] = [&a, &b].map(|x| split(x.clone()));
         assert!(rounded(a_large.clone()).equal(a_large.clone()).all().into_scalar() != 0);
         let units =
             |a: &Tensor<Own, 2>, b: &Tensor<Own, 2>| rounded(a.clone()).matmul(rounded(b.clone()));

@@ -34,7 +34,7 @@ use gpu::Act;
 
 pub use attention::Streams;
 pub use depthwise::{Filter, KERNELS as DEPTHWISE_KERNELS};
-pub use in_parts::{Split, rounds_products, split};
+pub use in_parts::{Parts, parts_of, rounds_products};
 pub use inverted::{ImageShape, InvertedResidual, Pointwise, Scratch, multiply_relu6};
 #[cfg(test)]
 pub use node::no_other_tapes;
@@ -64,12 +64,12 @@ pub fn relu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
 }
 
 /// `x·weight + bias`: `x` `[…, inputs]`, `weight` `[inputs, outputs]`, `bias` `[outputs]`. `parts` is
-/// [`split`], or gives what it has given; it is only called where a plain matmul would round `weight`.
+/// [`parts_of`], or gives what it has given; it is only called where a plain matmul would round `weight`.
 pub fn linear<B: Backend, const D: usize>(
     x: Tensor<B, D>,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
-    parts: impl FnOnce(Tensor<B, 2>) -> Split<B, 2>,
+    parts: impl FnOnce(Tensor<B, 2>) -> Parts<B, 2>,
 ) -> Tensor<B, D> {
     match (on_cpu(x), bias) {
         (Ok(x), Some(bias)) => {
@@ -88,7 +88,7 @@ fn linear_of_rows<B: Backend, const D: usize>(
     x: Tensor<B, D>,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
-    parts: impl FnOnce(Tensor<B, 2>) -> Split<B, 2>,
+    parts: impl FnOnce(Tensor<B, 2>) -> Parts<B, 2>,
 ) -> Tensor<B, D> {
     let mut shape = x.dims();
     let [inputs, outputs] = weight.dims();
@@ -99,7 +99,7 @@ fn linear_of_rows<B: Backend, const D: usize>(
         return rows.reshape(shape);
     }
     let product = match rounds_products(&x) {
-        true => in_parts::product_with(x, weight.clone(), parts(weight)),
+        true => in_parts::product_with(x, parts(weight)),
         false => x.matmul(weight),
     };
     let rows = match bias {
@@ -225,7 +225,7 @@ pub fn convolve<B: Backend>(
     kernel: Tensor<B, 4>,
     stride: usize,
     padding: usize,
-    parts: impl FnOnce(Tensor<B, 2>) -> Split<B, 2>,
+    parts: impl FnOnce(Tensor<B, 2>) -> Parts<B, 2>,
 ) -> Tensor<B, 4> {
     let [outputs, _, side, _] = kernel.dims();
     let patches = unfold(x, side, stride, padding);
@@ -235,8 +235,7 @@ pub fn convolve<B: Backend>(
     let shape = [batch, rows, columns, outputs];
     if rounds_products(&patches) {
         let patches = patches.reshape([batch * count, inputs]);
-        let parts = parts(kernel.clone());
-        return in_parts::product_with(patches, kernel, parts).reshape(shape);
+        return in_parts::product_with(patches, parts(kernel)).reshape(shape);
     }
     let patches = match is_cpu::<B>(&patches.device()) {
         true => patches.reshape([1, batch * count, inputs]),
@@ -384,8 +383,8 @@ mod tests {
         };
         let (x, weight) = (random([3, 5, 40]), random([1, 40, 7]).squeeze_dim::<2>(0));
         let bias = random([1, 1, 7]).reshape([7]);
-        let all = linear_of_rows(x.clone(), weight.clone(), Some(bias.clone()), split);
+        let all = linear_of_rows(x.clone(), weight.clone(), Some(bias.clone()), parts_of);
         assert_eq!(all.dims(), [3, 5, 7]);
-        assert!(apart(all, linear(x, weight, Some(bias), split)) < 1e-5);
+        assert!(apart(all, linear(x, weight, Some(bias), parts_of)) < 1e-5);
     }
 }

@@ -7,6 +7,7 @@ pub mod boxes;
 pub mod group;
 pub mod heads;
 pub mod norm;
+pub mod parts;
 pub mod patches;
 pub mod pointwise;
 pub mod sampling;

@@ -17,7 +17,7 @@ use crate::model::norm::LayerNorm;
 #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
 use handed::{flags, give, is, numbers, take};
 
-pub use types::{Act, Attention, Before, Columns, Order, Patches, Sampling, Small, Strides};
+pub use types::{Act, Attention, Before, Columns, Order, Patches, Sampling, Side, Small, Strides};
 
 /// Does its last argument on the backend `B`, as `$G`.
 macro_rules! on_gpu {
@@ -342,6 +342,12 @@ pub fn normed_groups<B: Backend>(
         let out = cube::group::normed_groups(x, bias, affine, batch, groups, epsilon as f32);
         give::<B, G, 2>(out).reshape(shape)
     })
+}
+
+/// An operand of a matmul in f32 as its parts: `[…, rows, columns]` → `[…, rows, 3 · columns]` small, large,
+/// large of a left one, `[…, 3 · rows, columns]` itself, small, large of a right one.
+pub fn stacked<B: Backend, const D: usize>(x: Tensor<B, D>, side: Side) -> Tensor<B, D> {
+    on_gpu!(B, G, give::<B, G, _>(cube::parts::stacked(take::<B, G, D>(x), side)))
 }
 
 /// Patches of `x` `[batch, height, width, channels]` as rows, zeros beyond the border: `[batch, rows,
