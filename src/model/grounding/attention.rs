@@ -52,11 +52,12 @@ pub struct FusedAttention<B: Backend> {
     heads: usize,
 }
 
-/// Some columns of a fused matrix as a matrix of their own, which a matmul would copy a view of, and its
-/// parts; both made once.
+/// Some columns of a fused matrix and their bias as tensors of their own, since views would be copied, and
+/// the parts of the matrix; made once.
 #[derive(Module, Debug)]
 struct ColumnsOf<B: Backend> {
     matrix: Derived<B, 1, 2>,
+    bias: Derived<B, 1, 1>,
     parts: Derived<B, 1, 2>,
 }
 
@@ -156,14 +157,11 @@ impl<B: Backend> FusedAttention<B> {
     /// `count` of the three projections, from the `first` on, by our kernels for GPUs: without their bias.
     fn part(&self, x: Tensor<B, 3>, of: &ColumnsOf<B>, first: usize, count: usize) -> Columns<B> {
         let width = x.dims()[2];
-        let (start, len) = (first * width, count * width);
-        let matrix = of.matrix(self.in_proj.weight.val(), start, len);
-        let bias = self.in_proj.bias.as_ref().map(|bias| bias.val().narrow(0, start, len));
-        Columns {
-            rows: linear(x, matrix, None, |matrix| of.parts.parts_of(matrix)),
-            bias,
-            first: 0,
-        }
+        let columns = [first * width, count * width];
+        let matrix = of.matrix(self.in_proj.weight.val(), columns);
+        let bias = self.in_proj.bias.as_ref().map(|bias| of.bias(bias.val(), columns));
+        let rows = linear(x, matrix, None, |matrix| of.parts.parts_of(matrix));
+        Columns { rows, bias, first: 0 }
     }
 
     /// `count` of the three projections, from the `first` on, side by side.
@@ -178,12 +176,19 @@ impl<B: Backend> FusedAttention<B> {
 
 impl<B: Backend> ColumnsOf<B> {
     fn new() -> Self {
-        ColumnsOf { matrix: Derived::default(), parts: Derived::default() }
+        let (matrix, bias, parts) = (Derived::default(), Derived::default(), Derived::default());
+        ColumnsOf { matrix, bias, parts }
     }
 
-    fn matrix(&self, fused: Tensor<B, 2>, start: usize, len: usize) -> Tensor<B, 2> {
-        // Times 1, so that it is no view.
+    // Times 1, so that they are no views.
+
+    fn matrix(&self, fused: Tensor<B, 2>, [start, len]: [usize; 2]) -> Tensor<B, 2> {
         let [matrix] = self.matrix.get(&fused.device(), || [fused.narrow(1, start, len) * 1.0]);
         matrix
+    }
+
+    fn bias(&self, fused: Tensor<B, 1>, [start, len]: [usize; 2]) -> Tensor<B, 1> {
+        let [bias] = self.bias.get(&fused.device(), || [fused.narrow(0, start, len) * 1.0]);
+        bias
     }
 }
