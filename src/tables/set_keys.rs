@@ -14,7 +14,7 @@ use crate::store::Location;
 
 /// What scores are of one scale by: keys of the job that all runs of a set have alike. Who flags what
 /// may differ, each row goes by its own run.
-const ALIKE: [&str; 9] = [
+const ALIKE: [&str; 10] = [
     "box_threshold",
     "descriptions",
     "features",
@@ -24,6 +24,7 @@ const ALIKE: [&str; 9] = [
     "preprocess",
     "reference_fallback",
     "size",
+    "tile",
 ];
 
 /// References that a run takes from its own input.
@@ -214,6 +215,23 @@ mod tests {
         for others in [["archive", "none"], ["archive", "train"], ["normals", "others"]] {
             let error = set(&others).unwrap_err().to_string();
             assert!(error.contains("not scored alike (reference: "), "{error}");
+        }
+    }
+
+    /// Maps and scores of tiles are others than those of whole images; a run without the key has none.
+    #[test]
+    fn runs_that_cut_tiles_otherwise_are_no_set() {
+        let set = |tiles: [Option<&str>; 2]| {
+            let folder = tempfile::tempdir().unwrap();
+            let spec = |tile: Option<&str>| json!({ "input": "in/", "tile": tile });
+            let runs = runs_of(folder.path(), tiles.into_iter().map(spec));
+            RunSet::of(runs).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(set([Some("256"), Some("256")]), Ok(()));
+        assert_eq!(set([None, None]), Ok(()));
+        for others in [[Some("256"), None], [Some("256"), Some("128")]] {
+            let error = set(others).unwrap_err();
+            assert!(error.contains("not scored alike (tile: "), "{error}");
         }
     }
 
