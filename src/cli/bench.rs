@@ -85,7 +85,7 @@ pub struct BenchArgs {
 
     /// Share of the limits that --plan assumes to be reached, up to 1. With limits that were
     /// measured with filo's own matmuls 1 is close; with those of a data sheet it is not: on an
-    /// H200, 0.05 was reached in bf16 and in f32.
+    /// H200, 0.037 was reached in bf16.
     #[arg(long, value_name = "F", requires = "plan", default_value_t = 1.0, value_parser = share)]
     efficiency: f64,
 
