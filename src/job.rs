@@ -36,7 +36,7 @@ use crate::tables::Table;
 use crate::weights::WeightsPlace;
 
 pub use choices::{
-    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, ReferenceFallback, RetryMode,
+    GroundingChoice, LogFormat, MapsChoice, Precision, Progress, ReferenceFallback, RetryMode,
     RunMode, Sameness, Strictness, ThresholdRule,
 };
 pub use partition::Partition;
@@ -96,7 +96,7 @@ pub struct JobSpec {
     /// What is flagged.
     pub decision: Decision,
     pub mask_threshold: MaskThreshold,
-    pub maps: MapsFormat,
+    pub maps: MapsChoice,
     pub preprocess: Preprocess,
     pub strict: Strictness,
     pub retry_failed: RetryMode,

@@ -220,7 +220,7 @@ fn an_output_that_holds_another_run_is_left_alone() {
     let ended = run(with(&folder, &["--maps", "f32", "--mask-threshold", "0.25"]));
     ended.refused(&[
         "holds another run",
-        "maps: \"none\" → \"f32\"",
+        "maps: \"flagged\" → \"f32\"",
         "mask_threshold: \"auto\" → ",
     ]);
     folder.picture("in/nut/more.png", 20, 20);

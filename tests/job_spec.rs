@@ -7,7 +7,7 @@ use clap::{Args, FromArgMatches};
 use filo::error::JobError;
 use filo::image::Preprocess;
 use filo::job::{
-    BatchSize, Decision, DeviceChoice, FalseAlarmRate, GroundingChoice, JobSpec, MapsFormat,
+    BatchSize, Decision, DeviceChoice, FalseAlarmRate, GroundingChoice, JobSpec, MapsChoice,
     MaskThreshold, Precision, RawJobSpec, ReferenceChoice, RunMode, Strictness,
 };
 use filo::source::LayoutChoice;
@@ -43,7 +43,7 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!((spec.batch_size, spec.grounding), (BatchSize::Auto, GroundingChoice::Auto));
     assert_eq!(spec.size, None);
     assert_eq!((spec.box_threshold.get(), spec.mask_threshold), (0.25, MaskThreshold::Auto));
-    assert_eq!((spec.maps, spec.preprocess), (MapsFormat::None, Preprocess::Sensible));
+    assert_eq!((spec.maps, spec.preprocess), (MapsChoice::Flagged, Preprocess::Sensible));
     assert_eq!((spec.strict, spec.dry_run), (Strictness::Lenient, RunMode::Score));
     assert_eq!((&spec.category, &spec.descriptions), (&None, &None));
     assert_eq!((spec.run_date, spec.skip_scored), (None, Vec::new()));

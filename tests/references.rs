@@ -320,6 +320,36 @@ fn what_is_flagged_follows_the_rule_that_is_named() {
     run(rule).refused(&["threshold_rule", "thresholds_from"]);
 }
 
+/// Without a flag of its own the report shows heat where something is flagged, and nowhere else.
+#[test]
+fn maps_of_flagged_images_are_kept() {
+    let folder = set();
+    let kept = |out: &str, flags: &[&str]| {
+        assert!(run(score(&folder, out, flags)).has_scored(IMAGES, 0));
+        let scores = rows(&folder.path(out), IMAGES).scores;
+        let named = scores.iter().filter_map(|row| row.map_path.clone()).collect::<Vec<_>>();
+        assert!(named.iter().all(|path| folder.path(out).join(path).is_file()));
+        let shards = std::fs::read_dir(folder.path(out).join("maps")).into_iter().flatten();
+        let files = shards.flat_map(|shard| written(&shard.unwrap().path()));
+        assert_eq!(files.count(), named.len());
+        assert!(scores.iter().all(|row| row.true_mask.is_none()));
+        let flagged = scores.iter().filter(|row| row.is_anomalous == Some(true));
+        let flagged = flagged.map(|row| row.map_path.clone());
+        (named.clone(), flagged.flatten().collect::<Vec<_>>() == named)
+    };
+    let (maps, only_flagged) = kept("out", &["--false-alarm-rate", "0.5"]);
+    assert!(maps.len() > 10 && maps.len() < IMAGES && only_flagged, "{maps:?}");
+    assert!(kept("none", &["--false-alarm-rate", "0.5", "--maps", "none"]).0.is_empty());
+    // Flagged at the end, by scores of the run itself: too late.
+    assert!(kept("alone", &["--reference", "none"]).0.is_empty());
+
+    let mut report = filo("report");
+    report.arg("--run").arg(folder.path("out")).arg("--out").arg(folder.path("page.html"));
+    run(report).last_line();
+    let page = std::fs::read_to_string(folder.path("page.html")).unwrap();
+    assert!(page.contains("class=\"heat\""));
+}
+
 /// Scores that the version before references gave, of the same images.
 #[test]
 fn without_references_scores_are_those_of_before() {

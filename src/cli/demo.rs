@@ -14,7 +14,7 @@ use super::say::say;
 use super::score::{Told, score};
 use super::table;
 use crate::error::Error;
-use crate::job::{JobSpec, MapsFormat, RawJobSpec};
+use crate::job::{JobSpec, MapsChoice, RawJobSpec};
 use crate::pipeline::reduce::AuproProtocol;
 use crate::store::why_unwritable;
 use crate::train::synthetic::{Amount, Surface, write_set};
@@ -65,7 +65,7 @@ impl DemoArgs {
             output: Some(run.display().to_string()),
             weights: Some(self.weights.clone()),
             descriptions: Some(pictures.join("descriptions.json")),
-            maps: Some(MapsFormat::F16),
+            maps: Some(MapsChoice::F16),
             ..RawJobSpec::default()
         };
         let spec = JobSpec::try_from(raw)?;

@@ -35,7 +35,7 @@ macro_rules! read_and_write_the_word {
 read_and_write_the_word!(
     Precision,
     GroundingChoice,
-    MapsFormat,
+    MapsChoice,
     Progress,
     LogFormat,
     ThresholdRule,
@@ -67,13 +67,17 @@ pub enum GroundingChoice {
     Off,
 }
 
-/// Whether raw anomaly maps are kept, and in which number format.
+/// Which raw anomaly maps are kept, and in which number format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, ValueEnum)]
 #[schemars(rename_all = "lowercase")]
-pub enum MapsFormat {
-    #[default]
+pub enum MapsChoice {
     None,
+    /// Those of images that are flagged while they are scored, in 16 bits.
+    #[default]
+    Flagged,
+    /// All, in 32 bits.
     F32,
+    /// All, in 16 bits.
     F16,
 }
 

@@ -11,7 +11,7 @@ use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    GroundingChoice, LogFormat, MapsFormat, Precision, Progress, ReferenceFallback, RetryMode,
+    GroundingChoice, LogFormat, MapsChoice, Precision, Progress, ReferenceFallback, RetryMode,
     RunMode, Sameness, Strictness, ThresholdRule,
 };
 use super::partition::Partition;
@@ -204,9 +204,9 @@ pub struct RawJobSpec {
     #[arg(long)]
     pub threshold_rule: Option<ThresholdRule>,
 
-    /// Save each raw anomaly map as .npy in this number format [default: none].
+    /// Which raw anomaly maps are saved, as .npy [default: flagged].
     #[arg(long)]
-    pub maps: Option<MapsFormat>,
+    pub maps: Option<MapsChoice>,
 
     /// How images are decoded and resized [default: sensible]: `published` repeats the published
     /// code bit for bit, including its defects.

@@ -39,11 +39,30 @@ pub struct FinishSettings {
     pub peak_share: Option<f64>,
     pub decider: Decider,
     pub references: References,
-    pub maps: Option<MapsFormat>,
+    pub maps: KeptMaps,
     pub store: Store,
     pub model_id: String,
     /// Where the images came from.
     pub input: Input,
+}
+
+/// Which raw maps are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptMaps {
+    None,
+    /// Those of images that are known to be flagged, to be looked at: in 16 bits.
+    Flagged,
+    All(MapsFormat),
+}
+
+impl KeptMaps {
+    fn format(self, is_anomalous: Option<bool>) -> Option<MapsFormat> {
+        match self {
+            KeptMaps::None => None,
+            KeptMaps::Flagged => (is_anomalous == Some(true)).then_some(MapsFormat::F16),
+            KeptMaps::All(format) => Some(format),
+        }
+    }
 }
 
 /// Rows of the open shard.
@@ -196,8 +215,11 @@ impl ShardBuilder {
             category.pixels.add_map(kind, &pixels)?;
             Ok(PixelSummary::new(&pixels).encode())
         });
-        // For whoever counts the pixels of the map again.
-        let true_mask = settings.maps.and_then(|_| truth.run_lengths());
+        // For whoever counts the pixels of all maps again.
+        let true_mask = match settings.maps {
+            KeptMaps::All(_) => truth.run_lengths(),
+            KeptMaps::None | KeptMaps::Flagged => None,
+        };
         match added {
             Ok(summary) => {
                 picture.score.pixel_summary = Some(summary);
@@ -426,7 +448,9 @@ fn finish(
     let map_max = highest(&map);
     let map_mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / map.len() as f64;
     let n = subject.order as u64;
-    let map_file = settings.maps.map(|format| map_npy(shard_id, n, &map, map_size, format));
+    let is_anomalous = limits.score.map(|threshold| score > threshold);
+    let format = settings.maps.format(is_anomalous);
+    let map_file = format.map(|format| map_npy(shard_id, n, &map, map_size, format));
     let map_file = map_file.transpose()?;
     let sample = &subject.sample;
     let mask = mask_from_map(&map, map_size, subject.size, limits.mask);
@@ -453,7 +477,7 @@ fn finish(
         map_mean: map_mean as f32,
         label: sample.label.map(|label| label == Label::Anomalous),
         kind: sample.kind.as_deref().map(str::to_string),
-        is_anomalous: limits.score.map(|threshold| score > threshold),
+        is_anomalous,
         threshold: limits.score,
         position: localisation.position.map(|position| position.as_str().to_string()),
         n_boxes: boxes.len() as i32,

@@ -10,7 +10,7 @@ use super::claims::Claims;
 use super::decision::Decider;
 use super::features::FeatureMaker;
 use super::fetch::FetchSettings;
-use super::finish::FinishSettings;
+use super::finish::{FinishSettings, KeptMaps};
 use super::heartbeat::with_heartbeat;
 use super::identity::{Ids, descriptions_of, generic_categories, identity, made_by};
 use super::infer::{Infer, Inferencer};
@@ -31,7 +31,7 @@ use crate::device::{self, Device, NetworkBackend, OnBackend};
 use crate::error::{Error, TableError};
 use crate::image::{DecodeLimits, DetectorSide, Size};
 use crate::job::{
-    GroundingChoice, JobSpec, MapsFormat, Partition, ReferenceChoice, ReferenceFallback, RetryMode,
+    GroundingChoice, JobSpec, MapsChoice, Partition, ReferenceChoice, ReferenceFallback, RetryMode,
     TileChoice, TileSpec,
 };
 use crate::model::filo::anomaly_map::AnomalyMapper;
@@ -39,7 +39,8 @@ use crate::reference::{IMAGE_SIZE, MadeBy};
 use crate::source::{Category, Fetcher, Shard};
 use crate::store::{Store, both};
 use crate::tables::{
-    self, ExpectedShard, Leases, Manifest, OutputState, RunIdentity, RunWriter, Worker, WorkerState,
+    self, ExpectedShard, Leases, Manifest, MapsFormat, OutputState, RunIdentity, RunWriter, Worker,
+    WorkerState,
 };
 use crate::tile::Tiling;
 use crate::weights::look_at;
@@ -378,9 +379,10 @@ impl Assembled {
                 false => References::none(),
             },
             maps: match spec.maps {
-                MapsFormat::None => None,
-                MapsFormat::F32 => Some(tables::MapsFormat::F32),
-                MapsFormat::F16 => Some(tables::MapsFormat::F16),
+                MapsChoice::None => KeptMaps::None,
+                MapsChoice::Flagged => KeptMaps::Flagged,
+                MapsChoice::F32 => KeptMaps::All(MapsFormat::F32),
+                MapsChoice::F16 => KeptMaps::All(MapsFormat::F16),
             },
             store: writer.store().clone(),
             model_id: self.model_id,

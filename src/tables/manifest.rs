@@ -177,7 +177,7 @@ fn is_told(key: &str) -> bool {
 /// The leaves of a JSON value under their dotted paths; a list is a leaf.
 fn flatten<'a>(path: &str, value: &'a Value, leaves: &mut BTreeMap<String, &'a Value>) {
     match value {
-        Value::Object(fields) if !fields.is_empty() => {
+        Value::Object(fields) if !fields.is_empty() || path.is_empty() => {
             for (key, field) in fields {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 flatten(&path, field, leaves);

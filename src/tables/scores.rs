@@ -60,10 +60,10 @@ row! {
         pub top_description: Option<String>,
         /// Cosine of the image with that prompt, -1 to 1.
         pub top_similarity: Option<f32>,
-        /// File of the raw anomaly map, relative to the output. Null if maps are not kept.
+        /// File of the raw anomaly map, relative to the output. Null if the map is not kept.
         pub map_path: Option<String>,
-        /// The true defects at the size of the raw map, as COCO's compressed run lengths. Null if maps
-        /// are not kept, where the true defects are not known, and where there are none.
+        /// The true defects at the size of the raw map, as COCO's compressed run lengths. Null
+        /// unless all maps are kept, where the true defects are not known, and where there are none.
         pub true_mask: Option<String>,
         /// Pixel scores at fixed ranks, in a format of the program, versioned: what intervals are
         /// computed from. Null where the true defects are not known.
