@@ -65,7 +65,7 @@ pub struct Columns<B: Backend> {
     pub first: usize,
 }
 
-/// What attention is over, see [`attended`].
+/// What attention is over, see [`attended`](super::attended).
 pub struct Attention<B: Backend> {
     pub query: Columns<B>,
     pub key: Columns<B>,
@@ -84,7 +84,7 @@ pub struct Attention<B: Backend> {
     pub places: Option<Tensor<B, 2, Int>>,
 }
 
-/// Deformable attention behind its projections, see [`sampled`].
+/// Deformable attention behind its projections, see [`sampled`](super::sampled).
 pub struct Sampling<B: Backend> {
     /// `[batch, n, width]`.
     pub value: Tensor<B, 3>,
