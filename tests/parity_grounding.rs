@@ -20,11 +20,11 @@ use support::golden::{Parity, on_place, repository_golden_dir};
 const SAME: f64 = 1e-5;
 
 #[test]
-fn single_pictures_agree_stage_by_stage() {
-    on_place!(single_pictures_agree_stage_by_stage_on);
+fn single_images_agree_stage_by_stage() {
+    on_place!(single_images_agree_stage_by_stage_on);
 }
 
-fn single_pictures_agree_stage_by_stage_on<B: NetworkBackend>() {
+fn single_images_agree_stage_by_stage_on<B: NetworkBackend>() {
     let setup = Setup::<B>::load("gdino_tiny");
     for case in setup.golden.cases.iter().filter(|case| case.captions.len() == 1) {
         let golden = setup.tensors(case);
@@ -116,11 +116,11 @@ fn assert_same<B: NetworkBackend>(
 }
 
 #[test]
-fn each_row_of_a_batch_is_what_its_picture_and_caption_give_alone() {
-    on_place!(each_row_of_a_batch_is_what_its_picture_and_caption_give_alone_on);
+fn each_row_of_a_batch_is_what_its_image_and_caption_give_alone() {
+    on_place!(each_row_of_a_batch_is_what_its_image_and_caption_give_alone_on);
 }
 
-fn each_row_of_a_batch_is_what_its_picture_and_caption_give_alone_on<B: NetworkBackend>() {
+fn each_row_of_a_batch_is_what_its_image_and_caption_give_alone_on<B: NetworkBackend>() {
     let setup = Setup::<B>::load("gdino_tiny");
     let net = &setup.net;
     for case in setup.golden.cases.iter().filter(|case| case.captions.len() > 1) {
@@ -136,11 +136,11 @@ fn each_row_of_a_batch_is_what_its_picture_and_caption_give_alone_on<B: NetworkB
 }
 
 #[test]
-fn one_caption_serves_a_batch_of_equal_pictures_without_padding() {
-    on_place!(one_caption_serves_a_batch_of_equal_pictures_without_padding_on);
+fn one_caption_serves_a_batch_of_equal_images_without_padding() {
+    on_place!(one_caption_serves_a_batch_of_equal_images_without_padding_on);
 }
 
-fn one_caption_serves_a_batch_of_equal_pictures_without_padding_on<B: NetworkBackend>() {
+fn one_caption_serves_a_batch_of_equal_images_without_padding_on<B: NetworkBackend>() {
     let setup = Setup::<B>::load("gdino_tiny");
     let net = &setup.net;
     for case in setup.golden.cases.iter().filter(|case| case.captions.len() == 1) {
@@ -159,11 +159,11 @@ fn one_caption_serves_a_batch_of_equal_pictures_without_padding_on<B: NetworkBac
 }
 
 #[test]
-fn a_picture_of_nan_or_of_fewer_tokens_than_queries_does_not_panic() {
-    on_place!(a_picture_of_nan_or_of_fewer_tokens_than_queries_does_not_panic_on);
+fn an_image_of_nan_or_of_fewer_tokens_than_queries_does_not_panic() {
+    on_place!(an_image_of_nan_or_of_fewer_tokens_than_queries_does_not_panic_on);
 }
 
-fn a_picture_of_nan_or_of_fewer_tokens_than_queries_does_not_panic_on<B: NetworkBackend>() {
+fn an_image_of_nan_or_of_fewer_tokens_than_queries_does_not_panic_on<B: NetworkBackend>() {
     let setup = Setup::<B>::load("gdino_tiny");
     let golden = setup.tensors(&setup.golden.cases[0]);
     let encoded = setup.net.encode_caption(golden.text());

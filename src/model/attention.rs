@@ -18,8 +18,8 @@ pub fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
     x.swap_dims(1, 2).reshape([batch, tokens, heads * head_width])
 }
 
-/// Most scores that are held at once, floats: 128 MB, one image at 518 px. Where products are made of
-/// several, a third: each operand has two copies there.
+/// Most scores that are held at once, floats: 128 MB, one image at 518 px. Where operands are kept in
+/// parts, a quarter: each has three copies beside it there.
 const MAX_SCORES: usize = 32 << 20;
 
 /// `softmax(q·kᵀ/√head_width)·v`. `hidden` `[batch or 1, 1, queries, keys]` is true where a query must
@@ -37,36 +37,35 @@ pub fn attend<B: Backend>(
 ) -> Tensor<B, 4> {
     let [_, heads, queries, _] = q.dims();
     let scores = heads * queries * k.dims()[2];
-    let most = if rounds_products(&q) { MAX_SCORES / 3 } else { MAX_SCORES };
-    attend_to_some([q, k, v], hidden, (most / scores.max(1)).max(1))
+    let most = if rounds_products(&q) { MAX_SCORES / 4 } else { MAX_SCORES };
+    attend_to_some([q, k, v], hidden, (most / scores.max(1)).max(1), attend_at_once)
 }
 
-/// The same, `at_once` images after each other.
-fn attend_to_some<B: Backend>(
+/// `attend`, `at_once` images after each other.
+pub(super) fn attend_to_some<B: Backend>(
     [q, k, v]: [Tensor<B, 4>; 3],
     hidden: Option<&Tensor<B, 4, Bool>>,
     at_once: usize,
+    attend: impl Fn([Tensor<B, 4>; 3], Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 4>,
 ) -> Tensor<B, 4> {
     let batch = q.dims()[0];
     if batch <= at_once {
-        return attend_at_once(q, k, v, hidden);
+        return attend([q, k, v], hidden);
     }
     let parts = (0..batch).step_by(at_once).map(|first| {
         let count = at_once.min(batch - first);
-        let [q, k, v] = [&q, &k, &v].map(|x| x.clone().narrow(0, first, count));
+        let some = [&q, &k, &v].map(|x| x.clone().narrow(0, first, count));
         let hidden = hidden.map(|hidden| match hidden.dims()[0] {
             1 => hidden.clone(),
             _ => hidden.clone().narrow(0, first, count),
         });
-        attend_at_once(q, k, v, hidden.as_ref())
+        attend(some, hidden.as_ref())
     });
     Tensor::cat(parts.collect(), 0)
 }
 
 fn attend_at_once<B: Backend>(
-    q: Tensor<B, 4>,
-    k: Tensor<B, 4>,
-    v: Tensor<B, 4>,
+    [q, k, v]: [Tensor<B, 4>; 3],
     hidden: Option<&Tensor<B, 4, Bool>>,
 ) -> Tensor<B, 4> {
     let [batch, heads, _, head_width] = q.dims();
@@ -108,14 +107,15 @@ mod tests {
 
     /// With a mask for all images, and with one for each.
     #[test]
-    fn pictures_after_each_other_give_what_they_give_together() {
+    fn images_after_each_other_give_what_they_give_together() {
         let random = || Tensor::<B, 4>::random([5, 2, 3, 4], Distribution::Default, &cpu());
         let qkv = [random(), random(), random()];
         for masks in [1, 5] {
             let hidden = (0..masks * 9).map(|i| i % 5 == 1 && i % 9 % 4 != 0).collect::<Vec<_>>();
             let hidden = TensorData::new(hidden, [masks, 1, 3, 3]);
             let hidden = Tensor::<B, 4, Bool>::from_data(hidden, &cpu());
-            let [two, all] = [2, 5].map(|n| attend_to_some(qkv.clone(), Some(&hidden), n));
+            let [two, all] =
+                [2, 5].map(|n| attend_to_some(qkv.clone(), Some(&hidden), n, attend_at_once));
             assert!((two - all).abs().max().into_scalar() < 1e-6);
         }
     }

@@ -4,6 +4,7 @@
 
 use burn::tensor::{Bool, DType, Tensor, backend::Backend};
 
+use super::attention::attend_to_some;
 use super::config::Activation;
 use super::kernels::gpu::{self, Act, Attention, Before, Columns};
 use super::layers::{DualStep, FusedAttention, Mlp, ResidualBlock};
@@ -63,26 +64,12 @@ fn attend<B: Backend>(
     [q, k, v]: [Tensor<B, 4>; 3],
     hidden: Option<&Tensor<B, 4, Bool>>,
 ) -> Tensor<B, 4> {
-    let [batch, heads, tokens, _] = q.dims();
+    let [_, heads, tokens, _] = q.dims();
     let at_once = (MAX_SCORES / (heads * tokens * tokens)).max(1);
-    let format = v.dtype();
-    let attend = |[q, k, v]: [Tensor<B, 4>; 3], hidden: Option<Tensor<B, 4, Bool>>| {
-        let scores = product(q, k.swap_dims(2, 3));
-        product(gpu::softmax_rows(scores, None, hidden, format), v)
-    };
-    if batch <= at_once {
-        return attend([q, k, v], hidden.cloned());
-    }
-    let parts = (0..batch).step_by(at_once).map(|first| {
-        let count = at_once.min(batch - first);
-        let part = |x: &Tensor<B, 4>| x.clone().narrow(0, first, count);
-        let hidden = hidden.map(|hidden| match hidden.dims()[0] {
-            1 => hidden.clone(),
-            _ => hidden.clone().narrow(0, first, count),
-        });
-        attend([&q, &k, &v].map(part), hidden)
-    });
-    Tensor::cat(parts.collect(), 0)
+    attend_to_some([q, k, v], hidden, at_once, |[q, k, v], hidden| {
+        let (format, scores) = (v.dtype(), product(q, k.swap_dims(2, 3)));
+        product(gpu::softmax_rows(scores, None, hidden.cloned(), format), v)
+    })
 }
 
 impl<B: Backend> Mlp<B> {
@@ -135,10 +122,9 @@ impl<B: Backend> ResidualBlock<B> {
     }
 
     /// The stream before and after the MLP.
-    fn after_attention(&self, x: Tensor<B, 3>, (step, bias): Unbiased<B>) -> [Tensor<B, 3>; 2] {
-        let before = Before { step: Some(step), bias, scale: None };
+    fn after_attention(&self, x: Tensor<B, 3>, step: Unbiased<B>) -> [Tensor<B, 3>; 2] {
         let format = self.mlp.c_fc.weight.val().dtype();
-        let [mid, normed] = gpu::summed_and_normed(x, before, &self.ln_2, format);
+        let [mid, normed] = gpu::summed_and_normed(x, Before::step(step), &self.ln_2, format);
         let (step, bias) = self.mlp.on_gpu(normed);
         [mid.clone(), gpu::residual(mid, step, bias, None)]
     }

@@ -12,7 +12,7 @@ use super::kernels::gpu::{self, Act};
 use super::kernels::{self, linear, linear_relu_by_library, parts_of, widened_on_cpu};
 use super::linear::Linear;
 
-pub use super::kernels::{product, rounds_products};
+pub use super::kernels::{kernel_as_matrix, product, rounds_products};
 
 /// `module` with weights and biases of its linear layers in `format`.
 pub fn with_products_in<B: Backend, M: Module<B>>(module: M, format: DType) -> M {
@@ -102,13 +102,6 @@ fn as_product<B: Backend>(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
         None => x,
     };
     x.permute([0, 3, 1, 2])
-}
-
-/// The kernel of a convolution `[outputs, inputs, k, k]` as the matrix by which patches are multiplied,
-/// `[k² · inputs, outputs]`.
-pub fn kernel_as_matrix<B: Backend>(kernel: Tensor<B, 4>) -> Tensor<B, 2> {
-    let [outputs, inputs, height, width] = kernel.dims();
-    kernel.permute([2, 3, 1, 0]).reshape([height * width * inputs, outputs])
 }
 
 /// `x` in `format`, rounded to nearest; as it is if it has it.

@@ -12,7 +12,7 @@ use crate::model::config::FiloConfig;
 use crate::model::derived::Derived;
 use crate::model::kernels::{convolve, convolve_tokens, is_cpu, sum_centred};
 use crate::model::linear::{Linear, LinearConfig};
-use crate::model::precision::{rounds_products, same_format};
+use crate::model::precision::{kernel_as_matrix, rounds_products, same_format};
 
 /// Edge length of the square that holds every MMCI kernel.
 pub const MERGED_KERNEL: usize = 7;
@@ -99,8 +99,7 @@ impl<B: Backend> Mmci<B> {
 /// in which [`convolve_tokens`] multiplies it, so that it is laid out once and not for every image.
 fn as_products_read_it<B: Backend>(kernel: Tensor<B, 4>) -> Tensor<B, 4> {
     let [outputs, inputs, height, width] = kernel.dims();
-    let rows = kernel.permute([2, 3, 1, 0]).reshape([height * width * inputs, outputs]);
-    rows.reshape([height, width, inputs, outputs]).permute([3, 2, 0, 1])
+    kernel_as_matrix(kernel).reshape([height, width, inputs, outputs]).permute([3, 2, 0, 1])
 }
 
 /// A kernel in the middle of a 7×7 one.

@@ -204,18 +204,18 @@ impl<B: Backend> DecoderLayer<B> {
         references: &References<B>,
         memory: &DecoderMemory<'_, B>,
     ) -> Tensor<B, 3> {
-        let before = |(step, bias)| Before { step: Some(step), bias, scale: None };
         let placed = gpu::residual(x.clone(), position.clone(), None, None);
         let attended = self.self_attn.self_attention_on_gpu(x.clone(), placed, None);
-        let [x, query] = gpu::normed_and_placed(x, before(attended), &self.norm2, position.clone());
+        let [x, query] =
+            gpu::normed_and_placed(x, Before::step(attended), &self.norm2, position.clone());
 
         let padding = memory.text_context.padding.clone();
         let read = self.ca_text.cross_attention_on_gpu(query, memory.text.clone(), padding);
-        let [x, query] = gpu::normed_and_placed(x, before(read), &self.catext_norm, position);
+        let [x, query] = gpu::normed_and_placed(x, Before::step(read), &self.catext_norm, position);
 
         let (image, geometry) = (memory.image.clone(), memory.geometry);
         let seen = self.cross_attn.forward_on_gpu(query, references, image, geometry);
-        let x = gpu::normed(x, before(seen), &self.norm1, DType::F32);
+        let x = gpu::normed(x, Before::step(seen), &self.norm1, DType::F32);
         normed_feed_forward_on_gpu(&self.linear1, &self.linear2, &self.norm3, x)
     }
 }

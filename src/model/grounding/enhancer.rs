@@ -140,9 +140,8 @@ impl<B: Backend> TextLayer<B> {
         let hidden = Some(context.hidden.clone());
         if gpu::reaches::<B>() {
             let placed = gpu::residual(x.clone(), context.position.clone(), None, None);
-            let (step, bias) = self.self_attn.self_attention_on_gpu(x.clone(), placed, hidden);
-            let before = Before { step: Some(step), bias, scale: None };
-            let x = gpu::normed(x, before, &self.norm1, DType::F32);
+            let step = self.self_attn.self_attention_on_gpu(x.clone(), placed, hidden);
+            let x = gpu::normed(x, Before::step(step), &self.norm1, DType::F32);
             return normed_feed_forward_on_gpu(&self.linear1, &self.linear2, &self.norm2, x);
         }
         let attended = self.self_attn.self_attention(x.clone(), context.position.clone(), hidden);
@@ -161,10 +160,9 @@ impl<B: Backend> DeformableLayer<B> {
     ) -> Tensor<B, 3> {
         if gpu::reaches::<B>() {
             let query = gpu::residual(x.clone(), context.position.clone(), None, None);
-            let (step, bias) =
-                self.self_attn.forward_on_gpu(query, references, x.clone(), context.geometry);
-            let before = Before { step: Some(step), bias, scale: None };
-            let x = gpu::normed(x, before, &self.norm1, DType::F32);
+            let geometry = context.geometry;
+            let step = self.self_attn.forward_on_gpu(query, references, x.clone(), geometry);
+            let x = gpu::normed(x, Before::step(step), &self.norm1, DType::F32);
             return normed_feed_forward_on_gpu(&self.linear1, &self.linear2, &self.norm2, x);
         }
         let query = x.clone() + context.position.clone();

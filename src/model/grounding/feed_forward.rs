@@ -27,8 +27,7 @@ pub fn normed_feed_forward_on_gpu<B: Backend>(
     x: Tensor<B, 3>,
 ) -> Tensor<B, 3> {
     let hidden = activated_on_gpu(linear1, x.clone(), Act::Relu);
-    let (step, bias) = without_bias(linear2, hidden);
-    gpu::normed(x, Before { step: Some(step), bias, scale: None }, norm, DType::F32)
+    gpu::normed(x, Before::step(without_bias(linear2, hidden)), norm, DType::F32)
 }
 
 /// Dimensions of a [`Perceptron`].

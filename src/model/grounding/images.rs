@@ -16,31 +16,31 @@ pub struct ImageBatch<B: Backend> {
 }
 
 impl<B: Backend> ImageBatch<B> {
-    /// From `pictures` `[3, height, width]`, each of its own size. No images, no batch.
-    pub fn new(pictures: Vec<Tensor<B, 3>>) -> Option<Self> {
-        let height = pictures.iter().map(|picture| picture.dims()[1]).max()?;
-        let width = pictures.iter().map(|picture| picture.dims()[2]).max()?;
-        let device = pictures.first()?.device();
-        let sizes = pictures.iter().map(|picture| {
-            let [_, h, w] = picture.dims();
+    /// From `images` `[3, height, width]`, each of its own size. No images, no batch.
+    pub fn new(images: Vec<Tensor<B, 3>>) -> Option<Self> {
+        let height = images.iter().map(|image| image.dims()[1]).max()?;
+        let width = images.iter().map(|image| image.dims()[2]).max()?;
+        let device = images.first()?.device();
+        let sizes = images.iter().map(|image| {
+            let [_, h, w] = image.dims();
             (h, w)
         });
         let sizes = sizes.collect::<Vec<_>>();
         if sizes.iter().all(|&size| size == (height, width)) {
             // Nothing is sent to the device.
-            let padding = Tensor::zeros([pictures.len(), height, width], &device);
-            return Some(ImageBatch { pixels: Tensor::stack(pictures, 0), padding, full: true });
+            let padding = Tensor::zeros([images.len(), height, width], &device);
+            return Some(ImageBatch { pixels: Tensor::stack(images, 0), padding, full: true });
         }
         let outside = |&(h, w): &(usize, usize)| {
             (0..height).flat_map(move |y| (0..width).map(move |x| y >= h || x >= w))
         };
         let padding = sizes.iter().flat_map(outside).collect::<Vec<_>>();
-        let filled = |(picture, (h, w)): (Tensor<B, 3>, (usize, usize))| {
-            picture.pad((0, width - w, 0, height - h), PadMode::Constant(0.0))
+        let filled = |(image, (h, w)): (Tensor<B, 3>, (usize, usize))| {
+            image.pad((0, width - w, 0, height - h), PadMode::Constant(0.0))
         };
-        let shape = [pictures.len(), height, width];
+        let shape = [images.len(), height, width];
         Some(ImageBatch {
-            pixels: Tensor::stack(pictures.into_iter().zip(sizes).map(filled).collect(), 0),
+            pixels: Tensor::stack(images.into_iter().zip(sizes).map(filled).collect(), 0),
             padding: Tensor::from_data(TensorData::new(padding, shape), &device),
             full: false,
         })
@@ -53,7 +53,7 @@ mod tests {
     use crate::device::{Backend as B, cpu};
 
     #[test]
-    fn a_smaller_picture_is_filled_up_on_the_right_and_below() {
+    fn a_smaller_image_is_filled_up_on_the_right_and_below() {
         let ones = |h, w| Tensor::<B, 3>::ones([3, h, w], &cpu());
         let batch = ImageBatch::new(vec![ones(1, 2), ones(2, 1)]).unwrap();
         assert_eq!(batch.pixels.dims(), [2, 3, 2, 2]);
@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn images_of_one_size_have_no_padding() {
-        let picture = |value: f32| Tensor::<B, 3>::full([3, 2, 1], value, &cpu());
-        let batch = ImageBatch::new(vec![picture(1.0), picture(2.0)]).unwrap();
+        let image = |value: f32| Tensor::<B, 3>::full([3, 2, 1], value, &cpu());
+        let batch = ImageBatch::new(vec![image(1.0), image(2.0)]).unwrap();
         let pixels = batch.pixels.into_data().to_vec::<f32>().unwrap();
         assert_eq!(pixels, [[1.0; 6], [2.0; 6]].concat());
         assert_eq!(batch.padding.dims(), [2, 2, 1]);

@@ -186,9 +186,8 @@ impl<B: Backend> SwinBlock<B> {
         let shape @ [batch, height, width, channels] = x.dims();
         let grid = WindowGrid { height, width, window: self.window, shift: self.shift };
         let x = x.reshape([batch, height * width, channels]);
-        let (step, bias) = self.attn.forward_on_gpu(self.norm1.forward(x.clone()), grid);
-        let before = Before { step: Some(step), bias, scale: None };
-        let [mid, normed] = gpu::summed_and_normed(x, before, &self.norm2, DType::F32);
+        let step = self.attn.forward_on_gpu(self.norm1.forward(x.clone()), grid);
+        let [mid, normed] = gpu::summed_and_normed(x, Before::step(step), &self.norm2, DType::F32);
         let hidden = activated_on_gpu(&self.mlp.fc1, normed, Act::GeluErf);
         let (step, bias) = without_bias(&self.mlp.fc2, hidden);
         gpu::residual(mid, step, bias, None).reshape(shape)

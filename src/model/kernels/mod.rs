@@ -231,7 +231,7 @@ pub fn convolve<B: Backend>(
     let patches = unfold(x, side, stride, padding);
     let [batch, rows, columns, inputs] = patches.dims();
     let count = rows * columns;
-    let kernel = kernel.permute([2, 3, 1, 0]).reshape([inputs, outputs]);
+    let kernel = kernel_as_matrix(kernel);
     let shape = [batch, rows, columns, outputs];
     if rounds_products(&patches) {
         let patches = patches.reshape([batch * count, inputs]);
@@ -242,6 +242,13 @@ pub fn convolve<B: Backend>(
         false => patches.reshape([batch, count, inputs]),
     };
     patches.matmul(kernel.unsqueeze()).reshape(shape)
+}
+
+/// The kernel of a convolution `[outputs, inputs, k, k]` as the matrix by which patches are multiplied,
+/// `[k² · inputs, outputs]`.
+pub fn kernel_as_matrix<B: Backend>(kernel: Tensor<B, 4>) -> Tensor<B, 2> {
+    let [outputs, inputs, height, width] = kernel.dims();
+    kernel.permute([2, 3, 1, 0]).reshape([height * width * inputs, outputs])
 }
 
 /// A convolution over tokens on their square grid, of "same" size: `tokens` `[batch, side²,

@@ -3,12 +3,13 @@
 //! In: rows of projections as matmuls leave them, and their biases. Out: rows.
 
 use burn::tensor::DType;
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
 use super::softmax::LOWEST;
-use super::{Rows, cubes, empty, sum_of_vector};
+use super::{Rows, cubes, empty, sum_of_vector, widest};
 
 /// Threads of a cube, and queries: one each.
 const QUERIES: u32 = 64;
@@ -248,15 +249,14 @@ pub fn attended<R: CubeRuntime>(attention: Attention<R>) -> CubeTensor<R> {
         rows.stride.is_multiple_of(by)
             && bias.as_ref().is_none_or(|bias| bias.width.is_multiple_of(by))
     };
-    let vector = [4, 2, 1].into_iter().find(|&by| {
+    let vector = widest(|by| {
         let firsts = [query.2, key.2, value.2, head_width];
         firsts.iter().all(|first| first.is_multiple_of(by))
             && [&query, &key, &value].into_iter().all(|columns| of(columns, by))
     });
-    let vector = vector.unwrap_or(1);
     let like = &query.0.tensor;
     let out = empty(like, &[query.0.count, heads * head_width], like.dtype);
-    let dense = |tensor: Option<CubeTensor<R>>| tensor.map(burn_cubecl::kernel::into_contiguous);
+    let dense = |tensor: Option<CubeTensor<R>>| tensor.map(into_contiguous);
     let [position, mask, hidden] =
         [attention.position, attention.mask, attention.hidden].map(dense);
     let dim = |tensor: &Option<CubeTensor<R>>, dim: usize| {

@@ -1,5 +1,6 @@
 //! Boxes of the decoder: their sine code, and their refinement. In f32.
 
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
@@ -38,7 +39,7 @@ pub fn coded<R: CubeRuntime>(
     stride: usize,
     wavelengths: CubeTensor<R>,
 ) -> CubeTensor<R> {
-    let boxes = burn_cubecl::kernel::into_contiguous(boxes);
+    let boxes = into_contiguous(boxes);
     let rows = boxes.meta.shape().num_elements() / stride.max(1);
     let pairs = wavelengths.meta.shape()[0];
     let out = empty(&boxes, &[rows, 8 * pairs], boxes.dtype);
@@ -91,7 +92,7 @@ pub fn refined<R: CubeRuntime>(
     margin: f32,
 ) -> CubeTensor<R> {
     let shift = Rows::of(shift);
-    let boxes = burn_cubecl::kernel::into_contiguous(boxes);
+    let boxes = into_contiguous(boxes);
     let shape = boxes.meta.shape().to_vec();
     let out = empty(&boxes, &shape, boxes.dtype);
     let units = shape.iter().product::<usize>();

@@ -5,26 +5,12 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-use super::{Rows, THREADS, cubes, empty};
+use super::{Reduction, Rows, THREADS, cubes, empty, reduced};
 
 /// The sum of `value` over all threads of the cube.
 #[cube]
 fn sum_of_cube(value: f32, shared: &mut SharedMemory<f32>) -> f32 {
-    let at = UNIT_POS;
-    shared[at as usize] = value;
-    sync_cube();
-    #[unroll]
-    for step in 0..8u32 {
-        let half = comptime!(THREADS >> (step + 1));
-        if at < half {
-            let other = shared[(at + half) as usize];
-            shared[at as usize] += other;
-        }
-        sync_cube();
-    }
-    let sum = shared[0];
-    sync_cube();
-    sum
+    reduced(value, shared, THREADS, Reduction::Sum)
 }
 
 #[cube]

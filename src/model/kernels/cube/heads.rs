@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-use super::{Rows, empty, flat, vector_of};
+use super::{Rows, empty, flat, vector_of, widest};
 
 /// Query, key and value, each `[streams · batch, heads, tokens, head width]`.
 pub struct Heads<R: CubeRuntime> {
@@ -78,7 +78,7 @@ pub fn split_fused<R: CubeRuntime>(
     let head_width = fused / 3 / heads;
     let all = [Some(&qkv), bias.as_ref()];
     let vector = vector_of(&all.into_iter().flatten().collect::<Vec<_>>());
-    let vector = [vector, 2, 1].into_iter().find(|by| head_width.is_multiple_of(*by)).unwrap_or(1);
+    let vector = widest(|by| by <= vector && head_width.is_multiple_of(by));
     let part =
         || empty(&qkv.tensor, &[streams * batch, heads, tokens, head_width], qkv.tensor.dtype);
     let parts = Heads { query: part(), key: part(), value: part() };

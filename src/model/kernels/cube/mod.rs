@@ -85,9 +85,14 @@ fn are_rows(shape: &[usize], strides: &[usize]) -> bool {
     row >= width || outer.iter().all(|&size| size == 1)
 }
 
-/// How many elements are read at a time from all of `rows`, at most 4.
+/// How many elements are read at a time: the most, up to 4, that `fits` allows.
+pub fn widest(fits: impl Fn(usize) -> bool) -> usize {
+    [4, 2].into_iter().find(|&by| fits(by)).unwrap_or(1)
+}
+
+/// The same, where elements are read from all of `rows`.
 pub fn vector_of<R: CubeRuntime>(rows: &[&Rows<R>]) -> usize {
-    [4, 2, 1].into_iter().find(|&by| rows.iter().all(|rows| rows.divides(by))).unwrap_or(1)
+    widest(|by| rows.iter().all(|rows| rows.divides(by)))
 }
 
 /// A tensor of `shape` without gaps, beside `like`; what it holds is not defined.
@@ -120,45 +125,55 @@ pub fn by_row(rows: usize) -> (CubeCount, CubeDim) {
     (cubes(rows.div_ceil(each as usize)), CubeDim::new_2d(LANES, each))
 }
 
-/// The sum of `value` over the threads of a row; every thread of the cube must come here.
-#[cube]
-pub(super) fn sum_of_lanes(value: f32, shared: &mut SharedMemory<f32>) -> f32 {
-    let at = UNIT_POS as usize;
-    shared[at] = value;
-    sync_cube();
-    #[unroll]
-    for step in 0..5u32 {
-        let half = comptime!(LANES >> (step + 1));
-        if UNIT_POS_X < half {
-            let other = shared[at + half as usize];
-            shared[at] += other;
-        }
-        sync_cube();
-    }
-    let sum = shared[(UNIT_POS_Y * LANES) as usize];
-    sync_cube();
-    sum
+/// What is made of two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Reduction {
+    Sum,
+    Largest,
 }
 
-/// The largest `value` of the threads of a row; every thread of the cube must come here.
+/// `value` reduced over `threads` neighbouring threads, a power of two: those of a row, or of the whole
+/// cube. Every thread of the cube must come here.
 #[cube]
-pub(super) fn max_of_lanes(value: f32, shared: &mut SharedMemory<f32>) -> f32 {
+pub(super) fn reduced(
+    value: f32,
+    shared: &mut SharedMemory<f32>,
+    #[comptime] threads: u32,
+    #[comptime] by: Reduction,
+) -> f32 {
+    let lane = UNIT_POS % threads;
     let at = UNIT_POS as usize;
     shared[at] = value;
     sync_cube();
     #[unroll]
-    for step in 0..5u32 {
-        let half = comptime!(LANES >> (step + 1));
-        if UNIT_POS_X < half {
+    for step in 0..comptime!(threads.trailing_zeros()) {
+        let half = comptime!(threads >> (step + 1));
+        if lane < half {
             let other = shared[at + half as usize];
             let own = shared[at];
-            shared[at] = max(own, other);
+            if comptime!(by == Reduction::Sum) {
+                shared[at] = own + other;
+            } else {
+                shared[at] = max(own, other);
+            }
         }
         sync_cube();
     }
-    let largest = shared[(UNIT_POS_Y * LANES) as usize];
+    let all = shared[(UNIT_POS - lane) as usize];
     sync_cube();
-    largest
+    all
+}
+
+/// The sum of `value` over the threads of a row.
+#[cube]
+pub(super) fn sum_of_lanes(value: f32, shared: &mut SharedMemory<f32>) -> f32 {
+    reduced(value, shared, LANES, Reduction::Sum)
+}
+
+/// The largest `value` of the threads of a row.
+#[cube]
+pub(super) fn max_of_lanes(value: f32, shared: &mut SharedMemory<f32>) -> f32 {
+    reduced(value, shared, LANES, Reduction::Largest)
 }
 
 /// The sum of the elements of `x`.

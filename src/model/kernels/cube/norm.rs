@@ -34,7 +34,7 @@ pub struct Affine<R: CubeRuntime> {
 /// One element of the sum, several at a time.
 #[cube]
 #[allow(clippy::too_many_arguments)]
-fn summed<T: Float, S: Float, P: Float, N: Size>(
+pub(super) fn summed<T: Float, S: Float, P: Float, N: Size>(
     x: &Tensor<Vector<T, N>>,
     step: &ComptimeOption<Tensor<Vector<S, N>>>,
     bias: &ComptimeOption<Tensor<Vector<P, N>>>,

@@ -7,7 +7,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-use super::{Rows, empty, flat};
+use super::{Rows, empty, flat, widest};
 use crate::model::kernels::gpu::Side;
 
 /// `x` with the 8 bits of bf16, rounded to nearest, ties to even.
@@ -64,8 +64,7 @@ pub fn stacked<R: CubeRuntime>(x: CubeTensor<R>, side: Side) -> CubeTensor<R> {
     let elements = shape.iter().product::<usize>();
     shape[if side == Side::Left { rank - 1 } else { rank - 2 }] *= 3;
     let out = empty(&x, &shape, DType::F32);
-    let divides = |by: &usize| width.is_multiple_of(*by) && stride.is_multiple_of(*by);
-    let vector = [4, 2, 1].into_iter().find(divides).unwrap_or(1);
+    let vector = widest(|by| width.is_multiple_of(by) && stride.is_multiple_of(by));
     let units = elements / vector;
     let (count, dim) = flat(units);
     stack::launch(

@@ -4,7 +4,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-use super::{empty, flat};
+use super::{empty, flat, widest};
 use crate::model::kernels::gpu::{Order, Patches};
 
 #[cube(launch)]
@@ -62,13 +62,11 @@ pub fn unfolded<R: CubeRuntime>(x: CubeTensor<R>, patches: Patches) -> CubeTenso
     let [batch, height, width, channels] = [shape[0], shape[1], shape[2], shape[3]];
     let out = empty(&x, &[batch, rows, columns, kernel * kernel * channels], x.dtype);
     // Channels are read together where they are neighbours.
-    let vector = [4, 2, 1].into_iter().find(|&by| {
-        by == 1
-            || strides[3] == 1
-                && channels.is_multiple_of(by)
-                && strides[..3].iter().all(|stride| stride.is_multiple_of(by))
+    let vector = widest(|by| {
+        strides[3] == 1
+            && channels.is_multiple_of(by)
+            && strides[..3].iter().all(|stride| stride.is_multiple_of(by))
     });
-    let vector = vector.unwrap_or(1);
     let [of_image, of_line, of_pixel] = [0, 1, 2].map(|i| strides[i] / vector);
     let channel_stride = if vector == 1 { strides[3] } else { 1 };
     let units = batch * rows * columns * kernel * kernel * channels / vector;

@@ -1,11 +1,11 @@
-//! Element by element: a bias and an activation, a residual sum. One pass over
-//! memory each.
+//! Element by element: a bias and an activation, a residual sum. One pass over memory each.
 
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
+use super::norm::summed;
 use super::{Rows, empty, flat, vector_of};
 use crate::model::kernels::gpu::Act;
 
@@ -88,7 +88,7 @@ pub fn activated<R: CubeRuntime>(
 #[allow(clippy::too_many_arguments)]
 fn add_rows<T: Float, S: Float, P: Float, N: Size>(
     x: &Tensor<Vector<T, N>>,
-    step: &Tensor<Vector<S, N>>,
+    step: &ComptimeOption<Tensor<Vector<S, N>>>,
     bias: &ComptimeOption<Tensor<Vector<P, N>>>,
     scale: &ComptimeOption<Tensor<Vector<f32, N>>>,
     out: &mut Tensor<Vector<T, N>>,
@@ -101,19 +101,10 @@ fn add_rows<T: Float, S: Float, P: Float, N: Size>(
 ) {
     let at = ABSOLUTE_POS;
     if at < count {
-        let column = at % columns;
         let row = at / columns;
-        let mut add = Vector::<f32, N>::cast_from(step[row % step_rows * step_stride + column]);
-        #[comptime]
-        if let ComptimeOption::Some(bias) = bias {
-            add += Vector::<f32, N>::cast_from(bias[column]);
-        }
-        #[comptime]
-        if let ComptimeOption::Some(scale) = scale {
-            add *= scale[column];
-        }
-        let value = Vector::<f32, N>::cast_from(x[row * x_stride + column]);
-        out[at] = Vector::cast_from(value + add);
+        let (x_at, step_at) = (row * x_stride, row % step_rows * step_stride);
+        let sum = summed::<T, S, P, N>(x, step, bias, scale, x_at, step_at, at % columns);
+        out[at] = Vector::cast_from(sum);
     }
 }
 
@@ -141,7 +132,7 @@ pub fn residual<R: CubeRuntime>(
         dim,
         vector,
         x.arg(),
-        step.arg(),
+        Some(step.arg()).into(),
         bias.as_ref().map(Rows::arg).into(),
         scale.as_ref().map(Rows::arg).into(),
         out.clone().into_tensor_arg(),

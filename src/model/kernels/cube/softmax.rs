@@ -2,6 +2,7 @@
 //! in one pass over memory; what is written may have another format than what is read.
 
 use burn::tensor::DType;
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
@@ -107,7 +108,7 @@ pub struct Scores<R: CubeRuntime> {
 pub fn over_rows<R: CubeRuntime>(scores: Scores<R>, format: DType) -> CubeTensor<R> {
     let shape = scores.x.meta.shape().to_vec();
     let x = Rows::of(scores.x);
-    let [shift, hidden] = [scores.shift, scores.hidden].map(|tensor| tensor.map(dense));
+    let [shift, hidden] = [scores.shift, scores.hidden].map(|tensor| tensor.map(into_contiguous));
     let out = empty(&x.tensor, &shape, format);
     let of = |tensor: &Option<CubeTensor<R>>, dim: usize| {
         tensor.as_ref().map_or(1, |tensor| tensor.meta.shape()[dim])
@@ -136,9 +137,21 @@ pub fn over_rows<R: CubeRuntime>(scores: Scores<R>, format: DType) -> CubeTensor
     out
 }
 
-/// Without gaps.
-fn dense<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
-    burn_cubecl::kernel::into_contiguous(tensor)
+/// What a row counts for before its share is taken: nothing where it is hidden.
+#[cube]
+fn weight<T: Float, M: Int>(
+    x: &Tensor<T>,
+    hidden: &ComptimeOption<Tensor<M>>,
+    x_at: usize,
+    hidden_at: usize,
+    largest: f32,
+) -> f32 {
+    let mut weight = (f32::cast_from(x[x_at]) - largest).exp();
+    #[comptime]
+    if let ComptimeOption::Some(hidden) = hidden {
+        weight = select(hidden[hidden_at] != M::new(0), 0.0f32, weight);
+    }
+    weight
 }
 
 #[cube(launch)]
@@ -180,12 +193,7 @@ fn softmax_columns<T: Float, M: Int>(
     let mut total = 0.0f32;
     let mut i = lane;
     while i < rows {
-        let mut share = (f32::cast_from(x[x_at + i * stride]) - largest).exp();
-        #[comptime]
-        if let ComptimeOption::Some(hidden) = hidden {
-            share = select(hidden[hidden_at + i] != M::new(0), 0.0f32, share);
-        }
-        total += share;
+        total += weight::<T, M>(x, hidden, x_at + i * stride, hidden_at + i, largest);
         i += lanes;
     }
     let total = sum_of_lanes(total, &mut shared);
@@ -193,12 +201,8 @@ fn softmax_columns<T: Float, M: Int>(
     if inside {
         let mut i = lane;
         while i < rows {
-            let mut share = (f32::cast_from(x[x_at + i * stride]) - largest).exp();
-            #[comptime]
-            if let ComptimeOption::Some(hidden) = hidden {
-                share = select(hidden[hidden_at + i] != M::new(0), 0.0f32, share);
-            }
-            out[index * rows + i] = T::cast_from(share / total);
+            let own = weight::<T, M>(x, hidden, x_at + i * stride, hidden_at + i, largest);
+            out[index * rows + i] = T::cast_from(own / total);
             i += lanes;
         }
     }
@@ -212,7 +216,7 @@ pub fn over_columns<R: CubeRuntime>(
 ) -> CubeTensor<R> {
     let shape = x.meta.shape().to_vec();
     let [images, rows, columns] = [shape[0], shape[1], shape[2]];
-    let (x, hidden) = (Rows::of(x), hidden.map(dense));
+    let (x, hidden) = (Rows::of(x), hidden.map(into_contiguous));
     let out = empty(&x.tensor, &[images, columns, rows], x.tensor.dtype);
     let mask_format = hidden.as_ref().map_or(DType::U32, |hidden| hidden.dtype);
     let (count, dim) = by_row(images * columns);

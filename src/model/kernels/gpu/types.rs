@@ -54,6 +54,13 @@ impl<B: Backend, const D: usize> Default for Before<B, D> {
     }
 }
 
+impl<B: Backend, const D: usize> Before<B, D> {
+    /// The rows of a linear layer and its bias, which is still to be added.
+    pub fn step((rows, bias): (Tensor<B, D>, Option<Tensor<B, 1>>)) -> Self {
+        Before { step: Some(rows), bias, scale: None }
+    }
+}
+
 /// Columns of a projection without its bias.
 #[derive(Clone)]
 pub struct Columns<B: Backend> {
