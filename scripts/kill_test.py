@@ -92,8 +92,15 @@ class Job:
 
     def finish(self, run: str, workers: int = 1) -> None:
         """Starts that nobody kills."""
-        for worker in [self.start(run) for _ in range(workers)]:
-            _, said = worker.communicate(timeout=TIMEOUT_S)
+        started = [self.start(run) for _ in range(workers)]
+        for worker in started:
+            try:
+                _, said = worker.communicate(timeout=TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                for other in started:
+                    other.kill()
+                said = b"\n".join(other.communicate()[1] for other in started)
+                raise SystemExit(f"{run}: still at it after {TIMEOUT_S} s: {said.decode()[-2000:]}")
             if worker.returncode != 0:
                 raise SystemExit(f"{run}: exit code {worker.returncode}: {said.decode()[-2000:]}")
 

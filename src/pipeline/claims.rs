@@ -41,6 +41,8 @@ struct State {
     free: VecDeque<Task>,
     /// Others have them.
     held: VecDeque<Task>,
+    /// Taken from a list to be tried, and in none until that is settled.
+    in_hand: usize,
     /// Ours, and not committed yet.
     open: HashMap<String, (Lease, Task)>,
     /// Of what is committed.
@@ -63,6 +65,7 @@ impl<'a> Claims<'a> {
             first: None,
             free: tasks.into(),
             held: VecDeque::new(),
+            in_hand: 0,
             open: HashMap::new(),
             done: Vec::new(),
             listed: None,
@@ -78,12 +81,9 @@ impl<'a> Claims<'a> {
     /// As [`Claims::next`].
     pub fn take_first(&self) -> Result<(), TableError> {
         let Some(task) = self.pop(|state| &mut state.free) else { return Ok(()) };
-        let taken = self.take(task)?;
-        let mut state = self.lock();
-        match taken {
-            Taken::Ours(task) => state.first = Some(task),
-            Taken::Held(task) => state.free.push_front(task),
-            Taken::Done => {}
+        let taken = self.take(task, |state, task| state.free.push_front(task))?;
+        if let Taken::Ours(task) = taken {
+            self.lock().first = Some(task);
         }
         Ok(())
     }
@@ -100,22 +100,19 @@ impl<'a> Claims<'a> {
         let [mut pause, longest] = LOOK_AGAIN;
         loop {
             while let Some(task) = self.pop(|state| &mut state.free) {
-                match self.take(task)? {
+                match self.take(task, |state, task| state.held.push_back(task))? {
                     Taken::Ours(task) => return Ok(Some(task)),
                     Taken::Done => {}
-                    Taken::Held(task) => {
-                        self.lock().held.push_back(task);
-                        self.look_around()?;
-                    }
+                    Taken::Held => self.look_around()?,
                 }
             }
             let held = self.lock().held.len();
             for _ in 0..held.min(LOOK_AT) {
                 let Some(task) = self.pop(|state| &mut state.held) else { break };
-                match self.take(task)? {
+                match self.take(task, |state, task| state.held.push_back(task))? {
                     Taken::Ours(task) => return Ok(Some(task)),
                     Taken::Done => pause = LOOK_AGAIN[0],
-                    Taken::Held(task) => self.lock().held.push_back(task),
+                    Taken::Held => {}
                 }
             }
             let mut state = self.lock();
@@ -176,10 +173,11 @@ impl<'a> Claims<'a> {
         done.iter().try_for_each(|lease| self.leases.release(lease))
     }
 
-    /// Whether nothing is left to do; otherwise a signal came first.
+    /// Whether nothing is left to do, nor to wait for.
     pub fn are_done(&self) -> bool {
         let state = self.lock();
-        state.free.is_empty() && state.held.is_empty() && state.open.is_empty()
+        let listed = state.free.len() + state.held.len() + state.open.len();
+        listed + state.in_hand == 0
     }
 
     /// Nothing will be committed any more: whoever waits for the next shard is told so.
@@ -188,34 +186,46 @@ impl<'a> Claims<'a> {
         self.changed.notify_all();
     }
 
-    /// The first task of a list, unless nothing is to be begun any more.
+    /// The first task of a list, unless nothing is to be begun any more; [`Claims::take`] is next.
     fn pop(&self, list: impl FnOnce(&mut State) -> &mut VecDeque<Task>) -> Option<Task> {
         let mut state = self.lock();
-        match self.is_over(&state) {
-            true => None,
-            false => list(&mut state).pop_front(),
+        if self.is_over(&state) {
+            return None;
         }
+        let task = list(&mut state).pop_front()?;
+        state.in_hand += 1;
+        Some(task)
     }
 
     fn is_over(&self, state: &State) -> bool {
         self.stop.load(Ordering::Relaxed) || state.closed
     }
 
-    fn take(&self, task: Task) -> Result<Taken, TableError> {
+    /// Tries to have the task that is in the hand; if another worker has it, `back` lists it again.
+    fn take(&self, task: Task, back: impl FnOnce(&mut State, Task)) -> Result<Taken, TableError> {
         let id = task.shard.id.clone();
-        let lease = match self.leases.claim(&id)? {
-            Claim::Ours(lease) => lease,
-            Claim::Held => return Ok(Taken::Held(task)),
+        let Claim::Ours(lease) = self.leases.claim(&id)? else {
+            self.settle(|state| back(state, task));
+            return Ok(Taken::Held);
         };
         // Whoever had it before may have committed it: the ledger counts, not the lease.
         let committed = self.writer.committed_now(&id)?;
         let Some(task) = task.left(committed.as_ref()) else {
             self.leases.release(&lease)?;
+            self.settle(|_| {});
             self.count_elsewhere(committed.map(|entry| entry.images()));
             return Ok(Taken::Done);
         };
-        self.lock().open.insert(id, (lease, task.clone()));
+        self.settle(|state| state.open.insert(id, (lease, task.clone())));
         Ok(Taken::Ours(task))
+    }
+
+    /// What was in the hand is somewhere now. In one step: between two, it would look as if nothing were
+    /// left to wait for, and leases that other workers wait for would be kept.
+    fn settle<T>(&self, put: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        state.in_hand -= 1;
+        put(&mut state)
     }
 
     /// Learns in two listings what others have done and hold, instead of asking shard by shard.
@@ -258,5 +268,56 @@ enum Taken {
     Ours(Task),
     /// It is committed.
     Done,
-    Held(Task),
+    /// Another worker has it.
+    Held,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::NaiveDate;
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::source::Shard;
+    use crate::store::Store;
+    use crate::tables::{RunIdentity, Worker};
+
+    /// A committed shard's lease is given back while anything is left to wait for: two workers that kept
+    /// theirs would wait for each other.
+    #[test]
+    fn what_is_only_being_tried_is_left_to_do() {
+        let store = Store::of(Arc::new(InMemory::new()), "memory");
+        let identity = RunIdentity {
+            run_id: "c0ffee".to_string(),
+            run_date: NaiveDate::from_ymd_opt(2026, 11, 30).unwrap(),
+            spec: serde_json::json!({}),
+            shards: vec!["s".to_string()],
+            plan: None,
+        };
+        let writer = RunWriter::open(store.clone(), identity).unwrap();
+        let leases = [(); 2].map(|()| {
+            let mut worker = Worker::new("0/1".to_string());
+            worker.say(&store).unwrap();
+            Leases::new(store.clone(), &worker)
+        });
+        let Claim::Ours(lease) = leases[1].claim("s").unwrap() else { panic!("held") };
+
+        let (progress, stop) = (Progress::default(), AtomicBool::new(false));
+        let shard = Shard { index: 0, id: "s".to_string(), entries: vec![], sizes: vec![] };
+        let tasks = vec![Task::new(shard)];
+        let claims = Claims::new(tasks, &leases[0], &writer, &progress, &stop);
+        let task = claims.pop(|state| &mut state.free).unwrap();
+        assert!(!claims.are_done(), "in the hand");
+        let taken = claims.take(task, |state, task| state.held.push_back(task)).unwrap();
+        assert!(matches!(taken, Taken::Held) && !claims.are_done());
+        leases[1].release(&lease).unwrap();
+        assert!(claims.next().unwrap().is_some());
+        assert!(!claims.are_done(), "open");
+        claims.committed("s");
+        assert!(claims.are_done() && claims.next().unwrap().is_none());
+        claims.give_back().unwrap();
+        assert!(leases[1].all().unwrap().is_empty());
+    }
 }
