@@ -3,13 +3,13 @@ standard input. Out: a table of registers, spilled bytes and shared memory by ke
 forms; status 1 if one does not compile or a device would refuse its launch."""
 
 import json
-import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
+
+from cuda_stand_in import environment, nvidia
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ARCHITECTURES = {"80": "sm_80", "90": "sm_90"}
@@ -20,32 +20,19 @@ SPILLED = re.compile(r"(\d+) bytes spill stores")
 STATIC = re.compile(r"(\d+) bytes smem")
 
 
-def nvidia() -> pathlib.Path:
-    import nvidia
-
-    return pathlib.Path(next(iter(nvidia.__path__)))
-
-
 def programs() -> list[str]:
     messages = (json.loads(line) for line in sys.stdin if line.startswith("{"))
     found = [message.get("executable") for message in messages if message.get("reason") == "compiler-artifact"]
     return [program for program in found if program and pathlib.Path(program).parent.name == "deps"]
 
 
-def run(program: str, arch: str, folder: pathlib.Path) -> list[str]:
+def run(program: str, arch: str, folder: pathlib.Path, stand_in: dict[str, str]) -> list[str]:
     """Runs the tests of `program`, which fail where a number is looked at, and returns what was refused."""
     ptx = folder / arch / pathlib.Path(program).name
     ptx.mkdir(parents=True)
-    libraries = [str(folder), str(nvidia() / "cuda_nvrtc" / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
-    environment = os.environ | {
-        "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
-        "CUDA_PATH": str(folder),
-        "FILO_CACHE": str(ptx / "cache"),
-        "FILO_PTX": str(ptx),
-        "FILO_ARCH": arch,
-    }
+    of_run = stand_in | {"FILO_CACHE": str(ptx / "cache"), "FILO_PTX": str(ptx), "FILO_ARCH": arch}
     arguments = [program, "--ignored", "--test-threads", "1"]
-    done = subprocess.run(arguments, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(arguments, env=of_run, cwd=ROOT, capture_output=True, text=True, check=False)
     return sorted({"".join(groups) for groups in REFUSED.findall(done.stdout + done.stderr)})
 
 
@@ -70,14 +57,9 @@ def main() -> int:
         raise SystemExit("no program was built: run scripts/compile_kernels")
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        source = ROOT / "scripts" / "cuda_stand_in.c"
-        # Not as libcuda.so.1: NVRTC would take it for the real one.
-        command = [os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O1", "-o", folder / "libcuda.so", source]
-        subprocess.run(command, check=True)
-        for package in ["cuda_runtime", "cuda_nvcc"]:
-            shutil.copytree(nvidia() / package / "include", folder / "include", dirs_exist_ok=True)
+        stand_in = environment(folder)
         for arch, architecture in ARCHITECTURES.items():
-            refused = [line for program in names for line in run(program, arch, folder)]
+            refused = [line for program in names for line in run(program, arch, folder, stand_in)]
             kernels: dict[str, list[tuple[int, int, int]]] = {}
             for ptx in sorted((folder / arch).glob("*/*.ptx")):
                 name, *figures = assembled(ptx, architecture)

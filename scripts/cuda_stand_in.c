@@ -1,8 +1,9 @@
 /* Stands in for NVIDIA's driver where there is no GPU. In: calls of the driver's interface, as CUDA programs make
  * them. Out: memory that is the host's, copies that are made, modules that are written to the folder
- * $FILO_PTX, launches that are checked against the limits of a device and do nothing. So everything
- * that a program does on a GPU happens, but for its numbers: NVRTC compiles every kernel, and what it
- * gives can be looked at. $FILO_ARCH is the compute capability, 90 unless set. */
+ * $FILO_PTX, launches that are checked against the limits of a device and do nothing, but for the sums,
+ * products and casts of a few numbers by which a program sees whether a device computes. So everything that a
+ * program does on a GPU happens, but for its numbers: NVRTC compiles every kernel, and what it gives can
+ * be looked at. $FILO_ARCH is the compute capability, 90 unless set. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,10 +114,15 @@ result cuMemcpy2DAsync_v2(const struct copy *copy, handle s) {
     return SUCCESS;
 }
 
+struct kernel {
+    char *name;
+    int multiplies, buffers;
+};
+
 result cuModuleLoadData(handle *out, const void *image) {
     static int count;
     const char *folder = getenv("FILO_PTX");
-    *out = &context;
+    *out = strdup(image);
     if (!folder) return SUCCESS;
     char name[4096];
     snprintf(name, sizeof name, "%s/%d-%d.ptx", folder, getpid(), __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST));
@@ -127,20 +133,71 @@ result cuModuleLoadData(handle *out, const void *image) {
     }
     return SUCCESS;
 }
-result cuModuleUnload(handle module) { return SUCCESS; }
-result cuModuleGetFunction(handle *out, handle module, const char *name) { *out = strdup(name); return SUCCESS; }
+result cuModuleUnload(handle module) { free(module); return SUCCESS; }
+result cuModuleGetFunction(handle *out, handle module, const char *name) {
+    struct kernel *kernel = malloc(sizeof *kernel);
+    kernel->name = strdup(name);
+    kernel->buffers = 0;
+    for (const char *at = module; (at = strstr(at, ".param .u64 ")); at++) kernel->buffers++;
+    kernel->multiplies = strstr(module, "mul.f") || strstr(module, "mul.bf") || strstr(module, "mul.rn");
+    *out = kernel;
+    return SUCCESS;
+}
 result cuFuncSetAttribute(handle function, int attribute, int value) { return SUCCESS; }
 result cuFuncGetAttribute(int *value, int attribute, handle function) { *value = 0; return SUCCESS; }
 
+/* Number `at` of a buffer in the format that a kernel's name has. */
+static float get(const char *format, const void *from, int at) {
+    const uint16_t half = ((const uint16_t *)from)[at];
+    if (!strncmp(format, "bf16", 4)) {
+        uint32_t bits = (uint32_t)half << 16;
+        float number;
+        memcpy(&number, &bits, 4);
+        return number;
+    }
+    return format[1] == '1' ? (float)((const _Float16 *)from)[at] : ((const float *)from)[at];
+}
+static void put(const char *format, void *to, int at, float number) {
+    uint32_t bits;
+    memcpy(&bits, &number, 4);
+    if (!strncmp(format, "bf16", 4))
+        ((uint16_t *)to)[at] = bits >> 16; /* Exact for the small whole numbers it is asked for. */
+    else if (format[1] == '1')
+        ((_Float16 *)to)[at] = (_Float16)number;
+    else
+        ((float *)to)[at] = number;
+}
+
+/* Kernels `…binop_c_FORMAT_n_WIDTH` of buffers x, y and the result, or of x, which is also the result, and y;
+ * `cast_element_i_FORMAT_o_FORMAT_n_WIDTH` of x and the result. After the buffers comes what is known of them, of
+ * which the third number is how many vectors of that width there are. */
+static void compute(const struct kernel *kernel, void **arguments) {
+    const char *in = strstr(kernel->name, "binop_c_"), *width = strstr(kernel->name, "_n_");
+    const char *cast = strstr(kernel->name, "cast_element_i_"), *to = strstr(kernel->name, "_o_");
+    if (!in && !(cast && to) || !width || kernel->buffers < 2) return;
+    in = in ? in + strlen("binop_c_") : cast + strlen("cast_element_i_");
+    const char *out = cast ? to + strlen("_o_") : in;
+    const void *x = *(void **)arguments[0], *y = *(void **)arguments[1];
+    void *result = *(void **)arguments[cast ? 1 : kernel->buffers > 2 ? 2 : 0];
+    unsigned numbers = ((unsigned *)arguments[kernel->buffers])[2] * atoi(width + strlen("_n_"));
+    if (numbers > 8) return;
+    for (unsigned at = 0; at < numbers; at++) {
+        float a = get(in, x, at);
+        put(out, result, at, cast ? a : kernel->multiplies ? a * get(in, y, at) : a + get(in, y, at));
+    }
+}
+
 result cuLaunchKernel(handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                       unsigned shared, handle s, void **arguments, void **extra) {
+    const struct kernel *kernel = function;
     int most_shared;
     cuDeviceGetAttribute(&most_shared, 97, 0);
     int fits = gx && gy && gz && bx && by && bz && gy <= 65535 && gz <= 65535 && bz <= 64
                && (unsigned long)bx * by * bz <= 1024 && shared <= (unsigned)most_shared;
     if (!fits)
         fprintf(stderr, "%s: no device launches %u,%u,%u blocks of %u,%u,%u threads and %u bytes\n",
-                (char *)function, gx, gy, gz, bx, by, bz, shared);
+                kernel->name, gx, gy, gz, bx, by, bz, shared);
+    if (fits && (unsigned long)gx * gy * gz == 1) compute(kernel, arguments);
     return fits ? SUCCESS : INVALID_VALUE;
 }
 
