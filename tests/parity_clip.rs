@@ -121,13 +121,13 @@ fn the_image_tower_agrees_block_by_block_on<B: NetworkBackend>() {
     for (i, block) in encoder.blocks.iter().enumerate() {
         let name = format!("{image}.vis.block{i:02}");
         if i < first_dual {
-            x = block.forward(x, None);
+            x = block.forward(x.into(), None).tokens();
             parity.stage(&name, &values(x.clone()), golden.get(&name), setup.tolerance());
             continue;
         }
-        let step = block.forward_dual(x.clone());
+        let step = block.forward_dual(x.clone().into());
         let sum = value_value.unwrap_or(x) + step.value_value;
-        x = step.out;
+        x = step.out.tokens();
         for (stream, tensor) in [("vv", sum.clone()), ("ori", x.clone())] {
             let name = format!("{name}.{stream}");
             parity.stage(&name, &values(tensor), golden.get(&name), setup.tolerance());

@@ -124,12 +124,35 @@ pub struct ResidualBlock<B: Backend> {
     pub mlp: Mlp<B>,
 }
 
+/// The residual stream between two blocks, `[batch, tokens, width]`. On a GPU the last step is still to be
+/// added: the norm that the next block begins with does so.
+pub struct Stream<B: Backend> {
+    pub(super) x: Tensor<B, 3>,
+    pub(super) step: Option<gpu::Unbiased<B>>,
+}
+
+impl<B: Backend> From<Tensor<B, 3>> for Stream<B> {
+    fn from(x: Tensor<B, 3>) -> Self {
+        Stream { x, step: None }
+    }
+}
+
+impl<B: Backend> Stream<B> {
+    /// The tokens.
+    pub fn tokens(self) -> Tensor<B, 3> {
+        match self.step {
+            None => self.x,
+            Some((rows, bias)) => gpu::residual(self.x, rows, bias, None),
+        }
+    }
+}
+
 /// What a dual block returns, each `[batch, tokens, width]`.
 pub struct DualStep<B: Backend> {
     /// The ordinary stream after attention, before the MLP.
     pub mid: Tensor<B, 3>,
     /// The ordinary stream after the block.
-    pub out: Tensor<B, 3>,
+    pub out: Stream<B>,
     /// What this block adds to the value-value stream.
     pub value_value: Tensor<B, 3>,
 }
@@ -154,28 +177,30 @@ impl ResidualBlockConfig {
 
 impl<B: Backend> ResidualBlock<B> {
     /// The ordinary block; see [`FusedAttention::forward`] for `attn_mask`.
-    pub fn forward(&self, x: Tensor<B, 3>, attn_mask: Option<&Tensor<B, 4, Bool>>) -> Tensor<B, 3> {
+    pub fn forward(&self, x: Stream<B>, attn_mask: Option<&Tensor<B, 4, Bool>>) -> Stream<B> {
         if gpu::reaches::<B>() {
             return self.forward_on_gpu(x, attn_mask);
         }
+        let x = x.tokens();
         let attention = self.attn.forward(self.ln_1.forward(x.clone()), attn_mask);
-        self.add_mlp(add(x, attention))
+        self.add_mlp(add(x, attention)).into()
     }
 
     /// The dual block: the ordinary stream goes on as always; the value-value attention of the
     /// same tokens comes out beside it and is never fed back.
-    pub fn forward_dual(&self, x: Tensor<B, 3>) -> DualStep<B> {
+    pub fn forward_dual(&self, x: Stream<B>) -> DualStep<B> {
         if gpu::reaches::<B>() {
             return self.forward_dual_on_gpu(x, None);
         }
+        let x = x.tokens();
         let attention = self.attn.forward_dual(self.ln_1.forward(x.clone()));
         let value_value = same_format(attention.value_value, x.dtype());
         let mid = add(x, attention.ordinary);
-        DualStep { out: self.add_mlp(mid.clone()), mid, value_value }
+        DualStep { out: self.add_mlp(mid.clone()).into(), mid, value_value }
     }
 
     /// The same with what this block adds to the value-value stream added to `value_value`.
-    pub fn forward_dual_onto(&self, x: Tensor<B, 3>, value_value: Tensor<B, 3>) -> DualStep<B> {
+    pub fn forward_dual_onto(&self, x: Stream<B>, value_value: Tensor<B, 3>) -> DualStep<B> {
         if gpu::reaches::<B>() {
             return self.forward_dual_on_gpu(x, Some(value_value));
         }

@@ -6,15 +6,12 @@ use burn::tensor::{Bool, DType, Tensor, backend::Backend};
 
 use super::attention::attend_to_some;
 use super::config::Activation;
-use super::kernels::gpu::{self, Act, Attention, Before, Columns};
-use super::layers::{DualStep, FusedAttention, Mlp, ResidualBlock};
+use super::kernels::gpu::{self, Act, Attention, Before, Columns, Unbiased};
+use super::layers::{DualStep, FusedAttention, Mlp, ResidualBlock, Stream};
 use super::precision::{activated_on_gpu, product, without_bias};
 
 /// Most scores that are held at once: 1 GB in f32.
 const MAX_SCORES: usize = 256 << 20;
-
-/// Rows of a linear layer and its bias, which is still to be added.
-type Unbiased<B> = (Tensor<B, 3>, Option<Tensor<B, 1>>);
 
 impl<B: Backend> FusedAttention<B> {
     /// The attended values of the ordinary stream, then of the value-value stream if there are two, with
@@ -87,45 +84,51 @@ impl<B: Backend> ResidualBlock<B> {
     /// [`ResidualBlock::forward`].
     pub(super) fn forward_on_gpu(
         &self,
-        x: Tensor<B, 3>,
+        x: Stream<B>,
         hidden: Option<&Tensor<B, 4, Bool>>,
-    ) -> Tensor<B, 3> {
-        let mut streams = self.attn.on_gpu(self.first_norm(&x), hidden, 1).into_iter();
+    ) -> Stream<B> {
+        let [x, normed] = self.first_norm(x);
+        let mut streams = self.attn.on_gpu(normed, hidden, 1).into_iter();
         let step = streams.next().expect("one stream was asked for");
-        let [_, out] = self.after_attention(x, step);
-        out
+        self.after_attention(x, step)
     }
 
     /// [`ResidualBlock::forward_dual`], what it adds to the value-value stream added to `value_value`,
     /// where there is one.
     pub(super) fn forward_dual_on_gpu(
         &self,
-        x: Tensor<B, 3>,
+        x: Stream<B>,
         value_value: Option<Tensor<B, 3>>,
     ) -> DualStep<B> {
+        let [x, normed] = self.first_norm(x);
         let format = x.dtype();
-        let mut streams = self.attn.on_gpu(self.first_norm(&x), None, 2).into_iter();
+        let mut streams = self.attn.on_gpu(normed, None, 2).into_iter();
         let [step, (added, bias)] =
             std::array::from_fn(|_| streams.next().expect("two streams were asked for"));
         let value_value = match value_value {
             Some(before) => gpu::residual(before, added, bias, None),
             None => gpu::activated(added, bias, Act::None, format),
         };
-        let [mid, out] = self.after_attention(x, step);
-        DualStep { mid, out, value_value }
+        let out = self.after_attention(x, step);
+        DualStep { mid: out.x.clone(), out, value_value }
     }
 
-    /// In the format of the projection.
-    fn first_norm(&self, x: &Tensor<B, 3>) -> Tensor<B, 3> {
+    /// The tokens, and normed in the format of the projection.
+    fn first_norm(&self, x: Stream<B>) -> [Tensor<B, 3>; 2] {
         let format = self.attn.in_proj.weight.val().dtype();
-        gpu::normed(x.clone(), Before::default(), &self.ln_1, format)
+        match x.step {
+            Some(step) => gpu::summed_and_normed(x.x, Before::step(step), &self.ln_1, format),
+            None => {
+                let normed = gpu::normed(x.x.clone(), Before::default(), &self.ln_1, format);
+                [x.x, normed]
+            }
+        }
     }
 
-    /// The stream before and after the MLP.
-    fn after_attention(&self, x: Tensor<B, 3>, step: Unbiased<B>) -> [Tensor<B, 3>; 2] {
+    /// The stream after `step` and the MLP, whose own step is still to be added.
+    fn after_attention(&self, x: Tensor<B, 3>, step: Unbiased<B>) -> Stream<B> {
         let format = self.mlp.c_fc.weight.val().dtype();
         let [mid, normed] = gpu::summed_and_normed(x, Before::step(step), &self.ln_2, format);
-        let (step, bias) = self.mlp.on_gpu(normed);
-        [mid.clone(), gpu::residual(mid, step, bias, None)]
+        Stream { x: mid, step: Some(self.mlp.on_gpu(normed)) }
     }
 }

@@ -8,7 +8,7 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, FloatDType, Tensor, backend::Backend};
 
-use super::kernels::gpu::{self, Act};
+use super::kernels::gpu::{self, Act, Unbiased};
 use super::kernels::{self, linear, linear_relu_by_library, parts_of, widened_on_cpu};
 use super::linear::Linear;
 
@@ -53,11 +53,11 @@ pub fn project<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -
     linear(same_format(x, weight.dtype()), weight, bias, |_| layer.parts())
 }
 
-/// `x·W` and `b`, which is still to be added: for kernels that add it to what they read.
+/// `x·W` and `b`: for kernels that add it to what they read.
 pub fn without_bias<B: Backend, const D: usize>(
     layer: &Linear<B>,
     x: Tensor<B, D>,
-) -> (Tensor<B, D>, Option<Tensor<B, 1>>) {
+) -> Unbiased<B, D> {
     let weight = layer.weight.val();
     let rows = linear(same_format(x, weight.dtype()), weight, None, |_| layer.parts());
     (rows, layer.bias.as_ref().map(Param::val))

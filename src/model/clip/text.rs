@@ -6,7 +6,7 @@ use burn::nn::{Embedding, EmbeddingConfig, Initializer};
 use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 
 use crate::model::config::FiloConfig;
-use crate::model::layers::{ResidualBlock, ResidualBlockConfig};
+use crate::model::layers::{ResidualBlock, ResidualBlockConfig, Stream};
 use crate::model::norm::{LayerNorm, LayerNormConfig};
 use crate::model::precision::product;
 
@@ -122,7 +122,8 @@ impl<B: Backend> TextEncoder<B> {
     }
 
     fn blocks_over(&self, x: Tensor<B, 3>, hidden: &Tensor<B, 4, Bool>) -> Tensor<B, 3> {
-        self.blocks.iter().fold(x, |x, block| block.forward(x, Some(hidden)))
+        let x = Stream::from(x);
+        self.blocks.iter().fold(x, |x, block| block.forward(x, Some(hidden))).tokens()
     }
 
     fn project(&self, ends: Tensor<B, 3>) -> Tensor<B, 3> {

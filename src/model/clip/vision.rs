@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use super::stem::ConvStem;
 use crate::model::config::FiloConfig;
-use crate::model::layers::{ResidualBlock, ResidualBlockConfig};
+use crate::model::layers::{ResidualBlock, ResidualBlockConfig, Stream};
 use crate::model::norm::{LayerNorm, LayerNormConfig};
 use crate::model::precision::{convolve, product};
 
@@ -81,15 +81,14 @@ impl<B: Backend> ImageEncoder<B> {
 
     /// `images` `[batch, 3, size, size]` → the tokens for the heads.
     pub fn forward(&self, images: Tensor<B, 4>) -> ImageTokens<B> {
-        let mut x = self.embed(images);
-        for block in &self.blocks[..self.first_dual_block] {
-            x = block.forward(x, None);
-        }
+        let (first, dual) = self.blocks.split_at(self.first_dual_block);
+        let x = Stream::from(self.embed(images));
+        let x = first.iter().fold(x, |x, block| block.forward(x, None)).tokens();
         // The value-value stream starts as the ordinary one and only ever collects: no norm,
         // no MLP, never fed back.
-        let mut value_value = x.clone();
+        let (mut value_value, mut x) = (x.clone(), Stream::from(x));
         let mut ordinary = Vec::with_capacity(self.captures.len());
-        for (i, block) in self.blocks.iter().enumerate().skip(self.first_dual_block) {
+        for (i, block) in (self.first_dual_block..).zip(dual) {
             let step = block.forward_dual_onto(x, value_value);
             value_value = step.value_value;
             if captured_stream_is_mid_of(i, &self.captures) {
@@ -97,7 +96,7 @@ impl<B: Backend> ImageEncoder<B> {
             }
             x = step.out;
         }
-        ordinary.push(x);
+        ordinary.push(x.tokens());
         ImageTokens { value_value, ordinary }
     }
 

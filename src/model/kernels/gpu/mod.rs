@@ -17,7 +17,9 @@ use crate::model::norm::LayerNorm;
 #[cfg(any(feature = "cuda-untuned", feature = "wgpu"))]
 use handed::{flags, give, is, numbers, take};
 
-pub use types::{Act, Attention, Before, Columns, Order, Patches, Sampling, Side, Small, Strides};
+pub use types::{
+    Act, Attention, Before, Columns, Order, Patches, Sampling, Side, Small, Strides, Unbiased,
+};
 
 /// Does its last argument on the backend `B`, as `$G`.
 macro_rules! on_gpu {

@@ -41,6 +41,9 @@ pub enum Order {
     Columns,
 }
 
+/// Rows of a linear layer and its bias, which is still to be added.
+pub type Unbiased<B, const D: usize = 3> = (Tensor<B, D>, Option<Tensor<B, 1>>);
+
 /// What is added to `x` before it is normalised: `scale·(step + bias)`, each where there is one.
 pub struct Before<B: Backend, const D: usize> {
     pub step: Option<Tensor<B, D>>,
@@ -55,8 +58,8 @@ impl<B: Backend, const D: usize> Default for Before<B, D> {
 }
 
 impl<B: Backend, const D: usize> Before<B, D> {
-    /// The rows of a linear layer and its bias, which is still to be added.
-    pub fn step((rows, bias): (Tensor<B, D>, Option<Tensor<B, 1>>)) -> Self {
+    /// Of what a linear layer gives.
+    pub fn step((rows, bias): Unbiased<B, D>) -> Self {
         Before { step: Some(rows), bias, scale: None }
     }
 }
