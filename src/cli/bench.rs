@@ -135,7 +135,7 @@ impl BenchArgs {
             if self.peak_tflops.is_some() && self.efficiency == 1.0 && !self.json {
                 say(
                     "that is what the limits allow, no forecast: see --efficiency, and measure with \
-                     --stage image where there is such a machine",
+                     --stage picture where there is such a machine",
                 )?;
             }
             return Ok(0);

@@ -49,7 +49,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "NAME")]
     category: Vec<String>,
 
-    /// Maximum number of images in a gallery; each category has four galleries.
+    /// Maximum number of images in a gallery; a category has up to six galleries.
     #[arg(long, value_name = "N", default_value_t = PICTURES, value_parser = clap::value_parser!(u16).range(0..=100))]
     pictures: u16,
 }
