@@ -110,8 +110,18 @@ fn a_norm_of_a_sum_is_the_plain_norm() {
         let [gpu_sum, normed] =
             gpu::summed_and_normed(x.gpu.clone(), before(), &on_gpu, DType::F32);
         assert_close(&format!("sum of {shape:?}"), gpu_sum, sum.clone(), EXACT);
-        let plain = on_cpu.forward(sum);
+        let plain = on_cpu.forward(sum.clone());
         assert_close(&format!("norm of a sum of {shape:?}"), normed, plain.clone(), 2e-5);
+
+        let (other, its_step) = (both(shape, 6), both(shape, 7));
+        let second = [other.gpu.clone(), its_step.gpu.clone()];
+        let [gpu_sum, normed, second] =
+            gpu::both_summed_and_normed(x.gpu.clone(), before(), second, &on_gpu, DType::F32);
+        assert_close(&format!("first sum of {shape:?}"), gpu_sum, sum.clone(), EXACT);
+        assert_close(&format!("first norm of {shape:?}"), normed, plain.clone(), 2e-5);
+        let other = other.cpu
+            + (its_step.cpu + bias.cpu.clone().unsqueeze()) * scale.cpu.clone().unsqueeze();
+        assert_close(&format!("second sum of {shape:?}"), second, other, EXACT);
 
         let [normed, placed] =
             gpu::normed_and_placed(x.gpu.clone(), before(), &on_gpu, position.gpu.clone());

@@ -105,11 +105,19 @@ impl<B: Backend> ResidualBlock<B> {
         let mut streams = self.attn.on_gpu(normed, None, 2).into_iter();
         let [step, (added, bias)] =
             std::array::from_fn(|_| streams.next().expect("two streams were asked for"));
-        let value_value = match value_value {
-            Some(before) => gpu::residual(before, added, bias, None),
-            None => gpu::activated(added, bias, Act::None, format),
+        let (out, value_value) = match value_value {
+            // Both streams went through one projection, so they have the same bias.
+            Some(before) => {
+                let (step, second) = (Before::step(step), [before, added]);
+                let [mid, normed, value_value] =
+                    gpu::both_summed_and_normed(x, step, second, &self.ln_2, self.mlp_format());
+                (self.with_mlp(mid, normed), value_value)
+            }
+            None => {
+                let out = self.after_attention(x, step);
+                (out, gpu::activated(added, bias, Act::None, format))
+            }
         };
-        let out = self.after_attention(x, step);
         DualStep { mid: out.x.clone(), out, value_value }
     }
 
@@ -127,8 +135,16 @@ impl<B: Backend> ResidualBlock<B> {
 
     /// The stream after `step` and the MLP, whose own step is still to be added.
     fn after_attention(&self, x: Tensor<B, 3>, step: Unbiased<B>) -> Stream<B> {
-        let format = self.mlp.c_fc.weight.val().dtype();
-        let [mid, normed] = gpu::summed_and_normed(x, Before::step(step), &self.ln_2, format);
+        let step = Before::step(step);
+        let [mid, normed] = gpu::summed_and_normed(x, step, &self.ln_2, self.mlp_format());
+        self.with_mlp(mid, normed)
+    }
+
+    fn with_mlp(&self, mid: Tensor<B, 3>, normed: Tensor<B, 3>) -> Stream<B> {
         Stream { x: mid, step: Some(self.mlp.on_gpu(normed)) }
+    }
+
+    fn mlp_format(&self) -> DType {
+        self.mlp.c_fc.weight.val().dtype()
     }
 }

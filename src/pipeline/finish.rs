@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::iter::repeat;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use rayon::prelude::*;
@@ -16,7 +18,7 @@ use super::pixel_groups::PixelGroups;
 use super::references::References;
 use super::retry::{Earlier, Kept, Retry};
 use super::stitched::{OpenImages, Stitched, TileMap};
-use crate::error::{Failure, FailureCode, MetricsError, Stage, TableError};
+use crate::error::{Failure, FailureCode, MetricsError, Stage, StoreError, TableError};
 use crate::image::{Mask, Rle, Size, mask_from_map, upsample_map};
 use crate::metrics::{MapPixels, PixelSummary, connected_regions};
 use crate::model::filo::anomaly_map::{AnomalyMapper, highest, image_score};
@@ -73,6 +75,8 @@ pub struct ShardBuilder {
     categories: BTreeMap<String, CategoryBuilder>,
     /// Images whose tiles have yet to come.
     open: OpenImages,
+    /// Writes the raw maps of the last batch: a bucket takes its time, and the next batch need not wait.
+    maps: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
 #[derive(Default)]
@@ -101,7 +105,7 @@ impl ShardBuilder {
     pub fn new(begun: Begun, input: Input) -> Self {
         let Begun { shard, retry } = begun;
         let (categories, open) = (BTreeMap::new(), OpenImages::default());
-        ShardBuilder { shard, retry, input, categories, open }
+        ShardBuilder { shard, retry, input, categories, open, maps: None }
     }
 
     /// Adds the rows that an image has from the shard's earlier commit.
@@ -182,7 +186,7 @@ impl ShardBuilder {
             })
             .collect::<Result<Vec<_>, TableError>>()?;
         let maps = finished.iter_mut().flatten().filter_map(|picture| picture.map_file.take());
-        settings.store.put_all(maps.collect(), Vec::new())?;
+        self.write_maps(maps.collect(), &settings.store)?;
         let mut scored = 0;
         for picture in finished {
             match picture.and_then(|picture| self.count_pixels(picture, settings)) {
@@ -194,6 +198,24 @@ impl ShardBuilder {
             }
         }
         Ok([scored, failed])
+    }
+
+    /// Begins to write raw maps; those before are written then.
+    fn write_maps(&mut self, maps: Vec<(String, Bytes)>, store: &Store) -> Result<(), TableError> {
+        self.wait_for_maps()?;
+        if !maps.is_empty() {
+            let store = store.clone();
+            self.maps = Some(thread::spawn(move || store.put_all(maps, Vec::new())));
+        }
+        Ok(())
+    }
+
+    fn wait_for_maps(&mut self) -> Result<(), TableError> {
+        match self.maps.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(written)) => Ok(written?),
+            Some(Err(panic)) => resume_unwind(panic),
+        }
     }
 
     /// Adds the map to the pixel counts of its category, where its truth is known.
@@ -259,6 +281,7 @@ impl ShardBuilder {
         writer: &RunWriter,
         is_ours: impl Fn() -> Result<bool, TableError> + Send,
     ) -> Result<Option<u64>, TableError> {
+        self.wait_for_maps()?;
         if let Some((retry, _)) = self.retry.as_deref() {
             for (category, row) in retry.partials(writer.store())? {
                 let pixels = &mut self.categories.entry(category).or_default().pixels;

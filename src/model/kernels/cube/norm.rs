@@ -1,5 +1,6 @@
 //! Layer norm, with what stands before it in a transformer: the bias of a linear layer, a layer scale, the
-//! residual sum; and behind it: a position code. One pass over memory, one kernel.
+//! residual sum; and behind it: a position code; and beside it: the sum of a second stream. One pass over
+//! memory, one kernel.
 
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
@@ -7,6 +8,7 @@ use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
 use super::{LANES, Rows, THREADS, by_row, empty, sum_of_lanes, sum_of_vector, vector_of};
+use crate::model::kernels::gpu::Also;
 
 /// What is normalised: `x`, or `x + scale·(step + bias)`, or `x + bias` without a step.
 pub struct Summed<R: CubeRuntime> {
@@ -69,15 +71,20 @@ fn norm_rows<T: Float, S: Float, P: Float, Q: Float, O: Float, N: Size>(
     gamma: &Tensor<Vector<f32, N>>,
     beta: &Tensor<Vector<f32, N>>,
     position: &ComptimeOption<Tensor<Vector<Q, N>>>,
+    second: &ComptimeOption<Tensor<Vector<T, N>>>,
+    second_step: &ComptimeOption<Tensor<Vector<S, N>>>,
     sum: &mut ComptimeOption<Tensor<Vector<T, N>>>,
     out: &mut Tensor<Vector<O, N>>,
     placed: &mut ComptimeOption<Tensor<Vector<O, N>>>,
+    second_sum: &mut ComptimeOption<Tensor<Vector<T, N>>>,
     rows: usize,
     columns: usize,
     x_stride: usize,
     step_stride: usize,
     position_rows: usize,
     position_stride: usize,
+    second_stride: usize,
+    second_step_stride: usize,
     epsilon: f32,
     #[define(T, S, P, Q, O)] _formats: [StorageType; 5],
 ) {
@@ -129,6 +136,16 @@ fn norm_rows<T: Float, S: Float, P: Float, Q: Float, O: Float, N: Size>(
                     placed[to + i] = Vector::cast_from(normed + Vector::cast_from(position[at]));
                 }
             }
+            #[comptime]
+            if let ComptimeOption::Some(second_sum) = second_sum {
+                #[comptime]
+                if let ComptimeOption::Some(second) = second {
+                    let (at, step_at) = (row * second_stride, row * second_step_stride);
+                    let value =
+                        summed::<T, S, P, N>(second, second_step, bias, scale, at, step_at, i);
+                    second_sum[to + i] = Vector::cast_from(value);
+                }
+            }
             i += lanes;
         }
     }
@@ -141,25 +158,28 @@ pub struct Normed<R: CubeRuntime> {
     pub out: CubeTensor<R>,
     /// `out + position`, if there is one.
     pub placed: Option<CubeTensor<R>>,
+    /// The sum of the second stream, in the format of `x`, if there is one.
+    pub second: Option<CubeTensor<R>>,
 }
 
-/// The layer norm of a sum. `position` `[n, width]` or `[…, n, width]` is added row by row, again and
-/// again.
+/// The layer norm of a sum.
 pub fn normed<R: CubeRuntime>(
     summed: Summed<R>,
     affine: Affine<R>,
-    position: Option<CubeTensor<R>>,
-    keep_sum: bool,
+    also: Also<CubeTensor<R>>,
 ) -> Normed<R> {
     let x = Rows::of(summed.x);
     let shape = x.tensor.meta.shape().to_vec();
-    let [step, bias, scale, position] =
-        [summed.step, summed.bias, summed.scale, position].map(|tensor| tensor.map(Rows::of));
+    let [second, second_step] = also.second.map_or([None, None], |both| both.map(Some));
+    let optional = [summed.step, summed.bias, summed.scale, also.position, second, second_step];
+    let [step, bias, scale, position, second, second_step] =
+        optional.map(|tensor| tensor.map(Rows::of));
     let (gamma, beta) = (Rows::of(affine.gamma), Rows::of(affine.beta));
-    let sum = keep_sum.then(|| empty(&x.tensor, &shape, x.tensor.dtype));
+    let sum = also.sum.then(|| empty(&x.tensor, &shape, x.tensor.dtype));
     let out = empty(&x.tensor, &shape, affine.format);
     let placed = position.as_ref().map(|_| empty(&x.tensor, &shape, affine.format));
-    let optional = [&step, &bias, &scale, &position];
+    let second_sum = second.as_ref().map(|_| empty(&x.tensor, &shape, x.tensor.dtype));
+    let optional = [&step, &bias, &scale, &position, &second, &second_step];
     let mut all = vec![&x, &gamma, &beta];
     all.extend(optional.into_iter().flatten());
     let vector = vector_of(&all);
@@ -179,17 +199,22 @@ pub fn normed<R: CubeRuntime>(
         gamma.arg(),
         beta.arg(),
         position.as_ref().map(Rows::arg).into(),
+        second.as_ref().map(Rows::arg).into(),
+        second_step.as_ref().map(Rows::arg).into(),
         sum.clone().map(CubeTensor::into_tensor_arg).into(),
         out.clone().into_tensor_arg(),
         placed.clone().map(CubeTensor::into_tensor_arg).into(),
+        second_sum.clone().map(CubeTensor::into_tensor_arg).into(),
         x.count,
         x.width / vector,
         x.stride / vector,
         stride(&step),
         position.as_ref().map_or(1, |of| of.count),
         stride(&position),
+        stride(&second),
+        stride(&second_step),
         affine.epsilon,
         formats.map(Into::into),
     );
-    Normed { sum, out, placed }
+    Normed { sum, out, placed, second: second_sum }
 }

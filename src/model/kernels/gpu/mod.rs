@@ -18,7 +18,7 @@ use crate::model::norm::LayerNorm;
 use handed::{flags, give, is, numbers, take};
 
 pub use types::{
-    Act, Attention, Before, Columns, Order, Patches, Sampling, Side, Small, Strides, Unbiased,
+    Act, Also, Attention, Before, Columns, Order, Patches, Sampling, Side, Small, Strides, Unbiased,
 };
 
 /// Does its last argument on the backend `B`, as `$G`.
@@ -83,7 +83,7 @@ pub fn normed<B: Backend, const D: usize>(
     norm: &LayerNorm<B>,
     format: DType,
 ) -> Tensor<B, D> {
-    let [out, ..] = normed_and(x, before, norm, format, None, false);
+    let [out, ..] = normed_and(x, before, norm, format, Also::default());
     out.expect("the norm itself is always there")
 }
 
@@ -94,8 +94,22 @@ pub fn summed_and_normed<B: Backend, const D: usize>(
     norm: &LayerNorm<B>,
     format: DType,
 ) -> [Tensor<B, D>; 2] {
-    let [out, sum, _] = normed_and(x, before, norm, format, None, true);
+    let also = Also { sum: true, ..Also::default() };
+    let [out, sum, ..] = normed_and(x, before, norm, format, also);
     [sum, out].map(|tensor| tensor.expect("both were asked for"))
+}
+
+/// The same, and the sum of a second stream `[x, step]` with the bias and the scale of the first.
+pub fn both_summed_and_normed<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    before: Before<B, D>,
+    second: [Tensor<B, D>; 2],
+    norm: &LayerNorm<B>,
+    format: DType,
+) -> [Tensor<B, D>; 3] {
+    let also = Also { sum: true, second: Some(second), ..Also::default() };
+    let [out, sum, _, second] = normed_and(x, before, norm, format, also);
+    [sum, out, second].map(|tensor| tensor.expect("all were asked for"))
 }
 
 /// [`normed`], and the same plus `position` `[batch or 1, n, width]`.
@@ -106,19 +120,19 @@ pub fn normed_and_placed<B: Backend, const D: usize>(
     position: Tensor<B, 3>,
 ) -> [Tensor<B, D>; 2] {
     let format = x.dtype();
-    let [out, _, placed] = normed_and(x, before, norm, format, Some(position), false);
+    let also = Also { position: Some(position), ..Also::default() };
+    let [out, _, placed, _] = normed_and(x, before, norm, format, also);
     [out, placed].map(|tensor| tensor.expect("both were asked for"))
 }
 
-/// The norm, the sum, the placed norm.
+/// The norm, the sum, the placed norm, the sum of the second stream.
 fn normed_and<B: Backend, const D: usize>(
     x: Tensor<B, D>,
     before: Before<B, D>,
     norm: &LayerNorm<B>,
     format: DType,
-    position: Option<Tensor<B, 3>>,
-    keep_sum: bool,
-) -> [Option<Tensor<B, D>>; 3] {
+    also: Also<Tensor<B, D>, Tensor<B, 3>>,
+) -> [Option<Tensor<B, D>>; 4] {
     let Before { step, bias, scale } = before;
     let gamma = norm.gamma.val();
     let beta = norm.beta.val();
@@ -132,10 +146,14 @@ fn normed_and<B: Backend, const D: usize>(
         };
         let (gamma, beta) = (take::<B, G, 1>(gamma), take::<B, G, 1>(beta));
         let affine = cube::norm::Affine { gamma, beta, epsilon, format };
-        let position = position.map(take::<B, G, 3>);
-        let normed = cube::norm::normed(summed, affine, position, keep_sum);
-        let give = give::<B, G, D>;
-        [Some(give(normed.out)), normed.sum.map(give), normed.placed.map(give)]
+        let also = Also {
+            sum: also.sum,
+            position: also.position.map(take::<B, G, 3>),
+            second: also.second.map(|both| both.map(take::<B, G, D>)),
+        };
+        let cube::norm::Normed { out, sum, placed, second } =
+            cube::norm::normed(summed, affine, also);
+        [Some(out), sum, placed, second].map(|tensor| tensor.map(give::<B, G, D>))
     })
 }
 

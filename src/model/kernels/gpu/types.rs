@@ -64,6 +64,23 @@ impl<B: Backend, const D: usize> Before<B, D> {
     }
 }
 
+/// What else the kernel of a layer norm makes.
+pub struct Also<T, P = T> {
+    /// The sum that is normalised.
+    pub sum: bool,
+    /// `[n, width]` or `[…, n, width]`: the norm plus this, row by row, again and again.
+    pub position: Option<P>,
+    /// `x` and `step` of a second residual stream, of the shapes and formats of the first: their sum, with the
+    /// bias and the scale of the first.
+    pub second: Option<[T; 2]>,
+}
+
+impl<T, P> Default for Also<T, P> {
+    fn default() -> Self {
+        Also { sum: false, position: None, second: None }
+    }
+}
+
 /// Columns of a projection without its bias.
 #[derive(Clone)]
 pub struct Columns<B: Backend> {
