@@ -268,6 +268,12 @@ mod tests {
                 all.push(("AWS_SECRET_ACCESS_KEY".to_owned(), secret));
             }
             all.retain(|(_, value)| !value.trim().is_empty());
+            // Secrets are those of the whole process: one like `https://` would be in texts of other tests.
+            for (name, value) in &mut all {
+                if ["KEY", "TOKEN", "ID", "BASE64"].iter().any(|end| name.ends_with(end)) {
+                    value.insert(0, '~');
+                }
+            }
             if let Err(message) = ask(&uri, &key, &all) {
                 prop_assert!(!message.chars().any(char::is_control), "{:?}", message);
             }
