@@ -115,7 +115,7 @@ fn plain_tower(
 fn dual_tower(block: &ResidualBlock<B>, tokens: &Tensor<B, 3>, blocks: usize) -> Vec<Tensor<B, 3>> {
     let start = (Stream::from(tokens.clone()), tokens.clone());
     let (x, value_value) = (0..blocks).fold(start, |(x, value_value), _| {
-        let step = block.forward_dual_onto(x, value_value);
+        let step = block.forward_dual(x, value_value);
         (step.out, step.value_value)
     });
     vec![x.tokens(), value_value]

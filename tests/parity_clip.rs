@@ -125,14 +125,15 @@ fn the_image_tower_agrees_block_by_block_on<B: NetworkBackend>() {
             parity.stage(&name, &values(x.clone()), golden.get(&name), setup.tolerance());
             continue;
         }
-        let step = block.forward_dual(x.clone().into());
-        let sum = value_value.unwrap_or(x) + step.value_value;
+        // The value-value stream begins as the ordinary one.
+        let before = value_value.unwrap_or_else(|| x.clone());
+        let step = block.forward_dual(x.into(), before);
         x = step.out.tokens();
-        for (stream, tensor) in [("vv", sum.clone()), ("ori", x.clone())] {
+        for (stream, tensor) in [("vv", step.value_value.clone()), ("ori", x.clone())] {
             let name = format!("{name}.{stream}");
             parity.stage(&name, &values(tensor), golden.get(&name), setup.tolerance());
         }
-        value_value = Some(sum);
+        value_value = Some(step.value_value);
     }
     parity.report();
 }

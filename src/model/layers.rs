@@ -153,7 +153,7 @@ pub struct DualStep<B: Backend> {
     pub mid: Tensor<B, 3>,
     /// The ordinary stream after the block.
     pub out: Stream<B>,
-    /// What this block adds to the value-value stream.
+    /// The value-value stream after the block.
     pub value_value: Tensor<B, 3>,
 }
 
@@ -186,26 +186,17 @@ impl<B: Backend> ResidualBlock<B> {
         self.add_mlp(add(x, attention)).into()
     }
 
-    /// The dual block: the ordinary stream goes on as always; the value-value attention of the
-    /// same tokens comes out beside it and is never fed back.
-    pub fn forward_dual(&self, x: Stream<B>) -> DualStep<B> {
+    /// The dual block: the ordinary stream goes on as always; the value-value attention of the same
+    /// tokens is added to `value_value` and is never fed back.
+    pub fn forward_dual(&self, x: Stream<B>, value_value: Tensor<B, 3>) -> DualStep<B> {
         if gpu::reaches::<B>() {
-            return self.forward_dual_on_gpu(x, None);
+            return self.forward_dual_on_gpu(x, value_value);
         }
         let x = x.tokens();
         let attention = self.attn.forward_dual(self.ln_1.forward(x.clone()));
-        let value_value = same_format(attention.value_value, x.dtype());
+        let value_value = add(value_value, attention.value_value);
         let mid = add(x, attention.ordinary);
         DualStep { out: self.add_mlp(mid.clone()).into(), mid, value_value }
-    }
-
-    /// The same with what this block adds to the value-value stream added to `value_value`.
-    pub fn forward_dual_onto(&self, x: Stream<B>, value_value: Tensor<B, 3>) -> DualStep<B> {
-        if gpu::reaches::<B>() {
-            return self.forward_dual_on_gpu(x, Some(value_value));
-        }
-        let step = self.forward_dual(x);
-        DualStep { value_value: value_value + step.value_value, ..step }
     }
 
     fn add_mlp(&self, mid: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -89,36 +89,26 @@ impl<B: Backend> ResidualBlock<B> {
     ) -> Stream<B> {
         let [x, normed] = self.first_norm(x);
         let mut streams = self.attn.on_gpu(normed, hidden, 1).into_iter();
-        let step = streams.next().expect("one stream was asked for");
-        self.after_attention(x, step)
+        let step = Before::step(streams.next().expect("one stream was asked for"));
+        let [mid, normed] = gpu::summed_and_normed(x, step, &self.ln_2, self.mlp_format());
+        self.with_mlp(mid, normed)
     }
 
-    /// [`ResidualBlock::forward_dual`], what it adds to the value-value stream added to `value_value`,
-    /// where there is one.
+    /// [`ResidualBlock::forward_dual`].
     pub(super) fn forward_dual_on_gpu(
         &self,
         x: Stream<B>,
-        value_value: Option<Tensor<B, 3>>,
+        value_value: Tensor<B, 3>,
     ) -> DualStep<B> {
         let [x, normed] = self.first_norm(x);
-        let format = x.dtype();
         let mut streams = self.attn.on_gpu(normed, None, 2).into_iter();
-        let [step, (added, bias)] =
+        // Both went through one projection, so they have the same bias.
+        let [step, (added, _)] =
             std::array::from_fn(|_| streams.next().expect("two streams were asked for"));
-        let (out, value_value) = match value_value {
-            // Both streams went through one projection, so they have the same bias.
-            Some(before) => {
-                let (step, second) = (Before::step(step), [before, added]);
-                let [mid, normed, value_value] =
-                    gpu::both_summed_and_normed(x, step, second, &self.ln_2, self.mlp_format());
-                (self.with_mlp(mid, normed), value_value)
-            }
-            None => {
-                let out = self.after_attention(x, step);
-                (out, gpu::activated(added, bias, Act::None, format))
-            }
-        };
-        DualStep { mid: out.x.clone(), out, value_value }
+        let (step, second) = (Before::step(step), [value_value, added]);
+        let [mid, normed, value_value] =
+            gpu::both_summed_and_normed(x, step, second, &self.ln_2, self.mlp_format());
+        DualStep { mid: mid.clone(), out: self.with_mlp(mid, normed), value_value }
     }
 
     /// The tokens, and normed in the format of the projection.
@@ -133,13 +123,7 @@ impl<B: Backend> ResidualBlock<B> {
         }
     }
 
-    /// The stream after `step` and the MLP, whose own step is still to be added.
-    fn after_attention(&self, x: Tensor<B, 3>, step: Unbiased<B>) -> Stream<B> {
-        let step = Before::step(step);
-        let [mid, normed] = gpu::summed_and_normed(x, step, &self.ln_2, self.mlp_format());
-        self.with_mlp(mid, normed)
-    }
-
+    /// The stream after the MLP, whose step is still to be added.
     fn with_mlp(&self, mid: Tensor<B, 3>, normed: Tensor<B, 3>) -> Stream<B> {
         Stream { x: mid, step: Some(self.mlp.on_gpu(normed)) }
     }

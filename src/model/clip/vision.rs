@@ -89,7 +89,7 @@ impl<B: Backend> ImageEncoder<B> {
         let (mut value_value, mut x) = (x.clone(), Stream::from(x));
         let mut ordinary = Vec::with_capacity(self.captures.len());
         for (i, block) in (self.first_dual_block..).zip(dual) {
-            let step = block.forward_dual_onto(x, value_value);
+            let step = block.forward_dual(x, value_value);
             value_value = step.value_value;
             if captured_stream_is_mid_of(i, &self.captures) {
                 ordinary.push(step.mid);
