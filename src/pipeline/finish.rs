@@ -75,7 +75,7 @@ pub struct ShardBuilder {
     categories: BTreeMap<String, CategoryBuilder>,
     /// Images whose tiles have yet to come.
     open: OpenImages,
-    /// Writes the raw maps of the last batch: a bucket takes its time, and the next batch need not wait.
+    /// Writes the raw maps of the last batch that had some: a bucket takes its time, and the next batch need not wait.
     maps: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
@@ -200,10 +200,10 @@ impl ShardBuilder {
         Ok([scored, failed])
     }
 
-    /// Begins to write raw maps; those before are written then.
+    /// Begins to write raw maps, if there are any; those before are written then.
     fn write_maps(&mut self, maps: Vec<(String, Bytes)>, store: &Store) -> Result<(), TableError> {
-        self.wait_for_maps()?;
         if !maps.is_empty() {
+            self.wait_for_maps()?;
             let store = store.clone();
             self.maps = Some(thread::spawn(move || store.put_all(maps, Vec::new())));
         }
