@@ -169,9 +169,14 @@ impl Settings {
     }
 }
 
+/// Whether the values of `key`, in small letters, are secrets.
+pub(super) fn is_secret(key: &str) -> bool {
+    SECRETS.iter().any(|end| key.ends_with(end))
+}
+
 impl Setting {
     fn keep_secrets(&self) {
-        if SECRETS.iter().any(|end| self.key.ends_with(end)) {
+        if is_secret(&self.key) {
             keep_secret(&self.value);
         }
         // Access keys are names; real ones are long.
