@@ -270,16 +270,44 @@ fn train_takes_what_the_layout_sets_aside() {
         .refused(&["layout folder", "no images for training"]);
 }
 
+/// A tar of `count` images, the normal ones of a category again and again.
+fn tar_of(folder: &Folder, count: usize) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let good = std::fs::read_dir(folder.path("in/weave/test/good")).unwrap();
+    let good = good.map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    for (number, path) in good.iter().cycle().take(count).enumerate() {
+        tar.append_path_with_name(path, format!("{number:04}.png")).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// A product whose archives come after another one's thousand images gets its turn; one that has too few is
+/// named.
+#[test]
+fn every_product_in_archives_of_its_own_has_references() {
+    let folder = set();
+    folder.file("tars/big/0.tar", tar_of(&folder, 1_100));
+    let small = ["a", "b", "c", "d", "e", "f"];
+    for name in small {
+        folder.file(&format!("tars/{name}/0.tar"), tar_of(&folder, 20));
+    }
+    folder.file("tars/few/0.tar", tar_of(&folder, 3));
+    let ended =
+        run(score_of(&folder, "tars", "out", &["--weights", WEIGHTS, "--reference", "archive"]));
+    assert!(ended.has_scored(1_223, 0));
+    let thresholds = reader(&folder.path("out")).thresholds().unwrap();
+    for name in small.into_iter().chain(["big"]) {
+        assert_eq!(thresholds[name].n_references, 20, "{name}");
+    }
+    assert_eq!(thresholds["few"].n_references, 0);
+    let told = ended.stderr.matches("category few: not in the archives").count();
+    assert_eq!(told, 1, "{}", ended.stderr);
+}
+
 #[test]
 fn archives_have_references_too() {
     let folder = set();
-    let mut tar = tar::Builder::new(Vec::new());
-    let good = folder.path("in/weave/test/good");
-    for entry in std::fs::read_dir(&good).unwrap() {
-        let path = entry.unwrap().path();
-        tar.append_path_with_name(&path, path.file_name().unwrap()).unwrap();
-    }
-    folder.file("tars/weave/a.tar", tar.into_inner().unwrap());
+    folder.file("tars/weave/a.tar", tar_of(&folder, 20));
     run(score_of(&folder, "tars", "out", &[])).last_line();
     let scores = rows(&folder.path("out"), 20).scores;
     assert!(scores.iter().all(|row| row.p_value.is_some()));

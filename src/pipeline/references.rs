@@ -9,11 +9,11 @@ pub mod choose;
 pub mod make;
 mod tiled;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::TableError;
-use crate::reference::{MadeBy, Reference};
+use crate::reference::{MIN_REFERENCES, MadeBy, Reference};
 use crate::store::Store;
 use crate::tables::reference_path;
 
@@ -26,6 +26,8 @@ pub struct References {
     /// `None`: the run has none.
     source: Option<(Store, MadeBy)>,
     kept: Arc<Mutex<VecDeque<Kept>>>,
+    /// Categories of which it was said that they have none.
+    told: Arc<Mutex<HashSet<String>>>,
 }
 
 /// A category, and its reference if it has one.
@@ -34,12 +36,18 @@ type Kept = (String, Option<Arc<Reference>>);
 impl References {
     /// Of a run without references.
     pub fn none() -> Self {
-        References { source: None, kept: Arc::default() }
+        References { source: None, kept: Arc::default(), told: Arc::default() }
     }
 
     /// Of the run in `store`, which were made by `made_by`.
     pub fn of_run(store: Store, made_by: MadeBy) -> Self {
-        References { source: Some((store, made_by)), kept: Arc::default() }
+        References { source: Some((store, made_by)), kept: Arc::default(), told: Arc::default() }
+    }
+
+    /// Whether nobody has said yet that the category has none; from now on somebody has.
+    fn is_news(&self, category: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(category.to_string())
     }
 
     /// The reference of a category; `None` if it has none.
@@ -53,6 +61,14 @@ impl References {
             return Ok(reference.clone());
         }
         let reference = read(store, &reference_path(category), made_by)?.map(Arc::new);
+        // Of images in archives, the category shows when they are read.
+        if reference.is_none() && self.is_news(category) {
+            tracing::warn!(
+                "category {category}: not in the archives from which references were drawn, or fewer \
+                 than {MIN_REFERENCES} different images there, so there are no references: images are \
+                 scored one by one; --reference names others"
+            );
+        }
         if kept.len() == KEPT {
             kept.pop_front();
         }

@@ -17,6 +17,9 @@ use crate::store::at_once;
 /// Archives are looked into until so many images were seen.
 const SEEN: usize = 8 * MAX_REFERENCES;
 
+/// The same for the archives of one category, where there are several.
+const SEEN_OF_EACH: usize = 2 * MAX_REFERENCES;
+
 /// Archives that are read at a time.
 const AT_ONCE: usize = 4;
 /// Bytes of images that are held until it shows whether they are references; others are read again.
@@ -51,18 +54,36 @@ pub type Members<'a> = BTreeMap<Category, Vec<MemberName<'a>>>;
 impl<'a> InArchives<'a> {
     /// Which images are references; `None` when a signal came.
     pub fn look_into(&self) -> Option<Members<'a>> {
+        // By the category that their path tells: products in archives of their own all get their turn.
+        let mut by_category = BTreeMap::<&Category, Vec<&Archive>>::new();
+        for archive in &self.chosen.archives {
+            by_category.entry(&archive.category).or_default().push(archive);
+        }
+        let enough = (SEEN / by_category.len().max(1)).max(SEEN_OF_EACH);
         let mut choice = Choice::default();
+        for archives in by_category.values() {
+            self.offer(archives, enough, &mut choice)?;
+        }
+        Some(choice.finish())
+    }
+
+    /// Offers the images of archives until there were `enough`; `None` when a signal came.
+    fn offer(
+        &self,
+        mut archives: &[&Archive],
+        enough: usize,
+        choice: &mut Choice<MemberName<'a>>,
+    ) -> Option<()> {
         let (mut seen, mut read) = (0, 0);
-        let mut archives = &self.chosen.archives[..];
-        while seen < SEEN && !archives.is_empty() {
+        while seen < enough && !archives.is_empty() {
             // One shows how many it takes.
             let each = (seen / read.max(1)).max(1);
-            let wanted = if read == 0 { 1 } else { (SEEN - seen).div_ceil(each).min(AT_ONCE) };
+            let wanted = if read == 0 { 1 } else { (enough - seen).div_ceil(each).min(AT_ONCE) };
             let (now, later) = archives.split_at(wanted.min(archives.len()));
             for found in at_once(now, |archive| self.members(archive)) {
                 let (members, count) = found?;
                 // As if they had been read one after the other.
-                if seen < SEEN {
+                if seen < enough {
                     seen += count;
                     for (category, member) in members {
                         let id = member.id.clone();
@@ -72,7 +93,7 @@ impl<'a> InArchives<'a> {
             }
             (read, archives) = (read + now.len(), later);
         }
-        Some(choice.finish())
+        Some(())
     }
 
     /// The images of an archive that may be references, and how many it has.

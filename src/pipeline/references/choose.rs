@@ -15,7 +15,7 @@ use crate::source::{
 use crate::store::{Location, Store};
 use crate::tables::Manifest;
 
-/// Archives that are looked into at most.
+/// Archives of a category that are looked into at most.
 const ARCHIVES: usize = 64;
 
 /// Where the references of a run come from, chosen but not read.
@@ -210,7 +210,12 @@ impl Chosen {
             }
         }
         archives.sort_by_cached_key(|archive| rank(&archive.image_id));
-        archives.truncate(ARCHIVES);
+        let mut of_category = BTreeMap::<Category, usize>::new();
+        archives.retain(|archive| {
+            let before = of_category.entry(archive.category.clone()).or_default();
+            *before += 1;
+            *before <= ARCHIVES
+        });
         Chosen { input: input.clone(), origin, files: files.finish(), archives }
     }
 }

@@ -140,7 +140,8 @@ impl ReferenceMaker<'_> {
 
     /// Says once which categories are scored without references.
     fn tell_missing(&mut self, categories: &[Category]) -> Result<(), TableError> {
-        let missing = self.missing(categories)?;
+        let mut missing = self.missing(categories)?;
+        missing.retain(|category| self.finish.references.is_news(category.as_str()));
         if let Some(first) = missing.first() {
             tracing::warn!(
                 "category {first}{}: fewer than {MIN_REFERENCES} different images that can be \
