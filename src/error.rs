@@ -48,11 +48,6 @@ pub enum SourceError {
     NoTrainingImages { uri: String, layout: &'static str },
     #[error("--reference {uri}: no such file or folder: check the path")]
     NoReferences { uri: String },
-    #[error(
-        "{uri}: category {category:?}{} fewer than {least} references: add images, or say with --reference-fallback archive (or none) what takes their place",
-        match more { 0 => " has".to_string(), more => format!(" and {more} more have") }
-    )]
-    TooFewReferences { uri: String, category: String, more: usize, least: usize },
     #[error("--skip-scored {uri}: more than {most} folders: name the one that the outputs are in")]
     TooManyFolders { uri: String, most: usize },
     #[error("{uri}: a file, but no image: give a folder, or one file that ends in {extensions}")]
@@ -244,6 +239,11 @@ pub struct StoreError {
 pub enum TableError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "{uri}: category {category:?}{} fewer than {least} references: add images, or say with --reference-fallback archive (or none) what takes their place",
+        match more { 0 => " has".to_string(), more => format!(" and {more} more have") }
+    )]
+    TooFewReferences { uri: String, category: String, more: usize, least: usize },
     #[error("{uri}: holds files that no run of this program wrote ({examples}): choose an empty folder as --output", examples = examples.join(", "))]
     ForeignFiles { uri: String, examples: Vec<String> },
     #[error("{uri}: holds another run ({differences}): choose another --output, or set these back to resume it", differences = list_differences(differences))]
@@ -396,6 +396,7 @@ impl Error {
                 | TableError::OtherRun { .. }
                 | TableError::OtherListing { .. }
                 | TableError::NoRun { .. }
+                | TableError::TooFewReferences { .. }
                 | TableError::NoThresholds { .. }
                 | TableError::OtherFormat { .. }
                 | TableError::BadName { .. } => 2,

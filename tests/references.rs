@@ -304,6 +304,42 @@ fn every_product_in_archives_of_its_own_has_references() {
     assert_eq!(told, 1, "{}", ended.stderr);
 }
 
+/// Of images in an archive, the category shows when they are read.
+#[test]
+fn named_references_serve_products_within_one_archive() {
+    let folder = set();
+    let mut tar = tar::Builder::new(Vec::new());
+    for category in ["weave", "ceramic_tile"] {
+        tar.append_dir_all(category, folder.path(&format!("in/{category}/test/good"))).unwrap();
+        copied(&folder, &format!("in/{category}/test/good"), &format!("normals/{category}"));
+    }
+    folder.file("line/a.tar", tar.into_inner().unwrap());
+    let score = |out: &str, normals: &str, more: &[&str]| {
+        let normals = folder.path(normals);
+        let named = ["--weights", WEIGHTS, "--reference", normals.to_str().unwrap()];
+        run(score_of(&folder, "line", out, &[&named, more].concat()))
+    };
+    let of = |out: &str| {
+        let thresholds = reader(&folder.path(out)).thresholds().unwrap();
+        ["ceramic_tile", "weave"].map(|category| thresholds[category].n_references)
+    };
+    assert!(score("both", "normals", &[]).has_scored(40, 0));
+    assert_eq!(of("both"), [20, 20]);
+
+    copied(&folder, "in/weave/test/good", "less/weave");
+    score("refused", "less", &[]).refused(&["ceramic_tile", "fewer than 8 references"]);
+    let ended = score("none", "less", &["--reference-fallback", "none"]);
+    assert_eq!(
+        ended.stderr.matches("category ceramic_tile: not in").count(),
+        1,
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(of("none"), [0, 20]);
+    score("archive", "less", &["--reference-fallback", "archive"]).last_line();
+    assert_eq!(of("archive"), [20, 20]);
+}
+
 #[test]
 fn archives_have_references_too() {
     let folder = set();

@@ -25,6 +25,8 @@ const KEPT: usize = 8;
 pub struct References {
     /// `None`: the run has none.
     source: Option<(Store, MadeBy)>,
+    /// Where they must be from; `None`: a category may have none.
+    required_of: Option<Arc<str>>,
     kept: Arc<Mutex<VecDeque<Kept>>>,
     /// Categories of which it was said that they have none.
     told: Arc<Mutex<HashSet<String>>>,
@@ -36,12 +38,17 @@ type Kept = (String, Option<Arc<Reference>>);
 impl References {
     /// Of a run without references.
     pub fn none() -> Self {
-        References { source: None, kept: Arc::default(), told: Arc::default() }
+        References { source: None, required_of: None, kept: Arc::default(), told: Arc::default() }
     }
 
-    /// Of the run in `store`, which were made by `made_by`.
-    pub fn of_run(store: Store, made_by: MadeBy) -> Self {
-        References { source: Some((store, made_by)), kept: Arc::default(), told: Arc::default() }
+    /// Of the run in `store`, which were made by `made_by`. With `required_of`, the place that is named to
+    /// have them all, it is an error if a category has none.
+    pub fn of_run(store: Store, made_by: MadeBy, required_of: Option<&str>) -> Self {
+        References {
+            source: Some((store, made_by)),
+            required_of: required_of.map(Arc::from),
+            ..References::none()
+        }
     }
 
     /// Whether nobody has said yet that the category has none; from now on somebody has.
@@ -53,7 +60,8 @@ impl References {
     /// The reference of a category; `None` if it has none.
     ///
     /// # Errors
-    /// If its file cannot be read, is damaged, or was made by other networks.
+    /// If its file cannot be read, is damaged, or was made by other networks, or if it has none and must
+    /// have some.
     pub fn of(&self, category: &str) -> Result<Option<Arc<Reference>>, TableError> {
         let Some((store, made_by)) = &self.source else { return Ok(None) };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,6 +70,16 @@ impl References {
         }
         let reference = read(store, &reference_path(category), made_by)?.map(Arc::new);
         // Of images in archives, the category shows when they are read.
+        if reference.is_none()
+            && let Some(uri) = &self.required_of
+        {
+            return Err(TableError::TooFewReferences {
+                uri: uri.to_string(),
+                category: category.to_string(),
+                more: 0,
+                least: MIN_REFERENCES,
+            });
+        }
         if reference.is_none() && self.is_news(category) {
             tracing::warn!(
                 "category {category}: not in the archives from which references were drawn, or fewer \

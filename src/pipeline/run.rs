@@ -109,7 +109,7 @@ impl Run {
         assembled(spec, |run| {
             // Before the output is written: the same output may be used when this is set right.
             if run.is_new {
-                run.source.check(run.plan.categories.keys(), spec.reference_fallback)?;
+                run.source.check(&run.plan.shards, spec.reference_fallback)?;
             }
             run.begin(spec)
         })
@@ -121,7 +121,7 @@ impl Run {
     /// As [`Run::open`].
     pub fn look(spec: &JobSpec) -> Result<Seen, Error> {
         assembled(spec, |run| {
-            run.source.check(run.plan.categories.keys(), spec.reference_fallback)?;
+            run.source.check(&run.plan.shards, spec.reference_fallback)?;
             let output = match Store::try_out(&spec.output)? {
                 Some(store) => OutputState::of(&store, &run.identity)?,
                 None => OutputState::New,
@@ -375,7 +375,10 @@ impl Assembled {
             peak_share: self.peak_share,
             decider: self.decider,
             references: match source.is_some() {
-                true => References::of_run(writer.store().clone(), made_by.clone()),
+                true => {
+                    let required_of = ReferenceSource::required_of(spec);
+                    References::of_run(writer.store().clone(), made_by.clone(), required_of)
+                }
                 false => References::none(),
             },
             maps: match spec.maps {

@@ -178,21 +178,23 @@ fn takes_back(word: &str) -> bool {
     negates || doubts || TRUTH.contains(&word) || word.bytes().all(|byte| byte == b'0')
 }
 
-/// Whether one of the words of a label is a word for a defect, and nothing takes that back: `crack: 0`
-/// and `scratch?` are no defects.
-fn names_a_defect(text: &str) -> bool {
+/// Whether one of the words of a label is a word for a defect; if so, whether anything takes that back:
+/// `crack: 0` and `scratch?` are no defects.
+fn defect_and_doubt(text: &str) -> (bool, bool) {
     let words = words(text);
     let is_open = text.contains(['?', '=', ':', '%', '<', '>']);
-    !is_open && has_defect_word(&words) && !words.iter().any(|word| takes_back(word))
+    let names_one = has_defect_word(&words);
+    (names_one, names_one && (is_open || words.iter().any(|word| takes_back(word))))
+}
+
+fn names_a_defect(text: &str) -> bool {
+    defect_and_doubt(text) == (true, false)
 }
 
 /// Whether a class name is normal in part, or a defect that is taken back.
 fn is_hedged(name: &str) -> bool {
-    let words = words(name);
-    let with_defect = has_defect_word(&words);
-    words.iter().any(|word| {
-        is_in(NORMAL, word) || is_in(UNKNOWN, word) || (with_defect && takes_back(word))
-    })
+    let (_, is_doubted) = defect_and_doubt(name);
+    is_doubted || words(name).iter().any(|word| is_in(NORMAL, word) || is_in(UNKNOWN, word))
 }
 
 /// The first characters of a value, for a message.
@@ -311,7 +313,8 @@ mod tests {
         for name in ["no_screw", "cable_swap", "pill_type", "logical_anomalies", "scratch_2"] {
             assert_eq!(class(name), Some(Anomalous), "{name}");
         }
-        for name in ["ok_front", "good_1", "00_good", "Good Parts", "normal-01", "no_scratch"] {
+        let in_part = ["ok_front", "good_1", "00_good", "Good Parts", "normal-01"];
+        for name in in_part.into_iter().chain(["no_scratch", "scratch?", "crack: 0", "crack_0"]) {
             assert_eq!(class(name), None, "{name}");
             assert!(LabelValue::of_class(name).unclear.is_some(), "{name}");
         }

@@ -23,7 +23,7 @@ row! {
         pub score: f32,
         /// Ground truth: true is anomalous.
         pub label: Option<bool>,
-        /// Ground truth: name of the defect, or "good".
+        /// Ground truth: name of the defect, or the word for normal as the input has it.
         pub kind: Option<String>,
         /// Pixel scores at fixed ranks.
         pub pixel_summary: Option<Vec<u8>>,
@@ -35,7 +35,7 @@ row! {
 row! {
     /// What the pixels of an image are counted from again.
     pub struct MappedScore {
-        /// Ground truth: name of the defect, or "good".
+        /// Ground truth: name of the defect, or the word for normal as the input has it.
         pub kind: Option<String>,
         /// Pixel scores at fixed ranks.
         pub pixel_summary: Option<Vec<u8>>,
@@ -119,7 +119,7 @@ row! {
         pub map_mean: f32,
         /// Ground truth: true is anomalous.
         pub label: Option<bool>,
-        /// Ground truth: name of the defect, or "good".
+        /// Ground truth: name of the defect, or the word for normal as the input has it.
         pub kind: Option<String>,
         /// FiLo's own score.
         pub text_score: Option<f32>,

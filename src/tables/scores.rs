@@ -44,7 +44,7 @@ row! {
         pub map_mean: f32,
         /// Ground truth: true is anomalous. Null where the input has none.
         pub label: Option<bool>,
-        /// Ground truth: name of the defect, or "good". Null where the input has none.
+        /// Ground truth: name of the defect, or the word for normal as the input has it. Null where the input has none.
         pub kind: Option<String>,
         /// Whether the image is flagged: `score` is above `threshold`. Null where that shows only when
         /// all of the category is scored: then `score` above the `threshold` of the table `thresholds`.

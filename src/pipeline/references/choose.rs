@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::error::{Error, SourceError};
+use crate::error::{Error, SourceError, TableError};
 use crate::job::{JobSpec, Partition, ReferenceChoice, ReferenceFallback};
 use crate::pipeline::retry::Task;
 use crate::reference::{Choice, MIN_REFERENCES, Origin, rank};
@@ -96,16 +96,12 @@ impl ReferenceSource {
         }
     }
 
-    /// Whether each of `categories` has as many references as it must have, as far as that shows
+    /// Whether each category in `shards` has as many references as it must have, as far as that shows
     /// before an image is read.
     ///
     /// # Errors
     /// If one has too few, and nothing may take their place.
-    pub fn check<'a>(
-        &self,
-        categories: impl Iterator<Item = &'a Category>,
-        on_missing: ReferenceFallback,
-    ) -> Result<(), SourceError> {
+    pub fn check(&self, shards: &[Shard], on_missing: ReferenceFallback) -> Result<(), TableError> {
         let ReferenceSource::Images { chosen, .. } = self else { return Ok(()) };
         let lenient = on_missing != ReferenceFallback::Error || chosen.origin == Origin::Archive;
         if lenient || !chosen.archives.is_empty() {
@@ -114,15 +110,24 @@ impl ReferenceSource {
         let few = |category: &&Category| {
             chosen.files.get(*category).is_none_or(|files| files.len() < MIN_REFERENCES)
         };
-        let few = categories.filter(few).collect::<Vec<_>>();
+        let few = categories_of_files(shards.iter()).into_iter().filter(few).collect::<Vec<_>>();
         match few.first() {
             None => Ok(()),
-            Some(category) => Err(SourceError::TooFewReferences {
+            Some(category) => Err(TableError::TooFewReferences {
                 uri: chosen.input.display(""),
                 category: category.to_string(),
                 more: few.len() - 1,
                 least: MIN_REFERENCES,
             }),
+        }
+    }
+
+    /// The place that must have references of all categories; `None` if something may take their place.
+    pub fn required_of(spec: &JobSpec) -> Option<&str> {
+        match (&spec.reference, spec.reference_fallback) {
+            (ReferenceChoice::At(place), ReferenceFallback::Error) => Some(place.uri()),
+            (ReferenceChoice::Train, ReferenceFallback::Error) => Some(spec.input.uri()),
+            _ => None,
         }
     }
 
@@ -229,14 +234,19 @@ pub struct Wanted {
     pub(super) archives: bool,
 }
 
+/// Categories of images that have files of their own: of those in archives it shows when they are read.
+fn categories_of_files<'a>(shards: impl Iterator<Item = &'a Shard>) -> BTreeSet<&'a Category> {
+    let entries = shards.flat_map(|shard| &shard.entries);
+    entries.filter(|entry| matches!(entry, Entry::Sample(_))).map(Entry::category).collect()
+}
+
 impl Wanted {
     /// Of a worker with these tasks.
     pub fn of(tasks: &[Task], partition: Partition) -> Self {
-        let entries = tasks.iter().flat_map(|task| &task.shard.entries);
-        let archives = entries.clone().any(|entry| matches!(entry, Entry::Archive(_)));
-        let samples = entries.filter(|entry| matches!(entry, Entry::Sample(_)));
-        let categories = samples.map(Entry::category).collect::<BTreeSet<_>>();
-        let mut categories = categories.into_iter().cloned().collect::<Vec<_>>();
+        let shards = tasks.iter().map(|task| &*task.shard);
+        let mut entries = shards.clone().flat_map(|shard| &shard.entries);
+        let archives = entries.any(|entry| matches!(entry, Entry::Archive(_)));
+        let mut categories = categories_of_files(shards).into_iter().cloned().collect::<Vec<_>>();
         let first = categories.len() * partition.index() / partition.count();
         categories.rotate_left(first);
         Wanted { categories, archives }

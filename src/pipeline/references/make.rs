@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::archives::InArchives;
 use super::choose::{Chosen, ReferenceSource, Wanted};
 use super::read;
-use crate::error::{Error, SourceError, TableError};
+use crate::error::{Error, TableError};
 use crate::job::ReferenceFallback;
 use crate::pipeline::batch::{Batch, Inferred, Lost, Prepared, Shown};
 use crate::pipeline::fetch::FetchSettings;
@@ -72,7 +72,9 @@ impl ReferenceMaker<'_> {
         let categories = &wanted.categories[..];
         self.copy_earlier(wanted)?;
         let source = match source {
-            ReferenceSource::Later(_) if self.missing(categories)?.is_empty() => {
+            ReferenceSource::Later(_)
+                if !wanted.archives && self.missing(categories)?.is_empty() =>
+            {
                 return Ok(Made::All);
             }
             ReferenceSource::Later(later) => later.open()?,
@@ -99,31 +101,32 @@ impl ReferenceMaker<'_> {
             }
         };
         let missing = self.missing(categories)?;
-        match (missing.first(), on_missing, fallback) {
-            (None, ..) => Ok(Made::All),
-            (Some(category), ReferenceFallback::Error, _) => Err(SourceError::TooFewReferences {
-                uri,
-                category: category.to_string(),
-                more: missing.len() - 1,
-                least: MIN_REFERENCES,
+        let made = match (on_missing, fallback) {
+            (ReferenceFallback::Error, _) if !missing.is_empty() => {
+                return Err(TableError::TooFewReferences {
+                    uri,
+                    category: missing[0].to_string(),
+                    more: missing.len() - 1,
+                    least: MIN_REFERENCES,
+                }
+                .into());
             }
-            .into()),
-            (Some(_), ReferenceFallback::Archive, Some(chosen)) => {
+            (ReferenceFallback::Archive, Some(chosen)) if wanted.archives => {
+                self.make_chosen(chosen, &missing)?
+            }
+            (ReferenceFallback::Archive, Some(chosen)) if !missing.is_empty() => {
                 tracing::warn!(
                     "{} of {} categories have fewer than {MIN_REFERENCES} references in {uri}: \
                      images of the input take their place",
                     missing.len(),
                     categories.len()
                 );
-                let made = self.make_chosen(chosen, &missing)?;
-                self.tell_missing(categories)?;
-                Ok(made)
+                self.make_chosen(chosen, &missing)?
             }
-            (Some(_), ..) => {
-                self.tell_missing(categories)?;
-                Ok(Made::All)
-            }
-        }
+            _ => Made::All,
+        };
+        self.tell_missing(categories)?;
+        Ok(made)
     }
 
     /// The categories that have no file.
