@@ -103,11 +103,9 @@ def main() -> int:
         "scored": one("SELECT count(*) FROM scores")[0],
         "flagged": one("SELECT count(*) FROM scores WHERE is_anomalous")[0],
         "failed": one("SELECT count(*) FROM failures")[0],
+        "of_nuts": list(one("SELECT count(*), count(*) FILTER (is_anomalous) FROM scores WHERE category = 'nut'")),
         "nights": [[str(row[0]), *row[1:]] for row in nights],
         "worst": [Path(uri).name for uri, in rows("SELECT uri FROM scores ORDER BY score DESC LIMIT 5")],
-        "drift": [[str(date), category, psi] for date, category, psi in rows("FROM drift ORDER BY ALL")],
-        "codes": [list(row) for row in rows(
-            "SELECT code, sum(images)::INT FROM failures_by_code GROUP BY code ORDER BY code")],
     }))
     return 0
 

@@ -19,6 +19,7 @@ from playwright.sync_api import sync_playwright
 NAMES = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"]
 # The server may be as slow as a machine that does something else.
 TIMEOUT_MS = 120_000
+WIDTH = 1280
 CANVASES = [
     "Flagged share per night", "Drift of scores (PSI)", "Median score", "99th percentile of scores",
     "Failures by code",
@@ -53,9 +54,17 @@ class Dashboard:
             self.page.wait_for_timeout(300)
         self.page.wait_for_function(SETTLED % number, timeout=TIMEOUT_MS)
         self.page.wait_for_timeout(2000)
-        alerts = self.page.locator("[data-test=dashboard-grid-wrapper] [role=alert], .ant-alert-error").all_inner_texts()
+        alerts = self.page.locator("[data-test=chart-grid-component] [role=alert], .ant-alert-error")
+        alerts = alerts.all_inner_texts()
         check(not alerts, f"errors: {alerts}")
         check(self.page.get_by_text("No results were returned").count() == 0, "a chart has no rows")
+
+    def save(self, file):
+        """A screenshot of all of it."""
+        self.page.set_viewport_size({"width": WIDTH, "height": 2100})
+        self.page.wait_for_timeout(3000)
+        self.page.screenshot(path=file)
+        self.page.set_viewport_size({"width": WIDTH, "height": 900})
 
     def chart(self, title):
         found = self.page.locator("[data-test=chart-grid-component]").filter(
@@ -86,6 +95,20 @@ def compare(dashboard, figures):
     check(worst == figures["worst"], f"worst images: {worst}, not {figures['worst']}")
 
 
+def filter_nuts(dashboard, figures):
+    """Chooses one of the two categories."""
+    bar = dashboard.page.locator("[data-test=filter-bar]")
+    bar.locator(".ant-select-selector, .ant-select").first.click()
+    dashboard.page.locator(".ant-select-item-option", has_text=re.compile("^nut$")).click()
+    dashboard.page.keyboard.press("Escape")
+    dashboard.page.locator("[data-test=filter-bar__apply-button]").click()
+    dashboard.page.wait_for_timeout(1000)
+    dashboard.settle()
+    shown = [dashboard.count(title) for title in ["Images scored", "Images flagged"]]
+    check(shown == figures["of_nuts"], f"nuts: {shown}, not {figures['of_nuts']}")
+    check({row[1] for row in dashboard.rows("Nights")} == {"nut"}, "nights of other categories")
+
+
 def main() -> int:
     url, password, figures, screenshots = sys.argv[1:]
     figures, screenshots = json.loads(Path(figures).read_text()), Path(screenshots)
@@ -94,7 +117,7 @@ def main() -> int:
     check(program, f"no browser: {NAMES}")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
         page.set_default_timeout(TIMEOUT_MS)
         failed = []
         page.on("response", lambda r: failed.append((r.status, r.url)) if r.status >= 400 else None)
@@ -108,11 +131,10 @@ def main() -> int:
         try:
             dashboard.settle()
             compare(dashboard, figures)
+            dashboard.save(screenshots / "dashboard.png")
+            filter_nuts(dashboard, figures)
         finally:
-            page.screenshot(path=screenshots / "window.png")
-            page.set_viewport_size({"width": 1280, "height": 2600})
-            page.wait_for_timeout(3000)
-            page.screenshot(path=screenshots / "dashboard.png")
+            dashboard.save(screenshots / "last.png")
         check(not failed, f"requests that failed: {failed}")
         browser.close()
     print(f"{len(CANVASES) + len(TABLES) + len(COUNTS)} charts, {figures['scored']} images scored")
