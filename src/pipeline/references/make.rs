@@ -22,7 +22,7 @@ use crate::pipeline::members::Given;
 use crate::pipeline::prepare::{PrepareSettings, prepare_all};
 use crate::pipeline::tiles::with_one_tile;
 use crate::pipeline::timings::Timings;
-use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage};
+use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage, Shows};
 use crate::source::{Category, Fetched, Fetcher, Sample};
 use crate::store::{Location, Put, Store, both};
 use crate::tables::{Claim, Lease, Leases, LeftOut, Manifest, REFERENCE_FOLDER, reference_path};
@@ -343,7 +343,8 @@ impl ReferenceMaker<'_> {
         drop(all);
         let Making { origin, images: seen, tiles, left_out } = making;
         tell_left_out(category, &left_out);
-        let reference = Reference::build(seen, left_out, origin, self.made_by.clone());
+        let reference =
+            Reference::build(seen, left_out, origin, self.made_by.clone(), Shows::Images);
         let Some(reference) = reference else { return Ok(Made::All) };
         let reference = match self.of_tiles(category, tiles, reference, images)? {
             Some(reference) => reference,
