@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use filo::image::Rle;
-use filo::tables::ScoreRow;
+use filo::tables::{RawMap, ScoreRow, read_map_npy};
 use image::{GrayImage, Luma, Rgb, RgbImage};
-use support::run::{Folder, filo, python, rows, run};
+use support::run::{Folder, filo, python, reader, rows, run};
 
 const IMAGES: usize = 12;
 const WIDTH: u32 = 900;
@@ -220,6 +220,37 @@ fn the_report_shows_the_hottest_part_of_a_tiled_image() {
     assert_eq!(tiled.matches("aria-label=\"Hottest part of").count(), IMAGES);
     assert!(run(score(&folder, "off", &["--tile", "off", "--maps", "f16"])).has_scored(IMAGES, 0));
     assert!(!page("off").contains("ottest part"));
+}
+
+/// How far the map of a good image is above its mean where two tiles meet, in its standard deviations.
+fn seam(map: &RawMap) -> f64 {
+    let columns = f64::from(WIDTH) / map.size.width as f64;
+    // Tiles of 256 begin at 0, 224, 448 and, shifted inwards, 644.
+    let meets = |x: f64| [240.0, 464.0, 674.0].iter().any(|edge: &f64| (x - edge).abs() < 16.0);
+    let values = map.values.iter().map(|value| f64::from(*value)).enumerate();
+    let (mut at, mut n_at, mut all, mut squares) = (0.0, 0.0, 0.0, 0.0);
+    for (i, value) in values {
+        (all, squares) = (all + value, squares + value * value);
+        if meets((i % map.size.width) as f64 * columns) {
+            (at, n_at) = (at + value, n_at + 1.0);
+        }
+    }
+    let n = map.values.len() as f64;
+    (at / n_at - all / n) / (squares / n - (all / n).powi(2)).sqrt()
+}
+
+#[test]
+fn no_grid_of_tiles_shows_in_the_joined_map() {
+    let folder = set();
+    assert!(run(score(&folder, "out", &["--maps", "f32"])).has_scored(IMAGES, 0));
+    let scores = rows(&folder.path("out"), IMAGES).scores;
+    let reader = reader(&folder.path("out"));
+    let seams = scores.iter().map(|row| {
+        let map = read_map_npy(reader.store(), row.map_path.as_ref().unwrap()).unwrap();
+        seam(&map)
+    });
+    let mean = seams.sum::<f64>() / scores.len() as f64;
+    assert!(mean.abs() < 0.2, "{mean}");
 }
 
 #[test]
