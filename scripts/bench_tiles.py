@@ -183,7 +183,7 @@ def measure_sizes(program: str, megapixels: list[float], work: Path) -> None:
         image.convert("RGB").save(folder / "0.jpg", quality=90)
         out = work / f"of-{size:g}-out"
         command = [program, "score", "--input", folder, "--output", out, "--reference", "none"]
-        command += ["--max-pixels", str(2 * side * side), "--progress", "never"]
+        command += ["--tile", "auto", "--max-pixels", str(2 * side * side), "--progress", "never"]
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         log = process.stderr.read()

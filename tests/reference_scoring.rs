@@ -1,7 +1,7 @@
 //! Scores against references are those of an independent implementation (scripts/reference_scoring.py).
 
 use fastrand::Rng;
-use filo::reference::{Digest, MadeBy, NullScores, Origin, Reference, ReferenceImage, Seen};
+use filo::reference::{Digest, MadeBy, NullScores, Origin, Reference, ReferenceImage, Seen, Shows};
 use serde::Deserialize;
 
 /// Sums are kept in f32 in the file, and matmuls add in another order.
@@ -53,7 +53,7 @@ impl Case {
         let image = |i: usize| ReferenceImage { image_id: i.to_string(), seen: self.seen(i) };
         let images = (0..self.references).map(image).collect();
         let origin = if self.archive { Origin::Archive } else { Origin::Normal };
-        Reference::build(images, Vec::new(), origin, made_by("this")).unwrap()
+        Reference::build(images, Vec::new(), origin, made_by("this"), Shows::Images).unwrap()
     }
 
     fn check(&self, reference: &Reference) {
@@ -120,7 +120,7 @@ fn copies_and_too_few_images_are_no_references() {
     let build = |ids: &[usize]| {
         let image = |i: &usize| ReferenceImage { image_id: i.to_string(), seen: case.seen(*i) };
         let images = ids.iter().map(image).collect();
-        Reference::build(images, Vec::new(), Origin::Archive, made_by("this"))
+        Reference::build(images, Vec::new(), Origin::Archive, made_by("this"), Shows::Images)
     };
     assert!(build(&[0; 20]).is_none());
     assert!(build(&[0, 1, 2, 3, 4, 5, 6]).is_none());
@@ -173,7 +173,8 @@ fn images_without_any_difference_are_usual() {
     };
     for origin in [Origin::Archive, Origin::Normal] {
         let images = (0..10).map(image).collect();
-        let reference = Reference::build(images, Vec::new(), origin, made_by("this")).unwrap();
+        let reference =
+            Reference::build(images, Vec::new(), origin, made_by("this"), Shows::Images).unwrap();
         let Seen { digest, features, text } = image(100).seen;
         let distances = reference.distances(&features, digest);
         let verdict = reference.verdict(&distances, &text);

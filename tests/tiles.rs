@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use filo::image::Rle;
-use filo::tables::ScoreRow;
+use filo::tables::{RawMap, ScoreRow, read_map_npy};
 use image::{GrayImage, Luma, Rgb, RgbImage};
-use support::run::{Folder, filo, python, rows, run};
+use support::run::{Folder, filo, python, reader, rows, run};
 
 const IMAGES: usize = 12;
 const WIDTH: u32 = 900;
@@ -205,6 +205,83 @@ fn archives_give_what_files_give() {
 }
 
 #[test]
+fn the_report_shows_the_hottest_part_of_a_tiled_image() {
+    let folder = set();
+    assert!(run(score(&folder, "on", &["--maps", "f16"])).has_scored(IMAGES, 0));
+    let page = |out: &str| {
+        let mut command = filo("report");
+        command.arg("--run").arg(folder.path(out)).arg("--out").arg(folder.path("page.html"));
+        run(command).last_line();
+        std::fs::read_to_string(folder.path("page.html")).unwrap()
+    };
+    let tiled = page("on");
+    let part = format!("{} × {} pixels at ", WIDTH.div_ceil(4), HEIGHT.div_ceil(3));
+    assert_eq!(tiled.matches(&part).count(), IMAGES, "{part}");
+    assert_eq!(tiled.matches("aria-label=\"Hottest part of").count(), IMAGES);
+    assert!(run(score(&folder, "off", &["--tile", "off", "--maps", "f16"])).has_scored(IMAGES, 0));
+    assert!(!page("off").contains("ottest part"));
+}
+
+/// How far the map of a good image is above its mean where two tiles meet, in its standard deviations.
+fn seam(map: &RawMap) -> f64 {
+    let columns = f64::from(WIDTH) / map.size.width as f64;
+    // Tiles of 256 begin at 0, 224, 448 and, shifted inwards, 644.
+    let meets = |x: f64| [240.0, 464.0, 674.0].iter().any(|edge: &f64| (x - edge).abs() < 16.0);
+    let values = map.values.iter().map(|value| f64::from(*value)).enumerate();
+    let (mut at, mut n_at, mut all, mut squares) = (0.0, 0.0, 0.0, 0.0);
+    for (i, value) in values {
+        (all, squares) = (all + value, squares + value * value);
+        if meets((i % map.size.width) as f64 * columns) {
+            (at, n_at) = (at + value, n_at + 1.0);
+        }
+    }
+    let n = map.values.len() as f64;
+    (at / n_at - all / n) / (squares / n - (all / n).powi(2)).sqrt()
+}
+
+#[test]
+fn no_grid_of_tiles_shows_in_the_joined_map() {
+    let folder = set();
+    assert!(run(score(&folder, "out", &["--maps", "f32"])).has_scored(IMAGES, 0));
+    let scores = rows(&folder.path("out"), IMAGES).scores;
+    let reader = reader(&folder.path("out"));
+    let seams = scores.iter().map(|row| {
+        let map = read_map_npy(reader.store(), row.map_path.as_ref().unwrap()).unwrap();
+        seam(&map)
+    });
+    let mean = seams.sum::<f64>() / scores.len() as f64;
+    assert!(mean.abs() < 0.2, "{mean}");
+}
+
+#[test]
+fn a_dry_run_says_how_many_tiles_there_will_be() {
+    let folder = set();
+    folder.picture("in/plate/test/good/small.png", 200, 200);
+    let told = run(score(&folder, "out", &["--dry-run"]));
+    let images = IMAGES + 1;
+    let looked_at = images.min(16);
+    let expected =
+        format!("of the {looked_at} images that were looked at are tiled, the largest, ");
+    assert!(told.stdout.contains(&expected), "{}", told.stdout);
+    assert!(told.stdout.contains(&format!("{WIDTH} × {HEIGHT}, in 12")), "{}", told.stdout);
+    let off = run(score(&folder, "out", &["--dry-run", "--tile", "off"]));
+    assert!(!off.stdout.contains("tiles"), "{}", off.stdout);
+
+    // Of archives, the first images of one.
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_dir_all(".", folder.path("in/plate/test/spot")).unwrap();
+    folder.file("tars/plate/0.tar", tar.into_inner().unwrap());
+    let mut command = filo("score");
+    command.arg("--input").arg(folder.path("tars")).arg("--output").arg(folder.path("out"));
+    let told = run({
+        command.arg("--dry-run");
+        command
+    });
+    let expected = "about 12 tiles per image: 1 of the 1 images";
+    assert!(told.stdout.contains(expected), "{}", told.stdout);
+}
+
+#[test]
 fn tiles_that_make_no_sense_are_refused_by_name() {
     let folder = Folder::new();
     folder.picture("in/a.png", 700, 300);
@@ -217,10 +294,13 @@ fn tiles_that_make_no_sense_are_refused_by_name() {
     }
     let off = ["--tile", "off", "--tile-scale", "0.5"];
     run(score(&folder, "out", &off)).refused(&["tile_scale", "tile"]);
-    // Too many for one image: a row that says what to do.
+    // Too many for one image: said before the run, and a row that says what to do.
     let folder = Folder::new();
     folder.picture("in/wide.png", 6000, 3000);
     let many = ["--tile", "16", "--tile-overlap", "0.5", "--reference", "none"];
+    let told = run(score(&folder, "out", &[&many[..], &["--dry-run"]].concat()));
+    let expected = "1 of the 1 images that were looked at would be failures: 280126 tiles";
+    assert!(told.stdout.contains(expected), "{}", told.stdout);
     let ended = run(score(&folder, "out", &many));
     assert!(ended.has_scored(0, 1), "{}", ended.stderr);
     let rows = rows(&folder.path("out"), 1);

@@ -14,7 +14,9 @@ use crate::error::Error;
 use crate::job::{JobSpec, LogFormat, RawJobSpec, RetryMode, RunMode, Strictness};
 use crate::pipeline::Progress;
 use crate::pipeline::run::{Outcome, Run, Seen};
+use crate::pipeline::tiles_ahead::TilesAhead;
 use crate::tables::{OutputState, Skipped, Table};
+use crate::tile::MAX_TILES;
 
 /// Exit code of a strict run with failed images.
 const SOME_FAILED: u8 = 3;
@@ -65,7 +67,7 @@ pub fn run(spec: &JobSpec, told: Told) -> Result<u8, Error> {
 /// Does all that a run does but scoring and writing, and prints what it would do. What the run would
 /// be refused for, this is refused for, with the same words.
 fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
-    let Seen { plan, model_id, output } = Run::look(spec)?;
+    let Seen { plan, model_id, output, tiles } = Run::look(spec)?;
     say(&plan.why)?;
     for (category, images) in &plan.categories {
         say(format_args!("{images:>9}  {category}"))?;
@@ -85,6 +87,9 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
     if let Some(skipped) = &plan.skipped {
         say(skipped)?;
     }
+    if let Some(tiles) = tiles {
+        say_tiles(&tiles)?;
+    }
     let out = &spec.output;
     match output {
         OutputState::New => say(format_args!("{what} would be scored into {out}"))?,
@@ -99,6 +104,30 @@ fn dry_run(spec: &JobSpec) -> Result<u8, Error> {
         }
     }
     Ok(0)
+}
+
+/// Says how many tiles the sizes of a few images let expect.
+fn say_tiles(tiles: &TilesAhead) -> Result<(), Error> {
+    let looked_at = tiles.looked_at;
+    if let Some((size, most)) = tiles.largest {
+        let each = tiles.tiles as f64 / looked_at as f64;
+        let about = match tiles.images {
+            Some(images) => format!("about {:.0} tiles", each * images as f64),
+            None => format!("about {each:.0} tiles per image"),
+        };
+        say(format_args!(
+            "{about}: {} of the {looked_at} images that were looked at are tiled, the largest, \
+             {} × {}, in {most}",
+            tiles.tiled, size.width, size.height
+        ))?;
+    }
+    if let Some((images, most)) = tiles.too_many {
+        say(format_args!(
+            "{images} of the {looked_at} images that were looked at would be failures: {most} tiles, at \
+             most {MAX_TILES} are scored: choose a larger --tile, a smaller --tile-scale, or --tile off"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Runs a job to its end, with progress, and says what was written.

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, TableError};
-use crate::image::DecodeLimits;
-use crate::report::{archive_in, columns_of};
+use crate::pipeline::as_scored::AsScored;
+use crate::report::archive_in;
 use crate::source::{ArchiveKind, FetchLimits, Fetched, Fetcher, FileNames, Input};
 use crate::store::FileVersion;
 use crate::tables::{PlanRows, RunSet};
@@ -130,8 +130,9 @@ impl Readers {
         let readers = set.runs().iter().zip(inputs).map(|(run, input)| match input {
             Err(why) => Ok(Err(why)),
             Ok(input) => {
-                let (limits, most) = (FetchLimits::default(), DecodeLimits::default().max_bytes);
-                Ok(Ok(Fetcher::new(input, columns_of(run), most, limits, SPARE)?))
+                let AsScored { columns, limits, .. } = AsScored::of(run);
+                let room = FetchLimits::default();
+                Ok(Ok(Fetcher::new(input, columns, limits.max_bytes, room, SPARE)?))
             }
         });
         Ok(Readers(readers.collect::<Result<_, Error>>()?))

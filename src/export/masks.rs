@@ -9,9 +9,9 @@ use crate::tables::MaskRow;
 ///
 /// # Errors
 /// What is wrong with it, for a person.
-pub fn mask_of(image: &Image) -> Result<Option<Mask>, String> {
+pub fn mask_of(image: &Image, limits: DecodeLimits) -> Result<Option<Mask>, String> {
     let Some(row) = &image.mask else { return Ok(None) };
-    let size = size_of(row).ok_or_else(|| {
+    let size = size_of(row, limits).ok_or_else(|| {
         let MaskRow { width, height, .. } = row;
         format!("a mask of {width} × {height} pixels is none that this program makes")
     })?;
@@ -19,12 +19,12 @@ pub fn mask_of(image: &Image) -> Result<Option<Mask>, String> {
     Ok(Some(rle.decode()))
 }
 
-fn size_of(row: &MaskRow) -> Option<Size> {
+fn size_of(row: &MaskRow, limits: DecodeLimits) -> Option<Size> {
     let [width, height] =
         [row.width, row.height].map(|side| usize::try_from(side).ok().filter(|side| *side > 0));
     let size = Size { width: width?, height: height? };
     let pixels = (size.width as u64).checked_mul(size.height as u64)?;
-    (pixels <= DecodeLimits::default().max_pixels).then_some(size)
+    (pixels <= limits.max_pixels).then_some(size)
 }
 
 /// The file of a mask.
@@ -57,15 +57,18 @@ pub fn png_of(pixels: &[u8], size: Size, colour: png::ColorType) -> Result<Vec<u
 mod tests {
     use super::*;
 
+    const LIMITS: DecodeLimits =
+        DecodeLimits { max_pixels: 1 << 20, max_side: 1 << 18, max_bytes: 1 << 30 };
+
     #[test]
     fn a_mask_is_255_inside_and_0_outside() {
         let row = MaskRow { width: 3, height: 2, counts: "132".into(), ..MaskRow::default() };
         let image = Image { mask: Some(row), ..Image::default() };
-        let file = mask_png(&mask_of(&image).unwrap().unwrap()).unwrap();
+        let file = mask_png(&mask_of(&image, LIMITS).unwrap().unwrap()).unwrap();
         let read = image::load_from_memory(&file).unwrap().to_luma8();
         assert_eq!((read.width(), read.height()), (3, 2));
         assert_eq!(read.into_raw(), [0, 255, 0, 255, 255, 0]);
-        assert_eq!(mask_of(&Image::default()), Ok(None));
+        assert_eq!(mask_of(&Image::default(), LIMITS), Ok(None));
     }
 
     #[test]
@@ -73,7 +76,7 @@ mod tests {
         for (width, height) in [(0, 5), (-1, 5), (i32::MAX, i32::MAX)] {
             let row = MaskRow { width, height, counts: "5".into(), ..MaskRow::default() };
             let image = Image { mask: Some(row), ..Image::default() };
-            assert!(mask_of(&image).is_err());
+            assert!(mask_of(&image, LIMITS).is_err());
         }
     }
 }

@@ -7,9 +7,8 @@ use super::selection::Image;
 use crate::draw::{
     BOX, CASING, HeatScale, PREDICTION, Side, colour_of, opacity_of, outline, reduced,
 };
-use crate::image::{
-    DecodeLimits, Filter, Mask, Picture, Preprocess, Rgb8, Size, resize, upsample_map,
-};
+use crate::image::{Filter, Mask, Picture, Rgb8, Size, resize, upsample_map};
+use crate::pipeline::as_scored::AsScored;
 use crate::tables::{BoxRow, RawMap};
 
 /// Longest side of an overlay, pixels; a larger image is reduced to it.
@@ -30,18 +29,18 @@ const DASH: [usize; 2] = [5, 3];
 /// Why it cannot be drawn, for a person.
 pub fn overlay(
     bytes: &[u8],
-    mode: Preprocess,
+    read: &AsScored,
     image: &Image,
     heat: Option<(&RawMap, HeatScale)>,
 ) -> Result<Vec<u8>, String> {
-    let picture = Picture::decode(bytes, mode, DecodeLimits::default());
+    let picture = Picture::decode(bytes, read.mode, read.limits);
     let picture = picture.map_err(|failure| failure.message)?;
     let Size { width, height } = picture.size();
     let (was, high) = (image.score.width, image.score.height);
     if (i64::from(was), i64::from(high)) != (width as i64, height as i64) {
         return Err(format!("it is {width} × {height} now and was scored as {was} × {high}"));
     }
-    let mask = mask_of(image)?.filter(|mask| mask.size() == picture.size());
+    let mask = mask_of(image, read.limits)?.filter(|mask| mask.size() == picture.size());
     let drawn = draw(&picture.rgb_pixels(), heat, mask.as_ref(), &image.boxes);
     png_of(drawn.as_bytes(), drawn.size(), png::ColorType::Rgb)
 }

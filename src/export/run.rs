@@ -16,9 +16,8 @@ use super::survey::{Needs, Survey};
 use super::target::Target;
 use super::writers::{Job, Jobs, Kind, writing};
 use crate::error::{Error, ExportError, Failure, Stage};
-use crate::image::Preprocess;
+use crate::pipeline::as_scored::AsScored;
 use crate::pipeline::caught;
-use crate::report::mode_of;
 use crate::source::{Fetched, Input};
 use crate::tables::{RunSet, SetThresholds, read_map_npy};
 
@@ -77,7 +76,7 @@ struct Work<'a> {
     request: &'a Request<'a>,
     selection: &'a Selection<'a>,
     readers: Option<Readers>,
-    modes: Vec<Preprocess>,
+    read: Vec<AsScored>,
     pool: rayon::ThreadPool,
     layout: Layout,
     failed: AtomicU64,
@@ -125,7 +124,7 @@ pub fn export(request: Request) -> Result<Done, Error> {
     })?;
     let work = Work {
         layout: Layout::new(set, request.overlays.is_some(), request.masks.is_some()),
-        modes: set.runs().iter().map(mode_of).collect(),
+        read: set.runs().iter().map(AsScored::of).collect(),
         request: &request,
         selection: &selection,
         readers,
@@ -252,10 +251,13 @@ impl Work<'_> {
                     let image = &of.exported.image;
                     if image.mask.is_some() {
                         scope.spawn_fifo(move |_| {
-                            let mask = mask_of(image).and_then(|mask| match mask {
-                                Some(mask) => mask_png(&mask),
-                                None => Err("it has none".to_string()),
-                            });
+                            let mask =
+                                mask_of(image, self.read[image.run].limits).and_then(|mask| {
+                                    match mask {
+                                        Some(mask) => mask_png(&mask),
+                                        None => Err("it has none".to_string()),
+                                    }
+                                });
                             note(at, Kind::Mask, mask);
                         });
                     }
@@ -308,8 +310,8 @@ impl Work<'_> {
             read_map_npy(store, path).map_err(|why| told(&why)).ok()
         });
         let heat = map.as_ref().zip(self.selection.survey.heat(&image.category));
-        let mode = self.modes[image.run];
-        let drawn = caught(Stage::Decode, || overlay(bytes, mode, image, heat));
+        let read = &self.read[image.run];
+        let drawn = caught(Stage::Decode, || overlay(bytes, read, image, heat));
         drawn.unwrap_or_else(|Failure { message, .. }| Err(message))
     }
 

@@ -3,6 +3,7 @@
 //! device, one behind it, the rows of two shards wait at most. The runtime of stores does input and
 //! output, rayon the pixels, one thread owns the device.
 
+pub mod as_scored;
 pub mod batch;
 pub mod claims;
 pub mod compare;
@@ -30,6 +31,7 @@ mod skip;
 pub mod status;
 mod stitched;
 mod tiles;
+pub mod tiles_ahead;
 pub mod timings;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -87,12 +87,21 @@ impl References {
                  scored one by one; --reference names others"
             );
         }
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back((category.to_string(), reference.clone()));
+        push(&mut kept, category, reference.clone());
         Ok(reference)
     }
+
+    /// Keeps what was written a moment ago, as it is read.
+    fn keep(&self, category: &str, reference: Option<Arc<Reference>>) {
+        push(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner), category, reference);
+    }
+}
+
+fn push(kept: &mut VecDeque<Kept>, category: &str, reference: Option<Arc<Reference>>) {
+    if kept.len() == KEPT {
+        kept.pop_front();
+    }
+    kept.push_back((category.to_string(), reference));
 }
 
 /// The reference in a file of a run's output, if it is there.

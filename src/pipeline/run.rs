@@ -25,6 +25,7 @@ use super::references::make::{Made, ReferenceMaker};
 use super::repair::{Repair, SeenNow};
 use super::retry::Task;
 use super::skip::without_scored;
+use super::tiles_ahead::TilesAhead;
 use super::timings::Phase;
 use super::{Ending, Pipeline, Progress};
 use crate::device::{self, Device, NetworkBackend, OnBackend};
@@ -39,8 +40,8 @@ use crate::reference::{IMAGE_SIZE, MadeBy};
 use crate::source::{Category, Fetcher, Shard};
 use crate::store::{Store, both};
 use crate::tables::{
-    self, ExpectedShard, Leases, Manifest, MapsFormat, OutputState, RunIdentity, RunWriter, Worker,
-    WorkerState,
+    self, ExpectedShard, Lease, Leases, Manifest, MapsFormat, OutputState, RunIdentity, RunWriter,
+    Worker, WorkerState,
 };
 use crate::tile::Tiling;
 use crate::weights::look_at;
@@ -96,6 +97,8 @@ pub struct Seen {
     /// Digest of the weights.
     pub model_id: String,
     pub output: OutputState,
+    /// How many tiles are to be expected; `None` if images are not tiled.
+    pub tiles: Option<TilesAhead>,
 }
 
 impl Run {
@@ -126,8 +129,15 @@ impl Run {
                 Some(store) => OutputState::of(&store, &run.identity)?,
                 None => OutputState::New,
             };
+            let tiles = match run.tiling(spec) {
+                Some(tiling) => {
+                    let fetcher = run.fetcher(spec)?;
+                    Some(TilesAhead::of(&run.plan, &tiling, &fetcher))
+                }
+                None => None,
+            };
             let Assembled { plan, model_id, .. } = run;
-            Ok(Seen { plan, model_id, output })
+            Ok(Seen { plan, model_id, output, tiles })
         })
     }
 
@@ -174,6 +184,7 @@ impl Run {
             leases,
             stop,
             there: HashSet::new(),
+            done: Vec::new(),
         };
         let wanted = Wanted::of(&tasks, self.partition);
         let ours = tasks.iter().map(|task| task.shard.id.clone()).collect::<HashSet<_>>();
@@ -183,7 +194,9 @@ impl Run {
         // The first shard is claimed meanwhile.
         let (claimed, made) =
             timings.phase(Phase::References, || both(|| claims.take_first(), make));
+        let done = maker.done;
         if made? == Made::Stopped {
+            release(leases, &done)?;
             return Ok(Outcome::Stopped);
         }
         claimed?;
@@ -192,7 +205,9 @@ impl Run {
         let claims = &claims;
         let pipeline =
             Pipeline { claims, fetch, prepare, infer, finish, writer: &writer, progress, stop };
-        let ended = timings.phase(Phase::Score, || pipeline.run());
+        let score = || timings.phase(Phase::Score, || pipeline.run());
+        let (released, ended) = both(|| release(leases, &done), score);
+        released?;
         if !matches!(ended, Ok(Ending::Complete)) {
             let given_back = claims.give_back();
             return ended.and(given_back).map(|()| Outcome::Stopped).map_err(Error::from);
@@ -345,30 +360,37 @@ impl Assembled {
         })
     }
 
+    /// How images are tiled; `None` if they are not.
+    fn tiling(&self, spec: &JobSpec) -> Option<Tiling> {
+        spec.tile.map(|tile| tiling(tile, self.tile_side))
+    }
+
+    /// Reads the images.
+    fn fetcher(&self, spec: &JobSpec) -> Result<Fetcher, Error> {
+        // A batch that is being decoded, the next one, and what the networks need while the next shard is
+        // claimed and the next archive is opened.
+        let spare = 2 * self.batch_size + 64;
+        let (input, columns) = (self.plan.input.clone(), spec.columns.clone());
+        Ok(Fetcher::new(input, columns, limits(spec).max_bytes, spec.fetch, spare)?)
+    }
+
     /// Begins or resumes the run in its output.
     fn begin(self, spec: &JobSpec) -> Result<Run, Error> {
+        let (tiling, fetcher) = (self.tiling(spec), self.fetcher(spec)?);
         let Assembled { plan, infer, source, made_by, .. } = self;
         let writer = RunWriter::open(Store::create(&spec.output)?, self.identity)?;
         let prepare = PrepareSettings {
             side: self.side,
             detector_side: self.detector_side,
             referred: self.referred,
-            tiling: spec.tile.map(|tile| tiling(tile, self.tile_side)),
+            tiling,
             references: References::none(),
             batch_size: self.batch_size,
             mode: spec.preprocess,
-            limits: DecodeLimits::of_pixels(spec.max_pixels.get()),
+            limits: limits(spec),
         };
-        // A batch that is being decoded, the next one, and what the networks need while the next shard is
-        // claimed and the next archive is opened.
-        let spare = 2 * self.batch_size + 64;
-        let (input, columns) = (plan.input.clone(), spec.columns.clone());
-        let max_bytes = prepare.limits.max_bytes;
-        let fetch = FetchSettings {
-            fetcher: Fetcher::new(input, columns, max_bytes, spec.fetch, spare)?,
-            batch_size: self.batch_size,
-            output: writer.store().clone(),
-        };
+        let fetch =
+            FetchSettings { fetcher, batch_size: self.batch_size, output: writer.store().clone() };
         let finish = FinishSettings {
             keep: spec.columns.keep.iter().map(|name| name.as_str().into()).collect(),
             mapper: self.mapper,
@@ -417,6 +439,14 @@ impl Assembled {
 }
 
 /// How images are tiled as the spec says, by networks that read `side` × `side` pixels.
+fn release(leases: &Leases, done: &[Lease]) -> Result<(), TableError> {
+    done.iter().try_for_each(|lease| leases.release(lease))
+}
+
+fn limits(spec: &JobSpec) -> DecodeLimits {
+    DecodeLimits::of_pixels(spec.max_pixels.get())
+}
+
 fn tiling(spec: TileSpec, side: usize) -> Tiling {
     let of_network = Size::square(side);
     let (tile, times) = match spec.tile {

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::grid::GRID;
+
 /// Added to distances before their logarithm.
 const LEAST_DISTANCE: f64 = 1e-3;
 
@@ -64,6 +66,15 @@ pub fn logarithms(distances: &[f64]) -> Vec<f64> {
     distances.iter().map(|distance| (distance + LEAST_DISTANCE).ln()).collect()
 }
 
+/// What the maps of references are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    Images,
+    /// Parts of images from anywhere: nothing has its place, but networks see less at the edges, which must
+    /// not show as a seam. What is usual follows from row and column.
+    Tiles,
+}
+
 /// How the maps of one voice are brought to the common scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scale {
@@ -74,18 +85,32 @@ pub struct Scale {
 
 impl Scale {
     /// Of the maps of the references.
-    fn new(maps: &[&[f64]]) -> Self {
+    fn new(maps: &[&[f64]], shown: Shows) -> Self {
         let cells = maps.first().map_or(0, |map| map.len());
         let everywhere = median(&mut maps.concat());
-        let medians = (0..cells)
-            .map(|cell| median(&mut maps.iter().map(|map| map[cell]).collect::<Vec<_>>()))
-            .collect::<Vec<_>>();
+        let median_of = |some: &[usize]| {
+            let values = maps.iter().flat_map(|map| some.iter().map(|cell| map[*cell]));
+            median(&mut values.collect::<Vec<_>>())
+        };
+        let (medians, share) = match shown {
+            Shows::Images => ((0..cells).map(|cell| median_of(&[cell])).collect(), OWN_PLACE),
+            Shows::Tiles => {
+                let lines = |along: usize, across: usize| {
+                    let line =
+                        |n: usize| (0..GRID).map(|i| n * along + i * across).collect::<Vec<_>>();
+                    (0..GRID).map(|n| median_of(&line(n))).collect::<Vec<_>>()
+                };
+                let (rows, columns) = (lines(GRID, 1), lines(1, GRID));
+                let usual = |i: usize| rows[i / GRID] + columns[i % GRID] - everywhere;
+                ((0..cells).map(usual).collect::<Vec<_>>(), 1.0)
+            }
+        };
         let deviation = |map: &&[f64]| {
             map.iter().zip(&medians).map(|(value, of)| (value - of).abs()).sum::<f64>()
         };
         let deviations = maps.iter().map(deviation).sum::<f64>();
         let spread = DEVIATIONS * deviations / (maps.len() * cells).max(1) as f64;
-        let middle = |of: &f64| (OWN_PLACE * of + (1.0 - OWN_PLACE) * everywhere) as f32;
+        let middle = |of: &f64| (share * of + (1.0 - share) * everywhere) as f32;
         Scale {
             middle: medians.iter().map(middle).collect(),
             spread: spread.max(LEAST_SPREAD) as f32,
@@ -151,9 +176,9 @@ impl Structure {
 
 impl Fusion {
     /// From the voices of the references, each compared with the others.
-    pub fn new(references: &[Voices], structure: Structure) -> Self {
+    pub fn new(references: &[Voices], structure: Structure, shown: Shows) -> Self {
         let maps = |voice: usize| references.iter().map(|of| of.all()[voice]).collect::<Vec<_>>();
-        let scales = [0, 1, 2].map(|voice| Scale::new(&maps(voice)));
+        let scales = [0, 1, 2].map(|voice| Scale::new(&maps(voice), shown));
         let Structure { place, top, .. } = structure;
         let cut = |voice: usize| {
             let maps = references.iter().flat_map(|of| scales[voice].apply(of.all()[voice]));
@@ -261,6 +286,27 @@ mod tests {
         }
     }
 
+    /// What networks see less of at the edges of a tile would be a seam in the joined map.
+    #[test]
+    fn what_is_usual_at_the_edges_of_tiles_is_taken_off_whole() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let edge = |at: usize| if at == 0 || at == GRID - 1 { 2.0 } else { 0.0 };
+        let maps = (0..12)
+            .map(|_| {
+                let cell = |i: usize| edge(i / GRID) + edge(i % GRID) + 0.1 * random.f64();
+                (0..GRID * GRID).map(cell).collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>();
+        let maps = maps.iter().map(Vec::as_slice).collect::<Vec<_>>();
+        let highest = |shown| {
+            let scale = Scale::new(&maps, shown);
+            let middles = scale.apply(maps[0]).map(|z| z * f64::from(scale.spread));
+            middles.fold(0.0, |highest: f64, z| highest.max(z.abs()))
+        };
+        assert!(highest(Shows::Tiles) < 0.1, "{}", highest(Shows::Tiles));
+        assert!(highest(Shows::Images) > 0.9, "a place in an image counts by half");
+    }
+
     #[test]
     fn a_voice_that_says_the_same_everywhere_has_no_weight() {
         let voices = |i: usize| Voices {
@@ -269,9 +315,9 @@ mod tests {
             text: vec![0.5; 4],
         };
         let references = (0..10).map(voices).collect::<Vec<_>>();
-        let fusion = Fusion::new(&references, Structure::new(5.0));
+        let fusion = Fusion::new(&references, Structure::new(5.0), Shows::Images);
         assert_eq!(fusion.weights, Weights { position: 0.5, text: 0.0, top: 13 });
-        let loose = Fusion::new(&references, Structure::new(0.45)).weights;
+        let loose = Fusion::new(&references, Structure::new(0.45), Shows::Images).weights;
         assert_eq!(loose, Weights { position: 0.0, text: 0.0, top: 3 });
         // As usual in every voice.
         let usual = Voices {

@@ -29,6 +29,7 @@ pub use choice::{Choice, MAX_REFERENCES, MIN_REFERENCES, rank};
 pub use digest::Digest;
 pub use distance::Distances;
 
+pub use fusion::Shows;
 pub use grid::{GRID, Grid, IMAGE_SIZE, cell_means, on_grid};
 pub use null::{NullScores, QUARTILE, quantile};
 pub use project::projection;

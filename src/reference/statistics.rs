@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::distance::with_neighbours;
 use super::file::{self, Numbers, Tensors, as_f16};
 use super::fusion::{
-    Fusion, Scale, Structure, Voices, Weights, Window, logarithms, median, squashed, unsquashed,
+    Fusion, Scale, Shows, Structure, Voices, Weights, Window, logarithms, median, squashed,
+    unsquashed,
 };
 use super::nearest::{BANK, CHANNELS, Nearest, Projection};
 use super::null::quantile;
@@ -100,6 +101,7 @@ impl Reference {
         left_out: Vec<LeftOut>,
         origin: Origin,
         made_by: MadeBy,
+        shown: Shows,
     ) -> Option<Self> {
         let mut digests = std::collections::HashSet::new();
         images.retain(|image| digests.insert(image.seen.digest));
@@ -144,7 +146,7 @@ impl Reference {
             text: image.seen.text.iter().map(|value| f64::from(*value)).collect(),
         });
         let voices = voices.collect::<Vec<_>>();
-        let fusion = Fusion::new(&voices, structure);
+        let fusion = Fusion::new(&voices, structure, shown);
         let maps = voices.par_iter().map(|voices| fusion.map(voices)).collect::<Vec<_>>();
         let peaks = maps.iter().map(|map| fusion.peak(map)).collect::<Vec<_>>();
         let null = match origin {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::build::Request;
+use super::close_up;
 use super::fetch::{self, Files};
 use super::layers::{Findings, Layers, draw};
 use super::picks::{Picks, SeenScore};
@@ -13,10 +14,11 @@ use super::references::Place;
 use super::summary::CategorySummary;
 use crate::draw::HeatScale;
 use crate::error::{Error, SourceError};
-use crate::image::{DecodeLimits, Mask, Picture, Preprocess, Rle, Size};
+use crate::image::{DecodeLimits, Mask, Picture, Preprocess, Rect, Rle, Size};
+use crate::pipeline::as_scored::AsScored;
 use crate::source::{Columns, FetchLimits, Fetched, Fetcher, Input};
 use crate::store::Location;
-use crate::tables::{BoxRow, MaskRow, RunReader, RunSet, fold_parts, read_map_npy};
+use crate::tables::{BoxRow, MaskRow, RunSet, fold_parts, read_map_npy};
 
 /// Images on a page, references among them.
 const IMAGES: usize = 400;
@@ -34,6 +36,8 @@ const SPARE: usize = 16;
 /// An image with its boxes, or why it is not there.
 pub struct Shown {
     pub layers: Result<Layers, String>,
+    /// The hottest part of an image with tiles.
+    pub close_up: Option<CloseUp>,
     pub boxes: Vec<BoxRow>,
     /// Its nearest reference; `None` without references.
     pub reference: Option<ReferenceKey>,
@@ -44,6 +48,15 @@ pub type ImageKey = (usize, String);
 
 /// A reference: where it is, and its id there.
 pub type ReferenceKey = (Place, String);
+
+/// A part of an image, and its layers.
+pub struct CloseUp {
+    pub part: Rect,
+    pub layers: Layers,
+}
+
+/// An image and its close-up.
+type Views = (Layers, Option<CloseUp>);
 
 /// The images of a page.
 #[derive(Default)]
@@ -118,52 +131,53 @@ pub fn images(
         set,
         picked: &picked,
         masks: &masks,
-        mode: mode_of(set.newest()),
+        read: set.runs().iter().map(AsScored::of).collect(),
+        newest: AsScored::of(set.newest()),
         limit: (IMAGE_BYTES / total.max(1)).min(MOST_BYTES),
     };
     let done = AtomicUsize::new(0);
     let draw = |place: &Place, id: &str, fetched: Result<Fetched, String>| {
         let n = done.fetch_add(1, Ordering::Relaxed) + 1;
         (request.tell)(format!("image {n} of {total}"));
-        drawing.layers(place, id, &fetched?)
+        drawing.views(place, id, &fetched?)
     };
     let mut images = Images::default();
     for (place, wanted) in by_place {
         let drawn = match opened(request, place) {
             Ok(Opened { input, moved }) => {
-                let (files, columns) = match place {
+                let (files, AsScored { columns, limits, .. }) = match place {
                     Place::Input(run) => {
                         let run = &set.runs()[*run];
-                        (Files::planned(run, &wanted, moved)?, columns_of(run))
+                        (Files::planned(run, &wanted, moved)?, AsScored::of(run))
                     }
-                    Place::At(_) => (Files::named(&wanted), Columns::default()),
+                    Place::At(_) => {
+                        let columns = Columns::default();
+                        (Files::named(&wanted), AsScored { columns, ..drawing.newest.clone() })
+                    }
                 };
-                let max_bytes = DecodeLimits::default().max_bytes;
-                let limits = FetchLimits::default();
-                let fetcher = Fetcher::new(input, columns, max_bytes, limits, SPARE)?;
+                let room = FetchLimits::default();
+                let fetcher = Fetcher::new(input, columns, limits.max_bytes, room, SPARE)?;
                 fetch::each(&fetcher, files, |id, fetched| draw(place, id, fetched))
             }
             Err(why) => wanted.iter().map(|id| (id.to_string(), Err(why.clone()))).collect(),
         };
-        for (id, layers) in drawn {
+        for (id, views) in drawn {
+            let (layers, close_up) = match views {
+                Ok((layers, close_up)) => (Ok(layers), close_up),
+                Err(why) => (Err(why), None),
+            };
             match of_run(place).and_then(|run| picked.get(&(run, id.as_str()))) {
                 None => drop(images.references.insert((place.clone(), id), layers)),
                 Some(of) => {
                     let id = (of.seen.run, of.seen.row.image_id.clone());
                     let boxes = boxes.remove(&id).unwrap_or_default();
                     let reference = of.reference.map(|(place, id)| (place.clone(), id.to_string()));
-                    images.shown.insert(id, Shown { layers, boxes, reference });
+                    images.shown.insert(id, Shown { layers, close_up, boxes, reference });
                 }
             }
         }
     }
     Ok(images)
-}
-
-/// What of the archives of a run is read to show its images.
-pub fn columns_of(run: &RunReader) -> Columns {
-    let image = run.manifest().spec["image_column"].as_str().map(str::to_string);
-    Columns { image, keep: Vec::new() }
 }
 
 /// The images of the galleries: the first of each, then the second of each, until there are as many
@@ -239,12 +253,6 @@ fn opened(request: &Request, place: &Place) -> Result<Opened, String> {
     }
 }
 
-/// How the images of a run were decoded.
-pub fn mode_of(run: &RunReader) -> Preprocess {
-    let mode = run.manifest().spec.get("preprocess").cloned();
-    mode.and_then(|mode| serde_json::from_value(mode).ok()).unwrap_or_default()
-}
-
 /// Rows of a table about some images, by image.
 type ByImage<R> = BTreeMap<ImageKey, Vec<R>>;
 
@@ -279,22 +287,35 @@ struct Drawing<'a> {
     set: &'a RunSet,
     picked: &'a AllPicked<'a>,
     masks: &'a ByImage<MaskRow>,
-    mode: Preprocess,
+    /// How each run read its images.
+    read: Vec<AsScored>,
+    /// How the newest did.
+    newest: AsScored,
     /// Bytes of an image.
     limit: usize,
 }
 
 impl Drawing<'_> {
-    /// The layers of an image, or why there are none.
-    fn layers(&self, place: &Place, id: &str, fetched: &Fetched) -> Result<Layers, String> {
+    /// The layers of an image and of its close-up, or why there are none.
+    fn views(&self, place: &Place, id: &str, fetched: &Fetched) -> Result<Views, String> {
         let file = fetched.image.as_ref().map_err(|failure| failure.message.clone())?;
-        let picture = Picture::decode(file, self.mode, DecodeLimits::default());
+        let (mode, limits) = self.reading(of_run(place));
+        let picture = Picture::decode(file, mode, limits);
         let picture = picture.map_err(|failure| failure.message)?;
         let layers = match of_run(place).and_then(|run| self.picked.get(&(run, id))) {
             Some(of) => self.scored(of, &picture, fetched)?,
-            None => draw(&picture.rgb_pixels(), Findings::NONE, self.limit),
+            None => {
+                let drawn = draw(&picture.rgb_pixels(), Findings::NONE, self.limit);
+                drawn.map(|layers| (layers, None))
+            }
         };
         layers.ok_or_else(|| "it cannot be drawn".into())
+    }
+
+    /// How the images of a run are read, and those of other places.
+    fn reading(&self, run: Option<usize>) -> (Preprocess, DecodeLimits) {
+        let read = run.and_then(|run| self.read.get(run)).unwrap_or(&self.newest);
+        (read.mode, read.limits)
     }
 
     /// An image of the run, with what was found in it.
@@ -303,7 +324,7 @@ impl Drawing<'_> {
         of: &Picked,
         picture: &Picture,
         fetched: &Fetched,
-    ) -> Result<Option<Layers>, String> {
+    ) -> Result<Option<Views>, String> {
         let SeenScore { run, row } = of.seen;
         let Size { width, height } = picture.size();
         if (i64::from(row.width), i64::from(row.height)) != (width as i64, height as i64) {
@@ -319,9 +340,12 @@ impl Drawing<'_> {
         });
         let truth = match fetched.masks.as_deref().unwrap_or_default() {
             [] => None,
-            files => Mask::of_files(files, picture, self.mode, DecodeLimits::default())
-                .map_err(|failure| told("true mask", &failure.message))
-                .ok(),
+            files => {
+                let (mode, limits) = self.reading(Some(*run));
+                Mask::of_files(files, picture, mode, limits)
+                    .map_err(|failure| told("true mask", &failure.message))
+                    .ok()
+            }
         };
         let mask = self.masks.get(&(*run, row.image_id.clone())).and_then(|rows| rows.first());
         let prediction = mask.and_then(|mask| {
@@ -334,6 +358,15 @@ impl Drawing<'_> {
             truth: truth.as_ref(),
             prediction: prediction.as_ref(),
         };
-        Ok(draw(&picture.rgb_pixels(), findings, self.limit))
+        let part =
+            row.tile_grid.as_ref().and(map.as_ref()).map(|map| close_up::hottest_part(row, map));
+        // Both take as much as one image without tiles.
+        let limit = self.limit / if part.is_some() { 2 } else { 1 };
+        let close_up = part.and_then(|part| {
+            let own = close_up::Cropped::of(findings, picture.size(), part);
+            let layers = draw(&picture.crop(part).rgb_pixels(), own.findings(), limit)?;
+            Some(CloseUp { part, layers })
+        });
+        Ok(draw(&picture.rgb_pixels(), findings, limit).map(|layers| (layers, close_up)))
     }
 }

@@ -12,6 +12,7 @@
 mod build;
 mod candidates;
 mod charts;
+mod close_up;
 mod fetch;
 mod images;
 mod layers;
@@ -32,5 +33,4 @@ mod what_if;
 
 pub use build::{Drifted, DriftedCategory, Request, page};
 pub(crate) use fetch::archive_in;
-pub(crate) use images::{columns_of, mode_of};
 pub use page::grouped;

@@ -11,6 +11,7 @@ use super::picks::{Picks, SeenScore};
 use super::summary::{CategorySummary, Wins, class};
 use super::trend::TrendView;
 use crate::draw::HeatScale;
+use crate::image::Rect;
 use crate::tables::BoxRow;
 
 /// Descriptions that a category shows.
@@ -75,6 +76,8 @@ pub struct CardView<'a> {
     pub alt: String,
     pub shown: Option<Drawn>,
     pub why: String,
+    /// The hottest part of an image with tiles.
+    pub close_up: Option<Drawn>,
     pub compared: Option<Compared>,
     pub score: String,
     /// Empty without references.
@@ -310,6 +313,11 @@ fn card<'a>(
         true => "The same without findings".to_string(),
         false => format!("The same under its {}", layers.join(", ")),
     };
+    if let Some(close_up) = &shown.close_up {
+        let Rect { x, y, size } = close_up.part;
+        let part = format!("{} × {} pixels at {x}, {y}", size.width, size.height);
+        facts.push(("hottest part", part));
+    }
     let image_id = short(&row.image_id);
     let why = shown.layers.as_ref().err().map_or(String::new(), |why| short(why));
     let gone = if why.is_empty() { String::new() } else { format!(" (no image: {why})") };
@@ -323,6 +331,7 @@ fn card<'a>(
         alt,
         shown: drawings.of(seen),
         why,
+        close_up: drawings.close_up(seen),
         compared,
         score,
         p_value: row.p_value.map_or(String::new(), p_digits),

@@ -58,17 +58,22 @@ pub struct Compared {
     pub why: String,
 }
 
-/// The drawings of a page by number: images of galleries, then references.
+/// The drawings of a page by number: images of galleries, then references, then close-ups.
 pub struct Drawings<'a> {
     images: &'a Images,
     numbers: BTreeMap<(Place, &'a str), usize>,
+    close_ups: BTreeMap<(usize, &'a str), usize>,
 }
 
 impl<'a> Drawings<'a> {
     pub fn new(images: &'a Images) -> Self {
         let shown = images.shown.keys().map(|(run, id)| (Place::Input(*run), id.as_str()));
         let references = images.references.keys().map(|(place, id)| (place.clone(), id.as_str()));
-        Drawings { images, numbers: shown.chain(references).zip(0..).collect() }
+        let numbers = shown.chain(references).zip(0..).collect::<BTreeMap<_, _>>();
+        let shown = images.shown.iter().filter(|(_, of)| of.close_up.is_some());
+        let close_ups = shown.map(|((run, id), _)| (*run, id.as_str()));
+        let close_ups = close_ups.zip(numbers.len()..).collect();
+        Drawings { images, numbers, close_ups }
     }
 
     fn drawn(&self, place: &Place, id: &str, layers: &Layers) -> Option<Drawn> {
@@ -80,6 +85,13 @@ impl<'a> Drawings<'a> {
     pub fn of(&self, seen: &SeenScore) -> Option<Drawn> {
         let layers = self.images.of(seen)?.layers.as_ref().ok()?;
         self.drawn(&Place::Input(seen.run), &seen.row.image_id, layers)
+    }
+
+    /// The hottest part of an image of a gallery.
+    pub fn close_up(&self, seen: &SeenScore) -> Option<Drawn> {
+        let id = *self.close_ups.get(&(seen.run, seen.row.image_id.as_str()))?;
+        let Size { width, height } = self.images.of(seen)?.close_up.as_ref()?.layers.size;
+        Some(Drawn { id, width, height })
     }
 
     /// That of what an image is compared with.
@@ -117,8 +129,12 @@ impl<'a> Drawings<'a> {
         let shown = self.images.shown.values().map(|of| (&of.layers, Some(&of.boxes)));
         let references = self.images.references.values().map(|layers| (layers, None));
         let all = shown.chain(references).enumerate();
-        all.filter_map(|(id, (layers, boxes))| Some(view(id, layers.as_ref().ok()?, boxes)))
-            .collect()
+        let all = all.filter_map(|(id, (layers, boxes))| Some((id, layers.as_ref().ok()?, boxes)));
+        let none = &Vec::new();
+        let close_ups = self.images.shown.values().filter_map(|of| of.close_up.as_ref());
+        let close_ups = close_ups.map(|of| (&of.layers, Some(none)));
+        let close_ups = (self.numbers.len()..).zip(close_ups).map(|(id, (of, no))| (id, of, no));
+        all.chain(close_ups).map(|(id, layers, boxes)| view(id, layers, boxes)).collect()
     }
 }
 

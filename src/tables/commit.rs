@@ -262,9 +262,10 @@ impl RunWriter {
         let (written, filled) = both(
             || reader.write_thresholds(&thresholds),
             || {
-                self.fill_empty_tables(&totals, thresholds.is_empty())?;
+                let fill = || self.fill_empty_tables(&totals, thresholds.is_empty());
                 // All shards are committed: there is nothing left to share.
-                Leases::clear(&self.store)
+                let (filled, cleared) = both(fill, || Leases::clear(&self.store));
+                filled.and(cleared)
             },
         );
         written.and(filled)?;

@@ -141,6 +141,8 @@ row! {
         pub top_similarity: Option<f32>,
         /// File of the raw anomaly map, relative to the output.
         pub map_path: Option<String>,
+        /// Columns and rows of the tiles: "18x12". Null where the image was not tiled.
+        pub tile_grid: Option<String>,
     }
 }
 

@@ -22,9 +22,9 @@ use crate::pipeline::members::Given;
 use crate::pipeline::prepare::{PrepareSettings, prepare_all};
 use crate::pipeline::tiles::with_one_tile;
 use crate::pipeline::timings::Timings;
-use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage};
+use crate::reference::{MIN_REFERENCES, MadeBy, Origin, Reference, ReferenceImage, Shows};
 use crate::source::{Category, Fetched, Fetcher, Sample};
-use crate::store::{Location, Store, both};
+use crate::store::{Location, Put, Store, both};
 use crate::tables::{Claim, Lease, Leases, LeftOut, Manifest, REFERENCE_FOLDER, reference_path};
 
 /// Bytes of images from archives that are held at a time.
@@ -48,6 +48,8 @@ pub struct ReferenceMaker<'a> {
     pub stop: &'a AtomicBool,
     /// Files of references that are known to be there.
     pub there: HashSet<String>,
+    /// Leases of what is made, which are to be released.
+    pub done: Vec<Lease>,
 }
 
 /// Whether all references are there, or a signal came first.
@@ -225,7 +227,7 @@ impl ReferenceMaker<'_> {
                 }
                 (next, done) = (claimed?, Some(lease));
             }
-            done.iter().try_for_each(|lease| self.leases.release(lease))?;
+            self.done.extend(done);
             let held = queue.held;
             if self.wait_for(&held) == Made::Stopped {
                 return Ok(Made::Stopped);
@@ -341,14 +343,22 @@ impl ReferenceMaker<'_> {
         drop(all);
         let Making { origin, images: seen, tiles, left_out } = making;
         tell_left_out(category, &left_out);
-        let reference = Reference::build(seen, left_out, origin, self.made_by.clone());
+        let reference =
+            Reference::build(seen, left_out, origin, self.made_by.clone(), Shows::Images);
         let Some(reference) = reference else { return Ok(Made::All) };
         let reference = match self.of_tiles(category, tiles, reference, images)? {
             Some(reference) => reference,
             None => return Ok(Made::Stopped),
         };
         let path = reference_path(category.as_str());
-        self.store.put_if_absent(&path, reference.encode())?;
+        let bytes = reference.encode();
+        let decoded = Reference::decode(&bytes);
+        if self.store.put_if_absent(&path, bytes)? == Put::Created
+            && let Ok(decoded) = decoded
+        {
+            // What everybody else reads.
+            self.finish.references.keep(category.as_str(), Some(Arc::new(decoded)));
+        }
         self.there.insert(path);
         Ok(Made::All)
     }
@@ -443,12 +453,15 @@ impl Queue<'_> {
     /// The next category that nobody else is at.
     fn claim(&mut self) -> Result<Option<Claimed>, TableError> {
         for category in self.left.by_ref() {
-            match self.leases.claim(&lease_name(&category))? {
+            // Whoever had the lease before may have made them. If that is this very moment they are made
+            // twice, and the first ones count.
+            let claim = || self.leases.claim(&lease_name(&category));
+            let exists = || self.store.exists(&reference_path(category.as_str()));
+            let (claimed, is_there) = both(claim, exists);
+            match claimed? {
                 Claim::Held => self.held.push(category),
                 Claim::Ours(lease) => {
-                    // Whoever had the lease before may have made them.
-                    let is_missing = !self.store.exists(&reference_path(category.as_str()))?;
-                    return Ok(Some(Claimed { category, lease, is_missing }));
+                    return Ok(Some(Claimed { category, lease, is_missing: !is_there? }));
                 }
             }
         }

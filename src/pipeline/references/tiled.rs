@@ -12,7 +12,7 @@ use crate::pipeline::batch::{Batch, Inferred, Prepared, Shown};
 use crate::pipeline::finish::observe;
 use crate::pipeline::tiles::each_tile;
 use crate::pipeline::timings::Timings;
-use crate::reference::{MIN_REFERENCES, Peaks, Reference, ReferenceImage};
+use crate::reference::{MIN_REFERENCES, Peaks, Reference, ReferenceImage, Shows};
 use crate::source::{Category, Fetched, Sample};
 
 /// Images that are tiled to their last pixel, to know the scores of such images.
@@ -36,7 +36,10 @@ impl ReferenceMaker<'_> {
         // Scores and maps of a category are compared with each other: it is tiled or it is not.
         let needed = MIN_REFERENCES.max(reference.count().div_ceil(2));
         let of_tiles = (count >= needed)
-            .then(|| Reference::build(tiles, Vec::new(), reference.origin(), self.made_by.clone()))
+            .then(|| {
+                let (origin, made_by) = (reference.origin(), self.made_by.clone());
+                Reference::build(tiles, Vec::new(), origin, made_by, Shows::Tiles)
+            })
             .flatten();
         let Some(of_tiles) = of_tiles else {
             tracing::warn!(

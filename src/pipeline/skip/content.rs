@@ -45,7 +45,7 @@ pub(super) fn scored(
     }
     tracing::info!(images = unknown.len(), "--by-content: reading what earlier runs do not name");
     let (input, columns) = (plan.input.clone(), spec.columns.clone());
-    let max_bytes = DecodeLimits::default().max_bytes;
+    let max_bytes = DecodeLimits::of_pixels(spec.max_pixels.get()).max_bytes;
     let fetcher = Fetcher::new(input, columns, max_bytes, spec.fetch, SPARE)?;
     // Its mask says nothing of an image.
     let names = |sample| FileNames { masks: &[], ..FileNames::from(sample) };
